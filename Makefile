@@ -1,0 +1,53 @@
+# Every target does its own set-up, on a fresh machine and in any state.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test test-all lint format bench docs clean system
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/core ## train on real handwritten digits, print the scores and where the report is
+	$(BIN)/likewise train digits
+
+test: .venv/dev ## the quick tests
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not system"
+
+test-all: .venv/dev system ## every test: real data, browser, long ones
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+lint: .venv/dev ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/dev ## put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev ## every benchmark (long; on a quiet machine)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+docs: .venv/dev ## the pages that are made from the functions
+	$(BIN)/python tools/pages.py
+
+clean: ## remove what the targets made; runs/ stays
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+
+.venv/core: pyproject.toml constraints.txt
+	test -x $(BIN)/python -a -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/dev: .venv/core
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,view]'
+	touch $@
+
+# Debian's chromium and ffmpeg, for the tests of the page and of the video; installed where they are missing.
+system:
+	@command -v chromium >/dev/null && command -v ffmpeg >/dev/null || { \
+	  command -v apt-get >/dev/null || { echo "make test-all needs chromium and ffmpeg on the PATH; install them and try again"; exit 1; }; \
+	  as=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$as apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$as apt-get install -y -qq chromium ffmpeg >/dev/null; }

@@ -1,0 +1,53 @@
+"""Likewise learns what is alike.
+
+`likewise.train(recipe)`, `likewise.Embedder.load(run).embed(images)`, `likewise.MetricLearner().fit(X, y)`.
+Names are loaded on first use: `import likewise` imports neither torch nor numpy.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = [
+    "Embedder",
+    "Embeddings",
+    "MetricLearner",
+    "PairLoss",
+    "ProxyLoss",
+    "Recipe",
+    "Run",
+    "Score",
+    "build_loss",
+    "embed",
+    "load_data",
+    "load_recipe",
+    "train",
+]
+
+# name: (module, attribute)
+HOMES = {
+    "Embedder": ("likewise.models", "Embedder"),
+    "Embeddings": ("likewise.evaluate", "Embeddings"),
+    "MetricLearner": ("likewise.estimator", "MetricLearner"),
+    "PairLoss": ("likewise.losses", "PairLoss"),
+    "ProxyLoss": ("likewise.losses", "ProxyLoss"),
+    "Recipe": ("likewise.recipe", "Recipe"),
+    "Run": ("likewise.run", "Run"),
+    "Score": ("likewise.evaluate", "Score"),
+    "build_loss": ("likewise.losses", "build"),
+    "embed": ("likewise.evaluate", "embed"),
+    "load_data": ("likewise.data", "load"),
+    "load_recipe": ("likewise.api", "load_recipe"),
+    "train": ("likewise.api", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module 'likewise' has no attribute {name!r}")
+    module, attribute = HOMES[name]
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,69 @@
+"""Similarity of every row of x to every row of y. One sign everywhere: larger is closer.
+
+Shape letters used in the whole package: N anchors, M references, D embedding, C classes, Q queries, K results,
+P positives of an anchor. Leading dimensions broadcast: x `[N, 1, D]` against y `[N, P, D]` gives `[N, 1, P]`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["cosine", "dot", "euclidean", "manhattan", "snr", "sqeuclidean"]
+
+
+def cosine(x_ND: Tensor, y_MD: Tensor) -> Tensor:
+    """Cosine of the angle, in [-1, 1]; a zero vector has similarity 0 to everything and takes no gradient."""
+    unit_ND = _unit(x_ND)
+    return unit_ND @ (unit_ND if y_MD is x_ND else _unit(y_MD)).mT
+
+
+def dot(x_ND: Tensor, y_MD: Tensor) -> Tensor:
+    """Inner product, unbounded."""
+    return x_ND @ y_MD.mT
+
+
+def sqeuclidean(x_ND: Tensor, y_MD: Tensor) -> Tensor:
+    """Minus the squared Euclidean distance, <= 0."""
+    return -_square(*_centred(x_ND, y_MD)).clamp_min(0)
+
+
+def euclidean(x_ND: Tensor, y_MD: Tensor) -> Tensor:
+    """Minus the Euclidean distance, <= 0; where rows coincide it is exactly 0, with gradient 0 and not infinity."""
+    x_ND, y_MD = _centred(x_ND, y_MD)
+    square_NM = _square(x_ND, y_MD)
+    # Less than this is the rounding of |x|^2 - 2xy + |y|^2 itself; rows that near have the same length.
+    apart_NM = square_NM > 32 * torch.finfo(x_ND.dtype).eps * x_ND.detach().square().sum(-1, keepdim=True)
+    return -torch.where(apart_NM, square_NM, 1).sqrt() * apart_NM
+
+
+def manhattan(x_ND: Tensor, y_MD: Tensor) -> Tensor:
+    """Minus the sum of absolute differences, <= 0."""
+    return -torch.cdist(x_ND, y_MD, p=1)
+
+
+def snr(x_ND: Tensor, y_MD: Tensor) -> Tensor:
+    """Minus noise over signal, var(y - x) / var(x) over the D entries: <= 0, not symmetric. Yuan et al., 2019.
+
+    An x of equal entries has no signal: its similarity is 0 to everything, and it takes no gradient.
+    """
+    x_ND, y_MD = x_ND - x_ND.mean(-1, keepdim=True), y_MD - y_MD.mean(-1, keepdim=True)
+    signal_N1 = x_ND.square().sum(-1, keepdim=True)
+    has_N1 = signal_N1 > torch.finfo(x_ND.dtype).tiny
+    return torch.where(has_N1, sqeuclidean(x_ND, y_MD) / torch.where(has_N1, signal_N1, 1), 0)
+
+
+def _unit(x_ND: Tensor) -> Tensor:
+    return F.normalize(x_ND, dim=-1, eps=torch.finfo(x_ND.dtype).tiny ** 0.5)
+
+
+def _centred(x_ND: Tensor, y_MD: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides moved by one shared vector: distances stay, and |x|^2 - 2xy + |y|^2 cancels less."""
+    origin = y_MD.detach().mean(-2, keepdim=True)
+    return x_ND - origin, y_MD - origin
+
+
+def _square(x_ND: Tensor, y_MD: Tensor) -> Tensor:
+    """|x|^2 - 2xy + |y|^2 as one product of (-2x, |x|^2, 1) and (y, 1, |y|^2): nothing else of size [N, M] is made."""
+    x_N1, y_M1 = x_ND.square().sum(-1, keepdim=True), y_MD.square().sum(-1, keepdim=True)
+    left = torch.cat([-2 * x_ND, x_N1, torch.ones_like(x_N1)], -1)
+    return left @ torch.cat([y_MD, torch.ones_like(y_M1), y_M1], -1).mT

@@ -1,0 +1,134 @@
+"""Names to objects: `triplet(margin=0.1)` is the function `triplet` of `losses/rules.py` with one keyword bound.
+
+A name is a Python name; one outside the package is written `my_pkg.my_loss:focal(gamma=2)`. Values are Python literals,
+read with `ast.literal_eval` and never evaluated. `-` and `_` are the same in a name. Whatever is unknown fails here,
+before any data is read, and the message offers the nearest name.
+"""
+
+import ast
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+__all__ = ["HOMES", "SpecError", "bind", "find", "homes", "keywords", "names", "near", "parse"]
+
+# Where the members of each kind live: a module's `__all__` is the list.
+HOMES: dict[str, tuple[str, ...]] = {
+    "loss": ("losses.rules", "losses.listwise", "losses.proxies", "losses.heads", "losses.combine"),
+    "miner": ("mining",),
+    "sim": ("geometry",),
+    "network": ("models.networks",),
+    "data": ("data.sources",),
+    "split": ("data.split",),
+    "sampler": ("data.samplers",),
+    "augment": ("data.augment",),
+    "optimizer": ("optim",),
+    "schedule": ("optim",),
+    "recipe": ("recipes",),
+}
+
+
+class SpecError(ValueError):
+    """What was written names nothing we have, or gives it a keyword it does not take."""
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """Split `'name(a=1)'` into `('name', {'a': 1})`; values are Python literals. Errors: SpecError."""
+    if not isinstance(text, str):
+        raise SpecError(f"expected a name such as 'triplet(margin=0.1)', got {type(text).__name__} {text!r}")
+    name, paren, rest = text.strip().partition("(")
+    name = name.strip()
+    if not name or not all(part.isidentifier() for part in name.replace("-", "_").replace(":", ".").split(".")):
+        raise SpecError(f"{text!r} is not a name; write name or name(keyword=value, ...)")
+    return (name, _keywords_of(text, f"_({rest}")) if paren else (name, {})
+
+
+def _keywords_of(text: str, call: str) -> dict[str, Any]:
+    try:
+        node = ast.parse(call, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise SpecError(f"{text!r} does not read as name(keyword=value, ...): {_reason(error)}") from None
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args or None in _args(node):
+        raise SpecError(f"{text!r}: write every argument by name, as in name(keyword=value)")
+    try:
+        return {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg}
+    except (ValueError, TypeError, MemoryError, RecursionError):
+        raise SpecError(f"{text!r}: values are Python literals (numbers, 'text', True, None, lists)") from None
+
+
+def _args(node: ast.Call) -> list[str | None]:
+    return [k.arg for k in node.keywords]
+
+
+def _reason(error: Exception) -> str:
+    return error.msg if isinstance(error, SyntaxError) else type(error).__name__
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: `; did you mean a or b?`, or what there is when nothing is near."""
+    known = list(known)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    return f"; there {'is' if len(known) == 1 else 'are'} {', '.join(known)}" if known else ""
+
+
+def homes(kind: str) -> dict[str, Any]:
+    """Every public member of a kind by name, in its modules' order. Errors: SpecError for an unknown kind."""
+    if kind not in HOMES:
+        raise SpecError(f"no kind of thing named {kind!r}{near(kind, HOMES)}")
+    found: dict[str, Any] = {}
+    for home in HOMES[kind]:
+        module = importlib.import_module(f"likewise.{home}")
+        listed = getattr(module, "KINDS", {}).get(kind, module.__all__)
+        found |= {name: getattr(module, name) for name in listed}
+    return found
+
+
+def names(kind: str) -> list[str]:
+    """The names of a kind, as `likewise list` prints them."""
+    return list(homes(kind))
+
+
+def find(kind: str, name: str) -> Callable:
+    """The object behind a name; `module:attribute` looks outside the package. Errors: SpecError with the near names."""
+    if ":" in name:
+        return _outside(kind, name)
+    members = homes(kind)
+    key = name.replace("-", "_")
+    if key not in members:
+        raise SpecError(f"no {kind} named {name!r}{near(key, members)}")
+    return members[key]
+
+
+def _outside(kind: str, name: str) -> Callable:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise SpecError(f"{kind} {name!r}: cannot import {module!r} ({error})") from None
+    except AttributeError:
+        raise SpecError(f"{kind} {name!r}: {module!r} has no {attribute!r}") from None
+
+
+def keywords(fn: Callable) -> list[str]:
+    """The keywords a user may set: every parameter that has a default."""
+    parameters = inspect.signature(fn).parameters.values()
+    return [p.name for p in parameters if p.default is not p.empty and not p.name.startswith("_")]
+
+
+def bind(kind: str, text: str, **given: Any) -> Callable:
+    """The named function with its keywords (and `given`) bound. Errors: SpecError for an unknown name or keyword."""
+    name, settings = parse(text)
+    fn = find(kind, name)
+    parameters = inspect.signature(fn).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    required = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    takes = [k for k in [*keywords(fn), *required] if k not in given]
+    for key in settings:
+        if key not in takes and not open_ended:
+            raise SpecError(f"{kind} {name} takes no {key!r}{near(key, takes) if takes else '; it takes no keywords'}")
+    return partial(fn, **settings, **given)

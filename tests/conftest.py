@@ -1,0 +1,48 @@
+"""What every test has: no network beyond this machine, reproducible examples, and the real data where they are."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("likewise", deadline=None, derandomize=True)
+settings.load_profile("likewise")
+
+HERE = {"127.0.0.1", "::1", "localhost"}
+
+
+@pytest.fixture
+def data_root() -> Callable[[str], Path]:
+    """`data_root("mnist")` is the folder `mnist` below LIKEWISE_DATA.
+
+    Where it is not, the test is skipped, naming the set; with LIKEWISE_REQUIRE_DATA=1 it fails.
+    """
+
+    def find(name: str) -> Path:
+        root = os.environ.get("LIKEWISE_DATA")
+        path = Path(root or "") / name
+        if root and path.is_dir():
+            return path
+        missing = f"needs the data set {name} below LIKEWISE_DATA ({root or 'not set'})"
+        return pytest.fail(missing) if os.environ.get("LIKEWISE_REQUIRE_DATA") == "1" else pytest.skip(missing)
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def only_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that would connect to another machine fails."""
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
+
+
+def guarded(connect: Callable) -> Callable:
+    def call(self: socket.socket, address, *rest):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in HERE:
+            raise PermissionError(f"tests talk to this machine only, and one would connect to {address}")
+        return connect(self, address, *rest)
+
+    return call
