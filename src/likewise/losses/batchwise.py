@@ -1,0 +1,126 @@
+"""Rules on the batch as groups; those marked @whole need every row at once and are never tiled. Conventions: rules.py."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from likewise.losses.masked import highest, lse, softplus, total
+from likewise.losses.terms import Terms, whole
+from likewise.losses.triples import square
+
+__all__ = ["lifted", "generalized_lifted", "npairs", "angular", "intra_pair_variance", "centroid_triplet"]
+
+
+@whole
+def lifted(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 1.0) -> Terms:
+    """Lifted structure: each positive pair against the negatives of both its ends.
+
+    loss    relu(log(sum over negatives of a and of p of e^(margin + s)) - s_ap)^2 / 2, mean over positive pairs; the
+            sum is a logaddexp of two numbers, one of the anchor's row and one of the positive's column: O(N M)
+    paper   Song et al., 2016, for euclidean
+    chance  (margin + ln(2 negatives))^2 / 2
+    use     small batches, from which it takes every comparison there is
+    PML     the same
+    """
+    row_N, column_M = lse(sim_NM, neg_NM), lse(sim_NM.mT, neg_NM.mT)
+    loss_NM = (torch.logaddexp(row_N[:, None], column_M) + margin - sim_NM).relu().square() / 2
+    return Terms(total(loss_NM, pos_NM), pos_NM.sum(-1))
+
+
+def generalized_lifted(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 1.0) -> Terms:
+    """Lifted structure with all of an anchor's positives at once: a smooth batch-hard triplet.
+
+    loss    relu(log sum e^(-s_p) + log sum e^(margin + s_n)), mean over anchors with both
+    paper   Hermans et al., 2017, for euclidean
+    chance  margin + ln(positives negatives)
+    use     where triplet(pick="hard") is too sharp
+    PML     also counts anchors that lack one of the two, taking its logarithm as 0
+    """
+    both_N = pos_NM.any(-1) & neg_NM.any(-1)
+    return Terms(torch.where(both_N, (lse(-sim_NM, pos_NM) + lse(sim_NM, neg_NM) + margin).relu(), 0), both_N)
+
+
+@whole
+def npairs(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> Terms:
+    """One pair a class: its first image against its second one and those of the other classes.
+
+    loss    -log(e^(s_p) / (e^(s_p) + sum e^(s_n))), mean over classes of two or more; the batch against itself
+    paper   Sohn, 2016, for dot, which also keeps the embedding short
+    chance  ln(classes)
+    use     two images a class; ntxent makes use of all the others too
+    PML     the same
+    """
+    square(sim_NM, "npairs")
+    first_N = pos_NM.any(-1) & ~pos_NM.tril(-1).any(-1)
+    second_N = pos_NM.byte().argmax(-1)  # the earliest positive: for the first image of a class, its second
+    of_pair_M = torch.zeros_like(first_N).index_put((second_N,), first_N, accumulate=True)
+    s_p = sim_NM.gather(-1, second_N[:, None])[:, 0]
+    loss_N = softplus(lse(sim_NM, neg_NM & of_pair_M) - s_p)
+    return Terms(torch.where(first_N, loss_N, 0), first_N)
+
+
+@whole
+def angular(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, alpha: float = 40.0) -> Terms:
+    """Bounds the angle, in degrees, that a positive pair is seen under from each negative.
+
+    loss    log(1 + sum e^(4 t (s_an + s_pn) - 2 (1 + t) s_ap)), t = tan(alpha)^2, mean over positive pairs; the sum
+            over n of e^(s_an) e^(s_pn) is a matrix product, memory O(N^2); the batch against itself
+    paper   Wang et al., 2017, for cosine, alpha from 36 to 55
+    chance  ln(1 + negatives e^-|6 t - 2|)
+    use     classes of very different spread, as an angle has no scale; often added to npairs
+    PML     the same on unit vectors; it does not normalise the negative
+    """
+    square(sim_NM, "angular")
+    tan2 = math.tan(math.radians(alpha)) ** 2
+    logit_NM = 4 * tan2 * sim_NM
+    has_N = neg_NM.any(-1)
+    top_N, level_N = torch.where(has_N, highest(logit_NM, neg_NM), 0).detach(), logit_NM.amax(-1).detach()
+    from_anchor_NM = torch.where(neg_NM, (logit_NM - top_N[:, None]).exp(), 0)
+    sum_NM = from_anchor_NM @ (logit_NM - level_N[:, None]).exp().mT
+    log_NM = sum_NM.clamp_min(torch.finfo(sim_NM.dtype).tiny).log() + top_N[:, None] + level_N
+    counted_NM = pos_NM & has_N[:, None]
+    return Terms(total(softplus(log_NM - 2 * (1 + tan2) * sim_NM), counted_NM), counted_NM.sum(-1))
+
+
+@whole(columns=False)
+def intra_pair_variance(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, slack: float = 0.01) -> tuple[Terms, Terms]:
+    """Positive similarities near their own mean, and negative ones near theirs.
+
+    loss    relu((1 - slack) mean(s_p) - s_p)^2, mean over positive pairs, plus relu(s_n - (1 + slack) mean(s_n))^2,
+            mean over negative pairs; the means are the batch's, and take a gradient
+    paper   Yu and Tao, 2019, for cosine, added to tuplet_margin
+    chance  0: alone it teaches nothing
+    use     added to another loss, for one threshold that fits all pairs
+    PML     the same
+    """
+    positives_N, negatives_N = pos_NM.sum(-1), neg_NM.sum(-1)
+    mean_pos = total(sim_NM, pos_NM).sum() / positives_N.sum().clamp_min(1)
+    mean_neg = total(sim_NM, neg_NM).sum() / negatives_N.sum().clamp_min(1)
+    far_NM, near_NM = (1 - slack) * mean_pos - sim_NM, sim_NM - (1 + slack) * mean_neg
+    return (
+        Terms(total(far_NM.relu().square(), pos_NM), positives_N),
+        Terms(total(near_NM.relu().square(), neg_NM), negatives_N),
+    )
+
+
+@whole
+def centroid_triplet(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 0.2) -> Terms:
+    """Each anchor closer to the centre of its class than to any other class's, by a margin.
+
+    loss    relu(s(a, other centre) - s(a, own centre) + margin), mean over the triplets that have a loss; a similarity
+            to a centre is the mean of those to its images, which is exact for cosine and dot; the anchor is left out
+            of its own centre, and an image alone in its class is a centre only; the batch against itself
+    paper   Wieczorek, Rychalska and Dabrowski, 2021
+    chance  margin
+    use     search by class: less noisy than triplets of single images
+    PML     does not have it
+    """
+    square(sim_NM, "centroid_triplet")
+    member_MM = pos_NM | torch.eye(len(pos_NM), dtype=torch.bool, device=pos_NM.device)
+    centre_NM = (sim_NM @ member_MM.to(sim_NM.dtype).mT) / member_MM.sum(-1)
+    own_N1 = total(sim_NM, pos_NM)[:, None] / pos_NM.sum(-1, keepdim=True).clamp_min(1)
+    # Every image of a class stands at its centre: the first one speaks for all.
+    other_NM = neg_NM & ~pos_NM.tril(-1).any(-1) & pos_NM.any(-1, keepdim=True)
+    loss_NM = (centre_NM - own_N1 + margin).relu()
+    return Terms(total(loss_NM, other_NM), (other_NM & (loss_NM > 0)).sum(-1))

@@ -1,0 +1,158 @@
+"""A loss from its name: `build("ntxent(temperature=0.07)", miner="hard")`."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from likewise import spec
+from likewise.losses.interop import PREFIX, PMLLoss, PMLMined, miner_of_ours, pml
+from likewise.losses.memory import Memory
+from likewise.losses.pair import PairLoss
+from likewise.losses.proxy import ProxyLoss
+from likewise.match import Relation
+
+__all__ = ["build", "family"]
+
+
+def build(
+    text: str,
+    *,
+    sim: str = "cosine",
+    miner: str | None = None,
+    dim: int | None = None,
+    classes: int | None = None,
+    counts: Sequence[int] | Tensor | None = None,
+    memory: int = 0,
+    memory_warmup_steps: int = 0,
+    balanced: bool = False,
+    tile: int | None = None,
+    relation: str | Relation | None = None,
+    shape: tuple[int, ...] | None = None,
+    width: int | None = None,
+) -> nn.Module:
+    """A loss module from its name, to be called as `loss(emb [N, dim], labels [N], batch=None) -> scalar`.
+
+    sim, miner, relation: names too; a proxy rule brings its own geometry. dim: of the embedding. classes, counts: of
+    the training labels, and the images of each. memory: how many earlier embeddings a pair rule is compared with as
+    well, once `memory_warmup_steps` batches are past. balanced, tile: see PairLoss. shape, width: of an image, and of
+    the features before the embedding, for a head that asks. What a loss has no use for it ignores, but for a miner, a
+    memory and balance, which change what is learned. Errors: ValueError (SpecError for names) that says what does not
+    fit.
+    """
+    around = {k: v for k, v in locals().items() if k != "text"}
+    return MAKERS[family(text)](text, **around)
+
+
+def family(text: str) -> str:
+    """What a name is: "pair", "proxy", "head", "combination" or "pml". Errors: SpecError for an unknown one."""
+    name, _ = spec.parse(text)
+    if name.startswith(PREFIX):
+        return "pml"
+    found = spec.find("loss", name)
+    if not inspect.isclass(found):
+        return "proxy" if hasattr(found, "over") else "pair"
+    return "combination" if "make" in inspect.signature(found).parameters else "head"
+
+
+def build_pair(text: str, *, sim: str, miner: str | None, **around: Any) -> nn.Module:
+    rule, given = spec.bind("loss", text), {"sim": spec.bind("sim", sim), **pair_options(text, **around)}
+    if miner and miner.startswith(PREFIX):
+        if around["memory"]:
+            raise ValueError(f"miner {miner} looks within the batch only; leave out memory={around['memory']}")
+        return PMLMined(rule, theirs=pml("miners", miner), **given)
+    return PairLoss(rule, miner=bound_miner(miner), **given)
+
+
+def pair_options(text: str, *, tile: int | None, relation: Any, balanced: bool, **around: Any) -> dict[str, Any]:
+    """Keywords of PairLoss that are not its defaults."""
+    relation = spec.bind("relation", relation) if isinstance(relation, str) else relation
+    given = {"tile": tile, "relation": relation, "balanced": balanced, "references": references(text, **around)}
+    return {k: v for k, v in given.items() if v is not None}
+
+
+def build_proxy(text: str, *, classes: int | None, dim: int | None, counts: Any, **around: Any) -> nn.Module:
+    refuse(text, "compares with class proxies, not with other embeddings", around)
+    if not classes or not dim:
+        raise ValueError(f"{text} learns a proxy for each class: it needs classes and dim, got {classes=} and {dim=}")
+    name, settings = spec.parse(text)
+    rule = spec.find("loss", name)
+    takes = [*dict.fromkeys([*spec.keywords(rule), *OF_PROXIES])]
+    for key in settings:
+        if key not in takes:
+            raise spec.SpecError(f"loss {name} takes no {key!r}{spec.near(key, takes)}")
+    own = {k: settings.pop(k) for k in OF_PROXIES if k in settings}
+    return ProxyLoss(partial(rule, **settings), classes=classes, dim=dim, counts=counts, **own)
+
+
+OF_PROXIES = ("centres", "lr_scale")  # keywords of ProxyLoss that any of its rules may be written with
+
+
+def build_module(text: str, **around: Any) -> nn.Module:
+    """A class, of the package or of the user: whatever its constructor asks for by name, it is given."""
+    name, settings = spec.parse(text)
+    asked = inspect.signature(spec.find("loss", name)).parameters
+    if "make" not in asked and "miner" not in asked:
+        refuse(text, "is not a rule over pairs", around)
+    known = around | {
+        "sim": spec.bind("sim", around["sim"]),
+        "miner": bound_miner(around["miner"]),
+        "references": references(text, **around),
+        "make": partial(make_part, around=around),
+    }
+    given = {k: known[k] for k in asked if k in known and k not in settings}
+    for key, parameter in asked.items():
+        if parameter.default is parameter.empty and (given | settings).get(key) is None:
+            raise ValueError(
+                f"{name} needs {key}: {'give it to build' if key in known else f'write {name}({key}=...)'}"
+            )
+    return spec.bind("loss", text, **given)()
+
+
+def make_part(text: str, *, around: dict[str, Any], **different: Any) -> nn.Module:
+    """A loss inside a combination; of what is around it, pairs alone take a miner, a memory and balance."""
+    takes_pairs = family(text) in ("pair", "combination")
+    return build(text, **around | different | ({} if takes_pairs else NOTHING))
+
+
+NOTHING = {"miner": None, "memory": 0, "balanced": False}
+
+
+def build_pml(
+    text: str, *, sim: str, miner: str | None, dim: int | None, classes: int | None, **around: Any
+) -> nn.Module:
+    refuse(text, "has references and a reducer of its own", around)
+    loss = pml("losses", text, dim=dim, classes=classes)
+    if miner and not miner.startswith(PREFIX):
+        return PMLLoss(loss, miner_of_ours(spec.bind("miner", miner), spec.bind("sim", sim)))
+    return PMLLoss(loss, pml("miners", miner) if miner else None)
+
+
+MAKERS: dict[str, Callable[..., nn.Module]] = {
+    "pair": build_pair,
+    "proxy": build_proxy,
+    "head": build_module,
+    "combination": build_module,
+    "pml": build_pml,
+}
+
+
+def bound_miner(miner: str | None) -> Callable | None:
+    return spec.bind("miner", miner) if miner else None
+
+
+def references(text: str, *, dim: int | None, memory: int, memory_warmup_steps: int, **_: Any) -> Memory | None:
+    if not memory:
+        return None
+    if not dim:
+        raise ValueError(f"{text} with memory={memory} keeps embeddings: it needs dim, got {dim=}")
+    return Memory(memory, dim, warmup_steps=memory_warmup_steps)
+
+
+def refuse(text: str, why: str, around: dict[str, Any]) -> None:
+    """Errors: ValueError when a loss is given what it has no use for and what would change what is learned."""
+    for what in NOTHING:
+        if around.get(what):
+            raise ValueError(f"{text} {why}, so it takes no {what}, got {what}={around[what]!r}; leave it out")

@@ -1,0 +1,82 @@
+"""The loss of an embedding that knows nothing: where a collapsed run stands still."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from likewise import geometry
+from likewise.losses.terms import Rule, Terms, as_terms, is_marked, reduce
+from likewise.match import Refs, Relation, match, same
+
+__all__ = ["chance"]
+
+RANGES = {"cosine": (-1.0, 1.0), "dot": (-64.0, 64.0)}  # minus a distance reaches from -64 to 0
+STEPS, ROUNDS = 17, 5  # constant similarities tried at once, then again around the best: within 1e-4 of the range
+ROWS = 1024  # beyond so many the whole matrix is not worth its time
+
+
+class Batch(NamedTuple):
+    """Masks of a batch, one row standing for `weight` anchors of the same kind."""
+
+    pos: Tensor  # [N, M]
+    neg: Tensor  # [N, M]
+    weight: Tensor  # [N]
+
+
+@torch.no_grad()
+def chance(
+    rule: Rule,
+    labels_N: Tensor | None = None,
+    *,
+    sim: Callable = geometry.cosine,
+    classes: int | None = None,
+    relation: Relation = same,
+) -> float | None:
+    """The lowest loss that one similarity, the same for every pair, can reach; None for a batch too large to say.
+
+    labels: the batch, of which only the composition matters; 8 classes of 4 when there are none. classes: compare with
+    one proxy of each of so many classes, and not with the batch. For example margin^2 / 4 for contrastive(margin) with
+    euclidean, margin for triplet, ln(classes) for a softmax, ln 2 for a logistic loss on evenly mixed pairs.
+    """
+    labels_N = torch.arange(8).repeat_interleave(4) if labels_N is None else labels_N.cpu()
+    batch = (
+        _proxies(classes) if classes else _batch(labels_N, relation, is_marked(rule, "whole") or relation is not same)
+    )
+    if batch is None:
+        return None
+    low, high = RANGES.get(getattr(sim, "__name__", ""), (-64.0, 0.0))
+    best = torch.inf
+    for _ in range(ROUNDS):
+        tried = torch.linspace(low, high, STEPS, dtype=torch.float64).tolist()
+        values = [_at(rule, shift, batch) for shift in tried]
+        best, at = min(best, *values), min(range(STEPS), key=values.__getitem__)
+        low, high = tried[max(at - 1, 0)], tried[min(at + 1, STEPS - 1)]
+    return best
+
+
+def _proxies(classes: int) -> Batch:
+    # All classes look alike, so one anchor says what all would.
+    pos_NM = torch.arange(classes)[None] == 0
+    return Batch(pos_NM, ~pos_NM, torch.ones(1))
+
+
+def _batch(labels_N: Tensor, relation: Relation, every_row: bool) -> Batch | None:
+    n = len(labels_N)
+    if every_row:
+        return Batch(*match(labels_N, Refs(labels_N, labels_N, 0), relation), torch.ones(n)) if n <= ROWS else None
+    kinds_C, kind_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)
+    same_CN = torch.arange(len(kinds_C))[:, None] == kind_N
+    itself_CN = same_CN & (same_CN.cumsum(-1) == 1)
+    return Batch(same_CN & ~itself_CN, ~same_CN, size_C)
+
+
+def _at(rule: Rule, shift: float, batch: Batch) -> float:
+    sim_NM = torch.full(batch.pos.shape, shift, dtype=torch.float64)
+    terms = as_terms(rule(sim_NM, batch.pos, batch.neg))
+    if not any(t.count.any() for t in terms):
+        # A rule that asks for a farther negative finds none at an exact tie: a hair of difference is the limit.
+        hair_NM = torch.linspace(0, 1e-7, sim_NM.numel(), dtype=torch.float64).view_as(sim_NM)
+        terms = as_terms(rule(sim_NM - hair_NM * batch.neg, batch.pos, batch.neg))
+    return reduce(Terms(t.total * batch.weight, t.count * batch.weight) for t in terms).item()

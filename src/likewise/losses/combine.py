@@ -1,0 +1,119 @@
+"""Losses made of losses: a weighted sum, and one loss at several prefixes of the embedding."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from likewise.losses.terms import Encoded
+
+__all__ = ["matryoshka", "sum"]
+
+Make = Callable[..., nn.Module]  # a name, and what is different about it -> a loss
+
+
+class Sum(nn.Module):
+    """A weighted sum of losses: weights[0] * losses[0](emb, labels) + weights[1] * losses[1](emb, labels) + ...
+
+    losses: names as anywhere, or losses already built. weights: one each; 1 where none are given. A miner, a memory and
+    class balance go to those over pairs, each with a memory of its own; the progress line follows the first loss.
+    Chance: the weighted sum of theirs. Example: `sum(losses=['triplet(margin=0.2)', 'softmax'], weights=[1, 0.5])`.
+    """
+
+    def __init__(
+        self,
+        *,
+        losses: Sequence[str | nn.Module],
+        weights: Sequence[float] | None = None,
+        make: Make | None = None,
+    ):
+        super().__init__()
+        self.losses = nn.ModuleList(made(loss, make) for loss in losses)
+        self.weights = one_each(weights, len(self.losses), "losses")
+
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+        parts = [loss(emb_ND, labels_N, seen) for loss, seen in zip(self.losses, noted_once(batch, self), strict=True)]
+        return weighted(parts, self.weights)
+
+    def chance(self, labels_N: Tensor | None = None) -> float | None:
+        return weighted_chance(self, labels_N)
+
+
+class Matryoshka(nn.Module):
+    """A loss at several prefixes of the embedding: sum over dims of weight * loss(emb[:, :dim]). Kusupati et al., 2022.
+
+    Each prefix then serves as an embedding of its own: cut it, and search faster for a little accuracy. loss: a name,
+    built once for every prefix (proxies are not shared), or losses already built, one a prefix. weights: one each; 1
+    where none are given. Made for cosine, which gives every prefix its own length. Chance: the weighted sum of theirs.
+    Example: `matryoshka(loss='ntxent', dims=[8, 16, 64])`.
+    """
+
+    def __init__(
+        self,
+        *,
+        loss: str | Sequence[nn.Module],
+        dims: Sequence[int],
+        weights: Sequence[float] | None = None,
+        make: Make | None = None,
+    ):
+        super().__init__()
+        built = [made(loss, make, dim=dim) for dim in dims] if isinstance(loss, str) else list(loss)
+        if len(built) != len(dims):
+            raise ValueError(f"matryoshka has {len(built)} losses for dims={list(dims)}; give one for each")
+        self.losses, self.dims = nn.ModuleList(built), tuple(dims)
+        self.weights = one_each(weights, len(self.dims), "dims")
+
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+        if max(self.dims) > emb_ND.shape[1]:
+            raise ValueError(f"matryoshka has dims={list(self.dims)}, but the embedding has only {emb_ND.shape[1]}")
+        each = zip(self.losses, self.dims, noted_once(batch, self), strict=True)
+        return weighted([loss(emb_ND[:, :dim], labels_N, seen) for loss, dim, seen in each], self.weights)
+
+    def chance(self, labels_N: Tensor | None = None) -> float | None:
+        return weighted_chance(self, labels_N)
+
+
+def made(loss: str | nn.Module, make: Make | None, **different: int) -> nn.Module:
+    """A loss from its name, by `make`; one already built as it is."""
+    if isinstance(loss, nn.Module):
+        return loss
+    if make is None:
+        raise ValueError(f"to build {loss!r} from its name use losses.build; here give losses already built")
+    return make(loss, **different)
+
+
+def one_each(weights: Sequence[float] | None, n: int, of: str) -> tuple[float, ...]:
+    """One weight for each. Errors: ValueError when there are none, or another number of them."""
+    weights = [1.0] * n if weights is None else weights
+    if n == 0 or len(weights) != n:
+        raise ValueError(f"{len(weights)} weights for {n} {of}; give at least one of them, and a weight for each")
+    return tuple(weights)
+
+
+def noted_once(batch: Encoded | None, whole: Sum | Matryoshka) -> list[Encoded | None]:
+    """The batch for each part: what the first notes stays, the others write into notes that are thrown away."""
+    rest = [replace(batch, notes={}) if batch else None for _ in whole.losses]
+    return [batch, *rest[1:]]
+
+
+def weighted(parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Sum of weights[i] * parts[i]."""
+    return torch.stack([weight * part for weight, part in zip(weights, parts, strict=True)]).sum()
+
+
+def weighted_chance(whole: Sum | Matryoshka, labels_N: Tensor | None) -> float | None:
+    """The weighted sum of what is chance to the parts; None when it is not known of one."""
+    parts = [chance_of(loss, labels_N) for loss in whole.losses]
+    known = [weight * part for weight, part in zip(whole.weights, parts, strict=True) if part is not None]
+    return math.fsum(known) if len(known) == len(parts) else None
+
+
+def chance_of(loss: nn.Module, labels_N: Tensor | None) -> float | None:
+    """A loss of the user's own need not know."""
+    ask = getattr(loss, "chance", None)
+    return ask(labels_N) if ask else None
+
+
+sum, matryoshka = Sum, Matryoshka

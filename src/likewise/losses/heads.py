@@ -1,0 +1,227 @@
+"""Losses with something of their own to learn, or that look at more than similarities. Same call as every loss."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from likewise.losses.masked import softplus
+from likewise.losses.pair import PairLoss, at_least_float32, check, in_batch
+from likewise.losses.terms import Encoded, Terms
+from likewise.match import Refs
+
+__all__ = ["barlow", "siamese_bce", "vae", "vicreg"]
+
+
+class WeightedL1(nn.Module):
+    """A learned similarity: sum over d of w_d |x_d - y_d| + b, symmetric in x and y. It is the logit of "same"."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        # Below 0 from the start: a difference speaks against likeness. Each weight may cross over while it learns.
+        self.weight = nn.Parameter(torch.full((dim,), -(dim**-0.5)))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x_ND: Tensor, y_MD: Tensor) -> Tensor:
+        dtype = torch.promote_types(x_ND.dtype, self.weight.dtype)
+        x_ND, y_MD, weight_D = x_ND.to(dtype), y_MD.to(dtype), self.weight.to(dtype)
+        # Two distances between scaled rows, one for either sign of the weights: [N, M, D] never exists.
+        for_D, against_D = weight_D.relu(), (-weight_D).relu()
+        like_NM = torch.cdist(x_ND * for_D, y_MD * for_D, p=1) - torch.cdist(x_ND * against_D, y_MD * against_D, p=1)
+        return like_NM + self.bias
+
+
+def logistic(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> tuple[Terms, Terms]:
+    """Binary cross-entropy of the logit `sim`; positives and negatives weigh half each, however many there are."""
+    pull_N = (0.5 * softplus(-sim_NM) * pos_NM).sum(-1)
+    push_N = (0.5 * softplus(sim_NM) * neg_NM).sum(-1)
+    return Terms(pull_N, pos_NM.sum(-1)), Terms(push_N, neg_NM.sum(-1))
+
+
+class SiameseBCE(PairLoss):
+    """The siamese network: p(same) = sigmoid(sum over d of w_d |a_d - b_d| + b), cross-entropy. Koch et al., 2015.
+
+    Learned: w [dim] and b. Symmetric, p(a, b) = p(b, a). In a batch of N it sees all pairs, in O(N^2) memory; in a
+    batch of partners only each row's own. Positives and negatives weigh half each (the paper draws half of either),
+    so chance is ln 2 for any batch. For verification, by `probability`; an index searches by another geometry than it
+    was trained by. Not in pytorch-metric-learning.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        miner: Callable | None = None,
+        references: Callable[[Tensor, Tensor], Refs] | None = None,
+    ):
+        super().__init__(logistic, sim=WeightedL1(dim), miner=miner, references=references or in_batch)
+
+    def probability(self, a_ND: Tensor, b_ND: Tensor) -> Tensor:
+        """Probability that row i of a and row i of b are of one class, [N]."""
+        return self.sim(a_ND[:, None], b_ND[:, None])[:, 0, 0].sigmoid()
+
+    def chance(self, labels_N: Tensor | None = None) -> float:
+        """ln 2: every pair as likely as not."""
+        return math.log(2)
+
+
+class VAE(nn.Module):
+    """Variational autoencoder: -log p(image | z) + beta * KL(q(z | image) || N(0, 1)). Kingma and Welling, 2014.
+
+    The embedding is the mean of q, so use it with `normalize=False`; a linear layer of its own on the features gives
+    the log-variance [N, dim], from 0; z = mean + std * noise in training, the mean in evaluation. The decoder is dim
+    -> hidden -> pixels. likelihood: "bernoulli" (pixels in [0, 1], cross-entropy) or "gaussian" (half the squared
+    error). Summed over pixels and over dim, averaged over images; labels are not looked at. Notes: reconstruction,
+    kl. Needs batch.images (uint8, or float as the likelihood has it) and batch.features. Chance is not known
+    beforehand. Use it where there are no labels, or in a `sum` to keep an embedding informative. Errors: ValueError
+    for what is absent.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        shape: tuple[int, ...],
+        width: int,
+        hidden: int = 512,
+        beta: float = 1.0,
+        likelihood: str = "bernoulli",
+    ):
+        super().__init__()
+        if likelihood not in LIKELIHOODS:
+            raise ValueError(f"vae has a likelihood 'bernoulli' or 'gaussian', got {likelihood!r}")
+        self.shape, self.beta, self.likelihood = tuple(shape), beta, likelihood
+        self.log_variance = nn.Linear(width, dim)
+        nn.init.zeros_(self.log_variance.weight)
+        nn.init.zeros_(self.log_variance.bias)
+        self.decoder = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, math.prod(shape)))
+
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+        if batch is None or batch.images is None or batch.features is None:
+            raise ValueError("vae needs the images and the features: call loss(emb, labels, batch=Encoded(...))")
+        check(emb_ND, labels_N)
+        dtype = self.log_variance.weight.dtype
+        emb_ND, log_var_ND = emb_ND.to(dtype), self.log_variance(batch.features.to(dtype))
+        noise_ND = torch.randn_like(emb_ND) if self.training else torch.zeros_like(emb_ND)
+        logit_NX = self.decoder(emb_ND + noise_ND * (0.5 * log_var_ND).exp())
+        error = LIKELIHOODS[self.likelihood](logit_NX, self.target(batch.images)).sum(-1).mean()
+        kl = 0.5 * (emb_ND.square() + log_var_ND.exp() - 1 - log_var_ND).sum(-1).mean()
+        batch.notes.update(reconstruction=error.detach(), kl=kl.detach())
+        return error + self.beta * kl
+
+    def target(self, images: Tensor) -> Tensor:
+        """What the decoder should give back, [N, C * H * W]."""
+        if tuple(images.shape[1:]) != self.shape:
+            raise ValueError(f"vae draws images of shape {self.shape}, but the batch has {tuple(images.shape[1:])}")
+        pixels_NX = images.flatten(1).to(self.log_variance.weight.dtype) / (1 if images.is_floating_point() else 255)
+        if self.likelihood == "bernoulli" and seen_outside_unit(pixels_NX):
+            raise ValueError("a 'bernoulli' vae takes pixels in [0, 1]; use vae(likelihood='gaussian') for these")
+        return pixels_NX
+
+    @torch.no_grad()
+    def decode(self, z_ND: Tensor) -> Tensor:
+        """The image of each embedding, float [N, C, H, W]."""
+        drawn_NX = self.decoder(z_ND)
+        return (drawn_NX.sigmoid() if self.likelihood == "bernoulli" else drawn_NX).unflatten(1, self.shape)
+
+    def chance(self, labels_N: Tensor | None = None) -> None:
+        """Not known before the images are."""
+
+
+def gaussian(mean_NX: Tensor, target_NX: Tensor) -> Tensor:
+    return 0.5 * (mean_NX - target_NX).square()
+
+
+LIKELIHOODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "bernoulli": partial(F.binary_cross_entropy_with_logits, reduction="none"),
+    "gaussian": gaussian,
+}
+
+
+def seen_outside_unit(x: Tensor) -> bool:
+    """Whether a value lies outside [0, 1]; looks on a CPU only, a GPU would have to wait."""
+    return x.device.type == "cpu" and bool(((x < 0) | (x > 1)).any())
+
+
+class VICReg(nn.Module):
+    """Two views alike, every dimension alive, no two alike: invariance, variance, covariance. Bardes et al., 2022.
+
+    invariance * mean (a - b)^2 + variance * mean over d of relu(1 - std_d), averaged over the views
+    + covariance * sum over d != e of cov_de^2 / dim, summed over the views; std = sqrt(var + eps).
+    Self-supervised, without negatives: the batch is all first views, then all second views. Chance: the whole variance
+    term, variance * (1 - sqrt(eps)). Same as pytorch-metric-learning.
+    """
+
+    def __init__(self, *, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0, eps: float = 1e-4):
+        super().__init__()
+        self.invariance, self.variance, self.covariance, self.eps = invariance, variance, covariance, eps
+
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+        a_ND, b_ND = views(emb_ND, labels_N, batch)
+        invariance = self.invariance * (a_ND - b_ND).square().mean()
+        return invariance + self.alive(a_ND) + self.alive(b_ND)
+
+    def alive(self, x_ND: Tensor) -> Tensor:
+        """The terms of one view: half its variance term, and its covariance term."""
+        x_ND = x_ND - x_ND.mean(0)
+        cov_DD = x_ND.mT @ x_ND / max(len(x_ND) - 1, 1)
+        var_D = cov_DD.diagonal()
+        off_diagonal = cov_DD.square().sum() - var_D.square().sum()
+        return self.variance * (1 - (var_D + self.eps).sqrt()).relu().mean() / 2 + self.covariance * off_diagonal / len(
+            var_D
+        )
+
+    def chance(self, labels_N: Tensor | None = None) -> float:
+        """The variance term at no variance."""
+        return self.variance * max(0.0, 1 - self.eps**0.5)
+
+
+class BarlowTwins(nn.Module):
+    """The cross-correlation of two views made the identity: sum (1 - C_dd)^2 + redundancy * sum over d != e of C_de^2.
+
+    C [dim, dim] = correlation over the batch of dimension d of the first view and e of the second. Zbontar et al.,
+    2021. Self-supervised, without negatives: the batch is all first views, then all second views. Chance dim, where
+    nothing varies. Wants a wide embedding and a batch larger than a few hundred less than contrastive ones do. Not in
+    pytorch-metric-learning.
+    """
+
+    def __init__(self, *, dim: int, redundancy: float = 0.0051):
+        super().__init__()
+        self.dim, self.redundancy = dim, redundancy
+
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+        a_ND, b_ND = (standard(view) for view in views(emb_ND, labels_N, batch))
+        corr_DD = a_ND.mT @ b_ND / len(a_ND)
+        same_D = corr_DD.diagonal()
+        return (1 - same_D).square().sum() + self.redundancy * (corr_DD.square().sum() - same_D.square().sum())
+
+    def chance(self, labels_N: Tensor | None = None) -> float:
+        """No dimension of the one view says anything of the other."""
+        return float(self.dim)
+
+
+def views(emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None) -> tuple[Tensor, Tensor]:
+    """First and second views, the halves of the batch. Errors: ValueError when those are not of the same labels."""
+    check(emb_ND, labels_N)
+    partners = batch.partners if batch else 0
+    half = len(labels_N) // 2
+    agree = labels_N.device.type != "cpu" or torch.equal(labels_N[:half], labels_N[half:])
+    if partners > 1 or len(labels_N) % 2 or not agree:
+        raise ValueError(
+            "this loss compares two views of each image: first views, then second views, of the same labels; "
+            f"the batch of {len(labels_N)} with partners={partners} is not that"
+        )
+    emb_ND = at_least_float32(emb_ND)
+    return emb_ND[:half], emb_ND[half:]
+
+
+def standard(x_ND: Tensor) -> Tensor:
+    """Each dimension of mean 0 and variance 1 over the batch; one that does not vary becomes 0."""
+    x_ND = x_ND - x_ND.mean(0)
+    return x_ND / (x_ND.square().mean(0) + 1e-5).sqrt()
+
+
+siamese_bce, vae, vicreg, barlow = SiameseBCE, VAE, VICReg, BarlowTwins

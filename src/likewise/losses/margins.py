@@ -1,0 +1,121 @@
+"""Rules with a boundary in similarity: which side of it a pair is on, and by how much. Conventions as in rules.py."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from likewise import geometry
+from likewise.losses.masked import lse, softplus, total
+from likewise.losses.pair import PairLoss, References, in_batch
+from likewise.losses.terms import Terms
+
+__all__ = ["margin", "learned_margin", "tuplet_margin", "snr_contrastive", "threshold_consistent"]
+
+
+def margin(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 0.2, beta: float | Tensor = 0.3) -> Terms:
+    """Positives above a boundary, negatives below it, by a margin each.
+
+    loss    relu(margin + beta - s_p) + relu(margin + s_n - beta) over all triplets, divided by how many of the two are
+            not 0: a positive weighs as often as its anchor has negatives, and the other way round, so O(M) a row
+    paper   Wu et al., 2017, with the miner distance_weighted; beta=-1.2 with euclidean on unit vectors, of which 0.3 is
+            the cosine
+    chance  margin
+    use     as contrastive, where pairs vary in difficulty; learned_margin finds beta by itself
+    PML     the same
+    """
+    far_NM, near_NM = (margin + beta - sim_NM).relu(), (margin + sim_NM - beta).relu()
+    positives_N, negatives_N = pos_NM.sum(-1), neg_NM.sum(-1)
+    total_N = negatives_N * total(far_NM, pos_NM) + positives_N * total(near_NM, neg_NM)
+    active_N = negatives_N * (pos_NM & (far_NM > 0)).sum(-1) + positives_N * (neg_NM & (near_NM > 0)).sum(-1)
+    return Terms(total_N, active_N)
+
+
+class Boundary(nn.Module):
+    """The rule `margin` with a learned beta, and -nu * beta as a second term."""
+
+    def __init__(self, margin: float, beta: float, nu: float):
+        super().__init__()
+        self.margin, self.nu = margin, nu
+        self.beta = nn.Parameter(torch.tensor(float(beta)))
+
+    def forward(self, sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> tuple[Terms, Terms]:
+        beta = self.beta.to(sim_NM.dtype)
+        both_N = pos_NM.any(-1) & neg_NM.any(-1)
+        return margin(sim_NM, pos_NM, neg_NM, margin=self.margin, beta=beta), Terms(-self.nu * beta * both_N, both_N)
+
+
+class LearnedMargin(PairLoss):
+    """The rule `margin` with its boundary learned, one for all classes.
+
+    loss    that of margin(margin, beta), minus nu * beta: nu > 0 keeps the boundary from drifting down
+    paper   Wu et al., 2017
+    chance  that of `margin`
+    use     where no boundary is known; its learning rate is lr_scale times the network's
+    PML     the same with learn_beta=True and one beta
+    """
+
+    def __init__(
+        self,
+        *,
+        margin: float = 0.2,
+        beta: float = 0.3,
+        nu: float = 0.0,
+        lr_scale: float = 10.0,
+        sim: Callable = geometry.cosine,
+        miner: Callable | None = None,
+        references: References | None = None,
+    ):
+        super().__init__(Boundary(margin, beta, nu), sim=sim, miner=miner, references=references or in_batch)
+        self.lr_scale = lr_scale
+
+
+learned_margin = LearnedMargin
+
+
+def tuplet_margin(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 0.1, scale: float = 64.0) -> Terms:
+    """A positive, its angle made smaller by `margin` radians, against all negatives.
+
+    loss    log(1 + sum e^(scale (s_n - cos(angle_p - margin)))), mean over positive pairs
+    paper   Yu and Tao, 2019, for cosine, added to intra_pair_variance
+    chance  ln(1 + negatives e^(-2 scale sin(margin / 2)))
+    use     as ntxent at a low temperature; the slack leaves easy positives alone
+    PML     the same, its margin in degrees (5.73); NaN where rounding takes a cosine beyond 1
+    """
+    square_NM = 1 - sim_NM.square()
+    apart_NM = square_NM > torch.finfo(sim_NM.dtype).eps
+    sine_NM = torch.where(apart_NM, square_NM, 1).sqrt() * apart_NM  # 0 at an angle of 0, without its infinite gradient
+    eased_NM = sim_NM * math.cos(margin) + sine_NM * math.sin(margin)
+    loss_NM = softplus(lse(scale * sim_NM, neg_NM)[:, None] - scale * eased_NM)
+    return Terms(total(loss_NM, pos_NM), pos_NM.sum(-1) * neg_NM.any(-1))
+
+
+def snr_contrastive(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 1.0) -> tuple[Terms, Terms]:
+    """Contrastive over noise-to-signal ratios, for sim="snr": r = -s, the variance of y - x over that of the anchor x.
+
+    loss    r, mean over positive pairs, plus relu(margin - r), mean over negative pairs
+    paper   Yuan et al., 2019, whose pull of the embedding's mean towards 0 is left out
+    chance  margin
+    use     embeddings that are not normalised: the ratio does not depend on their scale
+    PML     averaged over the pairs that still have a loss; with its MeanReducer the same
+    """
+    return Terms(total(-sim_NM, pos_NM), pos_NM.sum(-1)), Terms(total((margin + sim_NM).relu(), neg_NM), neg_NM.sum(-1))
+
+
+def threshold_consistent(
+    sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, pos_at: float = 0.9, neg_at: float = 0.5
+) -> tuple[Terms, Terms]:
+    """Only the hard pairs: positives at or below pos_at, negatives at or above neg_at.
+
+    loss    pos_at - s_p, mean over those positives, plus s_n - neg_at, mean over those negatives
+    paper   Zhang et al., 2024 (TCM), for cosine
+    chance  pos_at - neg_at
+    use     added to another loss, so that all classes share one threshold: sum(losses=['ntxent', ...])
+    PML     the same
+    """
+    hard_pos_NM, hard_neg_NM = pos_NM & (sim_NM <= pos_at), neg_NM & (sim_NM >= neg_at)
+    return (
+        Terms(total(pos_at - sim_NM, hard_pos_NM), hard_pos_NM.sum(-1)),
+        Terms(total(sim_NM - neg_at, hard_neg_NM), hard_neg_NM.sum(-1)),
+    )

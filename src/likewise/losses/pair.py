@@ -1,0 +1,150 @@
+"""PairLoss: compare each embedding with references, which are the batch, a memory, or its own partners."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from likewise import geometry
+from likewise.losses.chance import chance
+from likewise.losses.terms import Encoded, Rule, Terms, as_terms, is_marked, reduce
+from likewise.losses.tile import rows_within, tiled
+from likewise.match import Refs, Relation, match, match_partners, same
+
+__all__ = ["PairLoss"]
+
+References = Callable[[Tensor, Tensor], Refs]
+Compared = tuple[Tensor, Tensor, Tensor]  # sim, pos, neg, each [N, M]
+
+
+def in_batch(emb_ND: Tensor, labels_N: Tensor) -> Refs:
+    """The batch is compared with itself."""
+    return Refs(emb_ND, labels_N, offset=0)
+
+
+class PairLoss(nn.Module):
+    """A rule over the similarities of anchors to references. `loss(emb [N, D], labels [N]) -> scalar`.
+
+    sim: the geometry, shared with the miner. miner: narrows the masks, sees no gradient. references: what anchors are
+    compared with. relation: which labels are alike (see match). balanced: every class weighs the same, however many
+    images of it are in the batch. tile: rows worked on at once; by default as many as fit tile.BUDGET, and always all
+    of them for a rule or a miner whose rows depend on one another. The result does not depend on it.
+
+    A batch without terms gives 0 with zero gradient, noted as `empty`. Half precision is computed in float32.
+    Errors: ValueError for shapes and types that do not fit and, on a CPU, where looking is free, for NaN or infinity.
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        *,
+        sim: Callable = geometry.cosine,
+        miner: Callable | None = None,
+        references: References = in_batch,
+        relation: Relation = same,
+        balanced: bool = False,
+        tile: int | None = None,
+    ):
+        super().__init__()
+        self.rule, self.sim, self.miner, self.references, self.relation = rule, sim, miner, references, relation
+        self.balanced, self.tile, self.whole = balanced, tile, any(is_marked(f, "whole") for f in (rule, miner))
+        if tile is not None and (tile < 1 or self.whole):
+            raise ValueError(f"tile={tile}: it is 1 or more, and not for a rule or miner that needs every row at once")
+
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+        check(emb_ND, labels_N)
+        with torch.autocast(emb_ND.device.type, enabled=False):
+            terms = self.terms(at_least_float32(emb_ND), labels_N, batch.partners if batch else 0)
+        if batch is not None:
+            batch.notes.update(notes(terms))
+        return reduce(terms)
+
+    def terms(self, emb_ND: Tensor, labels_N: Tensor, partners: int = 0) -> tuple[Terms, ...]:
+        """The rule's Terms for a batch, before the one division."""
+        if partners:
+            rows = slice(0, len(emb_ND) // (1 + partners))
+            return self.judge(self.own_partners(emb_ND, labels_N, partners), labels_N, rows)
+        refs = self.references(emb_ND, labels_N)
+
+        def of_rows(emb_ND: Tensor, ref_MD: Tensor, rows: slice) -> tuple[Terms, ...]:
+            return self.judge(self.compare(emb_ND, labels_N, refs._replace(emb=ref_MD), rows), labels_N, rows)
+
+        tile = self.tile or rows_within(refs.emb)
+        if self.whole or tile >= len(emb_ND):
+            return of_rows(emb_ND, refs.emb, slice(0, len(emb_ND)))
+        return tiled(of_rows, emb_ND, refs.emb, list(self.parameters()), tile)
+
+    def judge(self, compared: Compared, labels_N: Tensor, rows: slice) -> tuple[Terms, ...]:
+        """Terms of these rows of the batch."""
+        sim_NM, pos_NM, neg_NM = compared
+        if self.miner:
+            with torch.no_grad():
+                pos_NM, neg_NM = self.miner(sim_NM.detach(), pos_NM, neg_NM)
+        terms = as_terms(self.rule(sim_NM, pos_NM, neg_NM))
+        if not self.balanced:
+            return terms
+        weight_N = 1 / class_size(labels_N)[rows].to(sim_NM.dtype)
+        return tuple(Terms(t.total * weight_N, t.count * weight_N) for t in terms)
+
+    def compare(self, emb_ND: Tensor, labels_N: Tensor, refs: Refs, rows: slice) -> Compared:
+        """Similarities and masks of these rows to the references."""
+        if refs.offset is not None:
+            refs = refs._replace(offset=refs.offset + rows.start)
+        # The batch itself and not a view of it, where the rows are all of it: a geometry may then work once for both.
+        anchor_ND = emb_ND if rows == slice(0, len(emb_ND)) else emb_ND[rows]
+        return self.sim(anchor_ND, refs.emb), *match(labels_N[rows], refs, self.relation)
+
+    def own_partners(self, emb_ND: Tensor, labels_N: Tensor, partners: int) -> Compared:
+        """Each of the first N / (1 + P) rows against its own P partners: sim [N, P], the classic siamese network."""
+        if any(is_marked(f, "columns") for f in (self.rule, self.miner)):
+            raise ValueError(
+                "this rule or miner compares a batch with itself: it takes no pairs or triplets of partners"
+            )
+        if len(emb_ND) % (1 + partners):
+            raise ValueError(
+                f"{len(emb_ND)} rows are not anchors with {partners} partners each: give N * {1 + partners}"
+            )
+        anchor_ND, *other = emb_ND.chunk(1 + partners)
+        label_N, *of = labels_N.chunk(1 + partners)
+        sim_NP = self.sim(anchor_ND[:, None], torch.stack(other, 1))[:, 0]
+        return sim_NP, *match_partners(label_N, of, self.relation)
+
+    def chance(self, labels_N: Tensor | None = None) -> float | None:
+        """The loss at which an embedding without information stands still, for a batch of these labels."""
+        return chance(self.rule, labels_N, sim=self.sim, relation=self.relation)
+
+
+def check(emb_ND: Tensor, labels_N: Tensor) -> None:
+    """Errors: ValueError for what cannot be compared. Looks at values on a CPU only: a GPU would have to wait."""
+    if emb_ND.ndim != 2 or not emb_ND.is_floating_point():
+        raise ValueError(f"embeddings are floats [N, D], got {emb_ND.dtype} of shape {list(emb_ND.shape)}")
+    if labels_N.ndim == 0 or len(labels_N) != len(emb_ND):
+        raise ValueError(f"{len(emb_ND)} embeddings need as many labels, got labels of shape {list(labels_N.shape)}")
+    if labels_N.is_floating_point() or labels_N.is_complex():
+        raise ValueError(f"labels are whole numbers (int64), got {labels_N.dtype}; convert them with labels.long()")
+    if emb_ND.device.type == "cpu" and not emb_ND.isfinite().all():
+        bad_N = ~emb_ND.isfinite().all(-1)
+        raise ValueError(
+            f"{int(bad_N.sum())} of {len(bad_N)} embeddings hold NaN or infinity, the first in row "
+            f"{int(bad_N.byte().argmax())}; look at the input pictures, the learning rate and the precision"
+        )
+
+
+def at_least_float32(emb_ND: Tensor) -> Tensor:
+    return emb_ND if emb_ND.dtype in (torch.float32, torch.float64) else emb_ND.float()
+
+
+def class_size(labels_N: Tensor) -> Tensor:
+    """The size of each one's class in the batch; by sorting, so that a GPU need not say how many classes there are."""
+    if labels_N.ndim != 1:
+        raise ValueError(f"balanced=True weighs classes: it needs one label each, got labels {list(labels_N.shape)}")
+    sorted_N = labels_N.sort().values
+    return torch.searchsorted(sorted_N, labels_N, right=True) - torch.searchsorted(sorted_N, labels_N)
+
+
+@torch.no_grad()
+def notes(terms: tuple[Terms, ...]) -> dict[str, Tensor]:
+    """`active`: share of anchors with terms that still have a loss. `empty`: 1 when the batch had no term at all."""
+    has_N = torch.stack([t.count > 0 for t in terms]).any(0)
+    alive_N = torch.stack([t.total != 0 for t in terms]).any(0)
+    return {"active": (has_N & alive_N).sum() / has_N.sum().clamp_min(1), "empty": (~has_N.any()).float()}

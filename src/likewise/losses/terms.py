@@ -1,0 +1,67 @@
+"""What a rule returns, what a loss may look at beside the embedding, and the one reduction."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Encoded", "Rule", "Terms", "as_terms", "is_marked", "reduce", "whole"]
+
+
+class Terms(NamedTuple):
+    """Per-anchor totals and the number of terms in each: one division gives each paper's own average."""
+
+    total: Tensor  # [N]
+    count: Tensor  # type: ignore[assignment]  # [N], carries no gradient; hides tuple.count
+
+
+Rule = Callable[..., "Terms | tuple[Terms, ...]"]
+
+
+@dataclass
+class Encoded:
+    """A batch as the network saw it. `notes` is where a loss writes detached tensors for the progress line."""
+
+    images: Tensor | None = None
+    features: Tensor | None = None  # before the embedding head
+    partners: int = 0  # P > 0: N anchors, then N first partners, ... ; a row is compared with its own partners only
+    notes: dict[str, Tensor] = field(default_factory=dict)
+
+
+def whole(rule: Rule | None = None, *, columns: bool = True, when: str = "") -> Callable:
+    """Mark a rule (or miner) whose rows depend on one another: it must see every row at once, and is never tiled.
+
+    columns: it also takes a column to be one reference for all rows, so that it cannot compare rows with partners of
+    their own. when: the keyword that makes it so.
+    """
+
+    def mark(rule: Rule) -> Rule:
+        vars(rule).update(whole=True, columns=columns, when=when)
+        return rule
+
+    return mark(rule) if rule else mark
+
+
+def is_marked(rule: Callable | None, mark: str) -> bool:
+    """Whether a rule or miner, with the keywords bound to it, is marked as "whole" or as reading "columns"."""
+    plain, bound = getattr(rule, "func", rule), getattr(rule, "keywords", {})
+    when = getattr(plain, "when", "")
+    return bool(getattr(plain, mark, False) and (not when or bound.get(when)))
+
+
+def as_terms(result: Terms | tuple[Terms, ...]) -> tuple[Terms, ...]:
+    """One Terms or several, always as a tuple of several."""
+    return (result,) if isinstance(result, Terms) else tuple(result)
+
+
+def reduce(terms: Iterable[Terms]) -> Tensor:
+    """Sum over Terms of total over count, a scalar; a Terms without any term gives 0 with zero gradient."""
+    # Adding terms starts from the first, not from a Python 0, so that the result is always a tensor of its dtype.
+    return torch.stack([_divide(t.total.sum(), t.count.sum()) for t in terms]).sum()
+
+
+def _divide(total: Tensor, count: Tensor) -> Tensor:
+    # Not clamp_min(1): a weighted count may be a fraction.
+    return total / torch.where(count > 0, count, 1).to(total.dtype)

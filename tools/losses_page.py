@@ -1,0 +1,98 @@
+"""Writes docs/losses.md from the losses themselves: `python tools/losses_page.py`."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from likewise import losses, spec
+from likewise.losses.build import family
+
+PAGE = Path(__file__).parent.parent / "docs" / "losses.md"
+
+INTRO = """\
+# Losses
+
+Every name below is a value of `loss=`, with its numbers in brackets: `loss="triplet(margin=0.1, pick='semihard')"`.
+`likewise explain NAME` prints the same. This page is made from the functions: `python tools/losses_page.py`.
+
+- **pair**: a rule over the similarities of anchors to references, `rule(sim [N, M], pos [N, M], neg [N, M])`. It takes
+  any `sim`, any `miner` and any `memory`. Larger is closer: euclidean is minus the distance.
+- **proxy**: the same over learned class proxies, `sim [N, C]`, in a geometry of its own. It needs training classes; any
+  of them also takes `centres` (proxies a class) and `lr_scale` (their learning rate, as a multiple).
+- **head**: a module with something of its own to learn, or that looks at more than similarities.
+- **combination**: losses made of losses.
+
+Each is called `loss(emb [N, D], labels [N]) -> scalar`, the total over its terms divided by their number. **Chance** is
+where a collapsed embedding stands still, here at the default numbers for a batch of 10 classes of 12 images (dim 64): a
+loss that stays there has learned nothing.
+"""
+
+LABELS = torch.arange(10).repeat_interleave(12)
+AROUND = {"dim": 64, "classes": 10, "counts": [12] * 10, "shape": (1, 28, 28), "width": 256}
+EXAMPLES = {"sum": "sum(losses=['triplet', 'softmax'])", "matryoshka": "matryoshka(loss='ntxent', dims=[16, 64])"}
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    return "\n".join([INTRO, *table(), "", *(line for home in spec.HOMES["loss"] for line in section(home))])
+
+
+def table() -> Iterator[str]:
+    """One line a loss."""
+    yield "| name | kind | chance | |"
+    yield "|---|---|---|---|"
+    for name, loss in spec.homes("loss").items():
+        yield f"| [{name}](#{name}) | {family(name)} | {chance(name)} | {escaped(headline(loss))} |"
+
+
+def section(home: str) -> Iterator[str]:
+    """The losses of one module."""
+    module = importlib.import_module(f"likewise.{home}")
+    title = re.split(r"[:.]", module.__doc__ or home)[0]
+    yield f"## {escaped(title)}\n"
+    for name in module.__all__:
+        yield from entry(name, getattr(module, name))
+
+
+def entry(name: str, loss: Callable) -> Iterator[str]:
+    """One loss: how it is written with its defaults, and what it says of itself."""
+    yield f"### {name}\n"
+    yield f"{escaped(headline(loss))} Chance: {chance(name)}.\n"
+    yield f"```python\n{written(name, loss)}\n```\n"
+    rest = inspect.getdoc(loss).split("\n", 1)[1:]
+    if rest and rest[0].strip():
+        yield f"```text\n{rest[0].strip()}\n```\n"
+
+
+def written(name: str, loss: Callable) -> str:
+    """The name with every number a user may set, at its default."""
+    parameters = inspect.signature(loss).parameters
+    settable = [k for k in spec.keywords(loss) if k not in ("make", "miner", "references")]
+    return f"{name}({', '.join(f'{k}={parameters[k].default!r}' for k in settable)})"
+
+
+@cache
+def chance(name: str) -> str:
+    value = losses.build(EXAMPLES.get(name, name), **AROUND).chance(LABELS)
+    return "not known" if value is None else f"{value:.3g}"
+
+
+def headline(loss: Callable) -> str:
+    return inspect.getdoc(loss).split("\n")[0]
+
+
+def escaped(text: str) -> str:
+    """As Markdown prints it: no emphasis, no table cell, by accident."""
+    for sign in "\\*_|<>[]":
+        text = text.replace(sign, f"\\{sign}")
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")
