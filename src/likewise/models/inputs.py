@@ -1,0 +1,167 @@
+"""Whatever `Embedder.embed` is given (tensors, arrays, pictures, paths, lists of them, Images) as batches of tensors.
+
+uint8 stays uint8 and float stays float: the Embedder scales the one by 1/255 and takes the other as it is. An
+antialiased bilinear filter changes sizes and does not keep the aspect ratio; colour becomes grey by ITU-R 601-2, to the
+very numbers of Pillow.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["batches", "fit"]
+
+Shape = tuple[int, ...]
+LUMA = (19595, 38470, 7471)  # red, green and blue in 1/65536, as Pillow has them; exact in float32
+ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width change places
+COLOURS = (1, 3, 4)  # what the side of a picture can hardly be, and its channels usually are
+
+
+def batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
+    """Batches of at most `size` that suit `fit`; pictures in files are read a batch at a time."""
+    if hasattr(images, "pixels") and hasattr(images, "batch"):  # Images, which decodes for itself
+        starts = range(0, len(images), size)
+        yield from (images.batch(torch.arange(start, min(start + size, len(images)))) for start in starts)
+    elif _is_array(images):
+        yield from _whole(_tensor(images), shape).split(size)
+    else:
+        alone = isinstance(images, str | os.PathLike) or not isinstance(images, Iterable)
+        items = [images] if alone else list(images)
+        for start in range(0, len(items), size):
+            yield _joined([_one(item, shape) for item in items[start : start + size]])
+
+
+def fit(images: Tensor, shape: Shape) -> Tensor:
+    """Give a batch `[N, ...]` the channels and sides of `shape`. Errors: ValueError when it cannot have them."""
+    pictures = len(shape) == 3
+    if images.ndim != len(shape) + 1 or (not pictures and images.shape[1:] != shape):
+        raise ValueError(f"the model takes [N, {_text(shape)}], got [{_text(images.shape)}]; a single one is x[None]")
+    if not pictures:
+        return images
+    if images.dtype not in (torch.uint8, torch.bool) and not images.is_floating_point():
+        raise ValueError(f"pictures are uint8 (0 to 255) or float (0 to 1), got {str(images.dtype)[6:]}; convert them")
+    return _resized(_recoloured(images, shape[0]), shape[1:])
+
+
+def _recoloured(images: Tensor, channels: int) -> Tensor:
+    came = images.shape[1]
+    if came == channels:
+        return images
+    if came == 1:
+        return images.expand(-1, channels, -1, -1)
+    if (came, channels) != (3, 1):
+        raise ValueError(
+            f"pictures of {came} channels came where the model takes {channels}; only 1 and 3 are converted"
+        )
+    grey = (images.float() * images.new_tensor(LUMA, dtype=torch.float32).view(3, 1, 1)).sum(1, keepdim=True)
+    return (grey + 32768).div(65536).byte() if images.dtype == torch.uint8 else (grey / 65536).to(images.dtype)
+
+
+def _resized(images: Tensor, sides: Sequence[int]) -> Tensor:
+    if images.shape[2:] == tuple(sides):
+        return images
+    if images.dtype == torch.uint8 and images.device.type != "cpu":  # only a CPU has a filter for bytes
+        return _resized(images.float(), sides).round().byte()
+    if images.dtype != torch.uint8:
+        images = images.to(torch.promote_types(images.dtype, torch.float32))
+    return F.interpolate(images, tuple(sides), mode="bilinear", antialias=True)
+
+
+def _whole(array: Tensor, shape: Shape) -> Tensor:
+    """An array as a batch. A picture may be [C, H, W], [H, W, C], or [H, W] of the model's size; many: [N, H, W, C]."""
+    if len(shape) != 3:
+        return array[None] if array.ndim == len(shape) else array
+    if array.shape == shape[1:]:
+        array = array[None]
+    if array.ndim in (3, 4) and array.shape[-1] in COLOURS and array.shape[-3] not in COLOURS:
+        array = array.movedim(-1, -3)
+    if array.ndim == 3 and array.shape[0] not in (*COLOURS, shape[0]):
+        raise ValueError(f"[{_text(array.shape)}] is no picture [C, H, W]; a stack of grey pictures is x[:, None]")
+    return array[None] if array.ndim == 3 else array
+
+
+def _one(item: Any, shape: Shape) -> Tensor:
+    """One picture or vector as a batch that has the model's shape."""
+    if isinstance(item, str | os.PathLike):
+        array = _read(item, shape)
+    else:
+        array = _pixels(item, shape) if _is_picture(item) else _tensor(item)
+    return fit(_whole(array, shape), shape)
+
+
+def _joined(items: list[Tensor]) -> Tensor:
+    if len({item.dtype for item in items}) > 1:
+        items = [item.float() / (255 if item.dtype == torch.uint8 else 1) for item in items]
+    return torch.cat(items)
+
+
+def _tensor(array: Any) -> Tensor:
+    """Any array as a tensor; numbers of a vector may be whole."""
+    import numpy as np
+
+    try:
+        return array if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
+    except (TypeError, ValueError) as error:
+        kind = type(array).__name__
+        raise ValueError(
+            f"no picture and no vector: {kind} ({error}); give tensors, arrays, pictures or paths"
+        ) from None
+
+
+def _is_array(given: Any) -> bool:
+    return isinstance(given, Tensor) or (hasattr(given, "__array__") and not _is_picture(given))
+
+
+def _is_picture(given: Any) -> bool:
+    from PIL import Image
+
+    return isinstance(given, Image.Image)
+
+
+def _read(path: str | os.PathLike, shape: Shape) -> Tensor:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            if len(shape) == 3:  # a JPEG decodes at a fraction of its size, or grey, for a fraction of the time
+                turned = picture.getexif().get(ORIENTATION, 1) >= 5
+                picture.draft("L" if shape[0] == 1 else None, (shape[1], shape[2]) if turned else (shape[2], shape[1]))
+            return _pixels(picture, shape)
+    except Exception as error:  # decoders fail in every way there is
+        raise ValueError(f"cannot read {os.fspath(path)} as a picture: {error}") from None
+
+
+def _pixels(picture: Any, shape: Shape) -> Tensor:
+    """A Pillow picture upright, as bytes of the model's shape; what shows through is white, 16 bits become 8."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    if len(shape) != 3:
+        raise ValueError(f"the model takes vectors of shape ({_text(shape)},), not pictures")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode[0] in "IF":
+        picture = Image.fromarray(_eight_bits(np.asarray(picture)))
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture.convert("RGBA"))
+    picture = picture.convert("L" if shape[0] == 1 else "RGB")
+    if picture.size != (shape[2], shape[1]):
+        picture = picture.resize((shape[2], shape[1]), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(picture).reshape(shape[1], shape[2], -1)).movedim(-1, 0)
+
+
+def _eight_bits(values: Any) -> Any:
+    """0 to 65,535 as 0 to 255, which Pillow would cut off at 255."""
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        raise ValueError(
+            "its numbers are neither 8 nor 16 bits, so black and white are unknown; save it as one of them"
+        )
+    return ((values.astype("uint32") + 128) // 257).astype("uint8")
+
+
+def _text(shape: Sequence[int]) -> str:
+    return ", ".join(map(str, shape))

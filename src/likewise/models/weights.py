@@ -1,0 +1,133 @@
+"""A model on disk: `model.safetensors` (tensors) and `model.json` (what they are), replaced whole or not at all.
+
+The two files are renamed one after the other, so a crash between them could pair new tensors with an old description.
+Hence the description also travels in the tensors' own header, and a checksum of the tensors tells which belongs to
+which. Nothing is ever unpickled; published `.pth` files are read with `weights_only=True`.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+__all__ = ["find", "load", "misfits", "read", "save"]
+
+FORMAT = 1
+TENSORS, DESCRIPTION = "model.safetensors", "model.json"
+
+
+def save(folder: str | os.PathLike, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:
+    """Write both files atomically. `about` must be JSON. Errors: ValueError naming what is not."""
+    # A copy each: safetensors refuses strided and shared memory.
+    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    try:
+        text = json.dumps({"format": FORMAT, "crc32": _checksum(plain), **about}, indent=2)
+    except TypeError as error:
+        raise ValueError(f"a model's info holds numbers, text, lists and dicts only: {error}") from None
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / TENSORS, to_bytes(plain, {"likewise": text}))
+    _replace(folder / DESCRIPTION, text.encode())
+
+
+def find(path: str | os.PathLike) -> Path:
+    """The model's folder, given itself or the run folder around it. Errors: ValueError when there is no model."""
+    for folder in (Path(path), Path(path) / "model"):
+        if (folder / TENSORS).is_file():
+            return folder
+    raise ValueError(f"no model at {path}; give a run folder or its model folder, the one that holds {TENSORS}")
+
+
+def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and description as saved. Errors: ValueError for another format, or a damaged or missing file."""
+    tensors, inside = _open(folder / TENSORS)
+    try:
+        about = _described((folder / DESCRIPTION).read_text(encoding="utf-8"), folder)
+    except OSError as error:
+        raise ValueError(f"{folder} has no readable {DESCRIPTION}: {error}") from None
+    if inside and about["crc32"] != (own := _described(inside, folder))["crc32"]:
+        about = own  # a save was stopped between the two renames
+    if about["crc32"] != _checksum(tensors):
+        raise ValueError(f"{folder / TENSORS} is damaged: its checksum is not the one saved with it; copy it again")
+    return tensors, about
+
+
+def _described(text: str, folder: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"the description of the model in {folder} is no JSON: {error}") from None
+    came = about.get("format") if isinstance(about, dict) else None
+    if came != FORMAT:
+        raise ValueError(f"{folder} has model format {came!r} and this version reads {FORMAT}; update likewise")
+    if lost := {"crc32", "config", "info"} - about.keys():
+        raise ValueError(f"the description of the model in {folder} has lost its {' and '.join(sorted(lost))}")
+    return about
+
+
+def read(path: str | os.PathLike) -> dict[str, Tensor]:
+    """Tensors by name from a model of ours, a .safetensors file or a published .pth file. Errors: ValueError."""
+    path = Path(path)
+    if path.is_dir():
+        return load(find(path))[0]
+    if path.suffix == ".safetensors":
+        return _open(path)[0]
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for one cause: not a file of plain tensors
+        raise ValueError(f"cannot read {path} as plain tensors (nothing else is ever unpickled): {error}") from None
+    found = found.get("state_dict", found) if isinstance(found, dict) else {}
+    return {name.removeprefix("module."): t for name, t in found.items() if isinstance(t, Tensor)}
+
+
+def misfits(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
+    """What keeps their tensors from taking the place of ours, in words; empty when they fit."""
+    both = [name for name in ours if name in theirs and ours[name].shape != theirs[name].shape]
+    found = {
+        "missing": [name for name in ours if name not in theirs],
+        "unknown": [name for name in theirs if name not in ours],
+        "of another shape": [f"{n} {list(theirs[n].shape)} where {list(ours[n].shape)} is needed" for n in both],
+    }
+    return [f"{kind}: {_some(names)}" for kind, names in found.items() if names]
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _open(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, (file.metadata() or {}).get("likewise")
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    crc = 0
+    for name in sorted(tensors):
+        content = tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes()
+        crc = zlib.crc32(content, zlib.crc32(name.encode(), crc))
+    return crc
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """The file has its old content or the new one, whatever happens in between."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
