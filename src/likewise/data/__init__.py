@@ -1,0 +1,76 @@
+"""Data: `load("mnist")`, `load("path/to/folder")`, `load("table(path='birds.csv', label='species')")` give Images."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from likewise import spec
+from likewise.data.arrays import from_arrays
+from likewise.data.files import Files, conform
+from likewise.data.filters import narrow
+from likewise.data.images import SPLITS, Images, Skipped
+from likewise.data.want import AbsentError, Want, as_path, data_home
+
+__all__ = ["SPLITS", "AbsentError", "Files", "Images", "Skipped", "Want", "data_home", "from_arrays", "load"]
+
+ENDINGS = {".csv": "table", ".npz": "arrays"}
+
+
+def load(
+    source: str,
+    *,
+    root: str | Path | None = None,
+    split: str = "given",
+    val: float = 0.1,
+    seed: int = 0,
+    size: int = 0,
+    channels: int = 0,
+    min_per_class: int = 1,
+    max_per_class: int = 0,
+    max_classes: int = 0,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Images:
+    """Read a source, filter its classes, part it into train, val and test.
+
+    source    a name (mnist), name(keyword=value), or the path of a folder, a .csv or an .npz
+    root      where the sources lie; LIKEWISE_DATA, else the user's cache folder
+    split     given | ratio(val=..., test=...) | by_class(val=..., test=...)
+    val       the validation share of a split that does not say its own
+    size, channels   see Want;  min_per_class, max_per_class, max_classes   see narrow
+    strict    a picture that cannot be read is an error, not a line in `skipped`
+    progress  called with (done, total) while pictures are read
+    Errors: SpecError for an unknown name or keyword, before anything is read; ValueError for what cannot be read.
+    """
+    read, divide = _source(source), spec.bind("split", split)
+    want = Want(as_path(root) if root else data_home(), size, channels, progress=progress)
+    images: Images = read(want)
+    if strict and images.skipped:
+        first = images.skipped[0]
+        raise ValueError(
+            f"{source}: {len(images.skipped)} pictures cannot be used, and strict=True makes that an error; "
+            f"the first is {first.id}: {first.why}"
+        )
+    if isinstance(images.pixels, Tensor):
+        images = replace(images, pixels=conform(images.pixels, want))
+    images = narrow(
+        images, min_per_class=min_per_class, max_per_class=max_per_class, max_classes=max_classes, seed=seed
+    )
+    return divide(images, **{"val": val, "seed": seed} | getattr(divide, "keywords", {}))
+
+
+def _source(text: str) -> Callable[[Want], Images]:
+    """The function behind a source's name, or behind a path that is there. Errors: SpecError."""
+    path = as_path(text)
+    try:
+        return spec.bind("data", text)
+    except spec.SpecError as error:
+        if text.strip() and path.is_dir():
+            return spec.bind("data", f"folder(path={str(path)!r})")
+        if path.suffix.lower() in ENDINGS:
+            return spec.bind("data", f"{ENDINGS[path.suffix.lower()]}(path={str(path)!r})")
+        if "(" in text:
+            raise
+        raise spec.SpecError(f"{error}; nor is there a folder {text!r}") from None

@@ -1,0 +1,152 @@
+"""X and y: pictures or feature rows that are in memory already, or in an .npz file."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from likewise.data.images import SPLITS, Images
+from likewise.data.listing import legible, number, split_of
+from likewise.data.want import Want, as_path
+from likewise.spec import near
+
+__all__ = ["arrays", "from_arrays"]
+
+
+def arrays(want: Want, *, path: str) -> Images:
+    """An .npz file with X, y and, where the source has parts, split (train, val, test, or 0, 1, 2); see from_arrays.
+
+    Errors: ValueError for no such file, or an array that is missing or holds Python objects.
+    """
+    file = as_path(path)
+    held = _load(file)
+    for key in ("X", "y"):
+        if key not in held:
+            present = ", ".join(held) or "nothing"
+            raise ValueError(
+                f"{legible(file)} holds {present} and no {key}; save it with numpy.savez(path, X=..., y=...)"
+            )
+    return from_arrays(
+        held["X"], held["y"], split=held.get("split"), groups=held.get("groups"), name=legible(file.stem)
+    )
+
+
+def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: str = "arrays") -> Images:
+    """Images from arrays, lists or tensors; everything is copied.
+
+    X       pictures uint8 [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, or numbers [N,...], which become float32
+    y       [N] labels: whole numbers or texts
+    split   [N] train, val, test or 0, 1, 2; without it everything is train
+    groups  [N] texts
+    Errors: ValueError for lengths that differ, NaN or infinity, labels with a fraction, other shapes.
+    """
+    pixels, (labels, classes) = _pixels(_array(X, "X")), _labels(_array(y, "y"))
+    parts = [0] * len(labels) if split is None else [_part(word) for word in np.asarray(split).tolist()]
+    if not len(pixels) == len(labels) == len(parts):
+        raise ValueError(
+            f"X has {len(pixels)} rows, y {len(labels)} and split {len(parts)}; they need one of each a picture"
+        )
+    return Images(
+        pixels=pixels,
+        labels=labels,
+        classes=classes,
+        ids=tuple(f"{SPLITS[part]}/{i:05d}" for i, part in enumerate(parts)),
+        split=torch.tensor(parts, dtype=torch.uint8),
+        groups=None if groups is None else tuple(map(str, np.asarray(groups).tolist())),
+        name=name,
+    )
+
+
+def _load(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with file.open("rb") as opened:
+            held = np.load(opened, allow_pickle=False)
+            if isinstance(held, np.ndarray):
+                raise ValueError("it is one array, not an .npz of several")
+            return {key: held[key] for key in held.files}
+    except FileNotFoundError:
+        raise ValueError(f"{legible(file)} does not exist; give an .npz file with X and y") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{legible(file)} does not read as .npz of plain arrays: {error}") from None
+
+
+def _array(values: Any, what: str) -> np.ndarray:
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim == 0 or len(array) == 0:
+        raise ValueError(f"{what} holds no rows; it needs one a picture")
+    return array
+
+
+def _pixels(array: np.ndarray) -> Tensor:
+    """uint8 [N,C,H,W] for whole numbers in the shape of pictures, else float32 [N,...]."""
+    if array.ndim < 2 or array.dtype.kind not in "buif":
+        raise ValueError(
+            f"X is pictures [N,H,W(,C)] or rows of numbers [N,D]; got {array.dtype} of shape {list(array.shape)}"
+        )
+    if array.ndim < 3 or array.dtype.kind == "f":
+        numbers = np.array(array, np.float32)
+        if not np.isfinite(numbers).all():
+            raise ValueError("X holds NaN or infinity; fill or leave out those rows first")
+        return torch.from_numpy(_channels_first(numbers))
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8) * 255
+    if array.min() < 0 or array.max() > 255:
+        raise ValueError(
+            f"pictures of whole numbers hold 0 to 255, and X holds {array.min()} to {array.max()}; "
+            "scale them, or pass floats"
+        )
+    return torch.from_numpy(_channels_first(array.astype(np.uint8)))
+
+
+def _channels_first(array: np.ndarray) -> np.ndarray:
+    """[N,H,W] and [N,H,W,C] to [N,C,H,W]; rows, and floats in other shapes, stay."""
+    if array.ndim == 3:
+        return array[:, None]
+    if array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
+        return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+    if array.dtype == np.uint8 and (array.ndim != 4 or array.shape[1] not in (1, 3)):
+        raise ValueError(f"pictures are [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3; got shape {list(array.shape)}")
+    return array
+
+
+def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
+    if array.ndim != 1:
+        raise ValueError(f"y is one label a picture, shape [N]; got shape {list(array.shape)}")
+    if array.dtype.kind == "f":
+        array = _whole(array)
+    if array.dtype.kind in "bui":
+        values, labels = np.unique(array, return_inverse=True)
+        return torch.from_numpy(labels.astype(np.int64)), tuple(map(str, values.tolist()))
+    return number([_word(value) for value in array.tolist()])
+
+
+def _whole(array: np.ndarray) -> np.ndarray:
+    if np.isnan(array).any():
+        raise ValueError(
+            f"y holds NaN, first in row {int(np.isnan(array).argmax())}; leave out pictures without a label"
+        )
+    if not np.isfinite(array).all() or (array != np.rint(array)).any():
+        raise ValueError("y holds numbers with a fraction; labels are whole numbers or texts")
+    return array.astype(np.int64)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode()
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise ValueError(
+            f"labels are whole numbers or texts, and y holds {value!r}; leave out pictures without a label"
+        )
+    return str(value)
+
+
+def _part(word: str | int) -> int:
+    part = word if isinstance(word, int) and 0 <= word < len(SPLITS) else split_of(str(word))
+    if part is None:
+        raise ValueError(
+            f"split says train, val, test or 0, 1, 2 for each picture, and holds {word!r}{near(str(word), SPLITS)}"
+        )
+    return part

@@ -1,0 +1,137 @@
+"""A folder of pictures, one folder a class."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from likewise.data.images import Images, Skipped
+from likewise.data.listing import Listed, gather, legible, natural, split_of
+from likewise.data.want import Want, as_path
+from likewise.spec import near
+
+__all__ = ["folder"]
+
+PICTURES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".pgm"),
+    *(".ppm", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif", ".tga", ".ico"),
+}
+JUNK = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found", "system volume information"}
+PARTS = ("auto", "yes", "no")
+
+
+class Found(NamedTuple):
+    """A picture file and the names of the folders it lies in, from the top."""
+
+    path: Path
+    folders: tuple[str, ...]
+
+
+def folder(want: Want, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
+    """Class-per-folder pictures: `path/cat/1.jpg`, or `path/train/cat/1.jpg` with `val/` and `test/` beside `train/`.
+
+    A class is the path of the folder its pictures lie in, so classes may be nested (`Fruit/Apple`). Hidden files and
+    the litter of operating systems are passed over; a picture that lies in no class folder is listed as skipped.
+
+    path       the folder, absolute or relative to where the command runs
+    parts      yes | no: folders train, val and test are parts, or classes; auto: parts when train/ holds only folders
+    spellings  error | merge | keep: what to do about `Cat` beside `cat`, `cat ` or another Unicode form of it
+
+    Errors: ValueError for no such folder, no picture in it, or two spellings of one class.
+    """
+    top = as_path(path)
+    if not top.is_dir():
+        raise ValueError(
+            f"{legible(top)} {'is not a folder' if top.exists() else 'does not exist'}; give a folder of class folders"
+        )
+    if parts not in PARTS:
+        raise ValueError(f"no parts={parts!r}{near(parts, PARTS)}")
+    skipped: list[Skipped] = []
+    found = list(pictures_below(top, skipped))
+    depth = 1 if parts == "yes" or (parts == "auto" and _has_parts(found, top)) else 0
+    listed = list(_listed(found, depth, skipped))
+    if not listed:
+        raise ValueError(_nothing(top, found, depth))
+    return gather(
+        listed, want, name=legible(top.resolve().name), where=legible(top), skipped=skipped, spellings=spellings
+    )
+
+
+def pictures_below(top: Path, skipped: list[Skipped]) -> Iterator[Found]:
+    """Every picture file below a folder, in natural order; links are followed, but not round in a loop."""
+    yield from _walk(top, (), (os.path.realpath(top),), skipped)
+
+
+def _walk(here: Path, folders: tuple[str, ...], above: tuple[str, ...], skipped: list[Skipped]) -> Iterator[Found]:
+    try:
+        entries = sorted(os.scandir(here), key=lambda entry: natural(entry.name))
+    except OSError as error:
+        skipped.append(Skipped(_name(folders), f"the folder cannot be opened: {error.strerror}"))
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.casefold() in JUNK:
+            continue
+        if _is_folder(entry):
+            real = os.path.realpath(entry.path)
+            if real not in above:
+                yield from _walk(Path(entry.path), (*folders, entry.name), (*above, real), skipped)
+        elif Path(entry.name).suffix.lower() in PICTURES:
+            if _is_file(entry):
+                yield Found(Path(entry.path), folders)
+            else:
+                skipped.append(Skipped(_name((*folders, entry.name)), "a link that leads nowhere, or no regular file"))
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _name(parts: Sequence[str]) -> str:
+    return legible("/".join(parts)) if parts else "."
+
+
+def _has_parts(found: Sequence[Found], top: Path) -> bool:
+    """Whether the uppermost folders are train, val and test. Errors: ValueError when that cannot be told."""
+    trains = [f for f in found if f.folders and split_of(f.folders[0]) == 0]
+    if not trains or any(len(f.folders) == 1 for f in trains):
+        return False  # no train/, or one with pictures of its own: a class that is called train
+    if others := sorted({legible(f.folders[0]) for f in found if f.folders and split_of(f.folders[0]) is None}):
+        raise ValueError(
+            f"{legible(top)} holds {legible(trains[0].folders[0])}/ and also {others[0]}/; say parts='yes' to read "
+            "the folders train, val and test alone, or parts='no' to take every folder as a class"
+        )
+    return True
+
+
+def _listed(found: Sequence[Found], depth: int, skipped: list[Skipped]) -> Iterator[Listed]:
+    """Pictures with class and part; those outside every class folder or part go to `skipped`."""
+    for path, folders in found:
+        name = _name((*folders, path.name))
+        split = (split_of(folders[0]) if folders else None) if depth else 0
+        if split is None:
+            skipped.append(Skipped(name, "outside the folders train, val and test"))
+        elif len(folders) <= depth:
+            skipped.append(Skipped(name, "in no class folder"))
+        else:
+            yield Listed(name, path, _name(folders[depth:]), split)
+
+
+def _nothing(top: Path, found: Sequence[Found], depth: int) -> str:
+    """Why a folder gave no class, in one sentence."""
+    layout = f"{legible(top)}/{'train/' * depth}<class>/<picture>"
+    if found:
+        return f"{legible(top)} holds {len(found)} pictures and no folder for their class; what is needed is {layout}"
+    kinds = Counter(Path(file).suffix.lower() or "no ending" for _, _, files in os.walk(top) for file in files)
+    there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+    return f"no picture below {legible(top)} ({there or 'it is empty'}); what is needed is {layout}"

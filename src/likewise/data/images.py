@@ -1,0 +1,104 @@
+"""Images: pictures with their labels, names and parts, as every verb of the package takes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from likewise.data.files import Files
+from likewise.spec import near
+
+__all__ = ["SPLITS", "Images", "Skipped"]
+
+SPLITS = ("train", "val", "test")
+
+
+class Skipped(NamedTuple):
+    """A picture that was left out, and why."""
+
+    id: str
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """N pictures (or feature rows). Labels index `classes`; a part or a selection keeps the classes and the numbering.
+
+    pixels   uint8 [N,C,H,W] or float32 [N,...] in memory, or Files: decoded when a batch is asked for
+    labels   int64 [N]
+    classes  the name of each label
+    ids      the unique name of each picture: its relative path, or "train/00012"
+    split    uint8 [N], index into SPLITS
+    groups   alphabet / camera / video / writer of each picture, where the source knows it
+    skipped  pictures that were left out, and why
+    """
+
+    pixels: Tensor | Files
+    labels: Tensor
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    split: Tensor
+    groups: tuple[str, ...] | None = None
+    skipped: tuple[Skipped, ...] = ()
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        rows = {
+            f.name: len(getattr(self, f.name))
+            for f in fields(self)
+            if f.name in ROWS and getattr(self, f.name) is not None
+        }
+        if len(set(rows.values())) > 1:
+            raise ValueError(f"Images needs one of each for every picture, and got {rows}")
+        if len(set(self.ids)) < len(self.ids):
+            twice = next(i for n, i in enumerate(self.ids) if i in self.ids[:n])
+            raise ValueError(f"every picture needs an id of its own, and {twice!r} came twice")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one picture: (C, H, W), or (D,) for feature rows."""
+        return tuple(self.pixels.shape[1:])
+
+    @property
+    def open(self) -> bool:
+        """Whether the test classes (validation classes, where there is no test part) were kept out of training."""
+        train, val, test = (set(self.labels[self.split == i].tolist()) for i in range(len(SPLITS)))
+        return bool(train) and bool(test or val) and train.isdisjoint(test or val)
+
+    def part(self, split: str) -> "Images":
+        """The pictures of one part: train, val or test."""
+        if split not in SPLITS:
+            raise ValueError(f"no part named {split!r}{near(split, SPLITS)}")
+        return self.take(torch.nonzero(self.split == SPLITS.index(split)).flatten())
+
+    def take(self, indices: Tensor | Sequence[int]) -> "Images":
+        """The pictures at these places, in this order."""
+        at = torch.as_tensor(indices, dtype=torch.int64, device=self.labels.device)
+        rows = at.tolist()
+        return replace(
+            self,
+            pixels=self.pixels.take(rows) if isinstance(self.pixels, Files) else self.pixels[at],
+            labels=self.labels[at],
+            split=self.split[at],
+            ids=tuple(self.ids[i] for i in rows),
+            groups=self.groups and tuple(self.groups[i] for i in rows),
+        )
+
+    def batch(self, indices: Tensor | Sequence[int]) -> Tensor:
+        """The pixels at these places, on the device of the labels: uint8 [B,C,H,W], or float32 [B,...]."""
+        if isinstance(self.pixels, Files):
+            return self.pixels[indices].to(self.labels.device)
+        return self.pixels[torch.as_tensor(indices, dtype=torch.int64, device=self.pixels.device)]
+
+    def to(self, device: torch.device | str) -> "Images":
+        """The same on another device; pictures that are files stay files, and their batches arrive there."""
+        pixels = self.pixels if isinstance(self.pixels, Files) else self.pixels.to(device)
+        return replace(self, pixels=pixels, labels=self.labels.to(device), split=self.split.to(device))
+
+
+ROWS = ("pixels", "labels", "ids", "split", "groups")

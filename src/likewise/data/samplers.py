@@ -1,0 +1,208 @@
+"""Samplers: labels to the batches of one epoch, a list of index tensors that (seed, epoch, rank) alone decide.
+
+Every rank draws the same batches and takes every ranks-th of them, so all together visit what one alone would; where
+they do not divide evenly the first ones are taken again, so that every rank has as many steps.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import Generator, default_rng
+from torch import Tensor
+
+from likewise.data.order import starts
+
+__all__ = ["pairs", "pk", "shuffled", "triplets"]
+
+Batches = list[Tensor]
+
+
+def _partners(count: int) -> Callable[[Any], Any]:
+    """Write on a sampler how many partners stand behind each anchor in its batches."""
+
+    def mark(sampler: Any) -> Any:
+        sampler.partners = count
+        return sampler
+
+    return mark
+
+
+@_partners(0)
+def shuffled(labels: Tensor, *, batch: int = 128, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Batches:
+    """Every picture once, in random order. Batches differ by at most one in size and none is larger than `batch`."""
+    rng = _rng(len(labels), seed, epoch, batch=batch)
+    return _of_rank(_even(rng.permutation(len(labels)), batch), rank, ranks)
+
+
+@_partners(0)
+def pk(
+    labels: Tensor, *, classes: int = 10, images: int = 25, seed: int, epoch: int, rank: int = 0, ranks: int = 1
+) -> Batches:
+    """P x K: `images` pictures of each of `classes` different classes a batch, no picture twice in a batch.
+
+    Every picture is visited in every epoch. A class's pictures are shuffled and cut into hands of K; its last hand is
+    filled up with others of the class, and a class of fewer than K is one hand of all it has, a singleton of one.
+    Every batch, the last one too, holds hands of exactly P classes (all, where there are fewer). The epoch is as long
+    as visiting everything takes, max(hands / P, most hands of one class), and the room that is left goes to the
+    classes with the fewest hands, newly shuffled: so under a long tail rare classes are seen more often, never less.
+    One class alone makes batches without negatives. (Hermans, Beyer, Leibe, arXiv:1703.07737, 2017)
+    """
+    rng = _rng(len(labels), seed, epoch, classes=classes, images=images)
+    _, label_N, count_C = np.unique(labels.cpu().numpy(), return_inverse=True, return_counts=True)
+    p, size_C = min(classes, len(count_C)), np.minimum(count_C, images)
+    need_C = -(-count_C // size_C)  # hands that visit a whole class
+    batches = max(-(-int(need_C.sum()) // p), int(need_C.max()))
+    hands_C = _top_up(need_C, batches, p, rng)
+    batch_T, class_T = _deal(hands_C, batches, rng)
+    hand_TK = _hands(label_N, hands_C, size_C, images, rng)
+    in_batch = np.argsort(batch_T, kind="stable").reshape(batches, p)
+    real_TK = np.arange(images) < size_C[class_T][:, None]
+    return _of_rank([hand_TK[of][real_TK[of]] for of in in_batch], rank, ranks)
+
+
+@_partners(1)
+def pairs(labels: Tensor, *, batch: int = 128, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Batches:
+    """2B indices: B anchors, then a partner for each, half of them of the anchor's class.
+
+    Every picture is an anchor once. A partner of the same class is never the anchor itself, so a picture that is alone
+    in its class gets one of another; another class is drawn uniformly among classes, then one of its pictures. Half is
+    per batch, rounded down, and as far as there are anchors with company.
+    Errors: ValueError for fewer than two classes.
+    """
+    rng = _rng(len(labels), seed, epoch, batch=batch)
+    world = _Classes(labels, "pairs")
+    anchors = _even(rng.permutation(len(labels)), batch)
+    partner_N = world.other_class(np.arange(len(labels)), rng)
+    for anchor_B in anchors:
+        same = anchor_B[world.count_C[world.label_N[anchor_B]] > 1][: len(anchor_B) // 2]
+        partner_N[same] = world.same_class(same, rng)
+    return _of_rank([np.concatenate([anchor_B, partner_N[anchor_B]]) for anchor_B in anchors], rank, ranks)
+
+
+@_partners(2)
+def triplets(labels: Tensor, *, batch: int = 128, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Batches:
+    """3B indices: B anchors, then a positive for each, then a negative for each.
+
+    Every picture with company in its class is an anchor once; one that is alone has no positive and is seen as a
+    negative only. Negatives are drawn uniformly among the other classes, then among the pictures of one.
+    Errors: ValueError for fewer than two classes, or none with two pictures.
+    """
+    rng = _rng(len(labels), seed, epoch, batch=batch)
+    world = _Classes(labels, "triplets")
+    with_company = np.flatnonzero(world.count_C[world.label_N] > 1)
+    if not len(with_company):
+        raise ValueError("triplets needs a class with two pictures, and every class has one; use sampler='shuffled'")
+    anchors = _even(rng.permutation(with_company), batch)
+    rows = [np.concatenate([a_B, world.same_class(a_B, rng), world.other_class(a_B, rng)]) for a_B in anchors]
+    return _of_rank(rows, rank, ranks)
+
+
+class _Classes:
+    """Pictures by class, to draw partners from."""
+
+    def __init__(self, labels: Tensor, sampler: str):
+        names, self.label_N, self.count_C = np.unique(labels.cpu().numpy(), return_inverse=True, return_counts=True)
+        if len(names) < 2:
+            raise ValueError(
+                f"{sampler} draws pictures of different classes and needs two or more, and the labels hold {len(names)}"
+            )
+        self.by_class_N = np.argsort(self.label_N, kind="stable")
+        self.start_C = starts(self.count_C)
+        self.place_N = np.empty_like(self.by_class_N)
+        self.place_N[self.by_class_N] = np.arange(len(self.by_class_N))
+
+    def same_class(self, anchor_B: np.ndarray, rng: Generator) -> np.ndarray:
+        """Another picture of each anchor's class, which has two or more: a random number of steps round the class."""
+        class_B = self.label_N[anchor_B]
+        start_B, count_B = self.start_C[class_B], self.count_C[class_B]
+        steps_B = rng.integers(1, count_B)
+        return self.by_class_N[start_B + (self.place_N[anchor_B] - start_B + steps_B) % count_B]
+
+    def other_class(self, anchor_B: np.ndarray, rng: Generator) -> np.ndarray:
+        """A picture of another class for each anchor, all other classes equally likely."""
+        classes = len(self.count_C)
+        class_B = (self.label_N[anchor_B] + rng.integers(1, classes, len(anchor_B))) % classes
+        return self.by_class_N[self.start_C[class_B] + rng.integers(0, self.count_C[class_B])]
+
+
+def _top_up(need_C: np.ndarray, batches: int, p: int, rng: Generator) -> np.ndarray:
+    """Hands of each class: what it needs, and more for those with the fewest until there are batches x p."""
+    total = batches * p
+    level = bisect_right(range(batches), total, key=lambda at: int(np.maximum(need_C, at).sum())) - 1
+    hands_C = np.maximum(need_C, level)
+    lowest = np.flatnonzero(hands_C == level)
+    hands_C[rng.permutation(lowest)[: total - int(hands_C.sum())]] += 1
+    return hands_C
+
+
+def _deal(hands_C: np.ndarray, batches: int, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The batch [T] and the class [T] of every hand, in order of class: p hands a batch, no two of one class.
+
+    The hands, class after class in random order, fill p rows of `batches` places; each row is then shuffled over the
+    batches. Only the class that runs over from one row into the next can meet itself, and it keeps out of the places
+    that it had.
+    """
+    order = rng.permutation(len(hands_C))
+    dealt_T = np.repeat(order, hands_C[order])
+    place_T = np.empty(len(dealt_T), np.int64)
+    taken = np.zeros(0, np.int64)
+    for row in range(0, len(dealt_T), batches):
+        free = rng.permutation(batches)
+        place_T[row : row + batches] = free[np.argsort(np.isin(free, taken), kind="stable")]
+        last = dealt_T[row : row + batches] == dealt_T[row + batches - 1]
+        taken = place_T[row : row + batches][last]
+    by_class_T = np.argsort(dealt_T, kind="stable")
+    return place_T[by_class_T], dealt_T[by_class_T]
+
+
+def _hands(label_N: np.ndarray, hands_C: np.ndarray, size_C: np.ndarray, images: int, rng: Generator) -> np.ndarray:
+    """Pictures [T,K] of every hand, in order of class; places from size_C on are padding.
+
+    A round goes once through a class in random order; the last hand of a round is filled up from its beginning.
+    """
+    count_C = np.bincount(label_N)
+    per_round_C = -(-count_C // size_C)
+    rounds_C = -(-hands_C // per_round_C)
+    picture_R, start_C = _rounds(label_N, count_C, rounds_C, rng)
+    class_T = np.repeat(np.arange(len(hands_C)), hands_C)
+    turn_T = np.arange(len(class_T)) - starts(hands_C)[class_T]
+    round_T, hand_T = np.divmod(turn_T, per_round_C[class_T])
+    place_TK = (hand_T * size_C[class_T])[:, None] + np.arange(images)
+    first_T = start_C[class_T] + round_T * count_C[class_T]
+    return picture_R[first_T[:, None] + place_TK % count_C[class_T][:, None]]
+
+
+def _rounds(
+    label_N: np.ndarray, count_C: np.ndarray, rounds_C: np.ndarray, rng: Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every class's pictures, shuffled anew for each of its rounds, end to end; and where each class begins."""
+    picture_R = np.repeat(np.arange(len(label_N)), rounds_C[label_N])
+    round_R = np.arange(len(picture_R)) - np.repeat(starts(rounds_C[label_N]), rounds_C[label_N])
+    segment_R = starts(rounds_C)[label_N[picture_R]] + round_R
+    order_R = np.lexsort((rng.random(len(picture_R)), segment_R))
+    return picture_R[order_R], starts(count_C * rounds_C)
+
+
+def _rng(pictures: int, seed: int, epoch: int, **numbers: int) -> Generator:
+    """The generator of an epoch. Errors: ValueError for nothing to draw from, or a number below 1."""
+    if not pictures:
+        raise ValueError("there is no picture to draw batches from; the training part is empty")
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name} counts pictures or classes of a batch and is 1 or more; got {number}")
+    return default_rng((seed, epoch))
+
+
+def _even(order: np.ndarray, batch: int) -> list[np.ndarray]:
+    """As few pieces as the size allows, within one of each other in length: no small last one."""
+    return np.array_split(order, -(-len(order) // batch))
+
+
+def _of_rank(batches: list[np.ndarray], rank: int, ranks: int) -> Batches:
+    if not 0 <= rank < ranks:
+        raise ValueError(f"rank is 0 to ranks - 1; got rank={rank}, ranks={ranks}")
+    steps = -(-len(batches) // ranks)
+    return [torch.from_numpy(batches[(rank + step * ranks) % len(batches)]) for step in range(steps)]

@@ -1,0 +1,11 @@
+"""Every data source by its name: a function of what is wanted (Want) to Images."""
+
+from likewise.data.arrays import arrays
+from likewise.data.digits import digits
+from likewise.data.faces import faces
+from likewise.data.folder import folder
+from likewise.data.idx import fashion_mnist, mnist
+from likewise.data.omniglot import omniglot
+from likewise.data.table import table
+
+__all__ = ["arrays", "digits", "faces", "fashion_mnist", "folder", "mnist", "omniglot", "table"]

@@ -1,0 +1,99 @@
+"""Part pictures into train, val and test: the same Images with another `split`, the same for the same seed."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.random import Generator, default_rng
+
+from likewise.data.images import SPLITS, Images
+from likewise.data.order import place_in_class
+
+__all__ = ["by_class", "given", "ratio"]
+
+TRAIN, VAL, TEST = range(len(SPLITS))
+
+
+def given(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
+    """The parts that the source came with; what it lacks is taken out of train.
+
+    no val         the share `val` of train: by class when the test classes are not trained on (open set), so that
+                   validation asks what the test asks; else of every class
+    val, no test   val is measured as the test part, since a score must come from pictures that no choice was made by,
+                   and a new val part is taken out of train
+    neither        as ratio(val, test)
+    """
+    has = [bool((images.split == part).any()) for part in range(len(SPLITS))]
+    if not has[TRAIN] or all(has):
+        return images
+    if not has[VAL] and not has[TEST]:
+        return ratio(images, val=val, test=test, seed=seed)
+    split = images.split.cpu().numpy().copy()
+    split[split == VAL] = TEST
+    train = np.flatnonzero(split == TRAIN)
+    labels = images.labels.cpu().numpy()[train]
+    part = _classes if images.open and len(np.unique(labels)) >= 3 else _pictures
+    split[train] = part(labels, val, 0.0, default_rng(seed))
+    return _with(images, split)
+
+
+def ratio(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
+    """The shares `val` and `test` of every class, the rest train: a closed set.
+
+    A class is parted within one picture of the exact shares, and so is the whole, as far as the rule allows that every
+    class keeps a picture in train; a class with one picture is all train.
+    """
+    return _with(images, _pictures(images.labels.cpu().numpy(), val, test, default_rng(seed)))
+
+
+def by_class(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
+    """The shares `val` and `test` of the classes, the rest train: an open set, in which no class is in two parts.
+
+    At least one class for each share above 0. Errors: ValueError when none would be left to train on.
+    """
+    labels = images.labels.cpu().numpy()
+    classes, wanted = len(np.unique(labels)), (val > 0) + (test > 0) + 1
+    if classes < wanted:
+        has = f"{images.name or 'the data'} has {classes}"
+        raise ValueError(f"by_class needs {wanted} classes or more, one for each part, and {has}; use split='ratio'")
+    return _with(images, _classes(labels, val, test, default_rng(seed)))
+
+
+def _with(images: Images, split: np.ndarray) -> Images:
+    return replace(images, split=torch.from_numpy(split).to(images.split.device))
+
+
+def _pictures(labels: np.ndarray, val: float, test: float, rng: Generator) -> np.ndarray:
+    """uint8 [N] parts: the shares of every class, of which one picture at least stays in train."""
+    _check(val, test)
+    _, label, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    tests = _apportion(counts * test, counts - 1, rng)
+    vals = _apportion(counts * val, counts - 1 - tests, rng)
+    place = place_in_class(label, rng)
+    return np.select([place < tests[label], place < (tests + vals)[label]], [TEST, VAL], TRAIN).astype(np.uint8)
+
+
+def _classes(labels: np.ndarray, val: float, test: float, rng: Generator) -> np.ndarray:
+    """uint8 [N] parts: the shares of the classes, at least one class for each, of which one at least stays in train."""
+    _check(val, test)
+    names = rng.permutation(np.unique(labels))
+    tests = min(max(round(len(names) * test), 1), len(names) - 1 - (val > 0)) if test else 0
+    vals = min(max(round(len(names) * val), 1), len(names) - 1 - tests) if val else 0
+    held_out = [np.isin(labels, names[:tests]), np.isin(labels, names[tests : tests + vals])]
+    return np.select(held_out, [TEST, VAL], TRAIN).astype(np.uint8)
+
+
+def _apportion(ideal: np.ndarray, most: np.ndarray, rng: Generator) -> np.ndarray:
+    """Whole numbers within one of `ideal`, with its sum as far as `most` allows: floors, and one more by remainder."""
+    quota = np.minimum(np.floor(ideal), most).astype(np.int64)
+    owed = np.where(quota < most, ideal - quota, 0.0)
+    first = np.lexsort((rng.random(len(ideal)), -owed))[: round(float(ideal.sum())) - int(quota.sum())]
+    quota[first[owed[first] > 0]] += 1
+    return quota
+
+
+def _check(val: float, test: float) -> None:
+    if not (val >= 0 and test >= 0 and val + test < 1):
+        raise ValueError(
+            f"val and test are shares that leave some to train on, such as 0.1 and 0.2; got val={val}, test={test}"
+        )

@@ -1,0 +1,299 @@
+"""One contract over every source, on small files in the publishers' layout; then the real files, by what is known."""
+
+import gzip
+import inspect
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from likewise import data, spec
+from likewise.data import sources
+from likewise.data.idx import FILES
+from likewise.data.want import Want
+from test_data_files import png
+
+PEOPLE = {"training": ["s1", "s2", "s10"], "testing": ["s5"]}
+SCRIPTS = {"images_background": ["Latin", "Greek"], "images_evaluation": ["Tengwar"]}
+
+
+def idx(*shape, values=None) -> bytes:
+    values = np.arange(np.prod(shape)) % 10 if values is None else np.array(values)
+    head = bytes((0, 0, 8, len(shape))) + np.array(shape, ">u4").tobytes()
+    return gzip.compress(head + values.astype(np.uint8).tobytes())
+
+
+def write_idx(folder) -> None:
+    folder.mkdir()
+    for file, content in zip(FILES, [idx(20, 4, 5), idx(20), idx(10, 4, 5), idx(10)], strict=True):
+        (folder / file).write_bytes(content)
+
+
+def write_zip(path, alphabets, drawings=3) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as file:
+        for alphabet in alphabets:
+            for character in range(1, 4):
+                for n in range(drawings):
+                    bits = Image.new("1", (7, 7), 1)
+                    bits.putpixel((n, character), 0)
+                    content = io.BytesIO()
+                    bits.save(content, "PNG")
+                    file.writestr(f"{path.stem}/{alphabet}/character{character:02d}/{n:04d}.png", content.getvalue())
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root that holds every source, each a few pictures."""
+    root = tmp_path_factory.mktemp("root")
+    write_idx(root / "mnist")
+    write_idx(root / "fashion-mnist")
+    for stem in ("images_background", "images_evaluation", "images_background_small1", "images_background_small2"):
+        write_zip(root / f"omniglot/python/{stem}.zip", SCRIPTS.get(stem, ["Latin"]))
+    for part, people in PEOPLE.items():
+        for person in people:
+            folder = root / "att-faces/data/faces" / part / person
+            folder.mkdir(parents=True)
+            for k in range(1, 11):
+                Image.new("L", (6, 8), k).save(folder / f"{k}.pgm")
+    (root / "att-faces/data/faces/training/README").write_text("about the faces")
+    for name in ("cat", "dog"):
+        (root / "pets" / name).mkdir(parents=True)
+        for i in range(5):
+            (root / "pets" / name / f"{i}.png").write_bytes(png(i))
+    (root / "pets.csv").write_text(
+        "image,label\n" + "".join(f"pets/{n}/{i}.png,{n}\n" for n in ("cat", "dog") for i in range(5))
+    )
+    np.savez(root / "d.npz", X=np.zeros((6, 4, 4), np.uint8), y=[0, 0, 0, 1, 1, 1])
+    return root
+
+
+def settings(name, root) -> dict:
+    return {
+        "folder": {"path": str(root / "pets")},
+        "table": {"path": str(root / "pets.csv")},
+        "arrays": {"path": str(root / "d.npz")},
+    }.get(name, {})
+
+
+@pytest.fixture(params=sources.__all__)
+def source(request, root):
+    return lambda **want: getattr(sources, request.param)(Want(root, **want), **settings(request.param, root))
+
+
+def test_contract(source):
+    images = source()
+    n = len(images)
+    assert n > 0
+    assert images.name
+    assert images.pixels.shape[0] == n
+    assert images.pixels.dtype == torch.uint8
+    assert images.labels.dtype == torch.int64
+    assert images.split.dtype == torch.uint8
+    assert images.split.max() <= 2
+    assert (images.split == 0).any()
+    assert sorted(set(images.labels.tolist())) == list(range(len(images.classes)))
+    assert len(set(images.classes)) == len(images.classes)
+    assert len(set(images.ids)) == n
+    assert images.groups is None or len(images.groups) == n
+
+
+def test_contract_twice_the_same(source):
+    one, two = source(), source()
+    assert torch.equal(one.pixels, two.pixels)
+    assert torch.equal(one.labels, two.labels)
+    assert one.ids == two.ids
+
+
+def test_contract_of_the_names(source, root):
+    """Every source is bound by its name, takes its keywords and no others, and says what it is."""
+    for name in sources.__all__:
+        function = getattr(sources, name)
+        assert next(iter(inspect.signature(function).parameters)) == "want"
+        assert inspect.getdoc(function)
+        assert spec.find("data", name.replace("_", "-")) is function
+        with pytest.raises(spec.SpecError, match="takes no 'colour'"):
+            spec.bind("data", f"{name}(colour=1)")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "omniglot", "faces"])
+def test_an_absent_source_says_where_and_how(name, tmp_path):
+    with pytest.raises(data.AbsentError) as raised:
+        data.load(name, root=tmp_path)
+    sentence = str(raised.value)
+    assert str(tmp_path) in sentence
+    assert (f"likewise data fetch {name}" if name != "faces" else "cam-orl.co.uk") in sentence
+    assert "\n" not in sentence
+
+
+def test_digits_split_is_fixed_and_stratified():
+    images = sources.digits(Want())
+    assert len(images) == 1797
+    assert images.shape == (1, 8, 8)
+    assert int(images.pixels.max()) == 255
+    assert len(images.part("test")) == 355
+    for digit in range(10):
+        rows = np.flatnonzero(images.labels == digit)
+        assert np.flatnonzero(images.split[rows] == 2).tolist() == list(range(4, len(rows), 5))
+    assert images.pixels[0, 0, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0], "0 0 5 13 9 1 0 0 of 16"
+
+
+def test_idx_pixels_and_labels(root):
+    images = sources.mnist(Want(root))
+    assert images.shape == (1, 4, 5)
+    assert images.pixels[1, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert images.labels[:12].tolist() == [*range(10), 0, 1]
+    assert images.ids[0] == "train/00000"
+    assert images.ids[20] == "test/00000"
+    assert images.split.tolist() == [0] * 20 + [2] * 10
+    assert sources.fashion_mnist(Want(root)).classes[9] == "Ankle boot"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "why"),
+    [
+        (FILES[0], b"not gzip", "cut short or no gzip"),
+        (FILES[0], idx(20, 4, 5)[:-12], "cut short or no gzip"),
+        (FILES[0], idx(20), "begins with 00000801, an idx file of this kind with 00000803"),
+        (FILES[1], gzip.compress(b""), "begins with nothing"),
+        (FILES[0], gzip.compress(gzip.decompress(idx(20, 4, 5))[:-7]), "says 20 x 4 x 5 bytes and holds 393"),
+        (FILES[1], idx(19), "holds 20 pictures and .* holds 19 labels"),
+        (FILES[3], idx(10, values=[0, 1, 2, 3, 4, 5, 6, 7, 8, 10]), "holds the label 10; mnist has 0 to 9"),
+    ],
+)
+def test_idx_says_which_file_is_wrong(tmp_path, file, content, why):
+    write_idx(tmp_path / "mnist")
+    (tmp_path / "mnist" / file).write_bytes(content)
+    with pytest.raises(ValueError, match=why) as raised:
+        sources.mnist(Want(tmp_path))
+    assert file in str(raised.value)
+
+
+def test_omniglot_sets_groups_and_ink(root):
+    images = sources.omniglot(Want(root))
+    assert len(images) == 27
+    assert images.open
+    assert images.classes[0] == "Greek/character01"
+    assert set(images.groups) == {"Latin", "Greek", "Tengwar"}
+    assert [images.groups[i] == "Tengwar" for i in range(27)] == [s == 2 for s in images.split.tolist()]
+    assert images.ids[0] == "images_background/Greek/character01/0000.png"
+    assert images.pixels[0, 0].nonzero().tolist() == [[1, 0]], "ink is bright"
+    dark = sources.omniglot(Want(root), set="evaluation", ink="dark")
+    assert (dark.pixels == 0).sum() == len(dark) == 9
+    assert len(sources.omniglot(Want(root), set="small1").part("train")) == 9
+
+
+def test_omniglot_refuses(root, tmp_path):
+    with pytest.raises(ValueError, match="did you mean small2 or small1"):
+        sources.omniglot(Want(root), set="small")
+    with pytest.raises(ValueError, match="bright or dark"):
+        sources.omniglot(Want(root), ink="blue")
+    whole = (root / "omniglot/python/images_background.zip").read_bytes()
+    path = tmp_path / "omniglot/python/images_background.zip"
+    path.parent.mkdir(parents=True)
+    damaged = bytearray(whole)
+    damaged[60] ^= 0xFF
+    for content in (whole[:200], bytes(damaged), b""):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="damaged or no zip; delete it and run `likewise data fetch omniglot`"):
+            sources.omniglot(Want(tmp_path), set="background")
+
+
+def test_faces_in_both_layouts(root, tmp_path):
+    images = sources.faces(Want(root))
+    assert images.classes == ("s1", "s2", "s5", "s10")
+    assert images.shape == (1, 8, 6)
+    assert images.open
+    assert {images.classes[i] for i in images.part("test").labels} == {"s5"}
+    assert images.ids[0] == "data/faces/testing/s5/1.pgm"
+    assert images.ids[9].endswith("10.pgm")
+    for person in ("s4", "s6"):
+        (tmp_path / "att-faces" / person).mkdir(parents=True)
+        Image.new("L", (6, 8)).save(tmp_path / "att-faces" / person / "1.pgm")
+    flat = sources.faces(Want(tmp_path))
+    assert flat.ids == ("s4/1.pgm", "s6/1.pgm")
+    assert flat.split.tolist() == [0, 2]
+
+
+# The real files. Figures are the publishers' own.
+
+MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def counts(images, part):
+    return images.part(part).labels.bincount(minlength=len(images.classes)).tolist()
+
+
+def test_real_mnist(data_root):
+    images = sources.mnist(Want(data_root("mnist").parent))
+    assert images.shape == (1, 28, 28)
+    assert counts(images, "train") == MNIST_TRAIN
+    assert counts(images, "test") == MNIST_TEST
+    assert images.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert images.part("test").labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert abs(images.part("train").pixels.float().mean().item() / 255 - 0.1307) < 1e-4
+
+
+def test_real_fashion_mnist(data_root):
+    images = sources.fashion_mnist(Want(data_root("fashion-mnist").parent))
+    assert counts(images, "train") == [6000] * 10
+    assert counts(images, "test") == [1000] * 10
+    assert [images.classes[i] for i in images.labels[:3]] == ["Ankle boot", "T-shirt/top", "T-shirt/top"]
+    assert abs(images.part("train").pixels.float().mean().item() / 255 - 0.2860) < 1e-4
+
+
+@pytest.mark.slow
+def test_real_omniglot(data_root):
+    images = data.load("omniglot", root=data_root("omniglot").parent, size=28, channels=1)
+    assert len(images) == 32_460
+    assert images.labels.bincount().tolist() == [20] * 1623
+    assert len(set(images.groups)) == 50
+    test = images.part("test")
+    assert len(test) == 13_180
+    assert len(set(test.groups)) == 20
+    assert images.open
+    assert set(images.part("val").labels.tolist()).isdisjoint(images.part("train").labels.tolist())
+    assert images.pixels.float().mean() < 40, "ink is bright and there is little of it"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "pictures"), [("small1", 2720), ("small2", 3120)])
+def test_real_omniglot_small(data_root, name, pictures):
+    images = sources.omniglot(Want(data_root("omniglot").parent), set=name)
+    assert len(images) == pictures
+    assert images.shape == (1, 105, 105)
+    assert len(images.classes) == pictures // 20
+    assert len(set(images.groups)) == 5
+
+
+def test_real_faces(data_root):
+    images = sources.faces(Want(data_root("att-faces").parent))
+    assert images.shape == (1, 112, 92)
+    assert images.labels.bincount().tolist() == [10] * 40
+    assert {images.classes[i] for i in images.part("test").labels} == {"s5", "s6", "s7"}
+    assert images.skipped == ()
+
+
+@pytest.mark.slow
+def test_real_folder(data_root):
+    images = data.load(str(data_root("grocery-store") / "dataset"), size=64)
+    assert len(images.classes) == 81
+    assert "Fruit/Apple/Golden-Delicious" in images.classes
+    assert images.skipped == ()
+    assert images.shape == (3, 64, 64)
+    assert len(images.part("train")) + len(images.part("val")) == 2640
+    assert len(images.part("test")) == 296, "the folder val/, of other days"
+
+
+@pytest.mark.slow
+def test_real_table(data_root):
+    path = data_root("grocery-store") / "dataset" / "train.txt"
+    text = f"table(path={str(path)!r}, header=False, image=0, label=1, group=2)"
+    images = data.load(text, size=32, max_classes=5, split="by_class(val=0.2, test=0.2)")
+    assert len(images.classes) == 5
+    assert images.open
+    assert all(16 <= n <= 70 for n in images.labels.bincount().tolist())

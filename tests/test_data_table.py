@@ -1,0 +1,150 @@
+"""CSV files as people keep them, and every wrong one answered in a sentence."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from likewise.data.table import table
+from likewise.data.want import Want
+from test_data_files import png
+
+
+@pytest.fixture
+def pets(tmp_path):
+    for i, name in enumerate(["a.png", "b.png", "c.png"]):
+        (tmp_path / name).write_bytes(png(i))
+    return tmp_path
+
+
+def read(folder, text, encoding="utf-8", **settings):
+    (folder / "pets.csv").write_bytes(text.encode(encoding))
+    return table(Want(), path=str(folder / "pets.csv"), **settings)
+
+
+def test_columns_by_name(pets):
+    images = read(pets, "label,image\ncat,a.png\ndog,c.png\ncat,b.png\n")
+    assert images.ids == ("a.png", "c.png", "b.png")
+    assert images.classes == ("cat", "dog")
+    assert images.labels.tolist() == [0, 1, 0]
+    assert images.pixels[:, 0, 0, 0].tolist() == [0, 2, 1]
+    assert images.split.tolist() == [0, 0, 0]
+    assert images.groups is None
+    assert images.name == "pets"
+
+
+def test_other_names_and_split_and_group(pets):
+    text = "file,species,part,camera\na.png,cat,train,1\nb.png,dog,Validation,2\nc.png,cat,test,1\n"
+    images = read(pets, text, image="file", label="species", split="part", group="camera")
+    assert images.split.tolist() == [0, 1, 2]
+    assert images.groups == ("1", "2", "1")
+
+
+def test_without_a_header_columns_are_numbers(pets):
+    images = read(pets, "a.png, 7, 1\nb.png, 10, 0\n", header=False, image=0, label=1, group=2)
+    assert images.classes == ("7", "10")
+    assert images.groups == ("1", "0")
+    assert read(pets, "x,y\na.png,cat\n", image=0, label=1).classes == ("cat",)
+
+
+def test_without_a_header_names_are_refused(pets):
+    with pytest.raises(ValueError, match="columns are numbers from 0, as in image=0, label=1; got image='image'"):
+        read(pets, "a.png,cat\n", header=False)
+
+
+def test_root(pets, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("lists")
+    (elsewhere / "pets.csv").write_text("image,label\na.png,cat\n")
+    assert len(table(Want(), path=str(elsewhere / "pets.csv"), root=str(pets))) == 1
+    (elsewhere / "pets.csv").write_text(f"image,label\n{pets}/a.png,cat\n")
+    assert len(table(Want(), path=str(elsewhere / "pets.csv"))) == 1, "absolute paths"
+
+
+def test_missing_column_names_those_there(pets):
+    with pytest.raises(ValueError, match=r"no column 'label'; it has 'image', 'lable'; did you mean lable\?"):
+        read(pets, "image,lable\na.png,cat\n")
+    with pytest.raises(ValueError, match=r"pets.csv are 0 to 1, and label=2 is none of them"):
+        read(pets, "image,label\na.png,cat\n", label=2)
+    with pytest.raises(ValueError, match=r"pets.csv are 0 and up, and label=-1 is none of them"):
+        read(pets, "a.png,cat\n", header=False, image=0, label=-1)
+    with pytest.raises(ValueError, match="header=False where the first row is a picture already"):
+        read(pets, "a.png,cat\nb.png,dog\n")
+
+
+def test_rows_that_cannot_be_used_are_listed(pets):
+    text = "image,label\na.png,cat\nnowhere.png,dog\n\nb.png\nb.png,\n,dog\na.png,dog\nc.png,dog\n"
+    images = read(pets, text)
+    assert images.ids == ("a.png", "c.png")
+    assert dict(images.skipped) == {
+        "nowhere.png": "no such file",
+        "line 5": "it has 1 columns, and column 1 is asked for",
+        "b.png": "line 6 has no label",
+        "line 7": "line 7 has no picture",
+        "a.png": "line 8 lists again what line 2 lists",
+    }
+
+
+def test_bom_semicolons_tabs_and_quotes(pets):
+    assert len(read(pets, "\ufeffimage;label\na.png;cat\n", separator=";")) == 1
+    assert len(read(pets, "image\tlabel\na.png\tcat\n", separator="\t")) == 1
+    assert read(pets, 'image,label\n"a.png","big, red"\n').classes == ("big, red",)
+    assert len(read(pets, "image,label\r\na.png,cat\r\nb.png,cat\r\n")) == 2
+
+
+def test_two_spellings(pets):
+    text = "image,label\na.png,Cat\nb.png,cat \nc.png,cat \n"
+    with pytest.raises(ValueError, match="'Cat' and 'cat '"):
+        read(pets, text)
+    assert len(read(pets, text, spellings="merge").classes) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "has no rows"),
+        ("image,label\n", "below its first line; is header=False meant"),
+        ("image,label\nx.png,cat\n", "no picture that can be read, for instance x.png: no such file"),
+    ],
+)
+def test_nothing_to_read(pets, text, why):
+    with pytest.raises(ValueError, match=why):
+        read(pets, text)
+
+
+def test_wrong_parts_separators_and_files(pets):
+    with pytest.raises(ValueError, match="line 2: the part 'tset' is none of train, val, test"):
+        read(pets, "image,label,part\na.png,cat,tset\n", split="part")
+    with pytest.raises(ValueError, match="separator is one character"):
+        read(pets, "image,label\n", separator=", ")
+    with pytest.raises(ValueError, match="No such file"):
+        table(Want(), path=str(pets / "nowhere.csv"))
+    with pytest.raises(ValueError, match="not UTF-8"):
+        read(pets, "image,label\na.png,\u00e9t\u00e9\n", encoding="latin-1")
+    with pytest.raises(ValueError, match="does not read as CSV"):
+        read(pets, "image,label\na.png," + "x" * 200_000 + "\n")
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.lists(st.text(max_size=12), max_size=4), max_size=6), st.booleans(), st.sampled_from([",", ";", "\t"])
+)
+def test_any_rows_around_a_good_one_leave_it_readable(tmp_path_factory, rows, header, separator):
+    folder = tmp_path_factory.mktemp("any", numbered=True)
+    (folder / "a.png").write_bytes(png(1))
+    text = io.StringIO()
+    csv.writer(text, delimiter=separator).writerows([["image", "label"], *rows, ["a.png", "cat"]])
+    (folder / "x.csv").write_text(text.getvalue(), encoding="utf-8", errors="replace")
+    images = table(Want(), path=str(folder / "x.csv"), header=header, image=0, label=1, separator=separator)
+    assert "a.png" in images.ids
+    assert len(images) + len(images.skipped) <= len(rows) + 2
+
+
+@given(text=st.text(max_size=300))
+@settings(max_examples=50)
+def test_any_text_is_read_or_refused_in_a_sentence(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_text(text, encoding="utf-8", errors="replace", newline="")
+    with pytest.raises(ValueError):
+        table(Want(), path=str(path))
