@@ -1,0 +1,273 @@
+"""Embed once, rank once, then every metric with its interval: the same numbers for every method.
+
+`evaluate(query, reference)` gives, by name, a Score: value, 95 % bootstrap interval and the n it rests on. What each
+name means, and how other libraries define it, is in docs/metrics.md. A metric that the data cannot tell is left out.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from likewise import geometry, spec
+from likewise.evaluate.embeddings import Embeddings, embed
+from likewise.metrics import classification, clustering, few_shot, intervals, retrieval, verification
+from likewise.metrics.intervals import Paired, Ratio, Score
+from likewise.metrics.neighbours import Sim, nearest
+from likewise.metrics.pairs import Pairs, draw, similarities
+from likewise.metrics.retrieval import Set
+
+__all__ = [
+    "Embeddings",
+    "Measured",
+    "Score",
+    "Scores",
+    "Threshold",
+    "difference",
+    "embed",
+    "evaluate",
+    "measure",
+    "pick_threshold",
+]
+
+Scores = dict[str, Score]
+
+RETRIEVAL = ("recall@1", "recall@10", "r_precision", "map@r")
+QUICK = ("recall@1", "r_precision", "map@r")
+PAIRS = 10_000  # of either kind
+CURVES = 400  # resamples of their ROC curve
+EXACT = 20_000  # queries up to which the silhouette is exact: its time grows with their square
+PROBE_CLASSES = 200
+KMEANS_WORK = 2e7  # samples times clusters
+
+
+class Measured(NamedTuple):
+    """Metrics query by query: what a Score is made of, and what two runs are compared by."""
+
+    ratios: dict[str, Ratio]
+    ids: tuple[str, ...]
+    units: Tensor | None  # [Q] the class of each query, where classes are what is drawn; None: queries are
+
+
+def measure(
+    query: Embeddings,
+    reference: Embeddings | None = None,
+    *,
+    sim: str | Sim = "cosine",
+    seed: int = 0,
+    quick: bool = False,
+    across_groups: bool = False,
+) -> Measured:
+    """Every metric that has a value for each query. Arguments as in `evaluate`."""
+    sim = spec.bind("sim", sim) if isinstance(sim, str) else sim
+    _check(query, reference)
+    ratios = _neighbours(query, reference, sim)
+    ratios |= _retrieval(query, sim, QUICK if quick else RETRIEVAL, across_groups)
+    if not quick:
+        seen_QD = _as_seen(query.vectors, sim)
+        ratios |= _silhouette(seen_QD, query.labels) | _clusters(seen_QD, query.labels, seed)
+        if reference is not None:
+            ratios |= _probe(seen_QD, query.labels, _as_seen(reference.vectors, sim), reference.labels, seed)
+        ratios |= _few_shot(query, sim, seed)
+    return Measured(ratios, query.ids, _units(query.labels) if reference is None else None)
+
+
+def evaluate(
+    query: Embeddings,
+    reference: Embeddings | None = None,
+    *,
+    sim: str | Sim = "cosine",
+    val: Embeddings | None = None,
+    threshold: float | None = None,
+    pairs: Pairs | None = None,
+    seed: int = 0,
+    quick: bool = False,
+    across_groups: bool = False,
+) -> Scores:
+    """Score an embedding by its query part (test, or validation).
+
+    reference: the training part, when its classes are the queries' (closed set): it classifies them, and queries are
+        drawn for the intervals. None: the classes are new (open set), queries classify one another, classes are drawn.
+    sim: the similarity that it was trained with. Silhouette, k-means and probe see the vectors at unit length under
+        cosine, as they are otherwise.
+    val, threshold: pairs of `val` choose the threshold of pair_accuracy, unless it is given; without either the
+        metric is left out.
+    pairs: the pairs of queries to verify, such as `metrics.pairs.listed` reads from a file; otherwise they are drawn.
+    quick: neighbours and retrieval only, for the score after an epoch.
+    across_groups: a query does not find pictures of its own class and group (camera, video, writer).
+    Errors: ValueError when there are no queries, or vectors hold NaN, or no query's class is in the reference part.
+    """
+    sim = spec.bind("sim", sim) if isinstance(sim, str) else sim
+    found = measure(query, reference, sim=sim, seed=seed, quick=quick, across_groups=across_groups)
+    scores = intervals.bootstrap(found.ratios, found.units, seed=seed)
+    if quick:
+        return scores
+    if threshold is None and val is not None and len(draw(val.labels, 1).same):
+        threshold = float(_chosen(*_scored(val, None, sim, seed), "accuracy"))
+    return scores | _verification(query, pairs, sim, found.units, threshold, seed)
+
+
+class Threshold(NamedTuple):
+    """Pairs whose similarity reaches `value` count as one class; the interval is how well the pairs determine it."""
+
+    value: float
+    low: float
+    high: float
+    target: str
+    n: int
+
+
+def pick_threshold(
+    val: Embeddings, *, sim: str | Sim = "cosine", target: str = "accuracy", open_set: bool = False, seed: int = 0
+) -> Threshold:
+    """The threshold that meets a target best on pairs of the validation part: accuracy, f1, eer, or far=0.001.
+
+    open_set: draw classes, not pictures, for the interval. Errors: ValueError where there are no pairs of both kinds.
+    """
+    sim = spec.bind("sim", sim) if isinstance(sim, str) else sim
+    _check(val, None)
+    pairs, score_T = _scored(val, None, sim, seed)
+    value = float(_chosen(pairs, score_T, target))
+    weights = _weights(pairs, len(val), _units(val.labels) if open_set else None, seed)
+    seen_B = torch.cat([_chosen(pairs, score_T, target, weight) for weight in weights])
+    return Threshold(value, *intervals.percentiles(seen_B), target, len(score_T))
+
+
+def difference(first: Measured, second: Measured, *, seed: int = 0) -> dict[str, Paired]:
+    """First run less second on the same queries: each metric's difference, its interval, and p of the paired test."""
+    if first.ids != second.ids:
+        raise ValueError("the two runs were measured on different queries, or in another order")
+    shared = [name for name in first.ratios if name in second.ratios]
+    return {name: intervals.paired(first.ratios[name], second.ratios[name], first.units, seed=seed) for name in shared}
+
+
+def _check(query: Embeddings, reference: Embeddings | None) -> None:
+    if not len(query):
+        raise ValueError("there are no queries: the part to evaluate holds no pictures")
+    for part, name in ((query, "query"), (reference, "reference")):
+        if part is not None and (broken := int((~part.vectors.isfinite().all(-1)).sum())):
+            raise ValueError(f"{broken} of {len(part)} {name} vectors hold NaN or infinity: the training has diverged")
+    if reference is not None and not torch.isin(query.labels, reference.labels).any():
+        raise ValueError(
+            "no class of the queries is in the reference part: leave it out where classes were kept from training"
+        )
+
+
+def _as_seen(vectors_ND: Tensor, sim: Sim) -> Tensor:
+    return F.normalize(vectors_ND, dim=-1) if getattr(sim, "func", sim) is geometry.cosine else vectors_ND
+
+
+def _units(labels_N: Tensor) -> Tensor | None:
+    """Classes, numbered from 0, as what a bootstrap draws; None when there is only one."""
+    values, class_N = labels_N.unique(return_inverse=True)
+    return class_N if len(values) > 1 else None
+
+
+def _neighbours(query: Embeddings, reference: Embeddings | None, sim: Sim) -> dict[str, Ratio]:
+    refs = query if reference is None else reference
+    whole = Set(query.vectors, query.labels), None if reference is None else Set(refs.vectors, refs.labels)
+    where_Q = retrieval.relevant(*whole).nonzero()[:, 0]
+    ks = [k for k in (1, 5) if k <= len(refs) - (reference is None)]
+    if not len(where_Q) or not ks:
+        return {}
+    near = nearest(query.vectors, refs.vectors, max(ks), sim=sim, offset=0 if reference is None else None)
+    right = {f"knn@{k}": classification.vote(near, refs.labels, k) == query.labels for k in ks}
+    return {name: intervals.mean(right_Q[where_Q], where_Q, len(query)) for name, right_Q in right.items()}
+
+
+def _retrieval(query: Embeddings, sim: Sim, names: Sequence[str], across_groups: bool) -> dict[str, Ratio]:
+    if across_groups and query.groups is None:
+        raise ValueError("across_groups needs the group (camera, video, writer) of each picture, and it is not known")
+    code = {group: i for i, group in enumerate(dict.fromkeys(query.groups or ()))}
+    groups = torch.tensor([code[group] for group in query.groups or ()]) if across_groups else None
+    names = [name for name in names if retrieval.depth([name], torch.ones(1), 0) < len(query)]
+    found = retrieval.measure(names, Set(query.vectors, query.labels, groups), sim=sim) if names else None
+    if found is None or not len(found.query):
+        return {}
+    return {name: intervals.mean(value_Q, found.query, len(query)) for name, value_Q in found.values.items()}
+
+
+def _silhouette(seen_QD: Tensor, labels_Q: Tensor) -> dict[str, Ratio]:
+    if not _clusterable(labels_Q):
+        return {}
+    if len(labels_Q) > EXACT:
+        return {"silhouette_simplified": intervals.mean(clustering.simplified_silhouette(seen_QD, labels_Q))}
+    return {"silhouette": intervals.mean(clustering.silhouette(seen_QD, labels_Q))}
+
+
+def _clusters(seen_QD: Tensor, labels_Q: Tensor, seed: int) -> dict[str, Ratio]:
+    classes = len(labels_Q.unique())
+    if not _clusterable(labels_Q) or classes * len(labels_Q) > KMEANS_WORK:
+        return {}
+    told = clustering.information(labels_Q, clustering.kmeans(seen_QD, classes, seed=seed))
+    return {
+        "nmi": Ratio(told.shared, told.entropy),
+        "ami": Ratio(told.shared - told.expected, told.entropy - told.expected),
+    }
+
+
+def _clusterable(labels_Q: Tensor) -> bool:
+    return 2 <= len(labels_Q.unique()) < len(labels_Q)
+
+
+def _probe(x_QD: Tensor, labels_Q: Tensor, y_MD: Tensor, labels_M: Tensor, seed: int) -> dict[str, Ratio]:
+    if not 2 <= len(labels_M.unique()) <= PROBE_CLASSES:
+        return {}
+    where_Q = torch.isin(labels_Q, labels_M).nonzero()[:, 0]
+    model = classification.probe(y_MD, labels_M, seed=seed)
+    right_Q = torch.from_numpy(model.predict(x_QD[where_Q].numpy())) == labels_Q[where_Q]
+    return {"probe": intervals.mean(right_Q, where_Q, len(labels_Q))}
+
+
+def _few_shot(query: Embeddings, sim: Sim, seed: int) -> dict[str, Ratio]:
+    if int((query.labels.unique(return_counts=True)[1] >= 2).sum()) < 20:
+        return {}
+    episodes = few_shot.draw(query.labels, ways=20, shots=1, seed=seed)
+    right = few_shot.right(query.vectors, episodes, sim=sim)
+    over_Q = episodes.query.flatten().bincount(right.flatten().double(), minlength=len(query))
+    return {"few_shot@20w1s": Ratio(over_Q, episodes.query.flatten().bincount(minlength=len(query)).double())}
+
+
+def _scored(part: Embeddings, pairs: Pairs | None, sim: Sim, seed: int) -> tuple[Pairs, Tensor]:
+    pairs = draw(part.labels, PAIRS, seed=seed) if pairs is None else pairs
+    return pairs, similarities(part.vectors, pairs, sim=sim)
+
+
+def _chosen(pairs: Pairs, score_T: Tensor, target: str, weight: Tensor | None = None) -> Tensor:
+    return verification.threshold(verification.roc(score_T, pairs.same, weight), target)
+
+
+def _weights(pairs: Pairs, n: int, units_N: Tensor | None, seed: int) -> Iterator[Tensor]:
+    """How often each resample holds each pair, `[B, T]`: as often as both its pictures, or its class. Owen, 2007."""
+    units_N = torch.arange(n) if units_N is None else units_N
+    a_T, b_T = units_N[pairs.first], units_N[pairs.second]
+    for count_BU in intervals.draws(int(units_N.max()) + 1, resamples=CURVES, seed=seed):
+        yield torch.where(a_T == b_T, count_BU[:, a_T], count_BU[:, a_T] * count_BU[:, b_T])
+
+
+def _verification(
+    query: Embeddings, pairs: Pairs | None, sim: Sim, units_N: Tensor | None, at: float | None, seed: int
+) -> Scores:
+    pairs, score_T = _scored(query, pairs, sim, seed)
+    if not len(score_T):
+        return {}
+    curves: dict[str, Callable] = {"pair_auc": verification.auc, "eer": verification.eer}
+    if verification.enough(pairs.same, 0.01):
+        curves["tar@far=0.01"] = partial(verification.tar_at_far, far=0.01)
+    right_T = (score_T.double() >= at) == pairs.same if at is not None else None
+    seen: dict[str, list[Tensor]] = {}
+    for weight in chain([torch.ones(1, len(score_T))], _weights(pairs, len(query), units_N, seed)):
+        curve = verification.roc(score_T, pairs.same, weight)
+        for name, of in curves.items():
+            seen.setdefault(name, []).append(of(curve))
+        if right_T is not None:
+            seen.setdefault("pair_accuracy", []).append((weight * right_T).sum(-1) / weight.sum(-1))
+    units = len(query) if units_N is None else int(units_N.max()) + 1
+    return {
+        name: intervals.interval(float(parts[0]), torch.cat(parts[1:]), n=len(score_T), units=units)
+        for name, parts in seen.items()
+    }

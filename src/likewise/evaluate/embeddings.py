@@ -1,0 +1,132 @@
+"""Embeddings: vectors with what is known of their pictures. Made by a model, kept as Parquet, read by anything."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from likewise import spec
+from likewise.data.images import SPLITS, Images
+
+__all__ = ["Embeddings", "embed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """N vectors with what is known of the pictures they come from."""
+
+    vectors: Tensor  # float32 [N, D]
+    labels: Tensor  # int64 [N], index into classes
+    ids: tuple[str, ...]
+    split: Tensor  # uint8 [N], index into SPLITS
+    classes: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def part(self, split: str) -> "Embeddings":
+        """Those of one part: train, val or test."""
+        if split not in SPLITS:
+            raise ValueError(f"no part named {split!r}{spec.near(split, SPLITS)}")
+        return self.take((self.split == SPLITS.index(split)).nonzero()[:, 0])
+
+    def take(self, indices: Tensor | Sequence[int]) -> "Embeddings":
+        """Those at these places, in this order."""
+        at = torch.as_tensor(indices, dtype=torch.int64)
+        rows = at.tolist()
+        return replace(
+            self,
+            vectors=self.vectors[at],
+            labels=self.labels[at],
+            ids=tuple(self.ids[i] for i in rows),
+            split=self.split[at],
+            groups=self.groups and tuple(self.groups[i] for i in rows),
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write a Parquet file, whole or not at all: columns id, label, class, split, vector, and group where known."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        flat = pa.array(self.vectors.float().contiguous().view(-1).numpy())
+        columns = {
+            "id": pa.array(self.ids, pa.string()),
+            "label": pa.array(self.labels.numpy(), pa.int64()),
+            "class": pa.array([self.classes[i] for i in self.labels.tolist()], pa.string()),
+            "split": pa.array([SPLITS[i] for i in self.split.tolist()], pa.string()),
+            "vector": pa.FixedSizeListArray.from_arrays(flat, self.vectors.shape[1]),
+        }
+        if self.groups is not None:
+            columns["group"] = pa.array(self.groups, pa.string())
+        table = pa.table(columns).replace_schema_metadata({"likewise": json.dumps({"classes": self.classes})})
+        with _replacing(Path(path)) as temporary:
+            pq.write_table(table, temporary)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Embeddings":
+        """Read what `save` wrote, or a Parquet file with at least the columns id, label and vector."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ValueError(f"cannot read embeddings from {os.fspath(path)}: {error}") from None
+        if missing := [name for name in ("id", "label", "vector") if name not in table.column_names]:
+            raise ValueError(f"{os.fspath(path)} has no column {missing[0]!r}; it has {', '.join(table.column_names)}")
+        return _from_table(table.combine_chunks())
+
+
+def _from_table(table) -> Embeddings:
+    n, names = len(table), table.column_names
+    about = json.loads((table.schema.metadata or {}).get(b"likewise", b"{}"))
+    labels = torch.tensor(table["label"].to_pylist(), dtype=torch.int64)
+    flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    dim = len(flat) // max(n, 1)
+    if {len(v) for v in table["vector"]} - {dim}:
+        raise ValueError("the vectors of one file are all of one length, and these are not")
+    parts = table["split"].to_pylist() if "split" in names else ["test"] * n
+    named = dict(zip(labels.tolist(), table["class"].to_pylist(), strict=True)) if "class" in names else {}
+    return Embeddings(
+        vectors=torch.tensor(flat, dtype=torch.float32).view(n, dim),
+        labels=labels,
+        ids=tuple(table["id"].to_pylist()),
+        split=torch.tensor([SPLITS.index(part) for part in parts], dtype=torch.uint8),
+        classes=tuple(about.get("classes") or [named.get(i, str(i)) for i in range(int(labels.max()) + 1 if n else 0)]),
+        groups=tuple(table["group"].to_pylist()) if "group" in names else None,
+    )
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`; once the file is whole and on disk it takes that name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@torch.no_grad()
+def embed(model: nn.Module, images: Images, batch: int = 512) -> Embeddings:
+    """Every picture's vector, float32 on the CPU. The model runs in eval mode where it is, and is left as it was."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        places = torch.arange(len(images)).split(batch)
+        parts = [model(images.batch(at).to(device)).float().cpu() for at in places if len(at)]
+    finally:
+        for module, was in training.items():
+            module.training = was
+    vectors = torch.cat(parts) if parts else torch.zeros(0, 0)
+    return Embeddings(vectors, images.labels.cpu(), images.ids, images.split.cpu(), images.classes, images.groups)

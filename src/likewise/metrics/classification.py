@@ -1,0 +1,81 @@
+"""Classify queries by a labelled reference set: nearest neighbours, nearest centroid, logistic-regression probe.
+
+Each returns predicted labels `[Q]`; `predictions == labels` is the value per query.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from likewise import geometry
+from likewise.metrics.neighbours import Nearest, Sim, nearest
+
+__all__ = ["centroids", "decision_regions", "nearest_centroid", "probe", "vote", "weighted_vote"]
+
+
+def vote(near: Nearest, labels_M: Tensor, k: int) -> Tensor:
+    """The most frequent label of each query's k nearest references; of equally frequent ones, the nearest's."""
+    labels_QK = _neighbour_labels(near, labels_M, k)
+    votes_QK = (labels_QK[:, :, None] == labels_QK[:, None, :]).sum(-1)
+    return labels_QK.gather(1, votes_QK.argmax(1, keepdim=True))[:, 0]
+
+
+def weighted_vote(near: Nearest, labels_M: Tensor, k: int, *, temperature: float = 0.07) -> Tensor:
+    """As `vote`, each neighbour counting exp(sim / temperature). Wu et al., 2018."""
+    labels_QK = _neighbour_labels(near, labels_M, k)
+    weight_QK = ((near.sim[:, :k] - near.sim[:, :1]) / temperature).exp()
+    votes_QK = ((labels_QK[:, :, None] == labels_QK[:, None, :]) * weight_QK[:, None, :]).sum(-1)
+    return labels_QK.gather(1, votes_QK.argmax(1, keepdim=True))[:, 0]
+
+
+def _neighbour_labels(near: Nearest, labels_M: Tensor, k: int) -> Tensor:
+    if not 0 < k <= near.place.shape[1]:
+        raise ValueError(f"k is {k}, but {near.place.shape[1]} neighbours were ranked")
+    return labels_M[near.place[:, :k]]
+
+
+def centroids(vectors_ND: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean vector of each class `[C, D]`, and the label of each `[C]`."""
+    values_C, class_N = labels_N.unique(return_inverse=True)
+    sums_CD = vectors_ND.new_zeros(len(values_C), vectors_ND.shape[1]).index_add_(0, class_N, vectors_ND)
+    return sums_CD / class_N.bincount()[:, None], values_C
+
+
+def nearest_centroid(query_QD: Tensor, vectors_MD: Tensor, labels_M: Tensor, *, sim: Sim = geometry.cosine) -> Tensor:
+    """The label of the class whose mean vector is nearest to each query."""
+    centroids_CD, values_C = centroids(vectors_MD, labels_M)
+    return values_C[nearest(query_QD, centroids_CD, 1, sim=sim).place[:, 0]]
+
+
+def probe(vectors_MD: Tensor, labels_M: Tensor, *, at_most: int = 5000, seed: int = 0) -> Any:
+    """A fitted scikit-learn classifier: standardised features, then multinomial logistic regression with C = 1.
+
+    It is fitted on `at_most` samples drawn without replacement (all, when there are no more): what a linear layer gets
+    out of the embedding. Use `.predict(vectors)`.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if len(labels_M.unique()) < 2:
+        raise ValueError("a probe needs references of at least two classes; these have one")
+    keep = torch.randperm(len(labels_M), generator=torch.Generator().manual_seed(seed))[:at_most].sort().values
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 200 steps are part of the definition
+        return model.fit(vectors_MD[keep].numpy(), labels_M[keep].numpy())
+
+
+def decision_regions(model: Any, vectors_ND: Tensor, *, steps: int = 200) -> tuple[Tensor, Tensor, Tensor]:
+    """The label a probe gives each place of the plane of 2-D vectors: `x [S]`, `y [S]` and `labels [S, S]` (y, x)."""
+    if vectors_ND.shape[1] != 2:
+        raise ValueError(f"a {vectors_ND.shape[1]}-d embedding has no decision regions to draw: train with dim=2")
+    low, high = vectors_ND.amin(0), vectors_ND.amax(0)
+    margin = (high - low) * 0.05
+    x, y = (torch.linspace(float(a), float(b), steps) for a, b in zip(low - margin, high + margin, strict=True))
+    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+    labels = model.predict(torch.stack([grid_x, grid_y], dim=-1).flatten(0, 1).numpy())
+    return x, y, torch.from_numpy(labels).view(steps, steps)

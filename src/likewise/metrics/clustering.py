@@ -1,0 +1,167 @@
+"""How well classes form clusters: silhouettes and other measures of shape, and k-means against the labels."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from likewise.metrics.classification import centroids
+from likewise.metrics.neighbours import TILE
+
+__all__ = [
+    "Information",
+    "ami",
+    "ari",
+    "calinski_harabasz",
+    "davies_bouldin",
+    "information",
+    "kmeans",
+    "nmi",
+    "purity",
+    "silhouette",
+    "simplified_silhouette",
+]
+
+
+def silhouette(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Tensor:
+    """(b - a) / max(a, b) of each sample, float64 `[N]`, in [-1, 1]: exact, holding one tile of distances at a time.
+
+    a is the mean Euclidean distance to the others of the sample's class, b the least mean distance to another class;
+    the only sample of a class gets 0. Rousseeuw, 1987. Errors: ValueError for fewer than two classes.
+    """
+    class_N, size_C = _classes(labels_N)
+    order_N = class_N.argsort(stable=True)
+    starts_C = (size_C.cumsum(0) - size_C).numpy()
+    vectors_ND = vectors_ND.double() - vectors_ND.double().mean(0)  # near 0, squared distances lose fewest digits
+    sorted_ND, values_N = vectors_ND[order_N], torch.empty(len(order_N), dtype=torch.float64)
+    for place_T in torch.arange(len(order_N)).split(max(1, tile // len(order_N))):
+        far_TN = torch.cdist(vectors_ND[place_T], sorted_ND, compute_mode="use_mm_for_euclid_dist")
+        sums_TC = torch.from_numpy(np.add.reduceat(far_TN.numpy(), starts_C, axis=1))
+        own_T1 = class_N[place_T, None]
+        a_T = sums_TC.gather(1, own_T1)[:, 0] / (size_C[own_T1[:, 0]] - 1)
+        values_N[place_T] = _between(a_T, (sums_TC / size_C).scatter(1, own_T1, torch.inf).amin(1))
+    return values_N.where(size_C[class_N] > 1, 0)
+
+
+def simplified_silhouette(vectors_ND: Tensor, labels_N: Tensor) -> Tensor:
+    """As `silhouette`, with distances to class means for a and b: O(N C), for sets too large for O(N^2).
+
+    Another measure, under a name of its own: it is mostly higher. Hruschka et al., 2006.
+    """
+    class_N, size_C = _classes(labels_N)
+    means_CD, _ = centroids(vectors_ND.double(), class_N)
+    far_NC = torch.cdist(vectors_ND.double(), means_CD)
+    own_N1 = class_N[:, None]
+    value_N = _between(far_NC.gather(1, own_N1)[:, 0], far_NC.scatter(1, own_N1, torch.inf).amin(1))
+    return value_N.where(size_C[class_N] > 1, 0)
+
+
+def _between(a_N: Tensor, b_N: Tensor) -> Tensor:
+    return (b_N - a_N) / torch.maximum(a_N, b_N).clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def davies_bouldin(vectors_ND: Tensor, labels_N: Tensor) -> float:
+    """Mean over classes of the worst (spread_i + spread_j) / distance_ij; lower is better. Davies & Bouldin, 1979."""
+    from sklearn.metrics import davies_bouldin_score
+
+    _classes(labels_N)
+    return float(davies_bouldin_score(vectors_ND.numpy(), labels_N.numpy()))
+
+
+def calinski_harabasz(vectors_ND: Tensor, labels_N: Tensor) -> float:
+    """Variance between classes over variance within, per degree of freedom. Calinski & Harabasz, 1974."""
+    from sklearn.metrics import calinski_harabasz_score
+
+    _classes(labels_N)
+    return float(calinski_harabasz_score(vectors_ND.numpy(), labels_N.numpy()))
+
+
+def kmeans(vectors_ND: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
+    """The cluster of each sample, int64 `[N]`: Lloyd's k-means from k-means++ starts. Arthur & Vassilvitskii, 2007."""
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    if not 0 < clusters <= len(vectors_ND):
+        raise ValueError(f"{clusters} clusters of {len(vectors_ND)} samples: choose from 1 to {len(vectors_ND)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct samples than clusters
+        found = KMeans(clusters, n_init=1, random_state=seed).fit(vectors_ND.numpy())
+    return torch.from_numpy(found.labels_).long()
+
+
+class Information(NamedTuple):
+    """What labels and clusters tell of one another, sample by sample; NMI and AMI divide sums over samples."""
+
+    shared: Tensor  # log p(label, cluster) / p(label) p(cluster); its mean is the mutual information
+    entropy: Tensor  # mean of -log p(label) and -log p(cluster)
+    expected: float  # the mutual information of random clusters of these sizes
+
+
+def information(labels_N: Tensor, cluster_N: Tensor) -> Information:
+    """NMI is mean(shared) / mean(entropy), AMI the same less `expected` on both sides. Vinh et al., 2010."""
+    label_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)[1:]
+    found_N, size_K = cluster_N.unique(return_inverse=True, return_counts=True)[1:]
+    pair_N, size_P = (label_N * len(size_K) + found_N).unique(return_inverse=True, return_counts=True)[1:]
+    of = zip((pair_N, label_N, found_N), (size_P, size_C, size_K), strict=True)
+    both_N, one_N, other_N = (size[i].double().div(len(labels_N)).log() for i, size in of)
+    return Information(both_N - one_N - other_N, -(one_N + other_N) / 2, _expected(size_C, size_K))
+
+
+def _expected(size_C: Tensor, size_K: Tensor) -> float:
+    """Mutual information over all ways to draw sets of these sizes: hypergeometric, once for any two sizes."""
+    n = size_C.sum().double()
+    b_B1, many_B1 = (x.double()[:, None] for x in size_K.unique(return_counts=True))
+    total = 0.0
+    for a, many in zip(*size_C.unique(return_counts=True), strict=True):
+        both_R = torch.arange(1, int(a) + 1, dtype=torch.float64)
+        ways = _choose(b_B1, both_R) + _choose(n - b_B1, a - both_R) - _choose(n, a.double())
+        told = both_R / n * (n * both_R / (a * b_B1)).log() * ways.exp()
+        total += float((told * many_B1 * many).nan_to_num(0).sum())
+    return total
+
+
+def _choose(n: Tensor, k: Tensor) -> Tensor:
+    """log of n over k; -inf where k is not from 0 to n."""
+    legal = (k >= 0) & (k <= n)
+    k = k.clamp_min(0).minimum(n)
+    ways = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
+    return ways.where(legal, -torch.inf)
+
+
+def nmi(labels_N: Tensor, cluster_N: Tensor) -> float:
+    """Mutual information over the mean of both entropies, in [0, 1]; 1 where one class is one cluster."""
+    told = information(labels_N, cluster_N)
+    return float(told.shared.sum() / told.entropy.sum()) if told.entropy.any() else 1.0
+
+
+def ami(labels_N: Tensor, cluster_N: Tensor) -> float:
+    """As `nmi`, less what chance gives: 0 in the mean for random clusters, 1 for the classes themselves."""
+    told = information(labels_N, cluster_N)
+    room = float(told.entropy.mean()) - told.expected
+    return (float(told.shared.mean()) - told.expected) / room if room > 1e-12 else 1.0
+
+
+def ari(labels_N: Tensor, cluster_N: Tensor) -> float:
+    """Rand index, less what chance gives. Hubert & Arabie, 1985."""
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(labels_N.numpy(), cluster_N.numpy()))
+
+
+def purity(labels_N: Tensor, cluster_N: Tensor) -> float:
+    """The share of samples that are of the commonest class of their cluster."""
+    label_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)[1:]
+    found_N = cluster_N.unique(return_inverse=True)[1]
+    pair_P, count_P = (found_N * len(size_C) + label_N).unique(return_counts=True)
+    best_K = torch.zeros(int(found_N.max()) + 1, dtype=torch.int64)
+    return int(best_K.scatter_reduce(0, pair_P // len(size_C), count_P, "amax").sum()) / len(labels_N)
+
+
+def _classes(labels_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Each sample's class, numbered from 0, and the size of each class."""
+    class_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)[1:]
+    if len(size_C) < 2:
+        raise ValueError(f"{len(size_C)} class: classes are compared with one another, so two are needed at least")
+    return class_N, size_C

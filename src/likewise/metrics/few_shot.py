@@ -1,0 +1,70 @@
+"""Few-shot classification: episodes of N classes with K examples each, and one-shot trials that are given."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from likewise import geometry
+from likewise.metrics.neighbours import Sim
+
+__all__ = ["Episodes", "by_nearest", "by_prototype", "draw", "one_shot_error", "right"]
+
+
+class Episodes(NamedTuple):
+    """E drawn tasks of W classes, by the places of their pictures."""
+
+    support: Tensor  # [E, W, S] int64: S examples of each class
+    query: Tensor  # [E, W, Q] int64: Q pictures to name, of each class
+
+
+def draw(
+    labels_N: Tensor, *, ways: int = 20, shots: int = 1, queries: int = 1, episodes: int = 600, seed: int = 0
+) -> Episodes:
+    """Classes, and pictures within them, drawn without replacement; classes that are too small are left out."""
+    class_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)[1:]
+    each = shots + queries
+    large = (size_C >= each).nonzero()[:, 0]
+    if len(large) < ways:
+        task = f"{ways}-way {shots}-shot episodes"
+        raise ValueError(f"{task} need {ways} classes of {each} pictures or more, and there are {len(large)}")
+    members = class_N.argsort(stable=True).split(size_C.tolist())
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.stack([_episode(members, large, ways, each, generator) for _ in range(episodes)])
+    return Episodes(drawn[..., :shots], drawn[..., shots:])
+
+
+def _episode(members: Sequence[Tensor], large: Tensor, ways: int, each: int, generator: torch.Generator) -> Tensor:
+    chosen = large[torch.randperm(len(large), generator=generator)[:ways]].tolist()
+    return torch.stack([members[c][torch.randperm(len(members[c]), generator=generator)[:each]] for c in chosen])
+
+
+def by_nearest(support_EWSD: Tensor, query_EPD: Tensor, sim: Sim) -> Tensor:
+    """The class of the nearest single example, `[E, P]`; of equally near ones, the first's."""
+    sim_EPX = sim(query_EPD, support_EWSD.flatten(1, 2))
+    return sim_EPX.argmax(-1) // support_EWSD.shape[2]
+
+
+def by_prototype(support_EWSD: Tensor, query_EPD: Tensor, sim: Sim) -> Tensor:
+    """The class of the nearest mean of a class's examples, `[E, P]`. Snell et al., 2017."""
+    return sim(query_EPD, support_EWSD.mean(2)).argmax(-1)
+
+
+def right(
+    vectors_ND: Tensor,
+    episodes: Episodes,
+    *,
+    sim: Sim = geometry.cosine,
+    classify: Callable[[Tensor, Tensor, Sim], Tensor] = by_prototype,
+    at_once: int = 64,
+) -> Tensor:
+    """Whether each query was named rightly, bool `[E, W, Q]`; the mean over W and Q is an episode's accuracy."""
+    parts = zip(episodes.support.split(at_once), episodes.query.split(at_once), strict=True)
+    named = [classify(vectors_ND[s], vectors_ND[q.flatten(1)], sim).view(q.shape) for s, q in parts]
+    return torch.cat(named) == torch.arange(episodes.query.shape[1])[:, None]
+
+
+def one_shot_error(sim_TW: Tensor, answer_T: Tensor) -> Tensor:
+    """1 for each trial whose most similar example is not the answer, float64 `[T]`; of equals the first counts."""
+    return (sim_TW.argmax(-1) != answer_T).double()

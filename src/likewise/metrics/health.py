@@ -1,0 +1,92 @@
+"""The state of an embedding, whatever it is for: rank, spread, norms, hubs."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from likewise.metrics.classification import centroids
+from likewise.metrics.neighbours import TILE
+
+__all__ = ["Norms", "Spread", "alignment", "effective_rank", "hubness", "norms", "occurrences", "spread", "uniformity"]
+
+
+def effective_rank(vectors_ND: Tensor) -> float:
+    """exp of the entropy of the singular values' shares: how many directions are in use. Roy & Vetterli, 2007.
+
+    From 1 (all vectors on one line through 0) to D. Nothing at all has rank 0.
+    """
+    values_D = torch.linalg.svdvals(vectors_ND.double())
+    share_D = values_D / values_D.sum().clamp_min(torch.finfo(torch.float64).tiny)
+    return float(torch.special.entr(share_D).sum().exp()) if values_D.any() else 0.0
+
+
+def alignment(vectors_ND: Tensor, labels_N: Tensor) -> float:
+    """Mean |x - y|^2 over all pairs of one class, on the unit sphere; 0 is best. Wang & Isola, 2020, with alpha = 2.
+
+    The pairs of a class need no listing: their squares add up to n times those to the class mean.
+    Errors: ValueError where no class has two vectors.
+    """
+    unit_ND = F.normalize(vectors_ND.double(), dim=-1)
+    means_CD, _ = centroids(unit_ND, labels_N)
+    class_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)[1:]
+    square_N = (unit_ND - means_CD[class_N]).square().sum(-1)
+    pairs = float((size_C * (size_C - 1)).sum()) / 2
+    if not pairs:
+        raise ValueError("alignment is measured within classes, and no class has two vectors")
+    return float((square_N * size_C[class_N]).sum()) / pairs
+
+
+def uniformity(vectors_ND: Tensor, *, t: float = 2, tile: int = TILE) -> float:
+    """log of the mean exp(-t |x - y|^2) over all pairs, on the unit sphere; lower is more even. Wang & Isola, 2020."""
+    n = len(vectors_ND)
+    if n < 2:
+        raise ValueError(f"uniformity is measured between vectors; there is {n}")
+    unit_ND = F.normalize(vectors_ND.double(), dim=-1)
+    total = sum(float((2 * t * (rows @ unit_ND.T - 1)).exp().sum()) for rows in unit_ND.split(max(1, tile // n)))
+    itself = float((2 * t * (unit_ND.square().sum(-1) - 1)).exp().sum())
+    return float(torch.tensor((total - itself) / (n * (n - 1)), dtype=torch.float64).log())
+
+
+class Norms(NamedTuple):
+    mean: float
+    std: float
+    min: float
+    max: float
+
+
+def norms(vectors_ND: Tensor) -> Norms:
+    """Of the vectors' lengths: all 1 after normalisation; near 0, or apart by orders of magnitude, is a bad sign."""
+    length_N = vectors_ND.double().norm(dim=-1)
+    return Norms(*(float(x) for x in (length_N.mean(), length_N.std(correction=0), length_N.min(), length_N.max())))
+
+
+def occurrences(place_QK: Tensor, references: int) -> Tensor:
+    """How often each reference is among the K nearest of a query, int64 `[M]`. Radovanović et al., 2010."""
+    return place_QK[place_QK >= 0].bincount(minlength=references)
+
+
+def hubness(occurrences_M: Tensor) -> float:
+    """Skewness of the occurrences: 0 when neighbours are shared out evenly, large when few hubs are near everything."""
+    apart_M = occurrences_M.double() - occurrences_M.double().mean()
+    spread = float(apart_M.square().mean())
+    return float(apart_M.pow(3).mean()) / spread**1.5 if spread else 0.0
+
+
+class Spread(NamedTuple):
+    """Class by class, in the order of the labels `[C]`."""
+
+    label: Tensor  # int64
+    within: Tensor  # float64: root mean squared distance to the class mean
+    between: Tensor  # float64: distance from the class mean to the nearest other one; infinite for a single class
+
+
+def spread(vectors_ND: Tensor, labels_N: Tensor) -> Spread:
+    """How wide each class is, and how far its next neighbour: within > between is a class that runs into another."""
+    means_CD, label_C = centroids(vectors_ND.double(), labels_N)
+    class_N = labels_N.unique(return_inverse=True)[1]
+    square_N = (vectors_ND.double() - means_CD[class_N]).square().sum(-1)
+    within_C = torch.zeros(len(label_C), dtype=torch.float64).index_add_(0, class_N, square_N)
+    apart_CC = torch.cdist(means_CD, means_CD).fill_diagonal_(torch.inf)
+    return Spread(label_C, (within_C / class_N.bincount()).sqrt(), apart_CC.amin(1))

@@ -1,0 +1,144 @@
+"""Bootstrap intervals of a metric from its values per query, and the paired test between two runs.
+
+Queries are drawn with replacement; where the question is how a model does on further classes, whole classes are.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Paired", "Ratio", "Score", "bootstrap", "draws", "interval", "mean", "paired", "percentiles"]
+
+RESAMPLES = 1000
+TAIL = 0.025  # on either side of a 95 % interval
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric with its 95 % interval, and how many queries (or pairs, or trials) it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Ratio(NamedTuple):
+    """A metric as the sum of one thing over the sum of another; a query it has no value for counts 0 and 0."""
+
+    over: Tensor  # float64 [N]
+    under: Tensor  # float64 [N]
+
+
+class Paired(NamedTuple):
+    """The mean difference of two runs on the same queries, first less second."""
+
+    difference: float
+    low: float
+    high: float
+    p: float  # how often the difference would be as far from 0, were the two runs exchangeable
+    n: int
+
+
+def mean(values_Q: Tensor, where_Q: Tensor | None = None, n: int | None = None) -> Ratio:
+    """The mean of values that the queries `where_Q` of all `n` have."""
+    if where_Q is None or n is None:
+        return Ratio(values_Q.double(), torch.ones(len(values_Q), dtype=torch.float64))
+    over_N, under_N = torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
+    over_N[where_Q], under_N[where_Q] = values_Q.double(), 1.0
+    return Ratio(over_N, under_N)
+
+
+def draws(units: int, *, resamples: int = RESAMPLES, seed: int = 0, at_once: int = 2**18) -> Iterator[Tensor]:
+    """How often each unit is drawn, float64 `[B, U]`, B resamples at a time; always the same for one seed."""
+    generator = torch.Generator().manual_seed(seed)
+    step = max(1, at_once // units)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = torch.randint(units, (rows, units), generator=generator) + torch.arange(rows)[:, None] * units
+        yield drawn.flatten().bincount(minlength=rows * units).view(rows, units).double()
+
+
+def bootstrap(
+    ratios: Mapping[str, Ratio], units_N: Tensor | None = None, *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Score]:
+    """A Score for each metric; all of them see the same resamples.
+
+    units_N: what is drawn together, int64 `[N]`, numbered from 0 (the class of each query, say); None: each by itself.
+    """
+    if not ratios:
+        return {}
+    over_US, under_US = (_by_unit(torch.stack(side, dim=1), units_N) for side in zip(*ratios.values(), strict=True))
+    seen_BS = torch.cat([(c @ over_US) / (c @ under_US) for c in draws(len(over_US), resamples=resamples, seed=seed)])
+    value_S, units_S = over_US.sum(0) / under_US.sum(0), under_US.count_nonzero(0)
+    return {
+        name: interval(float(value_S[i]), seen_BS[:, i], n=int(ratio.under.count_nonzero()), units=int(units_S[i]))
+        for i, (name, ratio) in enumerate(ratios.items())
+    }
+
+
+def _by_unit(x_N: Tensor, units_N: Tensor | None) -> Tensor:
+    """Rows summed unit by unit."""
+    if units_N is None:
+        return x_N
+    return x_N.new_zeros(int(units_N.max()) + 1, *x_N.shape[1:]).index_add_(0, units_N, x_N)
+
+
+def interval(value: float, seen_B: Tensor, *, n: int, units: int) -> Score:
+    """A Score from the resampled values of a metric that lies between 0 and 1, or -1 and 1.
+
+    Where they are all 1 (or all 0) a bootstrap sees no doubt at all; the exact binomial bound of `units` trials without
+    a failure (a success) stands in.
+    """
+    low, high = percentiles(seen_B)
+    if low == high == 1:
+        low = TAIL ** (1 / units)
+    elif low == high == 0:
+        high = 1 - TAIL ** (1 / units)
+    return Score(value, low, high, n)
+
+
+def percentiles(seen_B: Tensor) -> tuple[float, float]:
+    """The ends of the middle 95 %; resamples that drew nothing to measure (NaN) are left out."""
+    low, high = torch.quantile(seen_B[seen_B.isfinite()], torch.tensor([TAIL, 1 - TAIL], dtype=seen_B.dtype)).tolist()
+    return low, high
+
+
+def paired(
+    first: Ratio, second: Ratio, units_N: Tensor | None = None, *, resamples: int = 10_000, seed: int = 0
+) -> Paired:
+    """Compare a metric of two runs on the same queries: first less second.
+
+    The interval is the bootstrap's; p is two-sided, by exchanging the runs unit by unit (Good, 2005), and never below
+    1 / (resamples + 1). Queries that have a value in one run only are left out.
+    """
+    if len(first.over) != len(second.over):
+        sizes = f"{len(first.over)} and {len(second.over)}"
+        raise ValueError(f"a paired test needs the same queries in both runs, and they have {sizes}")
+    both_N = (first.under != 0) & (second.under != 0)
+    if not both_N.any():
+        raise ValueError("the two runs have no query in common that has a value")
+    sums_U4 = _by_unit(torch.stack([*first, *second], dim=1) * both_N[:, None], units_N)
+    seen = [_apart(counts @ sums_U4) for counts in draws(len(sums_U4), seed=seed)]
+    apart = float(_apart(sums_U4.sum(0)))
+    exchanged_U4 = sums_U4[:, [2, 3, 0, 1]]
+    beyond = 0
+    for swap_BU in _coins(len(sums_U4), resamples, seed):
+        drawn_B = _apart(swap_BU @ exchanged_U4 + (1 - swap_BU) @ sums_U4)
+        beyond += int((drawn_B.abs() >= abs(apart) * (1 - 1e-9)).sum())
+    return Paired(apart, *percentiles(torch.cat(seen)), (beyond + 1) / (resamples + 1), int(both_N.sum()))
+
+
+def _apart(sums: Tensor) -> Tensor:
+    return sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3]
+
+
+def _coins(units: int, resamples: int, seed: int, at_once: int = 2**20) -> Iterator[Tensor]:
+    """0 or 1 for each unit, float64 `[B, U]`."""
+    generator = torch.Generator().manual_seed(seed)
+    step = max(1, at_once // units)
+    for start in range(0, resamples, step):
+        yield torch.randint(2, (min(step, resamples - start), units), generator=generator).double()

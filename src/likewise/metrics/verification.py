@@ -1,0 +1,161 @@
+"""Same or not: from the similarities of pairs to ROC, EER, TAR@FAR, thresholds and what is right at them.
+
+score_T are similarities and same_T says which pairs are of one class; a pair is accepted when its score reaches the
+threshold. Weights `[..., T]` count each pair as often as they say (a bootstrap's draws), and their leading dimensions
+stay in what comes out.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Decisions",
+    "Roc",
+    "auc",
+    "decide",
+    "det",
+    "eer",
+    "enough",
+    "fold_accuracy",
+    "roc",
+    "tar_at_far",
+    "threshold",
+]
+
+RULE_OF_30 = 30  # errors that an error rate should rest on (Doddington et al., 2000)
+
+
+class Roc(NamedTuple):
+    """Every operating point, from accepting nothing to accepting all; U distinct scores give U + 1 of them."""
+
+    far: Tensor  # [..., U + 1] float64: share of the different pairs that is accepted
+    tar: Tensor  # [..., U + 1] float64: share of the same pairs that is accepted
+    threshold: Tensor  # [U + 1]: between the last score accepted and the next
+
+
+def roc(score_T: Tensor, same_T: Tensor, weight_T: Tensor | None = None) -> Roc:
+    """Errors: ValueError where one kind of pair is missing, or a score is NaN."""
+    if same_T.all() or not same_T.any():
+        raise ValueError(f"all of the {len(same_T)} pairs are of one kind: pairs of one class and of two are needed")
+    if score_T.isnan().any():
+        raise ValueError(f"{int(score_T.isnan().sum())} of {len(score_T)} similarities are NaN")
+    ranked_T, order_T = score_T.double().sort(descending=True, stable=True)
+    weight_T = torch.ones(len(score_T), dtype=torch.float64) if weight_T is None else weight_T.double()
+    weight_T, same_T = weight_T[..., order_T], same_T[order_T]
+    last_U = torch.cat([ranked_T[1:] != ranked_T[:-1], torch.ones(1, dtype=torch.bool)]).nonzero()[:, 0]
+    far, tar = (_share(weight_T * kind_T, last_U) for kind_T in (~same_T, same_T))
+    return Roc(far, tar, _between(ranked_T[last_U]))
+
+
+def _share(weight_T: Tensor, last_U: Tensor) -> Tensor:
+    total_T = weight_T.cumsum(-1)
+    share_U = total_T[..., last_U] / total_T[..., -1:]
+    return torch.cat([torch.zeros_like(share_U[..., :1]), share_U], dim=-1)
+
+
+def _between(score_U: Tensor) -> Tensor:
+    """Half way between neighbouring scores: a threshold with room on both sides."""
+    return torch.cat([score_U[:1] + 1e-6, (score_U[1:] + score_U[:-1]) / 2, score_U[-1:] - 1e-6])
+
+
+def auc(curve: Roc) -> Tensor:
+    """Area under the ROC: how often a same pair scores above a different one, an equal score counting half."""
+    return torch.trapezoid(curve.tar, curve.far)
+
+
+def eer(curve: Roc) -> Tensor:
+    """Equal error rate: where the curve, straight between its points, accepts as falsely as it rejects."""
+    above = curve.far + curve.tar - 1  # rises from -1 to 1
+    right = (above < 0).sum(-1, keepdim=True)
+    left = right - 1
+    a, b = above.gather(-1, left), above.gather(-1, right)
+    far_a, far_b = curve.far.gather(-1, left), curve.far.gather(-1, right)
+    return (far_a - a / (b - a) * (far_b - far_a))[..., 0]
+
+
+def tar_at_far(curve: Roc, far: float) -> Tensor:
+    """The highest true accept rate of a point that has at most this false accept rate; nothing is interpolated."""
+    return curve.tar.gather(-1, (curve.far <= far).sum(-1, keepdim=True) - 1)[..., 0]
+
+
+def enough(same_T: Tensor, far: float) -> bool:
+    """Whether there are different pairs enough to speak of this false accept rate: 30 expected false accepts."""
+    return int((~same_T).sum()) * far >= RULE_OF_30
+
+
+def det(curve: Roc) -> tuple[Tensor, Tensor]:
+    """Detection error trade-off: false accept and false reject rate. Martin et al., 1997, draw both on probit axes."""
+    return curve.far, 1 - curve.tar
+
+
+def threshold(curve: Roc, target: str = "accuracy", share_same: float = 0.5) -> Tensor:
+    """The threshold at which the target is best met; of equally good ones the strictest.
+
+    target: "accuracy", "f1", "eer" (both errors nearest to equal) or "far=0.001" (most accepted at no more than that).
+    share_same: the share of pairs that is of one class where the threshold will be used.
+    """
+    far, tar = curve.far, curve.tar
+    if target == "accuracy":
+        merit = share_same * tar + (1 - share_same) * (1 - far)
+    elif target == "f1":
+        accepted = share_same * tar + (1 - share_same) * far
+        merit = 2 * share_same * tar / (accepted + share_same)
+    elif target == "eer":
+        merit = -(far + tar - 1).abs()
+    elif target.startswith("far="):
+        merit = torch.where(far <= _rate(target), tar, -1.0)
+    else:
+        raise ValueError(f"no threshold aims at {target!r}; choose accuracy, f1, eer or far=0.001")
+    return curve.threshold[merit.argmax(-1)]
+
+
+def _rate(target: str) -> float:
+    try:
+        rate = float(target.removeprefix("far="))
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate <= 1:
+        raise ValueError(f"{target!r} gives no false accept rate; write a share from 0 to 1, such as far=0.001")
+    return rate
+
+
+class Decisions(NamedTuple):
+    """What is right and wrong at one threshold."""
+
+    accuracy: float
+    precision: float  # share of the accepted that is of one class
+    recall: float  # share of the same pairs that is accepted: the true accept rate
+    f1: float
+    far: float
+    frr: float
+
+
+def decide(score_T: Tensor, same_T: Tensor, at: float) -> Decisions:
+    """Accept the pairs whose score is `at` or more. A share of nothing is 0."""
+    accept_T = score_T.double() >= at
+    right, wrong = int((accept_T & same_T).sum()), int((accept_T & ~same_T).sum())
+    same, different = int(same_T.sum()), int((~same_T).sum())
+    return Decisions(
+        accuracy=(right + different - wrong) / max(len(same_T), 1),
+        precision=right / max(right + wrong, 1),
+        recall=right / max(same, 1),
+        f1=2 * right / max(right + wrong + same, 1),
+        far=wrong / max(different, 1),
+        frr=(same - right) / max(same, 1),
+    )
+
+
+def fold_accuracy(score_T: Tensor, same_T: Tensor, fold_T: Tensor, *, target: str = "accuracy") -> Tensor:
+    """LFW's protocol: the accuracy in each fold `[F]` at the threshold chosen on all others. Huang et al., 2007.
+
+    What is reported is its mean, with the standard error std / sqrt(F).
+    """
+    found = []
+    for fold in fold_T.unique():
+        out_T = fold_T == fold
+        share = float(same_T[~out_T].double().mean())
+        at = float(threshold(roc(score_T[~out_T], same_T[~out_T]), target, share))
+        found.append(decide(score_T[out_T], same_T[out_T], at).accuracy)
+    return torch.tensor(found, dtype=torch.float64)
