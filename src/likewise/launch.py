@@ -1,0 +1,219 @@
+"""A recipe becomes a run: train, keep, evaluate; and goes on with one that was interrupted."""
+
+import csv
+import dataclasses
+import io
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from likewise import spec
+from likewise.assemble import Parts, build, load_images, settled
+from likewise.callbacks import averaged, checkpoint, keep_best, log, snapshot, stop_when_flat, tensorboard, validate
+from likewise.data.images import Images
+from likewise.doctor import Setup
+from likewise.evaluate import embed, evaluate
+from likewise.recipe import Recipe, epochs_of
+from likewise.run import Run, load_checkpoint, save_checkpoint
+from likewise.scoring import evaluate_run
+from likewise.symptoms import watch_collapse
+from likewise.training import Callback, State, at_epoch_end, fit, steps
+
+__all__ = ["Watch", "resume", "running", "train"]
+
+Watch = Callable[[dict[str, Any]], None]
+
+# A validation looks for neighbours in a sample of the training part: its score only has to rank epochs.
+VALIDATION_REFERENCES = 5_000
+SNAPSHOT_PICTURES = 2_000
+INTERRUPTED = "interrupted"
+
+
+def train(
+    recipe: Recipe, *, out: str | os.PathLike = "runs", name: str | None = None, watch: Watch | None = None
+) -> tuple[Run, Images]:
+    """Train a recipe into a new run folder and evaluate it. `watch` sees every record as it is logged."""
+    recipe = settled(recipe)
+    parts = build(recipe, load_images(recipe))
+    run = Run.create(out, name or default_name(recipe))
+    run.write("recipe.toml", recipe.to_toml())
+    write_skipped(run, parts.images)
+    return finish(run, parts, watch)
+
+
+def resume(path: str | os.PathLike, *, watch: Watch | None = None) -> tuple[Run, Images]:
+    """Go on with a run from its last checkpoint, to the very weights it would have had."""
+    run = Run.open(path)
+    recipe = Recipe.load(run.recipe)
+    parts = build(recipe, load_images(recipe))
+    if run.last.exists():
+        load_checkpoint(run.last, parts.state)
+    run.forget_after(parts.state.step)
+    return finish(run, parts, watch)
+
+
+def finish(run: Run, parts: Parts, watch: Watch | None) -> tuple[Run, Images]:
+    """Train what is left, keep the model, evaluate. A run that was interrupted is left ready to be resumed."""
+    state = parts.state
+    if state.step == 0:
+        begin(run, parts)
+    with records(run, watch) as write, interruptible() as asked:
+        fit(running(parts), callbacks(run, parts, write, asked))
+    if state.stop == INTERRUPTED:
+        raise KeyboardInterrupt(
+            f"stopped at step {state.step} and saved; go on with: likewise train --resume {run.path}"
+        )
+    if parts.recipe.patience and run.best.exists():
+        load_checkpoint(run.best, state, numbers=False)
+    state.final.save(run.model)
+    evaluate_run(run, model=state.final, images=parts.images, state=state)
+    return run, parts.images
+
+
+def begin(run: Run, parts: Parts) -> None:
+    """Before the first step: the snapshot of epoch 0, when it is wanted, and a checkpoint to come back to."""
+    if 0 in epochs_of(parts.recipe.snapshot_epochs, parts.recipe.epochs):
+        embed(parts.state.final, sample(parts.images)).save(run.snapshot(0))
+    save_checkpoint(run.last, parts.state)
+
+
+def running(parts: Parts) -> Iterator[State]:
+    """The loop of a recipe's parts, ready to be consumed."""
+    recipe = parts.recipe
+    return steps(
+        parts.state,
+        parts.feed,
+        schedule=spec.bind("schedule", recipe.schedule),
+        lr=recipe.lr,
+        clip=recipe.clip or None,
+        device=parts.device,
+        amp=recipe.amp and parts.device.type == "cuda",
+    )
+
+
+def callbacks(run: Run, parts: Parts, write: Watch, asked: threading.Event) -> list[Callback]:
+    """In the order in which they may rely on one another; the checkpoint comes last and holds what all of them did."""
+    recipe, images = parts.recipe, parts.images
+    found: list[Callback] = [log(write)]
+    if recipe.ema:
+        found.append(averaged(recipe.ema))
+    if recipe.eval_every_epochs and len(images.part("val")):
+        found.append(at_epoch_end(recipe.eval_every_epochs, validation(run, parts, write)))
+    if wanted := epochs_of(recipe.snapshot_epochs, recipe.epochs):
+        found.append(snapshot(run, partial(embed, images=sample(images)), wanted))
+    if recipe.doctor:
+        found.append(doctor(run, parts, write))
+    return [*found, stop_when_asked(asked), checkpoint(run)]
+
+
+def doctor(run: Run, parts: Parts, write: Watch) -> Callback:
+    """Watch for collapse; what is wrong is one sentence on stderr, once."""
+    setup = Setup.of(parts.recipe.to_dict(), len(parts.feed.images.classes))
+    say = partial(print, "likewise:", file=sys.stderr, flush=True)
+    return watch_collapse(
+        parts.state, parts.feed, parts.images.part("val"), setup, write=write, say=say, past=run.records()
+    )
+
+
+def validation(run: Run, parts: Parts, write: Watch) -> Callback:
+    """Score, keep the best, and stop when it is flat: one callback, since each needs the one before."""
+    recipe, images = parts.recipe, parts.images
+    query, train = images.part("val"), images.part("train")
+    closed = bool(torch.isin(query.labels, train.labels).any())
+    reference = spaced(train, VALIDATION_REFERENCES) if closed else None
+
+    def score(model: nn.Module) -> dict[str, Any]:
+        known = embed(model, reference) if reference is not None else None
+        scores = evaluate(embed(model, query), known, sim=recipe.sim, seed=recipe.split_seed, quick=True)
+        return {name: dataclasses.asdict(value) for name, value in scores.items()}
+
+    todo = [validate(score, write), keep_best(run, recipe.monitor)]
+    todo += [stop_when_flat(recipe.patience)] if recipe.patience else []
+
+    def call(state: State) -> None:
+        for callback in todo:
+            callback(state)
+
+    return call
+
+
+class interruptible:  # noqa: N801 (used as `with interruptible() as asked`)
+    """Inside, Ctrl-C sets the event that lets the step under way finish; a second one ends at once."""
+
+    def __enter__(self) -> threading.Event:
+        self.asked, self.main = threading.Event(), threading.current_thread() is threading.main_thread()
+        if self.main:
+            self.before = signal.signal(signal.SIGINT, self.ask)
+        return self.asked
+
+    def __exit__(self, *error: object) -> None:
+        if self.main:
+            signal.signal(signal.SIGINT, self.before)
+
+    def ask(self, number: int, frame: Any) -> None:
+        if self.asked.is_set():
+            raise KeyboardInterrupt
+        self.asked.set()
+
+
+def stop_when_asked(asked: threading.Event) -> Callback:
+    def call(state: State) -> None:
+        if asked.is_set() and state.progress < 1:
+            state.stop = INTERRUPTED
+
+    return call
+
+
+class records:  # noqa: N801 (used as `with records(run, watch) as write`)
+    """Where a record goes: metrics.jsonl, TensorBoard where it is installed, and whoever watches."""
+
+    def __init__(self, run: Run, watch: Watch | None):
+        self.events = tensorboard(run)
+        self.sinks: list[Watch] = [sink for sink in (run.append, self.events, watch) if sink]
+
+    def __enter__(self) -> Watch:
+        return self.write
+
+    def __exit__(self, *error: object) -> None:
+        if self.events:
+            self.events.close()
+
+    def write(self, record: dict[str, Any]) -> None:
+        for sink in self.sinks:
+            sink(record)
+
+
+def sample(images: Images) -> Images:
+    """Some training and some other pictures, for maps and snapshots; test where there is one, else validation."""
+    other = images.part("test") if len(images.part("test")) else images.part("val")
+    ids = {i for part in (images.part("train"), other) for i in spaced(part, SNAPSHOT_PICTURES).ids}
+    return images.take([n for n, i in enumerate(images.ids) if i in ids])
+
+
+def spaced(images: Images, most: int) -> Images:
+    """Evenly spaced pictures, at most so many; always the same ones."""
+    if len(images) <= most:
+        return images
+    return images.take((torch.arange(most) * len(images)) // most)
+
+
+def default_name(recipe: Recipe) -> str:
+    """`fashion-mnist` for a source, the folder's own name for a folder."""
+    name = Path(recipe.data).resolve().stem if os.path.exists(recipe.data) else spec.parse(recipe.data)[0]
+    return name.replace("_", "-") or "run"
+
+
+def write_skipped(run: Run, images: Images) -> None:
+    """skipped.csv: the pictures that were left out, and why."""
+    if images.skipped:
+        text = io.StringIO()
+        csv.writer(text).writerows([("id", "why"), *images.skipped])
+        run.write("skipped.csv", text.getvalue())

@@ -1,0 +1,19 @@
+"""Real handwritten digits that come with scikit-learn: the recipe that needs nothing."""
+
+from likewise.recipe import Recipe
+
+__all__ = ["digits"]
+
+
+def digits() -> Recipe:
+    """1,797 handwritten digits of 8 x 8 pixels, 64-d embedding."""
+    return Recipe(
+        data="digits",
+        size=16,
+        network="convnet",
+        loss="supcon(temperature=0.1)",
+        sampler="pk(classes=10, images=12)",
+        augment="light()",
+        epochs=30,
+        lr=2e-3,
+    )

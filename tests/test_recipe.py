@@ -1,0 +1,109 @@
+"""Recipes: strict, flat, frozen; TOML and JSON there and back."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from likewise import spec
+from likewise.recipe import Recipe, epochs_of
+from likewise.spec import SpecError
+
+TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+
+
+@given(
+    data=TEXTS,
+    lr=st.floats(0, 1e6),
+    epochs=st.integers(1, 10**6),
+    strict=st.booleans(),
+    normalize=st.none() | st.booleans(),
+)
+def test_toml_and_json_there_and_back(**fields):
+    recipe = Recipe(**fields)
+    assert Recipe.from_toml(recipe.to_toml()) == recipe
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+@pytest.mark.parametrize("name", spec.names("recipe"))
+def test_every_shipped_recipe_comes_back_from_its_file(name, tmp_path):
+    recipe = spec.find("recipe", name)()
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    (tmp_path / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
+    assert Recipe.load(tmp_path / "recipe.toml") == Recipe.load(tmp_path / "recipe.json") == recipe
+
+
+def test_a_field_is_read_in_its_type():
+    recipe = Recipe().override("dim=2", "lr=1", "strict=yes", "loss=contrastive(margin=1.0)", "normalize=false")
+    assert (recipe.dim, recipe.lr, recipe.strict, recipe.normalize) == (2, 1.0, True, False)
+    assert Recipe().override("normalize=auto").normalize is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["dims=2"], "no field 'dims'; did you mean dim"),
+        (["dim"], "'dim' is not field=value"),
+        (["dim=two"], "expected a whole number, got 'two'"),
+        (["dim=2.5"], "expected a whole number, got '2.5'"),
+        (["lr=fast"], "expected a number, got 'fast'"),
+        (["lr=nan"], "expected 0 to 1000000"),
+        (["strict=maybe"], "expected true or false, got 'maybe'"),
+        (["epochs=0"], "expected 1 to 1000000, got 0"),
+        (["channels=2"], r"channels is 1 \(grey\)"),
+        (["loss=tripplet"], "no loss named 'tripplet'; did you mean triplet"),
+        (["loss=triplet(margn=1)"], "did you mean margin"),
+        (["sim=cosin"], "did you mean cosine"),
+        (["network=conv"], "no network named 'conv'"),
+        (["schedule=cosine(warm=1)"], "did you mean warmup"),
+        (["snapshot_epochs=0;1"], "a list such as 0,1,2"),
+        (["snapshot_epochs=-1"], "counts from 0"),
+    ],
+)
+def test_what_is_wrong_is_said_before_data_is_read(settings, said):
+    with pytest.raises(SpecError, match=said):
+        Recipe(data="no-such-data").override(*settings)
+
+
+def test_types_are_not_converted_in_silence():
+    for wrong in ({"dim": "2"}, {"dim": 2.0}, {"strict": 1}, {"epochs": True}, {"data": None}, {"lr": "fast"}):
+        with pytest.raises(SpecError, match="expected"):
+            Recipe(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("dim = ", "does not read as TOML"), ("dims = 2", "did you mean dim"), ("[model]\ndim = 2", "no field 'model'")],
+)
+def test_a_broken_file(text, said, tmp_path):
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(SpecError, match=said):
+        Recipe.load(tmp_path / "r.toml")
+
+
+def test_a_file_that_is_no_recipe(tmp_path):
+    with pytest.raises(SpecError, match=r"ends in .toml or .json, not '.yaml'"):
+        Recipe.load(tmp_path / "r.yaml")
+    with pytest.raises(SpecError, match="cannot read the recipe"):
+        Recipe.load(tmp_path / "absent.toml")
+    with pytest.raises(SpecError, match="is an object of fields, not list"):
+        Recipe.from_json(json.dumps([1]))
+
+
+def test_every_field_has_a_meaning_and_the_file_shows_it():
+    text = Recipe().to_toml()
+    for field in dataclasses.fields(Recipe):
+        assert field.metadata["meaning"]
+        assert field.metadata["meaning"] in text or getattr(Recipe(), field.name) is None
+
+
+def test_a_recipe_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Recipe().dim = 3  # type: ignore[misc]
+
+
+def test_snapshot_epochs():
+    assert epochs_of("", 7) == [0, 7]
+    assert epochs_of("0, 2,50,2", 10) == [0, 2]

@@ -1,0 +1,79 @@
+"""The run folder: whole files or none, checkpoints that give everything back."""
+
+import json
+import os
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from likewise.run import Run, choose_device, flatten, replacing, unflatten
+
+NESTS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(NESTS)
+def test_any_state_comes_back_from_json(nest):
+    tensors = {}
+    assert unflatten(json.loads(json.dumps(flatten(nest, "", tensors))), tensors) == nest
+
+
+def test_tensors_of_a_state_come_back():
+    state = {"state": {0: {"step": torch.tensor(3.0), "list": [torch.arange(3), 1]}}, "name": "x"}
+    tensors = {}
+    back = unflatten(json.loads(json.dumps(flatten(state, "o.", tensors))), tensors)
+    assert back["name"] == "x"
+    assert torch.equal(back["state"][0]["list"][0], torch.arange(3))
+    assert back["state"][0]["step"] == 3
+
+
+def test_a_name_that_is_taken_gets_a_number(tmp_path):
+    made = [Run.create(tmp_path / "runs", "a").path.name for _ in range(3)]
+    assert made == ["a", "a-2", "a-3"]
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+    run = Run(tmp_path)
+    run.write("metrics.json", "first")
+    with pytest.raises(ZeroDivisionError), replacing(run.metrics) as temporary:
+        temporary.write_text(str(1 / 0))
+    assert run.metrics.read_text() == "first"
+    assert os.listdir(tmp_path) == ["metrics.json"]
+
+
+def test_a_log_cut_short_is_read_and_taken_back(tmp_path):
+    run = Run(tmp_path)
+    for step in (1, 2, 3):
+        run.append({"kind": "train", "step": step})
+    with run.log.open("a") as log:
+        log.write('{"kind": "tra')
+    assert [r["step"] for r in run.records()] == [1, 2, 3]
+    run.forget_after(2)
+    assert [r["step"] for r in run.records()] == [1, 2]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_is_no_run(tmp_path, there):
+    path = tmp_path / "x"
+    if there:
+        path.mkdir()
+    with pytest.raises(ValueError, match="so it is not a run; give a folder that `likewise train` made"):
+        Run.open(path)
+
+
+def test_scores_before_there_are_any(tmp_path):
+    with pytest.raises(ValueError, match=r"has no metrics\.json yet; run `likewise evaluate"):
+        Run(tmp_path).scores()
+
+
+def test_a_device_that_is_not_here():
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type in {"cpu", "cuda", "mps"}
+    for wrong in ("cuda:99", "gpu"):
+        with pytest.raises(ValueError, match=f"'{wrong}' is not to be had here; try device=auto"):
+            choose_device(wrong)
