@@ -1,0 +1,105 @@
+"""What the report finds in the embeddings: neighbours, errors, confused classes, silhouettes, pairs."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from likewise.evaluate import Embeddings
+from likewise.metrics import clustering, neighbours, pairs
+from likewise.metrics.neighbours import Sim
+
+__all__ = ["Neighbours", "Similarities", "confused", "errors", "nearest", "samples", "silhouettes", "similarities"]
+
+
+class Neighbours(NamedTuple):
+    """The K references most similar to each query, best first."""
+
+    query: Embeddings
+    reference: Embeddings
+    place: np.ndarray  # [Q, K]
+    sim: np.ndarray  # [Q, K]
+
+    @property
+    def hit(self) -> np.ndarray:
+        """Whether a neighbour is of its query's class, [Q, K]."""
+        return np.asarray(self.reference.labels)[self.place] == np.asarray(self.query.labels)[:, None]
+
+    @property
+    def named(self) -> np.ndarray:
+        """The class index of the first neighbour, [Q]."""
+        return np.asarray(self.reference.labels)[self.place[:, 0]]
+
+
+def nearest(query: Embeddings, reference: Embeddings | None, sim: Sim, *, k: int = 8) -> Neighbours | None:
+    """Without a reference, among the other queries. None where there is nothing to compare with."""
+    others = query if reference is None else reference
+    k = min(k, len(others) - (reference is None))
+    if k < 1 or not len(query):
+        return None
+    offset = 0 if reference is None else None
+    sim_QK, place_QK = neighbours.nearest(_vectors(query), _vectors(others), k, sim=sim, offset=offset)
+    return Neighbours(query, others, place_QK.numpy(), sim_QK.numpy())
+
+
+def errors(found: Neighbours, most: int = 12) -> list[int]:
+    """The queries whose first neighbour is of another class, the most similar (the surest mistakes) first.
+
+    Two pictures that are each other's neighbour are one mistake.
+    """
+    wrong_E = np.flatnonzero(~found.hit[:, 0])
+    ordered_E = wrong_E[np.argsort(-found.sim[wrong_E, 0], kind="stable")].tolist()
+    pair_of = {q: frozenset((found.query.ids[q], found.reference.ids[found.place[q, 0]])) for q in ordered_E}
+    return list({pair_of[q]: q for q in reversed(ordered_E)}.values())[::-1][:most]
+
+
+def confused(found: Neighbours, most: int = 10) -> list[tuple[int, int, int]]:
+    """(class, class of the first neighbour, how many) for the commonest mistakes, most first."""
+    true_Q = np.asarray(found.query.labels)
+    wrong_Q = ~found.hit[:, 0]
+    counted = Counter(zip(true_Q[wrong_Q].tolist(), found.named[wrong_Q].tolist(), strict=True))
+    ordered = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [(true, named, n) for (true, named), n in ordered[:most]]
+
+
+def samples(found: Neighbours, most: int = 10) -> list[int]:
+    """Queries to show: the first of each class, of classes spread evenly over all."""
+    classes, first = np.unique(np.asarray(found.query.labels), return_index=True)
+    chosen = np.unique(np.linspace(0, len(classes) - 1, min(most, len(classes))).round().astype(int))
+    return first[chosen].tolist()
+
+
+class Similarities(NamedTuple):
+    """Similarities of drawn pairs of one class, and of two."""
+
+    same: np.ndarray
+    different: np.ndarray
+
+
+def similarities(part: Embeddings, sim: Sim, *, most: int = 10_000) -> Similarities | None:
+    """Of up to `most` pairs of each kind. None where one kind does not exist."""
+    drawn = pairs.draw(torch.as_tensor(part.labels), most)
+    if not len(drawn.same):
+        return None
+    sim_P, same_P = pairs.similarities(_vectors(part), drawn, sim=sim).numpy(), drawn.same.numpy()
+    return Similarities(sim_P[same_P], sim_P[~same_P])
+
+
+def silhouettes(part: Embeddings, *, unit: bool, most: int = 10_000) -> tuple[np.ndarray, np.ndarray] | None:
+    """Silhouette and class of each of at most `most` evenly spaced pictures; None for fewer than two classes.
+
+    unit: at unit length, as `evaluate` sees the vectors of a cosine similarity.
+    """
+    kept = torch.linspace(0, len(part) - 1, min(most, len(part))).long()
+    labels_N = torch.as_tensor(part.labels)[kept]
+    if len(labels_N.unique()) < 2:
+        return None
+    seen_ND = F.normalize(_vectors(part)[kept], dim=1) if unit else _vectors(part)[kept]
+    return clustering.silhouette(seen_ND, labels_N).numpy(), labels_N.numpy()
+
+
+def _vectors(part: Embeddings) -> Tensor:
+    return torch.as_tensor(part.vectors)

@@ -1,0 +1,203 @@
+"""What a score says, in words: for each name a title, a sentence with the number in it, and what the number means."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from likewise.plots.style import decimal
+
+__all__ = ["HEADLINES", "Saying", "interval", "number", "percent", "say", "title"]
+
+PERCENT = "\N{NO-BREAK SPACE}%"
+
+# Sources whose pictures have a name of their own; all others hold "pictures".
+NOUNS = {"digits": "digits", "mnist": "digits", "omniglot": "characters", "faces": "faces"}
+
+# The scores told first: of each row the first that was measured.
+HEADLINES = (
+    ("knn@1", "recall@1"),
+    ("map@r", "r_precision"),
+    ("silhouette", "ami"),
+    ("pair_accuracy", "pair_auc"),
+    ("few_shot",),
+)
+
+
+@dataclass(frozen=True)
+class Saying:
+    """How to say one score; `{v}` is its value, `{noun}` the pictures, further fields come out of its name."""
+
+    title: str
+    sentence: str
+    meaning: str
+    counted: str = "pictures"
+    share: bool = True  # a share of something, said in per cent
+    bottom: float = 0.0  # of its scale; the top is 1
+
+
+OPEN_KNN = Saying(
+    "Nearest neighbour, new classes",
+    "{v} of held-out {noun} are most similar to a picture of their own class.",
+    "Each test picture takes the class of the most similar other test picture. "
+    "None of the test classes was seen in training, so this tests what the network learned in general.",
+)
+
+SAYINGS: dict[str, Saying] = {
+    "knn@1": Saying(
+        "Nearest neighbour",
+        "{v} of held-out {noun} are named correctly by their nearest training neighbour.",
+        "Each test picture takes the class of the one training picture that the embedding places closest to it.",
+    ),
+    "knn@": Saying(
+        "Vote of {k} neighbours",
+        "{v} of held-out {noun} are named correctly by a vote of their {k} nearest neighbours.",
+        "As the nearest neighbour, but {k} of them vote, so that a single odd picture weighs less.",
+    ),
+    "recall@1": Saying(
+        "Recall at 1",
+        "{v} of held-out {noun} find a picture of their own class in first place.",
+        "Retrieval: all other test pictures are ordered by similarity, and the first is of the right class.",
+    ),
+    "recall@": Saying(
+        "Recall at {k}",
+        "{v} of held-out {noun} find a picture of their own class among the first {k}.",
+        "Retrieval: all other test pictures are ordered by similarity; one of the right class among {k} is enough.",
+    ),
+    "precision@": Saying(
+        "Precision at {k}",
+        "{v} of the {k} most similar pictures are of the query's class, on average.",
+        "Retrieval: how much of a first page of {k} results is right.",
+    ),
+    "r_precision": Saying(
+        "R-precision",
+        "{v} of the first R results are right, where R is how many there are to find.",
+        "1 means that every picture of the query's class comes before any picture of another.",
+    ),
+    "map@r": Saying(
+        "MAP@R",
+        "Retrieval reaches {v} of a perfect order (MAP@R).",
+        "Of the first R results, R being how many there are to find, it counts how many are right and how early they "
+        "come. It is stricter than recall: one good hit is not enough.",
+    ),
+    "probe": Saying(
+        "Linear probe",
+        "{v} of held-out {noun} are named correctly by a linear classifier on the embedding.",
+        "Logistic regression on the embedding: how far straight borders part the classes.",
+    ),
+    "silhouette": Saying(
+        "Silhouette",
+        "The mean silhouette is {v}, on a scale from −1 to 1.",
+        "1: classes are tight and far apart. 0: they touch. Below 0: pictures lie nearer to another class.",
+        share=False,
+        bottom=-1.0,
+    ),
+    "nmi": Saying(
+        "NMI of k-means",
+        "Clusters found without labels share {v} of their information with the classes (NMI).",
+        "k-means on the embedding. Not corrected for chance: with many classes even random clusters score above 0.",
+    ),
+    "ami": Saying(
+        "AMI of k-means",
+        "Clusters found without labels agree with the classes to {v} (AMI).",
+        "k-means on the embedding, corrected for chance: 0 is what random clusters reach, 1 is the same grouping.",
+        share=False,
+    ),
+    "pair_auc": Saying(
+        "Pair AUC",
+        "In {v} of cases a same-class pair is more similar than a different-class pair.",
+        "Area under the ROC curve of pairs: no threshold is needed, 50 % is guessing.",
+        counted="pairs",
+    ),
+    "pair_accuracy": Saying(
+        "Pair accuracy",
+        "{v} of test pairs are called same or different correctly.",
+        "At the threshold that was chosen on other pairs; 50 % is guessing.",
+        counted="pairs",
+    ),
+    "eer": Saying(
+        "Equal error rate",
+        "With a threshold at which both errors are equal, {v} of pairs of either kind are judged wrong.",
+        "The lower the better; 50 % is guessing. The threshold is read off the test pairs themselves.",
+        counted="pairs",
+    ),
+    "tar@far=": Saying(
+        "TAR at FAR {k}",
+        "{v} of same-class pairs are accepted when at most {k} of different-class pairs may be.",
+        "The figure of merit of verification: how many are let in when few strangers may be.",
+        counted="pairs",
+    ),
+    "few_shot@": Saying(
+        "{k}-way, {shots}-shot",
+        "{v} are right when one of {k} classes is to be named from {shots} example(s) of each.",
+        "Few-shot classification over many drawn tasks.",
+        counted="queries",
+    ),
+}  # fmt: skip
+
+
+def title(name: str, *, open_set: bool = False) -> str:
+    """The score's name as a reader sees it."""
+    saying, fields = _find(name, open_set)
+    return saying.title.format(**fields)
+
+
+def say(name: str, score: Mapping[str, Any], *, data: str = "", open_set: bool = False) -> tuple[str, str] | None:
+    """The sentence with value, interval and count, and its meaning; None for a score without words or without value."""
+    saying, fields = _find(name, open_set)
+    if not saying.sentence or not math.isfinite(score["value"]):
+        return None
+    sentence = saying.sentence.format(v=number(name, score["value"]), noun=NOUNS.get(data, "pictures"), **fields)
+    facts = [f"95 % interval {interval(name, score)}"] if interval(name, score) else []
+    facts += [f"{score['n']:,} {saying.counted}"] if score.get("n") else []
+    behind = f" ({', '.join(facts)})" if facts else ""
+    return f"{sentence[:-1]}{behind}.", saying.meaning.format(**fields)
+
+
+def number(name: str, value: float) -> str:
+    """A value as it is said: a share in per cent, anything else to three places."""
+    return percent(value) if _find(name)[0].share else decimal(value, 3)
+
+
+def interval(name: str, score: Mapping[str, Any]) -> str:
+    """`97.0 to 99.0`, or nothing where there is none."""
+    low, high = score.get("low"), score.get("high")
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"{number(name, low).removesuffix(PERCENT)} to {number(name, high).removesuffix(PERCENT)}"
+
+
+def aim(target: str) -> str:
+    """What a threshold was chosen for."""
+    if target.startswith("far="):
+        return f"the most same-class pairs accepted at no more than {float(target[4:]):.3g} of the others"
+    return {
+        "accuracy": "as many pairs judged right as possible",
+        "eer": "both kinds of error equally frequent",
+        "f1": "the highest F1",
+    }.get(target, target)
+
+
+def scale(name: str) -> tuple[float, float]:
+    """The lowest and the highest value that the score can take."""
+    return _find(name)[0].bottom, 1.0
+
+
+def percent(share: float, places: int = 1) -> str:
+    return f"{100 * share:.{places}f}{PERCENT}"
+
+
+def _find(name: str, open_set: bool = False) -> tuple[Saying, dict[str, str]]:
+    """The saying of a name and its fields: `knn@5` is `knn@` with k=5, `tar@far=0.01` is `tar@far=` with k=1 %."""
+    if name == "knn@1" and open_set:
+        return OPEN_KNN, {}
+    if name in SAYINGS:
+        return SAYINGS[name], {}
+    if found := re.fullmatch(r"few_shot@(\d+)w(\d+)s", name):
+        return SAYINGS["few_shot@"], {"k": found[1], "shots": found[2]}
+    if found := re.fullmatch(r"tar@far=([\d.e-]+)", name):
+        return SAYINGS["tar@far="], {"k": f"{100 * float(found[1]):g} %"}
+    if found := re.fullmatch(r"(\w+@)(\d+)", name):
+        return SAYINGS.get(found[1], Saying(name, "", "", share=False)), {"k": found[2]}
+    return Saying(name.replace("{", "{{").replace("}", "}}"), "", "", share=False), {}

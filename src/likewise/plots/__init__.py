@@ -1,0 +1,28 @@
+"""Figures, drawn by matplotlib without a screen. Every plot is one function that returns a Figure; `save` writes it."""
+
+from likewise.plots.clouds import Cloud, decision_regions, maps, series
+from likewise.plots.curves import Curve, active_curve, loss_curve, losses_family, score_curves, silhouette_sequence
+from likewise.plots.measures import compare_bars, det, pair_histogram, reliability, silhouette
+from likewise.plots.pictures import batch_grid
+from likewise.plots.style import class_key, save
+
+__all__ = [
+    "Cloud",
+    "Curve",
+    "active_curve",
+    "batch_grid",
+    "class_key",
+    "compare_bars",
+    "decision_regions",
+    "det",
+    "loss_curve",
+    "losses_family",
+    "maps",
+    "pair_histogram",
+    "reliability",
+    "save",
+    "score_curves",
+    "series",
+    "silhouette",
+    "silhouette_sequence",
+]

@@ -1,0 +1,109 @@
+"""An embedding in two or three dimensions, to be looked at: PCA, t-SNE, UMAP.
+
+Each takes vectors `[N, D]` (tensor or array) and returns float32 `[N, dims]`. An embedding that has no more than `dims`
+dimensions is itself. PCA keeps distances as well as a plane can; t-SNE and UMAP keep neighbourhoods: the sizes of their
+clusters and the gaps between them mean nothing.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from likewise.spec import near
+
+__all__ = ["METHODS", "Plane", "pca", "plane", "project", "tsne", "umap"]
+
+
+class Plane(NamedTuple):
+    """A plane in the embedding space: `plane(x_ND)` gives the coordinates of x in it."""
+
+    origin: np.ndarray  # [D]
+    axes: np.ndarray  # [dims, D]
+    share: float  # of the variance that the plane holds, 0 to 1
+
+    def __call__(self, x_ND: Any) -> np.ndarray:
+        return ((_matrix(x_ND) - self.origin) @ self.axes.T).astype(np.float32)
+
+
+def project(x_ND: Any, method: str = "pca", *, dims: int = 2, **numbers: Any) -> np.ndarray:
+    """The vectors by one of METHODS. Errors: ValueError for an unknown method, with the near name."""
+    if method not in METHODS:
+        raise ValueError(f"no projection named {method!r}{near(method, METHODS)}")
+    return METHODS[method](x_ND, dims=dims, **numbers)
+
+
+def plane(x_ND: Any, *, dims: int = 2) -> Plane:
+    """The plane of largest variance, to put one or several embeddings in. Pearson, 1901.
+
+    The same vectors give the same plane: the largest entry of each axis is positive. An embedding of `dims` dimensions
+    or fewer is its own plane; missing axes are zero.
+    """
+    from sklearn.decomposition import PCA
+
+    x_ND = _matrix(x_ND)
+    if x_ND.shape[1] <= dims:
+        return Plane(np.zeros(x_ND.shape[1]), np.eye(dims, x_ND.shape[1]), 1.0)
+    if np.ptp(x_ND, axis=0).max() == 0:  # one vector, or all the same: any plane will do, and PCA would divide by zero
+        return Plane(x_ND[0], np.eye(dims, x_ND.shape[1]), 1.0)
+    fitted = PCA(min(dims, len(x_ND)), random_state=0).fit(x_ND)
+    axes_KD = np.zeros((dims, x_ND.shape[1]))
+    axes_KD[: len(fitted.components_)] = _signed(fitted.components_)
+    return Plane(fitted.mean_, axes_KD, float(fitted.explained_variance_ratio_.sum()))
+
+
+def pca(x_ND: Any, *, dims: int = 2) -> np.ndarray:
+    """Principal components: the plane of largest variance. Pearson, 1901."""
+    return plane(x_ND, dims=dims)(x_ND)
+
+
+def tsne(x_ND: Any, *, dims: int = 2, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
+    """t-SNE, started from PCA; few vectors lower the perplexity. van der Maaten and Hinton, 2008."""
+    from sklearn.manifold import TSNE
+
+    x_ND = _matrix(x_ND)
+    if x_ND.shape[1] <= dims:
+        return pca(x_ND, dims=dims)
+    _enough(x_ND, dims, "t-SNE")
+    perplexity = min(perplexity, (len(x_ND) - 1) / 3)
+    how = "barnes_hut" if dims < 4 else "exact"
+    return TSNE(dims, perplexity=perplexity, init="pca", method=how, random_state=seed).fit_transform(x_ND)
+
+
+def umap(x_ND: Any, *, dims: int = 2, neighbours: int = 15, seed: int = 0) -> np.ndarray:
+    """UMAP (extra: `pip install 'likewise[view]'`). McInnes, Healy and Melville, 2018."""
+    x_ND = _matrix(x_ND)
+    if x_ND.shape[1] <= dims:
+        return pca(x_ND, dims=dims)
+    _enough(x_ND, dims, "UMAP")
+    try:
+        from umap import UMAP
+    except ImportError:
+        raise ValueError("UMAP needs umap-learn, which is not installed; run: pip install 'likewise[view]'") from None
+    reducer = UMAP(n_components=dims, n_neighbors=min(neighbours, len(x_ND) - 1), random_state=seed, n_jobs=1)
+    return np.asarray(reducer.fit_transform(x_ND), dtype=np.float32)
+
+
+METHODS = {"pca": pca, "tsne": tsne, "umap": umap}
+
+
+def _matrix(x_ND: Any) -> np.ndarray:
+    """Float64 [N, D]. Errors: ValueError for another shape, no vectors, NaN or infinity."""
+    x_ND = np.asarray(x_ND, dtype=np.float64)
+    if x_ND.ndim != 2 or 0 in x_ND.shape:
+        raise ValueError(f"expected vectors as [N, D] with N and D of at least 1, got {list(x_ND.shape)}")
+    bad = int((~np.isfinite(x_ND)).any(1).sum())
+    if bad:
+        raise ValueError(f"{bad} of {len(x_ND)} vectors hold NaN or infinity; leave them out before projecting")
+    return x_ND
+
+
+def _enough(x_ND: np.ndarray, dims: int, name: str) -> None:
+    # Both start from a decomposition into dims + 1 vectors or fewer; with less there is nothing to lay out.
+    if len(x_ND) < dims + 2:
+        raise ValueError(f"{name} to {dims} dimensions needs at least {dims + 2} vectors, got {len(x_ND)}; use pca")
+
+
+def _signed(axes_KD: np.ndarray) -> np.ndarray:
+    """Each axis turned so that its largest entry is positive: a decomposition leaves the sign open."""
+    largest_K = np.abs(axes_KD).argmax(1)
+    return axes_KD * np.sign(axes_KD[np.arange(len(axes_KD)), largest_K])[:, None]
