@@ -1,0 +1,159 @@
+"""What the command line does, for Python: a recipe by name, train, evaluate, report, embed, predict, verify."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from likewise import launch, spec
+from likewise.assemble import load_images
+from likewise.data.images import Images
+from likewise.evaluate import Embeddings
+from likewise.metrics.classification import vote
+from likewise.metrics.neighbours import nearest
+from likewise.models import Embedder
+from likewise.page import write_report
+from likewise.recipe import Recipe
+from likewise.run import Run
+from likewise.scoring import evaluate_run
+
+__all__ = ["embed", "evaluate", "load_recipe", "name_of", "predict", "report", "resume", "train", "verify"]
+
+
+def load_recipe(what: str | os.PathLike) -> Recipe:
+    """A shipped recipe by name, a .toml or .json file, or a folder, .csv or .npz of the user's own.
+
+    Errors: SpecError with the near names.
+    """
+    path = Path(what)
+    if path.suffix in {".toml", ".json"}:
+        return Recipe.load(path)
+    if path.is_dir() or path.suffix in {".csv", ".npz"}:
+        return own(path)
+    members = spec.homes("recipe")
+    key = os.fspath(what).replace("-", "_")
+    if key not in members:
+        raise spec.SpecError(
+            f"{os.fspath(what)!r} is no shipped recipe, .toml, or folder of pictures{spec.near(key, members)}"
+        )
+    return members[key]()
+
+
+def own(path: Path) -> Recipe:
+    """The recipe for a user's own data; a folder that is a run is a mistake worth naming."""
+    if (path / "recipe.toml").is_file():
+        raise spec.SpecError(f"{path} is a run; to go on with it: likewise train --resume {path}")
+    from likewise.recipes import folder
+
+    return folder(path=os.fspath(path))
+
+
+def name_of(what: str | os.PathLike) -> str:
+    """What a run of it is called."""
+    return Path(what).resolve().stem if os.path.exists(what) else os.fspath(what).replace("_", "-")
+
+
+def train(
+    recipe: Recipe | str, *, out: str | os.PathLike = "runs", name: str = "", watch: launch.Watch | None = None
+) -> Run:
+    """Train a recipe (or the shipped one of that name), evaluate it and write its report."""
+    wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    return reported(*launch.train(wanted, out=out, name=name or None, watch=watch))
+
+
+def resume(run: str | os.PathLike, *, watch: launch.Watch | None = None) -> Run:
+    """Go on with an interrupted run; it ends in the very weights it would have had."""
+    return reported(*launch.resume(run, watch=watch))
+
+
+def evaluate(run: str | os.PathLike) -> Run:
+    """Score a run again; metrics.json and embeddings.parquet are written anew."""
+    opened = Run.open(run)
+    evaluate_run(opened)
+    return opened
+
+
+def reported(run: Run, images: Images | None) -> Run:
+    write_report(run.path, images)
+    return run
+
+
+def report(run: str | os.PathLike) -> Path:
+    """Write report.html again; its pictures are left out where the data are no longer there."""
+    opened = Run.open(run)
+    opened.scores()
+    return write_report(opened.path, pictures(opened))
+
+
+def embed(run: str | os.PathLike, images: Sequence[str | os.PathLike]) -> Embeddings:
+    """Embed picture files (folders are searched) with a run's model. Errors: ValueError naming what cannot be read."""
+    model, paths = Embedder.load(run), files(images)
+    n = len(paths)
+    vectors = model.embed(paths)
+    return Embeddings(
+        vectors,
+        torch.zeros(n, dtype=torch.int64),
+        tuple(map(str, paths)),
+        torch.full((n,), 2, dtype=torch.uint8),
+        ("",),
+    )
+
+
+def predict(run: str | os.PathLike, images: Sequence[str | os.PathLike], *, k: int = 5) -> list[dict[str, Any]]:
+    """The class of each picture by a vote of its k nearest training pictures, and those neighbours."""
+    opened = Run.open(run)
+    known = Embeddings.load(opened.embeddings).part("train")
+    if not 1 <= k <= len(known):
+        raise ValueError(f"k is the number of neighbours, 1 to {len(known)} here, got {k}")
+    model, paths = Embedder.load(opened.model), files(images)
+    near = nearest(model.embed(paths), known.vectors, k, sim=spec.bind("sim", model.sim))
+    named = vote(near, known.labels, k)
+    return [
+        {
+            "image": str(path),
+            "class": known.classes[label],
+            "votes": sum(known.labels[at].item() == label for at in row),
+            "neighbours": [
+                {"id": known.ids[at], "class": known.classes[known.labels[at]], "similarity": round(s, 6)}
+                for at, s in zip(row, sims, strict=True)
+            ],
+        }
+        for path, label, row, sims in zip(paths, named.tolist(), near.place.tolist(), near.sim.tolist(), strict=True)
+    ]
+
+
+def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> dict[str, Any]:
+    """Whether two pictures are of one class, at the threshold chosen on validation pairs."""
+    model = Embedder.load(run)
+    threshold = model.info.get("threshold")
+    if not threshold:
+        raise ValueError(
+            f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 pictures a class"
+        )
+    emb_ND = model.embed([a, b])
+    similarity = float(spec.bind("sim", model.sim)(emb_ND[:1], emb_ND[1:]))
+    return {"same": similarity >= threshold["value"], "similarity": similarity, "threshold": threshold["value"]}
+
+
+PICTURES = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+
+
+def files(images: Iterable[str | os.PathLike]) -> list[Path]:
+    """The picture files named, and those in the folders named. Errors: ValueError for one that is not there."""
+    found: list[Path] = []
+    for path in map(Path, images):
+        if not path.exists():
+            raise ValueError(f"there is no file {path}; give pictures or folders of pictures")
+        found += sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
+    if not found:
+        raise ValueError("the folders given hold no pictures; those end in .png, .jpg, .pgm and the like")
+    return found
+
+
+def pictures(run: Run) -> Images | None:
+    try:
+        return load_images(Recipe.load(run.recipe))
+    except (ValueError, FileNotFoundError):
+        return None

@@ -1,0 +1,36 @@
+"""The command `likewise`. Nothing heavy is imported until a command runs, so that help answers at once."""
+
+import sys
+
+import typer
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Likewise learns what is alike: train an embedding, measure it honestly, look at it, use it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run a command. Exit codes: 0 done, 1 failed or interrupted, 2 the call was wrong."""
+    from likewise.cli import compare, doctor, listing, train, using  # noqa: F401 (each adds its commands to `app`)
+
+    try:
+        app()
+    except KeyboardInterrupt as stopped:
+        stop(str(stopped) or "interrupted", 1)
+    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+        stop(str(error), 2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def stop(sentence: str, code: int) -> None:
+    """One sentence on stderr, and the exit code."""
+    print(f"likewise: {sentence}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,40 @@
+"""compare: many methods, one honest table."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likewise.cli import app
+from likewise.cli.train import Json
+
+
+@app.command()
+def compare(
+    recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="recipes, and field=value for all of them")],
+    over: Annotated[list[str] | None, typer.Option(help="field=a,b,c: each value is a row; may be given again")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each row, with further seeds")] = 1,
+    out: Annotated[Path, typer.Option(help="where comparisons are kept")] = Path("comparisons"),
+    name: Annotated[str, typer.Option(help="name of the comparison's folder")] = "",
+    as_json: Json = False,
+) -> None:
+    """Train many methods on the same data with the same budget and compare them; interrupted, it goes on."""
+    from likewise import api
+    from likewise.cli.screen import Progress
+    from likewise.compare import compare as run
+    from likewise.compare import parse_over, variants
+    from likewise.page.comparison import markdown, write_comparison
+
+    named = [word for word in recipes if "=" not in word or Path(word).exists()]
+    settings = [word for word in recipes if word not in named]
+    if not named:
+        raise ValueError("compare what? Give a recipe, and --over loss=softmax,contrastive for instance")
+    chosen = {api.name_of(what): api.load_recipe(what).override(*settings) for what in named}
+    rows = variants(chosen, parse_over(over or []))
+    with Progress(max(recipe.epochs for recipe in rows.values())) as progress:
+        folder = out / (name or "-".join(chosen))
+        found = run(rows, folder=folder, seeds=seeds, watch=progress.watch, say=lambda s: print(s, file=sys.stderr))
+    pages = write_comparison(found)
+    print(json.dumps(found.to_dict(), indent=1) if as_json else f"{markdown(found)}\n{pages[-1]}")

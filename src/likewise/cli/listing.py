@@ -1,0 +1,82 @@
+"""list, explain, data: what there is, from the functions themselves."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likewise.cli import app
+from likewise.cli.train import Json
+
+KINDS = {
+    "losses": "loss",
+    "miners": "miner",
+    "similarities": "sim",
+    "models": "network",
+    "data": "data",
+    "splits": "split",
+    "samplers": "sampler",
+    "augmentations": "augment",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+    "recipes": "recipe",
+}
+
+
+@app.command("list")
+def listing(kind: Annotated[str, typer.Argument(metavar="|".join(KINDS))], as_json: Json = False) -> None:
+    """List what a recipe's field may name, a line each."""
+    from likewise import spec
+
+    if kind not in KINDS:
+        raise ValueError(f"nothing is listed under {kind!r}{spec.near(kind, KINDS)}")
+    members = {name: summary(fn) for name, fn in spec.homes(KINDS[kind]).items()}
+    if as_json:
+        print(json.dumps(members, indent=1, ensure_ascii=False))
+        return
+    width = max(map(len, members))
+    for name, line in members.items():
+        print(f"{name.ljust(width)}  {line}")
+
+
+def summary(fn) -> str:
+    """The first line of a docstring."""
+    return (fn.__doc__ or "").strip().partition("\n")[0]
+
+
+@app.command()
+def explain(name: str) -> None:
+    """Explain a loss, miner, model, source, recipe field ...: signature, formula, shapes, paper, chance value."""
+    from likewise.cli.explaining import explanation
+
+    print(explanation(name))
+
+
+data = typer.Typer(help="The data sources: what is here, and how to get the others.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+
+@data.command("list")
+def data_list(as_json: Json = False) -> None:
+    """List the published data sets, where each is looked for, and whether it is there."""
+    from likewise.data import data_home
+    from likewise.data.fetch import PUBLISHED
+
+    folders = {name: data_home() / published.folder for name, published in PUBLISHED.items()}
+    here = {name: all((folders[name] / file).exists() for file in PUBLISHED[name].files) for name in folders}
+    if as_json:
+        print(json.dumps({name: {"path": str(folders[name]), "here": here[name]} for name in folders}, indent=1))
+        return
+    for name, folder in folders.items():
+        print(f"{name.ljust(14)} {'here  ' if here[name] else 'absent'}  {folder}")
+
+
+@data.command("fetch")
+def data_fetch(name: str, root: Annotated[Path | None, typer.Option(help="instead of LIKEWISE_DATA")] = None) -> None:
+    """Fetch a published data set: checksum verified, resumable, atomic."""
+    from likewise.cli.screen import Download
+    from likewise.data.fetch import fetch
+
+    with Download() as download:
+        print(fetch(name, root, progress=download.watch))

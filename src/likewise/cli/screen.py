@@ -1,0 +1,132 @@
+"""What a person sees on a terminal: the progress line and the table of scores."""
+
+import json
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from likewise.run import Run
+
+# name: (what a newcomer calls it)
+WORDS = {
+    "knn@1": "named right by the nearest training neighbour",
+    "knn@5": "named right by a vote of five",
+    "recall@1": "nearest other test picture is of the same class",
+    "recall@10": "one of the ten nearest is of the same class",
+    "r_precision": "of the R nearest, the share of the same class",
+    "map@r": "the same, earlier hits counting more",
+    "silhouette": "how apart the classes lie, -1 to 1",
+    "nmi": "k-means clusters against classes, 0 to 1",
+    "ami": "the same, corrected for chance",
+    "probe": "a linear classifier on the embedding",
+    "pair_auc": "a same pair is more alike than a different one",
+    "pair_accuracy": "same or different, at the validated threshold",
+    "eer": "error where both kinds of error are equal",
+    "tar@far=0.01": "same pairs accepted when 1 % of others are",
+    "few_shot@20w1s": "20 new classes, one example each",
+}
+
+
+class Progress:
+    """A progress bar on stderr for work longer than a second; nothing where stderr is not a terminal."""
+
+    def __init__(self, epochs: int = 0):
+        self.epochs = epochs
+        columns = ("{task.description}", BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
+        self.bar = Bar(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self.task: Any = None
+        self.began = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def watch(self, record: dict[str, Any]) -> None:
+        """Show a record of metrics.jsonl."""
+        if record["kind"] != "train" or time.monotonic() - self.began < 1:
+            return
+        if self.task is None:
+            self.task = self.bar.add_task("training", total=float(record.get("epochs", self.epochs)), said="")
+        self.bar.update(self.task, completed=record["epoch"], said=line(record))
+
+
+def line(record: dict[str, Any]) -> str:
+    """`loss 0.1234 · 5,120 images/s · 43 % active`."""
+    said = [f"epoch {record['epoch']:.1f}", f"loss {record['loss']:.4f}", f"{record['images_per_s']:,.0f} images/s"]
+    if "active" in record:
+        said.append(f"{record['active']:.0%} active")
+    if record.get("empty"):
+        said.append(f"{record['empty']} batches without pairs")
+    return " · ".join(said)
+
+
+class Download:
+    """A progress bar for a download."""
+
+    def __init__(self) -> None:
+        columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        self.bar = Bar(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> "Download":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.stop()
+
+    def watch(self, name: str, done: int, total: int | None) -> None:
+        if name not in self.tasks:
+            self.tasks[name] = self.bar.add_task(name, total=total)
+        self.bar.update(self.tasks[name], completed=done)
+
+
+def scores_json(run: Run) -> str:
+    """`{"run", "split", "scores": {name: {value, low, high, n}}}`."""
+    held = run.scores()
+    return json.dumps({key: held[key] for key in ("run", "split", "scores")}, indent=1)
+
+
+def headline(run: Run) -> str:
+    """The table of scores, and where the report is."""
+    held = run.scores()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, side in (
+        ("score", "left"),
+        ("value", "right"),
+        ("95 % interval", "right"),
+        ("n", "right"),
+        ("", "left"),
+    ):
+        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    for name, s in held["scores"].items():
+        interval = f"{s['low']:.4f} – {s['high']:.4f}"
+        table.add_row(name, f"{s['value']:.4f}", interval, f"{s['n']:,}", WORDS.get(name, ""))
+    console = Console(width=110, file=sys.stdout)
+    with console.capture() as captured:
+        console.print(table)
+    return f"{title(held)}\n\n{captured.get()}\n{ending(run, held)}"
+
+
+def title(held: dict[str, Any]) -> str:
+    seen = "classes never seen in training" if held["open"] else "held-out pictures of the classes it was trained on"
+    return f"{held['run']}: scores on {held['split']}, {seen}"
+
+
+def ending(run: Run, held: dict[str, Any]) -> str:
+    said = (
+        [f"trained in {held['seconds']:.1f} s at {held['images_per_s']:,.0f} images/s"] if held.get("seconds") else []
+    )
+    if (run.path / "skipped.csv").exists():
+        said.append(f"pictures left out: {run.path / 'skipped.csv'}")
+    if run.report.exists():
+        said.append(f"report: {run.report}")
+    return "\n".join(said)

@@ -1,0 +1,77 @@
+"""train, evaluate, report, animate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from likewise.cli import app
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, such as runs/digits")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+@app.command()
+def train(
+    what: Annotated[
+        str, typer.Argument(metavar="[RECIPE]", help="a shipped recipe, a .toml, or a folder of pictures")
+    ] = "",
+    settings: Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="fields to change")] = None,
+    out: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
+    name: Annotated[str, typer.Option(help="name of the run's folder")] = "",
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="go on with an interrupted run")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a recipe, evaluate it on held-out pictures and write its report."""
+    if resume is not None and (what or settings or name):
+        raise ValueError(
+            "--resume goes on with a run as it was started; give no recipe, no field=value and no --name with it"
+        )
+    if resume is None and not what:
+        raise ValueError("train what? Give a recipe (`likewise list recipes`), a .toml or a folder of pictures")
+    from likewise import api
+    from likewise.cli.screen import Progress, headline, scores_json
+
+    with Progress() as progress:
+        if resume is not None:
+            run = api.resume(resume, watch=progress.watch)
+        else:
+            recipe = api.load_recipe(what).override(*(settings or []))
+            progress.epochs = recipe.epochs
+            run = api.train(recipe, out=out, name=name or api.name_of(what), watch=progress.watch)
+    print(scores_json(run) if as_json else headline(run))
+
+
+@app.command()
+def evaluate(run: RunFolder, as_json: Json = False) -> None:
+    """Score a run again on its test part; the same numbers as after training."""
+    from likewise import api
+    from likewise.cli.screen import headline, scores_json
+
+    done = api.evaluate(run)
+    print(scores_json(done) if as_json else headline(done))
+
+
+@app.command()
+def report(
+    run: RunFolder, show: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False
+) -> None:
+    """Write report.html again."""
+    from likewise import api
+
+    path = api.report(run)
+    print(path)
+    if show:
+        typer.launch(path.resolve().as_uri())
+
+
+@app.command()
+def animate(
+    run: RunFolder,
+    mp4: Annotated[bool, typer.Option("--mp4", help="a video instead of a GIF")] = False,
+    between: Annotated[int, typer.Option(help="smooth frames between two snapshots")] = 0,
+) -> None:
+    """Draw how the embedding developed, from the run's snapshots."""
+    from likewise.animate import animate as draw
+
+    print(draw(run, mp4=mp4, between=between))

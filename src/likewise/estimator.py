@@ -1,0 +1,122 @@
+"""MetricLearner: an embedding as a scikit-learn transformer, for a Pipeline or GridSearchCV."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from likewise.assemble import build, settled
+from likewise.data.images import Images
+from likewise.launch import running
+from likewise.recipe import Recipe
+from likewise.training import fit
+
+__all__ = ["MetricLearner"]
+
+
+class MetricLearner(TransformerMixin, BaseEstimator):
+    """Learn an embedding from labelled rows or pictures: `MetricLearner(dim=2).fit(X, y).transform(X)`.
+
+    X: [n, d] numbers, standardised column by column inside; or uint8 pictures [n, H, W], [n, H, W, C] or [n, C, H, W]
+    with a network for pictures. y: a label of any type for each. The parameters are a recipe's fields.
+    `score(X, y)` is the share whose nearest training row has their label (knn@1). Errors: ValueError in one sentence.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: str = "mlp(widths=(128, 128))",
+        dim: int = 32,
+        loss: str = "supcon(temperature=0.1)",
+        miner: str = "",
+        sim: str = "",
+        normalize: bool | None = None,
+        sampler: str = "pk(classes=16, images=8)",
+        epochs: int = 20,
+        optimizer: str = "adamw",
+        lr: float = 3e-3,
+        schedule: str = "one_cycle",
+        seed: int = 0,
+        device: str = "cpu",
+    ):
+        self.network, self.dim, self.loss, self.miner, self.sim, self.normalize = (
+            network,
+            dim,
+            loss,
+            miner,
+            sim,
+            normalize,
+        )
+        self.sampler, self.epochs, self.optimizer, self.lr, self.schedule = sampler, epochs, optimizer, lr, schedule
+        self.seed, self.device = seed, device
+
+    def fit(self, X: Any, y: Any) -> "MetricLearner":
+        """Train on rows X with labels y."""
+        X, y = validate_data(self, X, y, allow_nd=True, dtype=accepted(X))
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError("y holds only one class; learning what is alike needs rows of at least 2 classes")
+        parts = build(settled(Recipe(**self.get_params())), rows(X, labels, self.classes_))
+        fit(running(parts))
+        self.embedder_ = parts.state.final.cpu().eval()
+        if X.dtype != np.uint8:
+            self.embedder_.double()  # so that a row's embedding does not depend on the rows it is embedded with
+        self.embedding_, self.labels_ = self._embed(X), labels
+        self._n_features_out = self.embedder_.dim
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The embedding of rows X, float [n, dim]."""
+        check_is_fitted(self)
+        return self._embed(validate_data(self, X, reset=False, allow_nd=True, dtype=accepted(X)))
+
+    def score(self, X: Any, y: Any) -> float:
+        """The share of rows whose nearest training row has their label."""
+        from likewise import spec
+
+        emb = torch.from_numpy(self.transform(X))
+        sim_NM = spec.bind("sim", str(self.embedder_.sim))(emb, torch.from_numpy(self.embedding_))
+        return float(np.mean(self.classes_[self.labels_[sim_NM.argmax(1).numpy()]] == np.asarray(y)))
+
+    def _embed(self, X: np.ndarray) -> np.ndarray:
+        pixels = tensor(X)
+        with torch.no_grad():
+            parts = [self.embedder_(part) for part in pixels.split(512)]
+        return torch.cat(parts).numpy()
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def accepted(X: Any) -> Any:
+    """Pictures stay bytes; everything else is numbers in double precision."""
+    return np.uint8 if getattr(X, "dtype", None) == np.uint8 and getattr(X, "ndim", 2) > 2 else np.float64
+
+
+def tensor(X: np.ndarray) -> torch.Tensor:
+    """Rows [n, d] in double precision, or pictures as [n, C, H, W]."""
+    if X.ndim == 3:
+        X = X[:, None]
+    elif X.ndim == 4 and X.shape[-1] in (1, 3):
+        X = np.moveaxis(X, -1, 1)
+    return torch.from_numpy(np.ascontiguousarray(X))
+
+
+def rows(X: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> Images:
+    """All of them as a training part."""
+    pixels = tensor(X)
+    return Images(
+        pixels if pixels.dtype == torch.uint8 else pixels.float(),
+        torch.from_numpy(labels.astype(np.int64)),
+        tuple(map(str, classes)),
+        tuple(map(str, range(len(X)))),
+        torch.zeros(len(X), dtype=torch.uint8),
+        name="rows",
+    )

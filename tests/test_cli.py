@@ -1,0 +1,180 @@
+"""The command line: what is printed, the exit codes, and one sentence for whatever is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from likewise.cli import main
+
+QUICK = ("size=16", "epochs=1", "network=mlp(widths=(32,))", "dim=8", "max_per_class=20")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Run a command in this process, inside an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["likewise", *words])
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A small run on real digits, made once."""
+    from likewise import api
+
+    out = tmp_path_factory.mktemp("runs")
+    recipe = api.load_recipe("digits").override(*QUICK, "snapshot_epochs=0,1")
+    return api.train(recipe, out=out, name="d").path
+
+
+def pictures(folder: Path, classes: int = 3, each: int = 6) -> Path:
+    """A class-per-folder set of plain colours, a little different each."""
+    for c in range(classes):
+        (folder / f"class{c}").mkdir(parents=True)
+        for i in range(each):
+            Image.new("RGB", (20, 20), (80 * c, 5 * i, 200 - 60 * c)).save(folder / f"class{c}" / f"{i}.png")
+    return folder
+
+
+def test_train_on_a_folder_of_pictures(call, tmp_path):
+    pictures(tmp_path / "shapes")
+    code, out, err = call("train", "shapes", "epochs=2", "size=16", "network=mlp(widths=(16,))", "--name", "mine")
+    assert code == 0, err
+    assert "knn@1" in out
+    assert "report: runs/mine/report.html" in out
+    made = {p.name for p in (tmp_path / "runs" / "mine").iterdir()}
+    assert {
+        "recipe.toml",
+        "metrics.jsonl",
+        "metrics.json",
+        "model",
+        "checkpoints",
+        "embeddings.parquet",
+        "report.html",
+    } <= made
+
+
+def test_scores_as_json_are_those_of_metrics_json(call, trained):
+    code, out, _ = call("evaluate", str(trained), "--json")
+    said = json.loads(out)
+    assert code == 0
+    assert set(said) == {"run", "split", "scores"}
+    assert said["scores"] == json.loads((trained / "metrics.json").read_text())["scores"]
+    assert {"value", "low", "high", "n"} == set(said["scores"]["knn@1"])
+    assert said["scores"]["knn@1"]["low"] <= said["scores"]["knn@1"]["value"] <= said["scores"]["knn@1"]["high"]
+
+
+def test_evaluating_again_gives_the_same_numbers(call, trained):
+    before = (trained / "metrics.json").read_text()
+    assert call("evaluate", str(trained))[0] == 0
+    assert (trained / "metrics.json").read_text() == before
+
+
+def test_predict_and_verify_and_embed_from_a_run(call, trained, tmp_path):
+    from likewise import load_data
+
+    digits = load_data("digits", size=16).part("test")
+    for i in (0, 1):
+        Image.fromarray(digits.pixels[i, 0].numpy()).save(tmp_path / f"{i}.png")
+    code, out, err = call("predict", str(trained), "0.png", "1.png", "--k", "3", "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    assert [one["image"] for one in said] == ["0.png", "1.png"]
+    assert all(len(one["neighbours"]) == 3 for one in said)
+    sims = [n["similarity"] for n in said[0]["neighbours"]]
+    assert sims == sorted(sims, reverse=True)
+    assert call("verify", str(trained), "0.png", "0.png")[1].startswith("same: similarity +1.0000")
+    code, out, _ = call("embed", str(trained), ".", "-o", "out.parquet")
+    assert code == 0
+    assert out.startswith("2 pictures, 8 numbers each")
+    assert (tmp_path / "out.parquet").exists()
+
+
+def test_animate_draws_the_snapshots(call, trained):
+    code, out, err = call("animate", str(trained))
+    assert code == 0, err
+    assert Path(out.strip()).suffix == ".gif"
+
+
+WRONG = [
+    (("train",), "train what?"),
+    (("train", "digitz"), "'digitz' is no shipped recipe, .toml, or folder of pictures; did you mean digits"),
+    (("train", "digits", "epochs"), "'epochs' is not field=value"),
+    (("train", "digits", "epoch=3"), "no field 'epoch'; did you mean epochs"),
+    (("train", "digits", "loss=triplet(margn=1)"), "did you mean margin"),
+    (("train", "digits", "data=mnistt"), "no data named 'mnistt'; did you mean mnist"),
+    (("train", "digits", "network=convnet"), "convnet takes pictures of at least"),
+    (("train", "digits", "device=cuda:99"), "is not to be had here"),
+    (("train", "empty"), "empty"),
+    (("train", "nothing.toml"), "cannot read the recipe"),
+    (("train", "digits", "--resume", "runs/x"), "--resume goes on with a run as it was started"),
+    (("train", "--resume", "runs/x"), "so it is not a run"),
+    (("evaluate", "runs/none"), "so it is not a run"),
+    (("report", "empty"), "has no recipe.toml, so it is not a run"),
+    (("list", "loss"), "nothing is listed under 'loss'; did you mean losses"),
+    (("explain", "tripletloss"), "nothing is named 'tripletloss'; did you mean triplet"),
+    (("embed", "empty", "a.png"), "empty"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), WRONG, ids=[" ".join(w) for w, _ in WRONG])
+def test_what_is_wrong_is_one_sentence_and_exit_code_2(call, tmp_path, words, sentence):
+    (tmp_path / "empty").mkdir()
+    code, out, err = call(*words)
+    assert code == 2
+    assert not out
+    assert sentence in err
+    assert err.startswith("likewise: ")
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("runs/*")), "nothing half-written"
+
+
+def test_one_class_cannot_be_told_apart_from_anything(call, tmp_path):
+    pictures(tmp_path / "one", classes=1)
+    code, _, err = call("train", "one")
+    assert code == 2
+    assert "at least 2 classes" in err
+
+
+@pytest.mark.parametrize("kind", ["losses", "miners", "models", "data", "recipes", "samplers", "augmentations"])
+def test_list_says_a_line_for_each(call, kind):
+    code, out, _ = call("list", kind)
+    assert code == 0
+    assert all(len(line.split(maxsplit=1)) == 2 for line in out.splitlines())
+    assert json.loads(call("list", kind, "--json")[1])
+
+
+@pytest.mark.parametrize("name", ["triplet", "convnet", "fashion-mnist", "pk", "cosine", "dim", "one-cycle", "digits"])
+def test_explain_comes_from_the_functions(call, name):
+    code, out, _ = call("explain", name)
+    assert code == 0
+    assert name.replace("-", "_") in out
+
+
+def test_explain_triplet_says_all_there_is_to_know(call):
+    out = call("explain", "triplet")[1]
+    for word in ("margin=0.2", "pick='all'", "2015", "hance"):
+        assert word in out
+
+
+@pytest.mark.parametrize("words", [["-c", "import likewise"], ["-m", "likewise", "--help"]])
+def test_help_and_import_load_nothing_heavy(words):
+    done = subprocess.run([sys.executable, "-X", "importtime", *words], capture_output=True, text=True, check=True)
+    loaded = {
+        line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "import time" in line
+    }
+    assert not loaded & {"torch", "numpy", "sklearn", "matplotlib", "pyarrow", "PIL"}

@@ -1,0 +1,62 @@
+"""What the documents show is run, and the tree is true."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import likewise
+from likewise.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGE = Path(likewise.__file__).parent
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", python_blocks(), ids=["train", "sklearn", "loss"])
+def test_python_in_the_readme_runs(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def commands() -> list[list[str]]:
+    lines = [line.partition(" #")[0] for line in README.splitlines() if line.startswith("    likewise ")]
+    return [shlex.split(part) for line in lines for part in line.split(" ; ")]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_commands_in_the_readme_exist_with_their_options(words):
+    from likewise.cli import compare, doctor, listing, train, using  # noqa: F401 (each adds its commands)
+
+    known = typer.main.get_command(app).commands
+    assert words[0] == "likewise"
+    assert words[1] in known
+    options = {o for p in known[words[1]].params for o in getattr(p, "opts", [])}
+    assert {w for w in words[2:] if w.startswith("--")} <= options
+
+
+def test_the_tree_in_the_readme_is_true():
+    tree = README.partition("    src/likewise/\n")[2].partition("\n\n")[0]
+    said = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("      ") and line[6] != " "}
+    there = {p.name for p in PACKAGE.iterdir() if not p.name.startswith("__") and p.name != "py.typed"}
+    assert said == there
+
+
+def test_links_lead_somewhere():
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_public_names_are_there():
+    for name in likewise.__all__:
+        assert getattr(likewise, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        likewise.nothing  # noqa: B018
