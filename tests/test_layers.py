@@ -15,7 +15,7 @@ LAYERS = [
     {"training", "evaluate", "project", "one_shot", "doctor"},
     {"callbacks", "run", "symptoms", "gallery"},
     {"recipe", "recipes", "assemble", "scoring", "launch", "compare", "tune"},
-    {"plots", "page", "animate", "export", "audit", "serve", "api", "estimator", "cli"},
+    {"plots", "page", "animate", "export", "audit", "serve", "api", "estimator", "cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -36,6 +36,7 @@ DISK = {
     "serve",
     "cli",
     "api",
+    "compare",
 }
 
 

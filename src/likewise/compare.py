@@ -137,7 +137,7 @@ def compare(
 def check_same_data(recipes: Mapping[str, Recipe]) -> None:
     shared = ("data", "split", "val", "split_seed", "min_per_class", "max_per_class", "max_classes")
     for field in shared:
-        values = {getattr(recipe, field) for recipe in recipes.values()}
+        values = dict.fromkeys(getattr(recipe, field) for recipe in recipes.values())
         if len(values) > 1:
             raise ValueError(
                 f"a comparison is on the same pictures, but {field} differs: {', '.join(map(str, values))}"

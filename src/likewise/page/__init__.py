@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from likewise.data.images import Images
@@ -10,7 +11,7 @@ from likewise.page.html import Html, tag
 from likewise.page.material import Material, read
 from likewise.run import replacing
 
-__all__ = ["write_report"]
+__all__ = ["document", "write_report"]
 
 # Anchor, heading and maker of each part, in the order of the page. A part with nothing to show is left out.
 PARTS = (
@@ -46,12 +47,17 @@ def page(m: Material) -> str:
     made = [(anchor, heading, make(m)) for anchor, heading, make in PARTS]
     parts = [(anchor, heading, content) for anchor, heading, content in made if content]
     parts.append(("recipe", "Recipe", _recipe(m)))
+    return document(m.run.name, "Likewise report", [scores.facts(m)], parts)
+
+
+def document(title: str, kicker: str, facts: Sequence[Html], parts: Sequence[tuple[str, str, Sequence[Html]]]) -> str:
+    """A page with a heading, its contents, and its parts: anchor, heading and content of each."""
     links = [tag("a", heading, href=f"#{anchor}") for anchor, heading, _ in parts]
-    head = tag("header", tag("p", "Likewise report", class_="kicker"), tag("h1", m.run.name), scores.facts(m))
+    head = tag("header", tag("p", kicker, class_="kicker"), tag("h1", title), *facts)
     body = [tag("section", tag("h2", heading), *content, id=anchor) for anchor, heading, content in parts]
     return "<!doctype html>\n" + tag(
         "html",
-        _head(m.run.name),
+        _head(f"{title} · {kicker}"),
         tag("body", head, tag("nav", *links, aria_label="Contents"), tag("main", *body)),
         lang="en",
     )
@@ -65,7 +71,7 @@ def _head(title: str) -> Html:
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("link", rel="icon", href="data:,"),
-        tag("title", f"{title} · Likewise report"),
+        tag("title", title),
         tag("style", Html(style)),
     )
 
