@@ -56,7 +56,7 @@ def animate(run: str | os.PathLike, *, mp4: bool = False, between: int = 0) -> P
     last = kept[max(kept)]
     seen = plane(last.vectors)
     moments = stills({epoch: seen(e.vectors) for epoch, e in kept.items()}, between)
-    frames = draw(moments, np.asarray(last.labels), last.classes)
+    frames = draw(moments, last.labels.numpy(), last.classes)
     path = opened.path / ("latent.mp4" if mp4 else "latent.gif")
     with replacing(path) as temporary:
         (write_mp4 if mp4 else write_gif)(temporary, frames, [still.milliseconds for still in moments])
@@ -85,7 +85,7 @@ def stills(points: dict[int, np.ndarray], between: int) -> list[Still]:
     for now, then in pairwise(epochs):
         for step in range(between + 1):
             t = step / (between + 1)
-            eased = t * t * (3 - 2 * t)
+            eased = t
             share = (now + t * (then - now) - first) / (last - first)
             xy_N2 = (1 - eased) * points[now] + eased * points[then]
             told.append(Still(xy_N2, now, share, STEP if step else HOLD))

@@ -19,7 +19,7 @@ from likewise.recipe import Recipe
 from likewise.run import Run
 from likewise.scoring import evaluate_run
 
-__all__ = ["embed", "evaluate", "load_recipe", "name_of", "predict", "report", "resume", "train", "verify"]
+__all__ = ["embed", "epochs_of", "evaluate", "load_recipe", "name_of", "predict", "report", "resume", "train", "verify"]
 
 
 def load_recipe(what: str | os.PathLike) -> Recipe:
@@ -66,6 +66,11 @@ def train(
 def resume(run: str | os.PathLike, *, watch: launch.Watch | None = None) -> Run:
     """Go on with an interrupted run; it ends in the very weights it would have had."""
     return reported(*launch.resume(run, watch=watch))
+
+
+def epochs_of(run: str | os.PathLike) -> int:
+    """How many epochs a run was to train for."""
+    return Recipe.load(Run.open(run).recipe).epochs
 
 
 def evaluate(run: str | os.PathLike) -> Run:

@@ -1,6 +1,7 @@
 """The parts of a recipe, built: pictures, model, loss, optimizer and feed, on their device, from the recipe's seed."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -37,11 +38,11 @@ def settled(recipe: Recipe) -> Recipe:
     return recipe.replace(sim=recipe.sim or home.sim, normalize=normalize)
 
 
-def load_images(recipe: Recipe) -> Images:
-    """The pictures of a recipe, split and filtered. Errors: ValueError in one sentence."""
+def load_images(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Images:
+    """The pictures of a recipe, split and filtered; progress is called with (done, total). Errors: ValueError."""
     shared = ("split", "val", "size", "channels", "min_per_class", "max_per_class", "max_classes", "strict")
     wanted = {name: getattr(recipe, name) for name in shared}
-    images = data.load(recipe.data, seed=recipe.split_seed, **wanted)
+    images = data.load(recipe.data, seed=recipe.split_seed, progress=progress, **wanted)
     present = images.part("train").labels.unique()
     if len(present) < 2:
         raise ValueError(

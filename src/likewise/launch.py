@@ -42,7 +42,7 @@ def train(
 ) -> tuple[Run, Images]:
     """Train a recipe into a new run folder and evaluate it. `watch` sees every record as it is logged."""
     recipe = settled(recipe)
-    parts = build(recipe, load_images(recipe))
+    parts = build(recipe, load_images(recipe, stage(watch, "reading pictures")))
     run = Run.create(out, name or default_name(recipe))
     run.write("recipe.toml", recipe.to_toml())
     write_skipped(run, parts.images)
@@ -53,7 +53,7 @@ def resume(path: str | os.PathLike, *, watch: Watch | None = None) -> tuple[Run,
     """Go on with a run from its last checkpoint, to the very weights it would have had."""
     run = Run.open(path)
     recipe = Recipe.load(run.recipe)
-    parts = build(recipe, load_images(recipe))
+    parts = build(recipe, load_images(recipe, stage(watch, "reading pictures")))
     if run.last.exists():
         load_checkpoint(run.last, parts.state)
     run.forget_after(parts.state.step)
@@ -74,8 +74,19 @@ def finish(run: Run, parts: Parts, watch: Watch | None) -> tuple[Run, Images]:
     if parts.recipe.patience and run.best.exists():
         load_checkpoint(run.best, state, numbers=False)
     state.final.save(run.model)
+    stage(watch, "scoring")(0, 0)
     evaluate_run(run, model=state.final, images=parts.images, state=state)
     return run, parts.images
+
+
+def stage(watch: Watch | None, name: str) -> Callable[[int, int], None]:
+    """Tells who watches what is being done, and how far it is; (0, 0) where that is not known."""
+
+    def tell(done: int, total: int) -> None:
+        if watch:
+            watch({"kind": "stage", "stage": name, "done": done, "total": total})
+
+    return tell
 
 
 def begin(run: Run, parts: Parts) -> None:

@@ -68,7 +68,9 @@ class Recipe:
     doctor: bool = said(True, "watch for collapse and say in one sentence what to change")
     # the run
     seed: int = said(0, "of the weights and the order")
-    split_seed: int = said(0, "of the split, the class filters and the intervals; one for all seeds compares like with like")
+    split_seed: int = said(
+        0, "of the split, the class filters and the intervals; the same for all that are compared"
+    )
     device: str = said("auto", "cpu | cuda | cuda:1 | mps | auto")
 
     def __post_init__(self) -> None:

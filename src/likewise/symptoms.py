@@ -78,11 +78,14 @@ def watch_collapse(
             return
         state.memory["next look"] = state.seen + apart
         look = Look(**now(state), **seen(state.model, train, held_out, sim), **fixed)
-        looks.append(asked(look, state, feed.images))
+        if looks and look.suspicious() and "labels related" not in state.memory:  # an untrained network proves nothing
+            state.memory["labels related"] = related(feed.images)
+        look = replace(look, related=state.memory.get("labels related"))
+        looks.append(look)
         found = diagnose(looks, setup, **({"patience": 1} if state.progress == 1 else {}))
         new = [finding for finding in found if f"said {finding.name}" not in state.memory]
         state.memory.update({f"said {finding.name}": look.epoch for finding in new})
-        write({"kind": "health", **asdict(looks[-1]), "findings": {f.name: str(f) for f in new}})
+        write({"kind": "health", **asdict(look), "findings": {f.name: str(f) for f in new}})
         for finding in new:
             say(str(finding))
 
@@ -141,13 +144,6 @@ def pair_auc(emb_ND: Tensor, labels_N: Tensor, sim: Sim) -> float | None:
     if same_T.all() or not same_T.any() or not emb_ND.isfinite().all():
         return None
     return float(auc(roc(sim(emb_ND, emb_ND)[first_T, second_T], same_T)))
-
-
-def asked(look: Look, state: State, images: Images) -> Look:
-    """The look with an answer, found once, to whether labels belong to pictures, where there is reason to ask."""
-    if look.suspicious() and "labels related" not in state.memory:
-        state.memory["labels related"] = related(images)
-    return replace(look, related=state.memory.get("labels related"))
 
 
 def related(images: Images) -> float:

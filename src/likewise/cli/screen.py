@@ -40,7 +40,7 @@ class Progress:
         columns = ("{task.description}", BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
         self.bar = Bar(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
         self.task: Any = None
-        self.began = time.monotonic()
+        self.stage, self.began = "", time.monotonic()
 
     def __enter__(self) -> "Progress":
         self.bar.start()
@@ -50,12 +50,22 @@ class Progress:
         self.bar.stop()
 
     def watch(self, record: dict[str, Any]) -> None:
-        """Show a record of metrics.jsonl."""
-        if record["kind"] != "train" or time.monotonic() - self.began < 1:
-            return
-        if self.task is None:
-            self.task = self.bar.add_task("training", total=float(record.get("epochs", self.epochs)), said="")
-        self.bar.update(self.task, completed=record["epoch"], said=line(record))
+        """Show a record of metrics.jsonl, or the stage of what comes before and after the training."""
+        if record["kind"] == "stage":
+            self.show(record["stage"], record["done"], record["total"] or None, "")
+        elif record["kind"] == "train":
+            self.show("training", record["epoch"], self.epochs or None, line(record))
+
+    def show(self, stage: str, done: float, total: float | None, said: str) -> None:
+        """One bar at a time; where it can be told how far a stage is, it is drawn once it has lasted a second."""
+        if stage != self.stage:
+            if self.task is not None:
+                self.bar.remove_task(self.task)
+            self.stage, self.began, self.task = stage, time.monotonic(), None
+        if self.task is None and (total is None or time.monotonic() - self.began > 1):
+            self.task = self.bar.add_task(stage, total=total, said=said)
+        if self.task is not None:
+            self.bar.update(self.task, completed=done, said=said)
 
 
 def line(record: dict[str, Any]) -> str:

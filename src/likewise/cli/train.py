@@ -34,6 +34,7 @@ def train(
 
     with Progress() as progress:
         if resume is not None:
+            progress.epochs = api.epochs_of(resume)
             run = api.resume(resume, watch=progress.watch)
         else:
             recipe = api.load_recipe(what).override(*(settings or []))
