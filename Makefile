@@ -13,10 +13,10 @@ demo: .venv/core ## train on real handwritten digits, print the scores and where
 	$(BIN)/likewise train digits
 
 test: .venv/dev ## the quick tests
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not system"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not system"
 
 test-all: .venv/dev system ## every test: real data, browser, long ones
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 lint: .venv/dev ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -31,7 +31,7 @@ bench: .venv/dev ## every benchmark (long; on a quiet machine)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 docs: .venv/dev ## the pages that are made from the functions
-	$(BIN)/python tools/pages.py
+	$(BIN)/python tools/losses_page.py
 
 clean: ## remove what the targets made; runs/ stays
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

@@ -265,6 +265,12 @@ def test_sizes_and_colours_may_differ_within_a_list():
         torch.testing.assert_close(row, model.embed(image)[0])
 
 
+def test_a_narrow_picture_is_not_taken_for_one_with_its_channels_last():
+    model = embedder(shape=COLOUR)
+    for pixels in (noise(2, 3, 8, 4), noise(2, 1, 9, 3), noise(2, 3, 1, 1)):
+        torch.testing.assert_close(model.embed(pixels), model(pixels).detach())
+
+
 def test_vectors():
     model = embedder(shape=(6,))
     x = torch.randn(4, 6)
@@ -577,6 +583,31 @@ def test_no_damage_to_the_tensors_goes_unnoticed(tmp_path_factory, data):
     except ValueError:
         return  # SpecError included: one clear sentence
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_one_flipped_bit_in_a_weight_is_told(saved):
+    path = saved[1] / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged: its checksum"):
+        Embedder.load(saved[1])
+
+
+def test_a_file_is_on_disk_before_it_takes_its_name_and_leaves_nothing_when_it_cannot(saved, monkeypatch):
+    calls = []
+    really = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (calls.append("fsync"), really(file)))
+
+    def replace(source, target):
+        calls.append(target.name)
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match="disk full"):
+        saved[0].save(saved[1])
+    assert calls == ["fsync", "model.safetensors"]
+    assert sorted(p.name for p in saved[1].iterdir()) == ["model.json", "model.safetensors"]
 
 
 class Stopped(BaseException):

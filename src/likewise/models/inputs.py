@@ -100,11 +100,11 @@ def _joined(items: list[Tensor]) -> Tensor:
 
 
 def _tensor(array: Any) -> Tensor:
-    """Any array as a tensor; numbers of a vector may be whole."""
+    """Any array as a tensor, copied only where torch could not share it."""
     import numpy as np
 
     try:
-        return array if isinstance(array, Tensor) else torch.from_numpy(np.array(array))
+        return array if isinstance(array, Tensor) else torch.from_numpy(np.require(array, requirements=["C", "W"]))
     except (TypeError, ValueError) as error:
         kind = type(array).__name__
         raise ValueError(
