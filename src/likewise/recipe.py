@@ -68,9 +68,7 @@ class Recipe:
     doctor: bool = said(True, "watch for collapse and say in one sentence what to change")
     # the run
     seed: int = said(0, "of the weights and the order")
-    split_seed: int = said(
-        0, "of the split, the class filters and the intervals; the same for all that are compared"
-    )
+    split_seed: int = said(0, "of the split, the class filters and the intervals; the same for all that are compared")
     device: str = said("auto", "cpu | cuda | cuda:1 | mps | auto")
 
     def __post_init__(self) -> None:

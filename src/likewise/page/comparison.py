@@ -1,4 +1,4 @@
-"""A comparison as a page, as Markdown and as figures: a row a method, intervals, and what a fixed threshold claims."""
+"""A comparison as a page, as Markdown and as figures."""
 
 from html import unescape
 from pathlib import Path
@@ -20,9 +20,9 @@ FIXED = "accuracy at 0.5"
 EXPLAINED = (
     "Values with their 95 % intervals, on test pictures. Bold: better than every other row of its column by a paired "
     f"test on the same queries, p < {LEVEL} after Holm's correction; no bold where that cannot be said, or where a "
-    f"score has no value per query. The column '{FIXED}' is what many projects report: the share of pairs judged right "
-    f"when a distance below {FIXED_THRESHOLD} counts as the same, whatever the model. Beside it, pair_accuracy uses the "
-    "threshold chosen on validation pairs."
+    f"score has no value per query. The column '{FIXED}' is what many projects report: the share of pairs judged "
+    f"right when a distance below {FIXED_THRESHOLD} counts as the same, whatever the model. Beside it, pair_accuracy "
+    "uses the threshold chosen on validation pairs."
 )
 
 
