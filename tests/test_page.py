@@ -1,71 +1,18 @@
-"""report.html: what it says, what it escapes, what it leaves out, and how a browser shows it."""
+"""report.html: what it says, what it escapes, what it leaves out."""
 
 import re
-import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from sklearn.metrics import silhouette_samples
 
-from likewise import geometry
-from likewise.evaluate import Embeddings
-from likewise.page import findings, words, write_report
+from likewise.page import write_report
 from likewise.page.html import Html, Thumbs, join, table, tag
-from report_run import SCORES, clusters, digits, digits_metrics, digits_run, of_vectors, score, write_run
-
-VOID = {"br", "img", "meta", "link"}
-HEADINGS = [
-    "Scores", "Training", "Map of the embedding", "Before and after training", "Nearest neighbours", "Worst errors",
-    "Confused classes", "Silhouette of each class", "Similarity of pairs", "Class by class", "Pictures left out",
-    "Recipe",
-]  # fmt: skip
-
-
-class Page(HTMLParser):
-    """A page taken apart; an element that is not closed in its place fails."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.path: list[str] = []
-        self.text: list[str] = []
-        self.headings: list[str] = []
-        self.attributes: list[tuple[str, str, str | None]] = []
-        self.feed(text)
-        self.close()
-        assert not self.path
-
-    def handle_starttag(self, name, attributes):
-        self.attributes += [(name, key, value) for key, value in attributes]
-        if name not in VOID:
-            self.path.append(name)
-
-    def handle_startendtag(self, name, attributes):
-        self.attributes += [(name, key, value) for key, value in attributes]
-
-    def handle_endtag(self, name):
-        assert self.path.pop() == name
-
-    def handle_data(self, data):
-        if "style" not in self.path:
-            self.text.append(data)
-        if self.path and self.path[-1] == "h2":
-            self.headings.append(data)
-
-    def said(self) -> str:
-        return " ".join("".join(self.text).replace("\N{NO-BREAK SPACE}", " ").split())
-
-    def ids(self) -> list[str | None]:
-        return [value for _, key, value in self.attributes if key == "id"]
-
-
-def read(folder: Path) -> Page:
-    return Page((folder / "report.html").read_text(encoding="utf-8"))
+from report_page import HEADINGS, Page, read
+from report_run import clusters, digits, digits_metrics, digits_run, write_run
 
 
 @pytest.fixture(scope="module")
@@ -234,115 +181,6 @@ def test_what_is_not_a_run_is_said(tmp_path):
         write_report(tmp_path)
 
 
-# Words
-
-
-@pytest.mark.parametrize("name", [*SCORES, "knn@10", "precision@5", "recall@4", "tar@far=0.0001", "few_shot@5w5s"])
-def test_every_score_has_words(name):
-    sentence, meaning = words.say(name, score(0.5)) or ("", "")
-    assert sentence.endswith(".")
-    assert meaning.endswith(".")
-    assert "{" not in sentence + meaning + words.title(name)
-    assert words.number(name, 0.5) in sentence
-
-
-def test_a_score_without_words_is_still_shown():
-    assert words.say("brier{}", score(0.5)) is None
-    assert words.title("brier{}") == "brier{}"
-    assert words.number("brier{}", -0.5) == "−0.500"
-
-
-def test_numbers_as_they_are_said():
-    assert words.percent(0.98123) == "98.1\N{NO-BREAK SPACE}%"
-    assert words.interval("knn@1", {"value": 0.5, "low": 0.25, "high": 0.75}) == "25.0 to 75.0"
-    assert words.interval("silhouette", {"value": 0.0, "low": -0.1, "high": 0.1}) == "−0.100 to 0.100"
-    assert words.interval("knn@1", {"value": 0.5, "low": float("nan"), "high": 0.7}) == ""
-    assert words.interval("knn@1", {"value": 0.5}) == ""
-    assert words.title("tar@far=0.01") == "TAR at FAR 1 %"
-    assert words.title("few_shot@20w1s") == "20-way, 1-shot"
-    assert words.aim("far=0.001") == "the most same-class pairs accepted at no more than 0.001 of the others"
-    said = words.say("knn@1", score(0.981, 360, 0.01), data="mnist", open_set=True)
-    assert said is not None
-    assert said[0].startswith(
-        "98.1\N{NO-BREAK SPACE}% of held-out digits are most similar to a picture of their own class"
-    )
-
-
-# Findings
-
-
-def looped(query: Embeddings, reference: Embeddings | None, q: int) -> list[int]:
-    """The neighbours of one query, best first, by an explicit loop."""
-    others = query if reference is None else reference
-    told = []
-    for n in range(len(others)):
-        if reference is not None or n != q:
-            told.append((-float(torch.cosine_similarity(query.vectors[q], others.vectors[n], dim=0)), n))
-    return [n for _, n in sorted(told)]
-
-
-@pytest.mark.parametrize("alone", [True, False])
-def test_neighbours_equal_an_explicit_loop(alone):
-    held = clusters(list("abcd"))
-    query, reference = held.part("test"), None if alone else held.part("train")
-    found = findings.nearest(query, reference, geometry.cosine, k=5)
-    assert found is not None
-    for q in range(len(query)):
-        assert found.place[q].tolist() == looped(query, reference, q)[:5]
-        others = query if alone else reference
-        assert found.hit[q].tolist() == [bool(others.labels[n] == query.labels[q]) for n in found.place[q]]
-
-
-def by_hand(truth: list[int], named: list[int], sims: list[float]) -> findings.Neighbours:
-    """Queries whose only neighbour is a reference of the class `named`."""
-    images = digits(len(truth))
-    vectors = np.zeros((len(truth), 2))
-    query = of_vectors(vectors, images)
-    query = type(query)(**{**vars(query), "labels": torch.tensor(truth)})
-    reference = type(query)(
-        **{**vars(query), "labels": torch.tensor(named), "ids": tuple(f"r{n}" for n in range(len(named)))}
-    )
-    return findings.Neighbours(query, reference, np.arange(len(truth))[:, None], np.array(sims)[:, None])
-
-
-def test_errors_confusions_and_samples_by_hand():
-    found = by_hand([0, 0, 1, 1, 2, 2], [0, 1, 0, 1, 1, 1], [0.9, 0.5, 0.8, 0.9, 0.7, 0.6])
-    assert findings.errors(found) == [2, 4, 5, 1]
-    assert findings.errors(found, most=2) == [2, 4]
-    assert findings.confused(found) == [(2, 1, 2), (0, 1, 1), (1, 0, 1)]
-    assert findings.samples(found) == [0, 2, 4]
-    assert findings.samples(found, most=2) == [0, 4]
-
-
-def test_two_pictures_that_name_each_other_are_one_error():
-    held = clusters(["a", "b"], each=1, parts=("test",))
-    found = findings.nearest(held, None, geometry.cosine)
-    assert found is not None
-    assert (~found.hit[:, 0]).sum() == 2
-    assert findings.errors(found) == [0]
-
-
-def test_similarities_are_those_of_pairs_of_their_kind():
-    held = clusters(["a", "b", "c"])
-    found = findings.similarities(held, geometry.euclidean)
-    assert found is not None
-    far_NN = -torch.cdist(held.vectors, held.vectors)
-    same_NN = held.labels[:, None] == held.labels[None]
-    for values, mask_NN in ((found.same, same_NN), (found.different, ~same_NN)):
-        allowed = far_NN[mask_NN & ~torch.eye(len(held), dtype=torch.bool)].numpy()
-        assert np.abs(values[:, None] - allowed[None]).min(1).max() < 1e-4
-
-
-def test_silhouettes_equal_scikit_learn_at_unit_length():
-    held = clusters(["a", "b", "c"])
-    values_N, labels_N = findings.silhouettes(held, unit=True) or (None, None)
-    unit_ND = torch.nn.functional.normalize(held.vectors, dim=1).numpy()
-    np.testing.assert_allclose(values_N, silhouette_samples(unit_ND, held.labels.numpy()), atol=1e-6)
-    np.testing.assert_array_equal(labels_N, held.labels)
-    assert findings.silhouettes(clusters(["a"]), unit=True) is None
-    assert len((findings.silhouettes(held, unit=False, most=10) or ([], []))[0]) == 10
-
-
 # HTML
 
 
@@ -373,52 +211,3 @@ def test_large_pictures_are_reduced():
     big = type(big)(**{**vars(big), "pixels": big.pixels.repeat(1, 3, 40, 30)})
     assert Thumbs(big)("train/00000").startswith('<img src="data:image/jpeg')
     assert len(Thumbs(big)("train/00000")) < 10_000
-
-
-# The browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("needs the program chromium")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.mark.system
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 1100), ("light", 390), ("dark", 390)])
-def test_a_browser_shows_it_without_asking_anyone(browser, report, tmp_path, scheme, width):
-    asked, told = [], []
-    tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.on("console", lambda message: told.append(message.text))
-    tab.on("pageerror", lambda error: told.append(str(error)))
-    tab.goto((report / "report.html").as_uri())
-    assert [url for url in asked if not url.startswith("data:")] == [(report / "report.html").as_uri()]
-    assert told == []
-    assert tab.locator("h2").all_inner_texts() == HEADINGS
-    assert all(tab.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)"))
-    assert tab.evaluate("document.documentElement.scrollWidth") <= width  # nothing reaches beyond a phone's edge
-    tab.screenshot(path=tmp_path / "page.png", full_page=True)
-    tab.close()
-    with Image.open(tmp_path / "page.png") as picture:
-        grey = np.asarray(picture.convert("L"))
-    paper = grey[0, 0]
-    assert (paper > 240) == (scheme == "light")
-    rows = (np.abs(grey.astype(int) - paper) > 60).any(1)
-    assert rows.mean() > 0.4
-
-
-@pytest.mark.system
-def test_it_prints_on_light_paper(browser, report, tmp_path):
-    tab = browser.new_page(color_scheme="dark")
-    tab.goto((report / "report.html").as_uri())
-    tab.emulate_media(media="print")
-    tab.screenshot(path=tmp_path / "print.png")
-    assert tab.pdf(format="A4").startswith(b"%PDF")
-    tab.close()
-    with Image.open(tmp_path / "print.png") as picture:
-        assert picture.convert("L").getpixel((0, 0)) == 255

@@ -6,6 +6,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from likewise import project
 from likewise.project import METHODS, pca, plane, tsne
@@ -15,6 +16,13 @@ def blobs(n: int = 48, dim: int = 6, classes: int = 3) -> tuple[np.ndarray, np.n
     rng = np.random.default_rng(0)
     labels = np.arange(n) % classes
     return (8 * rng.normal(size=(classes, dim)))[labels] + rng.normal(size=(n, dim)), labels
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """t-SNE's threads wait for one another in a spin, which on a busy machine takes minutes."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +81,7 @@ def test_an_embedding_of_as_many_dimensions_is_itself(method):
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_finite_float32_of_the_wanted_width_twice_the_same(method, dims):
-    x_ND, _ = blobs()
+    x_ND, _ = blobs(16)
     found = project.project(torch.tensor(x_ND), method, dims=dims)
     assert found.shape == (len(x_ND), dims)
     assert found.dtype == np.float32

@@ -85,7 +85,7 @@ def stills(points: dict[int, np.ndarray], between: int) -> list[Still]:
     for now, then in pairwise(epochs):
         for step in range(between + 1):
             t = step / (between + 1)
-            eased = t
+            eased = t * t * (3 - 2 * t)
             share = (now + t * (then - now) - first) / (last - first)
             xy_N2 = (1 - eased) * points[now] + eased * points[then]
             told.append(Still(xy_N2, now, share, STEP if step else HOLD))

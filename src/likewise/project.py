@@ -35,8 +35,8 @@ def project(x_ND: Any, method: str = "pca", *, dims: int = 2, **numbers: Any) ->
 def plane(x_ND: Any, *, dims: int = 2) -> Plane:
     """The plane of largest variance, to put one or several embeddings in. Pearson, 1901.
 
-    The same vectors give the same plane: the largest entry of each axis is positive. An embedding of `dims` dimensions
-    or fewer is its own plane; missing axes are zero.
+    The same vectors give the same plane: scikit-learn turns each axis so that its largest entry is positive. An
+    embedding of `dims` dimensions or fewer is its own plane; missing axes are zero.
     """
     from sklearn.decomposition import PCA
 
@@ -47,7 +47,7 @@ def plane(x_ND: Any, *, dims: int = 2) -> Plane:
         return Plane(x_ND[0], np.eye(dims, x_ND.shape[1]), 1.0)
     fitted = PCA(min(dims, len(x_ND)), random_state=0).fit(x_ND)
     axes_KD = np.zeros((dims, x_ND.shape[1]))
-    axes_KD[: len(fitted.components_)] = _signed(fitted.components_)
+    axes_KD[: len(fitted.components_)] = fitted.components_
     return Plane(fitted.mean_, axes_KD, float(fitted.explained_variance_ratio_.sum()))
 
 
@@ -101,9 +101,3 @@ def _enough(x_ND: np.ndarray, dims: int, name: str) -> None:
     # Both start from a decomposition into dims + 1 vectors or fewer; with less there is nothing to lay out.
     if len(x_ND) < dims + 2:
         raise ValueError(f"{name} to {dims} dimensions needs at least {dims + 2} vectors, got {len(x_ND)}; use pca")
-
-
-def _signed(axes_KD: np.ndarray) -> np.ndarray:
-    """Each axis turned so that its largest entry is positive: a decomposition leaves the sign open."""
-    largest_K = np.abs(axes_KD).argmax(1)
-    return axes_KD * np.sign(axes_KD[np.arange(len(axes_KD)), largest_K])[:, None]

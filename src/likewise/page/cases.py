@@ -87,7 +87,7 @@ def confusions(m: Material) -> list[Html]:
     listed = findings.confused(found) if found is not None else []
     if found is None or not listed:
         return []
-    of_class = np.bincount(np.asarray(found.query.labels), minlength=len(found.query.classes))
+    of_class = np.bincount(found.query.labels.numpy(), minlength=len(found.query.classes))
     names = found.query.classes
     rows = [
         (names[true], names[named], f"{n:,} of {of_class[true]:,}", _bar(n / int(of_class[true])))
@@ -103,7 +103,7 @@ def class_table(m: Material) -> list[Html]:
     if found is None:
         return []
     rows = sorted(
-        (_class_row(found, c) for c in np.unique(np.asarray(found.query.labels)).tolist()), key=lambda row: row[0]
+        (_class_row(found, c) for c in np.unique(found.query.labels.numpy()).tolist()), key=lambda row: row[0]
     )
     shown = [cells for _, cells in rows]
     head = ["Class", "Pictures", "Right", "", "Most often taken for"]
@@ -117,7 +117,7 @@ def class_table(m: Material) -> list[Html]:
 
 def _class_row(found: Neighbours, c: int) -> tuple[tuple[float, int], Sequence[object]]:
     """What rows are sorted by, and the cells."""
-    mine_Q = np.asarray(found.query.labels) == c
+    mine_Q = found.query.labels.numpy() == c
     right = int(found.hit[mine_Q, 0].sum())
     total = int(mine_Q.sum())
     wrong = np.bincount(found.named[mine_Q & ~found.hit[:, 0]], minlength=1)

@@ -21,6 +21,7 @@ __all__ = ["before_after", "embedding_map", "pair_similarities", "silhouette", "
 
 CURVES = 4  # validation scores on one plot
 PANELS = 12  # epochs in the series
+POINTS = 5_000  # of a panel
 
 
 def shown(m: Material, name: str, figure: "Figure", caption: str) -> Html:
@@ -60,7 +61,8 @@ def _validation(m: Material) -> Iterator[Html]:
 
 
 def _active(m: Material) -> Iterator[Html]:
-    if lines := m.lines("train", "epoch", "active"):
+    lines = m.lines("train", "epoch", "active")
+    if any(line["active"] < 1 for line in lines):  # of many losses every anchor is active, always
         says = "Active anchors: the share of pictures in a batch that the loss still asks to move."
         yield shown(m, "active", plots.active_curve(_curve(lines, "active")), says)
 
@@ -81,15 +83,22 @@ def embedding_map(m: Material) -> list[Html]:
     seen = plane(m.embeddings.vectors)
     named = {"train": "training", "val": "validation", "test": "test"}
     parts = {named[split]: m.embeddings.part(split) for split in ("train", "test", "val")}
-    panels = {f"{name} ({len(part):,})": _cloud(part, seen) for name, part in parts.items() if len(part)}
+    panels = dict(_panel(name, part, seen) for name, part in parts.items() if len(part))
     panels = dict(list(panels.items())[:2])  # validation only where there is no test part
     figure = plots.maps(panels, key=m.key, columns=len(panels))
     says = f"Each point is a picture, its colour the class. {_plane_said(m.embeddings, seen)} {_beyond(m)}"
     return [shown(m, "map", figure, says.strip())]
 
 
+def _panel(name: str, part: Embeddings, seen: Plane) -> tuple[str, Cloud]:
+    """A panel of the map: its title and its points, at most POINTS."""
+    shown = findings.spaced(part, POINTS)
+    count = f"{len(shown):,} of {len(part):,}" if len(shown) < len(part) else f"{len(part):,}"
+    return f"{name} ({count})", _cloud(shown, seen)
+
+
 def _plane_said(embeddings: Embeddings, seen: Plane) -> str:
-    width = np.asarray(embeddings.vectors).shape[1]
+    width = embeddings.vectors.shape[1]
     if width <= 2:
         return f"The embedding has {width} dimension{'s' if width > 1 else ''}: this is all of it."
     return (
@@ -134,7 +143,7 @@ def _series(m: Material, seen: dict[int, Embeddings]) -> Iterator[Html]:
 
 
 def _flat(seen: dict[int, Embeddings]) -> bool:
-    return all(np.asarray(e.vectors).shape[1] <= 2 for e in seen.values())
+    return all(e.vectors.shape[1] <= 2 for e in seen.values())
 
 
 def _visible(snapshot: Embeddings) -> Embeddings:
@@ -149,7 +158,7 @@ def _spread(epochs: list[int], most: int) -> list[int]:
 
 
 def _cloud(part: Embeddings, seen: Plane) -> Cloud:
-    return Cloud(seen(part.vectors), np.asarray(part.labels), part.classes)
+    return Cloud(seen(part.vectors), part.labels.numpy(), part.classes)
 
 
 def silhouette(m: Material) -> list[Html]:

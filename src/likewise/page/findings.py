@@ -6,13 +6,22 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from likewise.evaluate import Embeddings
 from likewise.metrics import clustering, neighbours, pairs
 from likewise.metrics.neighbours import Sim
 
-__all__ = ["Neighbours", "Similarities", "confused", "errors", "nearest", "samples", "silhouettes", "similarities"]
+__all__ = [
+    "Neighbours",
+    "Similarities",
+    "confused",
+    "errors",
+    "nearest",
+    "samples",
+    "silhouettes",
+    "similarities",
+    "spaced",
+]
 
 
 class Neighbours(NamedTuple):
@@ -26,12 +35,12 @@ class Neighbours(NamedTuple):
     @property
     def hit(self) -> np.ndarray:
         """Whether a neighbour is of its query's class, [Q, K]."""
-        return np.asarray(self.reference.labels)[self.place] == np.asarray(self.query.labels)[:, None]
+        return self.reference.labels.numpy()[self.place] == self.query.labels.numpy()[:, None]
 
     @property
     def named(self) -> np.ndarray:
         """The class index of the first neighbour, [Q]."""
-        return np.asarray(self.reference.labels)[self.place[:, 0]]
+        return self.reference.labels.numpy()[self.place[:, 0]]
 
 
 def nearest(query: Embeddings, reference: Embeddings | None, sim: Sim, *, k: int = 8) -> Neighbours | None:
@@ -41,7 +50,7 @@ def nearest(query: Embeddings, reference: Embeddings | None, sim: Sim, *, k: int
     if k < 1 or not len(query):
         return None
     offset = 0 if reference is None else None
-    sim_QK, place_QK = neighbours.nearest(_vectors(query), _vectors(others), k, sim=sim, offset=offset)
+    sim_QK, place_QK = neighbours.nearest(query.vectors, others.vectors, k, sim=sim, offset=offset)
     return Neighbours(query, others, place_QK.numpy(), sim_QK.numpy())
 
 
@@ -58,7 +67,7 @@ def errors(found: Neighbours, most: int = 12) -> list[int]:
 
 def confused(found: Neighbours, most: int = 10) -> list[tuple[int, int, int]]:
     """(class, class of the first neighbour, how many) for the commonest mistakes, most first."""
-    true_Q = np.asarray(found.query.labels)
+    true_Q = found.query.labels.numpy()
     wrong_Q = ~found.hit[:, 0]
     counted = Counter(zip(true_Q[wrong_Q].tolist(), found.named[wrong_Q].tolist(), strict=True))
     ordered = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
@@ -67,7 +76,7 @@ def confused(found: Neighbours, most: int = 10) -> list[tuple[int, int, int]]:
 
 def samples(found: Neighbours, most: int = 10) -> list[int]:
     """Queries to show: the first of each class, of classes spread evenly over all."""
-    classes, first = np.unique(np.asarray(found.query.labels), return_index=True)
+    classes, first = np.unique(found.query.labels.numpy(), return_index=True)
     chosen = np.unique(np.linspace(0, len(classes) - 1, min(most, len(classes))).round().astype(int))
     return first[chosen].tolist()
 
@@ -81,25 +90,25 @@ class Similarities(NamedTuple):
 
 def similarities(part: Embeddings, sim: Sim, *, most: int = 10_000) -> Similarities | None:
     """Of up to `most` pairs of each kind. None where one kind does not exist."""
-    drawn = pairs.draw(torch.as_tensor(part.labels), most)
+    drawn = pairs.draw(part.labels, most)
     if not len(drawn.same):
         return None
-    sim_P, same_P = pairs.similarities(_vectors(part), drawn, sim=sim).numpy(), drawn.same.numpy()
+    sim_P, same_P = pairs.similarities(part.vectors, drawn, sim=sim).numpy(), drawn.same.numpy()
     return Similarities(sim_P[same_P], sim_P[~same_P])
 
 
-def silhouettes(part: Embeddings, *, unit: bool, most: int = 10_000) -> tuple[np.ndarray, np.ndarray] | None:
+def spaced(part: Embeddings, most: int) -> Embeddings:
+    """At most so many of them, evenly spaced, always the same."""
+    return part if len(part) <= most else part.take(torch.arange(most) * len(part) // most)
+
+
+def silhouettes(part: Embeddings, *, unit: bool, most: int = 5_000) -> tuple[np.ndarray, np.ndarray] | None:
     """Silhouette and class of each of at most `most` evenly spaced pictures; None for fewer than two classes.
 
     unit: at unit length, as `evaluate` sees the vectors of a cosine similarity.
     """
-    kept = torch.linspace(0, len(part) - 1, min(most, len(part))).long()
-    labels_N = torch.as_tensor(part.labels)[kept]
-    if len(labels_N.unique()) < 2:
+    part = spaced(part, most)
+    if len(part.labels.unique()) < 2:
         return None
-    seen_ND = F.normalize(_vectors(part)[kept], dim=1) if unit else _vectors(part)[kept]
-    return clustering.silhouette(seen_ND, labels_N).numpy(), labels_N.numpy()
-
-
-def _vectors(part: Embeddings) -> Tensor:
-    return torch.as_tensor(part.vectors)
+    seen_ND = F.normalize(part.vectors, dim=1) if unit else part.vectors
+    return clustering.silhouette(seen_ND, part.labels).numpy(), part.labels.numpy()

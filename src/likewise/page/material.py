@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from likewise import spec
@@ -62,7 +61,7 @@ class Material:
     def key(self) -> Key:
         """One colour a class, the same in every figure."""
         known = self.embeddings or next(iter(self.snapshots.values()), None)
-        return class_key(np.asarray(known.labels), len(known.classes)) if known is not None else {}
+        return class_key(known.labels.numpy(), len(known.classes)) if known is not None else {}
 
     @property
     def sim_name(self) -> str:

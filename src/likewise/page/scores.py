@@ -16,15 +16,15 @@ __all__ = ["facts", "scores"]
 
 def facts(m: Material) -> Html:
     """The run at a glance."""
-    recipe, metrics = m.recipe, m.metrics
-    seconds, speed = metrics.get("seconds"), metrics.get("images_per_s")
+    recipe, parameters = m.recipe, m.metrics.get("parameters")
     known = {
         "Data": m.data or recipe.get("data"),
         "Pictures": _parts(m),
-        "Network": recipe.get("network"),
+        "Network": f"{recipe.get('network')}, {parameters:,} parameters" if parameters else recipe.get("network"),
         "Loss": recipe.get("loss"),
         "Embedding": f"{recipe['dim']} dimensions, {m.sim_name} similarity" if recipe.get("dim") else None,
-        "Training": _training(recipe.get("epochs"), seconds, speed),
+        "Training": _training(m),
+        "Stopped early": m.metrics.get("stopped") or None,
         "Seed": recipe.get("seed"),
     }
     return tag(
@@ -34,13 +34,16 @@ def facts(m: Material) -> Html:
 
 def _parts(m: Material) -> str | None:
     counted = m.metrics.get("data")
-    named = {"train": "train", "val": "validation", "test": "test"}
-    if not isinstance(counted, dict) or not any(isinstance(counted.get(part), int) for part in named):
+    if not isinstance(counted, dict):
         return None
-    return ", ".join(f"{counted[part]:,} {name}" for part, name in named.items() if counted.get(part))
+    named = {"train": "train", "val": "validation", "test": "test"}
+    said = [f"{counted[part]:,} {name}" for part, name in named.items() if counted.get(part)]
+    return ", ".join(said + ([f"{counted['classes']:,} classes"] if counted.get("classes") else [])) or None
 
 
-def _training(epochs: int | None, seconds: float | None, speed: float | None) -> str | None:
+def _training(m: Material) -> str | None:
+    epochs = m.metrics.get("epochs", m.recipe.get("epochs"))
+    seconds, speed = m.metrics.get("seconds"), m.metrics.get("images_per_s")
     said = [f"{epochs} epoch{'s' if epochs != 1 else ''}"] if epochs else []
     said += [duration(seconds)] if seconds else []
     said += [f"{speed:,.0f} images/s"] if speed else []
@@ -60,7 +63,7 @@ def scores(m: Material) -> list[Html]:
     measured: dict[str, Any] = m.metrics.get("scores", {})
     if not measured:
         return []
-    return [*_headlines(m, measured), _setting(m), *_threshold(m), *_all_scores(m, measured)]
+    return [*_headlines(m, measured), *_setting(m), *_threshold(m), *_all_scores(m, measured)]
 
 
 def _headlines(m: Material, measured: dict[str, Any]) -> list[Html]:
@@ -83,20 +86,23 @@ def _in_words(m: Material, name: str, score: dict[str, Any]) -> list[Html]:
     return [tag("div", left, right, class_="headline")]
 
 
-def _setting(m: Material) -> Html:
+def _setting(m: Material) -> list[Html]:
+    """Whether the classes were seen in training."""
+    if "open" not in m.metrics:
+        return []
     part = {"test": "test", "val": "validation"}.get(m.metrics.get("split", "test"), "held-out")
     if m.open:
         said = f"Open set: the classes of the {part} pictures were never seen in training."
     else:
         said = f"Closed set: the {part} pictures are new, their classes were seen in training."
-    return tag("p", tag("strong", said), " ", *_guess(m))
+    return [tag("p", tag("strong", said), " ", *_guess(m))]
 
 
 def _guess(m: Material) -> list[str]:
     """What naming the commonest class would reach, for comparison."""
     if m.open or m.query is None:
         return []
-    counts = np.bincount(np.asarray(m.query.labels))
+    counts = np.bincount(m.query.labels.numpy())
     return [f"Always naming the commonest class would be right for {words.percent(counts.max() / counts.sum())}."]
 
 

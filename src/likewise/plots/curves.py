@@ -64,7 +64,7 @@ def score_curves(curves: Mapping[str, Curve], *, xlabel: str = "epoch", ylabel: 
             ax.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.12, linewidth=0)
     _ground(ax)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=9)
     return figure
 
 
@@ -113,10 +113,11 @@ def silhouette_sequence(values: Mapping[str, Sequence[float]], *, starts: Sequen
         ax.axvline(start, color=FAINT, linewidth=0.8)
     _ground(ax)
     ax.set(xlabel="picture, in sequence order", ylabel="silhouette")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=9)
     return figure
 
 
 def _ground(ax: "Axes") -> None:
     ax.grid(axis="y", color=GRID, linewidth=0.7)
     ax.margins(x=0.02)
+    ax.locator_params(axis="x", integer=True)
