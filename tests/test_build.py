@@ -45,6 +45,30 @@ def test_every_name_is_a_loss_that_can_be_followed(name, emb, batch):
     assert chance is None or isinstance(chance, float)
 
 
+def spoiled(emb, value):
+    emb = emb.detach().clone()
+    emb[3, 1] = value
+    return emb
+
+
+BAD = {
+    "nan": (lambda e: spoiled(e, torch.nan), LABELS, "1 of 12 embeddings hold NaN or infinity, the first in row 3"),
+    "infinity": (lambda e: spoiled(e, -torch.inf), LABELS, "NaN or infinity, the first in row 3"),
+    "integers": (lambda e: e.detach().long(), LABELS, "embeddings are floats"),
+    "one dimension": (lambda e: e[:, 0], LABELS, "embeddings are floats"),
+    "fewer labels": (lambda e: e, LABELS[:-1], "12 embeddings need as many labels"),
+    "float labels": (lambda e: e, LABELS.float(), "labels are whole numbers"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("name", NAMES)
+def test_bad_input_is_an_error_for_every_name(name, bad, emb, batch):
+    spoil, labels, says = BAD[bad]
+    with pytest.raises(ValueError, match=says):
+        losses.build(TEXTS.get(name, name), **AROUND)(spoil(emb), labels, batch)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_is_documented_with_its_paper(name):
     doc = spec.find("loss", name).__doc__
@@ -169,7 +193,8 @@ def test_a_module_from_outside_is_given_what_it_asks_for(outside):
         ("softmax", AROUND | {"memory": 9}, "takes no memory, got memory=9"),
         ("softmax", AROUND | {"balanced": True}, "takes no balanced"),
         ("vae", AROUND | {"miner": "hard"}, "vae is not a rule over pairs, so it takes no miner"),
-        ("vicreg", {"memory": 5}, "takes no memory"),
+        ("vicreg", {"memory": 5, "dim": D}, "takes no memory"),
+        ("siamese_bce", {"dim": D, "balanced": True}, "takes no balanced"),
         ("siamese_bce", {}, "siamese_bce needs dim: give it to build"),
         ("mine:focal", {}, "cannot import 'mine'"),
     ],

@@ -1,6 +1,7 @@
 """Losses made of losses; and the memory, which for every rule equals a list kept by hand, and resumes exactly."""
 
 import copy
+import inspect
 import io
 from collections import deque
 
@@ -18,7 +19,15 @@ from likewise.losses.terms import Encoded
 from likewise.match import Refs, shared
 
 D = 6
-PAIRS = [name for name in spec.names("loss") if family(name) == "pair"]
+ITSELF_ONLY = {"npairs", "angular", "centroid_triplet"}  # by their definition, of a batch and nothing else
+
+
+def remembers(name):
+    found = spec.find("loss", name)
+    return family(name) == "pair" or (inspect.isclass(found) and issubclass(found, PairLoss))
+
+
+PAIRS = [name for name in spec.names("loss") if remembers(name)]
 
 
 def batches(n=6, rows=8, classes=3, seed=0):
@@ -32,7 +41,7 @@ def batches(n=6, rows=8, classes=3, seed=0):
 
 
 @pytest.mark.parametrize("size", [5, 12, 20, 1000])
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", [name for name in PAIRS if name not in ITSELF_ONLY])
 def test_memory_equals_a_list_of_the_last_embeddings(name, size):
     loss = losses.build(name, dim=D, memory=size).double()
     kept: deque = deque(maxlen=size)
@@ -42,13 +51,22 @@ def test_memory_equals_a_list_of_the_last_embeddings(name, size):
         rows, of = [emb, *(e[None] for e, _ in old)], [labels, *(y[None] for _, y in old)]
         return Refs(torch.cat(rows), torch.cat(of), 0)
 
-    oracle = PairLoss(loss.rule, sim=loss.sim, references=by_hand)
+    oracle = copy.deepcopy(loss)
+    del oracle.references
+    oracle.references = by_hand
     for emb, labels in batches(4):
         ours, expected = loss(emb, labels), oracle(emb, labels)
         torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-12)
         grads = torch.autograd.grad(ours, emb), torch.autograd.grad(expected, emb)
         torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-11)
         kept.extend((e.detach(), y) for e, y in zip(emb, labels, strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name in PAIRS if name in ITSELF_ONLY])
+def test_a_rule_of_the_batch_alone_says_that_it_takes_no_memory(name):
+    loss = losses.build(name, dim=D, memory=9)
+    with pytest.raises(ValueError, match="no memory"):
+        [loss(emb.float(), labels) for emb, labels in batches(2)]
 
 
 def test_memory_holds_no_more_than_was_seen_and_no_more_than_its_size():
@@ -177,6 +195,9 @@ def test_sum_hands_miner_and_memory_to_pairs_only():
     assert loss.losses[0].miner is not None
     assert isinstance(loss.losses[0].references, Memory)
     assert isinstance(loss.losses[1], ProxyLoss)
+    loss = losses.build("sum(losses=['siamese_bce', 'vicreg'])", dim=D, miner="hard", memory=10)
+    assert loss.losses[0].miner is not None
+    assert isinstance(loss.losses[0].references, Memory)
 
 
 def test_the_progress_line_follows_the_first_of_a_sum():

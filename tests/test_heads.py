@@ -98,6 +98,12 @@ class TestContract:
         assert chance is None or (math.isfinite(chance) and chance > 0)
 
 
+@pytest.mark.parametrize("name", ["siamese_bce", "vae"])
+def test_another_width_names_both(name, emb, batch):
+    with pytest.raises(ValueError, match=rf"{name} was built with dim=5, the embedding is \[8, 1\]"):
+        build(name)(emb[:, :1], LABELS, batch)
+
+
 # The siamese network.
 
 
@@ -185,8 +191,8 @@ def test_siamese_learns_what_tells_labels_apart():
     emb = torch.randn(40, 6, generator=generator)
     emb[:, 0] = labels.float() * 2
     loss = losses.build("siamese_bce", dim=6)
-    optimizer = torch.optim.Adam(loss.parameters(), lr=0.1)
-    for _ in range(200):
+    optimizer = torch.optim.Adam(loss.parameters(), lr=0.2)
+    for _ in range(80):
         optimizer.zero_grad()
         value = loss(emb, labels)
         value.backward()

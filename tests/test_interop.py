@@ -134,6 +134,7 @@ def test_their_losses_combine_with_ours(emb):
         ("pml:P2SGradLoss()", {}, "say classes=... and dim=..."),
         ("pml:RankedListLoss()", {}, "pml:RankedListLoss: .*missing 2 required.*'margin' and 'Tn'"),
         ("pml:FastAPLoss()", {"memory": 5, "dim": D}, "takes no memory"),
+        ("siamese_bce", {"miner": "pml:BatchHardMiner()", "dim": D}, "goes with a rule over pairs"),
         ("ntxent", {"miner": "pml:BatchMiner()"}, "no 'pml:BatchMiner"),
         ("ntxent", {"miner": "pml:BatchHardMiner()", "memory": 5, "dim": D}, "within the batch only.*memory=5"),
     ],

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from pytorch_metric_learning import losses as pml
 
 from likewise import geometry, losses
-from likewise.losses import ProxyLoss, proxies
+from likewise.losses import ProxyLoss, angle, proxies
 from likewise.losses.terms import Encoded, Terms, reduce
 
 N, D, C = 12, 6, 4
@@ -93,6 +93,12 @@ class TestContract:
         assert low.grad.dtype == dtype
         assert low.grad.isfinite().all()
 
+    def test_autocast_does_not_make_it_coarser(self, name, emb):
+        loss, emb = build(name), emb.detach().float()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value = loss(emb, LABELS)
+        torch.testing.assert_close(value, loss(emb, LABELS), rtol=0, atol=0)
+
     def test_one_class_and_one_row_are_finite(self, name):
         loss, emb = build(name, classes=1), torch.ones(1, D, requires_grad=True)
         value, *grads = gradients(loss, emb, torch.zeros(1, dtype=torch.long))
@@ -148,6 +154,10 @@ class TestContract:
     def test_a_forgotten_size_is_named(self, name, missing):
         with pytest.raises(ValueError, match=f"{missing}=None"):
             losses.build(name, **{"classes": C, "dim": D, missing: None})
+
+
+def test_of_several_proxies_the_nearest_counts(emb):
+    torch.testing.assert_close(build("arcface(centres=3)")(emb, LABELS), build("subcenter_arcface")(emb, LABELS))
 
 
 def test_a_row_without_class_counts_for_nothing_where_labels_cannot_be_looked_at(emb, monkeypatch):
@@ -272,8 +282,8 @@ def cross_entropy(logits, target):
 
 
 def turned(c, margin):
-    angle = c.acos()
-    return (angle + margin).cos() if angle <= math.pi - margin else c - margin * math.sin(margin)
+    at = c.acos()
+    return (at + margin).cos() if at <= math.pi - margin else c - margin * math.sin(margin)
 
 
 def loop_margin(loss, emb, change, scale):
@@ -297,9 +307,9 @@ def loop_sphereface(loss, emb):
     total = 0
     for e, y in zip(emb, LABELS.tolist(), strict=True):
         logits = [cos(e, w) for w in loss.proxies]
-        angle = logits[y].acos()
-        k = math.floor(4 * angle.item() / math.pi)
-        logits[y] = (-1) ** k * (4 * angle).cos() - 2 * k
+        at = logits[y].acos()
+        k = math.floor(4 * at.item() / math.pi)
+        logits[y] = (-1) ** k * (4 * at).cos() - 2 * k
         total = total + cross_entropy([e.square().sum().sqrt() * x for x in logits], y)
     return total / N
 
@@ -413,12 +423,12 @@ def test_equals_the_loop(text, emb):
 
 @pytest.mark.parametrize("margin", [0.3, 2.0])
 def test_arcface_gradient_is_the_true_one_at_every_angle(margin):
-    angle = torch.linspace(0.01, math.pi - 0.01, 40, dtype=torch.float64)
-    cosine = angle.cos().requires_grad_()
-    widened = proxies.widened(cosine, margin)
+    at = torch.linspace(0.01, math.pi - 0.01, 40, dtype=torch.float64)
+    cosine = at.cos().requires_grad_()
+    widened = angle.widened(cosine, margin)
     (grad,) = torch.autograd.grad(widened.sum(), cosine)
-    inside = angle <= math.pi - margin
-    torch.testing.assert_close(grad[inside], ((angle + margin).sin() / angle.sin())[inside])
+    inside = at <= math.pi - margin
+    torch.testing.assert_close(grad[inside], ((at + margin).sin() / at.sin())[inside])
     torch.testing.assert_close(grad[~inside], torch.ones_like(grad[~inside]))
 
 
@@ -430,7 +440,7 @@ def test_positives_are_changed_alike_by_list_and_by_mask():
     def change(x, y):
         return x.square() * y
 
-    ours, expected = proxies.at_positives(change, sim, pos, other), torch.where(pos, change(sim, other), sim)
+    ours, expected = angle.at_positives(change, sim, pos, other), torch.where(pos, change(sim, other), sim)
     torch.testing.assert_close(ours, expected, rtol=0, atol=0)
     weights = torch.randn_like(sim)
     grads = [torch.autograd.grad((x * weights).sum(), sim)[0] for x in (ours, expected)]
@@ -439,8 +449,8 @@ def test_positives_are_changed_alike_by_list_and_by_mask():
 
 @pytest.mark.parametrize("m", [1, 2, 3, 4, 5])
 def test_multiplied_angles_only_go_downhill(m):
-    angle = torch.linspace(0, math.pi, 1001, dtype=torch.float64)
-    target = proxies.multiplied(angle.cos(), m)
+    at = torch.linspace(0, math.pi, 1001, dtype=torch.float64)
+    target = angle.multiplied(at.cos(), m)
     assert (target.diff() <= 1e-12).all()
     torch.testing.assert_close(target[[0, -1]], torch.tensor([1.0, 1.0 - 2 * m], dtype=torch.float64))
 

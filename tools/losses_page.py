@@ -34,6 +34,7 @@ loss that stays there has learned nothing.
 
 LABELS = torch.arange(10).repeat_interleave(12)
 AROUND = {"dim": 64, "classes": 10, "counts": [12] * 10, "shape": (1, 28, 28), "width": 256}
+GIVEN = ("make", "miner", "references", "sim")  # what build hands to a class, and no user writes
 EXAMPLES = {"sum": "sum(losses=['triplet', 'softmax'])", "matryoshka": "matryoshka(loss='ntxent', dims=[16, 64])"}
 
 
@@ -70,9 +71,11 @@ def entry(name: str, loss: Callable) -> Iterator[str]:
 
 
 def written(name: str, loss: Callable) -> str:
-    """The name with every number a user may set, at its default."""
+    """The name with every number a user may set, at its default; a combination as an example of one."""
+    if name in EXAMPLES:
+        return EXAMPLES[name]
     parameters = inspect.signature(loss).parameters
-    settable = [k for k in spec.keywords(loss) if k not in ("make", "miner", "references")]
+    settable = [k for k in spec.keywords(loss) if k not in GIVEN]
     return f"{name}({', '.join(f'{k}={parameters[k].default!r}' for k in settable)})"
 
 

@@ -76,8 +76,7 @@ def match(labels_N: Tensor, refs: Refs, relation: Relation = same) -> tuple[Tens
     pos_NM, neg_NM = alike if isinstance(alike, tuple) else (alike, ~alike)
     if refs.offset is None:
         return pos_NM, neg_NM
-    other_NM = ~itself(*pos_NM.shape, refs.offset, labels_N.device)
-    return pos_NM & other_NM, neg_NM & other_NM
+    return _without_itself(pos_NM, refs.offset), _without_itself(neg_NM, refs.offset)
 
 
 def match_partners(labels_N: Tensor, partners: Sequence[Tensor], relation: Relation = same) -> tuple[Tensor, Tensor]:
@@ -87,7 +86,7 @@ def match_partners(labels_N: Tensor, partners: Sequence[Tensor], relation: Relat
     return torch.stack(pos, 1), torch.stack(neg, 1)
 
 
-def itself(n: int, m: int, offset: int, device: torch.device) -> Tensor:
-    """Mask [N, M] of each anchor's own place among the references."""
-    place_N = torch.arange(offset, offset + n, device=device)
-    return place_N[:, None] == torch.arange(m, device=device)[None, :]
+def _without_itself(mask_NM: Tensor, offset: int) -> Tensor:
+    mask_NM = mask_NM.clone()  # a relation may give a mask that it keeps
+    mask_NM.diagonal(offset).zero_()
+    return mask_NM

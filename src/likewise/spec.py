@@ -17,7 +17,15 @@ __all__ = ["HOMES", "SpecError", "bind", "find", "homes", "keywords", "names", "
 
 # Where the members of each kind live: a module's `__all__` is the list.
 HOMES: dict[str, tuple[str, ...]] = {
-    "loss": ("losses.rules", "losses.listwise", "losses.proxies", "losses.heads", "losses.combine"),
+    "loss": (
+        "losses.rules",
+        "losses.margins",
+        "losses.batchwise",
+        "losses.listwise",
+        "losses.proxies",
+        "losses.heads",
+        "losses.combine",
+    ),
     "miner": ("mining",),
     "sim": ("geometry",),
     "network": ("models.networks",),

@@ -52,10 +52,10 @@ def npairs(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> Terms:
     PML     the same
     """
     square(sim_NM, "npairs")
-    first_N = pos_NM.any(-1) & ~pos_NM.tril(-1).any(-1)
-    second_N = pos_NM.byte().argmax(-1)  # the earliest positive: for the first image of a class, its second
-    of_pair_M = torch.zeros_like(first_N).index_put((second_N,), first_N, accumulate=True)
-    s_p = sim_NM.gather(-1, second_N[:, None])[:, 0]
+    earliest_N = pos_NM.byte().argmax(-1)  # positive; 0 where there is none
+    first_N = earliest_N > torch.arange(len(pos_NM), device=pos_NM.device)  # and then the earliest is the second image
+    of_pair_M = torch.zeros_like(first_N).index_put((earliest_N,), first_N, accumulate=True)
+    s_p = sim_NM.gather(-1, earliest_N[:, None])[:, 0]
     loss_N = softplus(lse(sim_NM, neg_NM & of_pair_M) - s_p)
     return Terms(torch.where(first_N, loss_N, 0), first_N)
 

@@ -16,6 +16,10 @@ from likewise.match import Relation
 
 __all__ = ["build", "family"]
 
+OF_PROXIES = ("centres", "lr_scale")  # keywords of ProxyLoss that any of its rules may be written with
+# What changes what is learned, and makes sense for comparisons within a batch only; and the keyword of a class for it.
+PAIRS_ONLY = {"miner": "miner", "memory": "references", "balanced": "balanced"}
+
 
 def build(
     text: str,
@@ -87,15 +91,12 @@ def build_proxy(text: str, *, classes: int | None, dim: int | None, counts: Any,
     return ProxyLoss(partial(rule, **settings), classes=classes, dim=dim, counts=counts, **own)
 
 
-OF_PROXIES = ("centres", "lr_scale")  # keywords of ProxyLoss that any of its rules may be written with
-
-
 def build_module(text: str, **around: Any) -> nn.Module:
     """A class, of the package or of the user: whatever its constructor asks for by name, it is given."""
     name, settings = spec.parse(text)
     asked = inspect.signature(spec.find("loss", name)).parameters
-    if "make" not in asked and "miner" not in asked:
-        refuse(text, "is not a rule over pairs", around)
+    if "make" not in asked:
+        refuse(text, "is not a rule over pairs", {k: v for k, v in around.items() if PAIRS_ONLY.get(k) not in asked})
     known = around | {
         "sim": spec.bind("sim", around["sim"]),
         "miner": bound_miner(around["miner"]),
@@ -112,12 +113,11 @@ def build_module(text: str, **around: Any) -> nn.Module:
 
 
 def make_part(text: str, *, around: dict[str, Any], **different: Any) -> nn.Module:
-    """A loss inside a combination; of what is around it, pairs alone take a miner, a memory and balance."""
-    takes_pairs = family(text) in ("pair", "combination")
-    return build(text, **around | different | ({} if takes_pairs else NOTHING))
-
-
-NOTHING = {"miner": None, "memory": 0, "balanced": False}
+    """A loss inside a combination; of what is around it, it gets a miner, a memory and balance where it takes them."""
+    asked = () if family(text) == "pml" else inspect.signature(spec.find("loss", spec.parse(text)[0])).parameters
+    takes_all = family(text) in ("pair", "combination")
+    kept = {k: v for k, v in around.items() if takes_all or k not in PAIRS_ONLY or PAIRS_ONLY[k] in asked}
+    return build(text, **kept | different)
 
 
 def build_pml(
@@ -140,6 +140,8 @@ MAKERS: dict[str, Callable[..., nn.Module]] = {
 
 
 def bound_miner(miner: str | None) -> Callable | None:
+    if miner and miner.startswith(PREFIX):
+        raise spec.SpecError(f"miner {miner} goes with a rule over pairs, or with a loss of its own library")
     return spec.bind("miner", miner) if miner else None
 
 
@@ -153,6 +155,6 @@ def references(text: str, *, dim: int | None, memory: int, memory_warmup_steps: 
 
 def refuse(text: str, why: str, around: dict[str, Any]) -> None:
     """Errors: ValueError when a loss is given what it has no use for and what would change what is learned."""
-    for what in NOTHING:
+    for what in PAIRS_ONLY:
         if around.get(what):
             raise ValueError(f"{text} {why}, so it takes no {what}, got {what}={around[what]!r}; leave it out")

@@ -46,7 +46,7 @@ def chance(
     )
     if batch is None:
         return None
-    low, high = RANGES.get(getattr(sim, "__name__", ""), (-64.0, 0.0))
+    low, high = RANGES.get(getattr(getattr(sim, "func", sim), "__name__", ""), (-64.0, 0.0))
     best = torch.inf
     for _ in range(ROUNDS):
         tried = torch.linspace(low, high, STEPS, dtype=torch.float64).tolist()
@@ -66,10 +66,10 @@ def _batch(labels_N: Tensor, relation: Relation, every_row: bool) -> Batch | Non
     n = len(labels_N)
     if every_row:
         return Batch(*match(labels_N, Refs(labels_N, labels_N, 0), relation), torch.ones(n)) if n <= ROWS else None
-    kinds_C, kind_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)
-    same_CN = torch.arange(len(kinds_C))[:, None] == kind_N
-    itself_CN = same_CN & (same_CN.cumsum(-1) == 1)
-    return Batch(same_CN & ~itself_CN, ~same_CN, size_C)
+    # Anchors of classes of one size are all alike: that many less itself are positive, itself is neither.
+    size_S, classes_S = labels_N.unique(return_counts=True)[1].unique(return_counts=True)
+    place_N = torch.arange(n)
+    return Batch(place_N < size_S[:, None] - 1, place_N >= size_S[:, None], size_S * classes_S)
 
 
 def _at(rule: Rule, shift: float, batch: Batch) -> float:

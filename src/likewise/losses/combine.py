@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from likewise.losses.pair import check
 from likewise.losses.terms import Encoded
 
 __all__ = ["matryoshka", "sum"]
@@ -15,11 +16,14 @@ Make = Callable[..., nn.Module]  # a name, and what is different about it -> a l
 
 
 class Sum(nn.Module):
-    """A weighted sum of losses: weights[0] * losses[0](emb, labels) + weights[1] * losses[1](emb, labels) + ...
+    """A weighted sum of losses.
 
-    losses: names as anywhere, or losses already built. weights: one each; 1 where none are given. A miner, a memory and
-    class balance go to those over pairs, each with a memory of its own; the progress line follows the first loss.
-    Chance: the weighted sum of theirs. Example: `sum(losses=['triplet(margin=0.2)', 'softmax'], weights=[1, 0.5])`.
+    loss    weights[0] * losses[0] + weights[1] * losses[1] + ...; without weights, 1 each
+    losses  names as anywhere, or losses already built. A miner, a memory (each its own) and class balance go to
+            those over pairs; the progress line follows the first
+    chance  the weighted sum of theirs
+    use     sum(losses=['triplet(margin=0.2)', 'softmax'], weights=[1, 0.5])
+    PML     MultipleLosses
     """
 
     def __init__(
@@ -42,12 +46,14 @@ class Sum(nn.Module):
 
 
 class Matryoshka(nn.Module):
-    """A loss at several prefixes of the embedding: sum over dims of weight * loss(emb[:, :dim]). Kusupati et al., 2022.
+    """One loss at several prefixes of the embedding.
 
-    Each prefix then serves as an embedding of its own: cut it, and search faster for a little accuracy. loss: a name,
-    built once for every prefix (proxies are not shared), or losses already built, one a prefix. weights: one each; 1
-    where none are given. Made for cosine, which gives every prefix its own length. Chance: the weighted sum of theirs.
-    Example: `matryoshka(loss='ntxent', dims=[8, 16, 64])`.
+    loss    sum over dims of weight * loss(emb[:, :dim]); without weights, 1 each
+    paper   Kusupati et al., 2022
+    chance  the weighted sum of theirs
+    use     matryoshka(loss='ntxent', dims=[8, 16, 64]): each prefix then serves as an embedding of its own, shorter
+            and faster to search. Made for cosine, which sees each prefix at its own length; proxies are not shared
+    PML     has none
     """
 
     def __init__(
@@ -66,6 +72,7 @@ class Matryoshka(nn.Module):
         self.weights = one_each(weights, len(self.dims), "dims")
 
     def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+        check(emb_ND, labels_N)
         if max(self.dims) > emb_ND.shape[1]:
             raise ValueError(f"matryoshka has dims={list(self.dims)}, but the embedding has only {emb_ND.shape[1]}")
         each = zip(self.losses, self.dims, noted_once(batch, self), strict=True)

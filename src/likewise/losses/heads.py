@@ -26,12 +26,21 @@ class WeightedL1(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
 
     def forward(self, x_ND: Tensor, y_MD: Tensor) -> Tensor:
+        check_width(x_ND, len(self.weight), "siamese_bce")
         dtype = torch.promote_types(x_ND.dtype, self.weight.dtype)
         x_ND, y_MD, weight_D = x_ND.to(dtype), y_MD.to(dtype), self.weight.to(dtype)
         # Two distances between scaled rows, one for either sign of the weights: [N, M, D] never exists.
         for_D, against_D = weight_D.relu(), (-weight_D).relu()
         like_NM = torch.cdist(x_ND * for_D, y_MD * for_D, p=1) - torch.cdist(x_ND * against_D, y_MD * against_D, p=1)
         return like_NM + self.bias
+
+
+def check_width(emb_ND: Tensor, dim: int, name: str) -> None:
+    """Errors: ValueError for an embedding of another width than the head was built for."""
+    if emb_ND.shape[-1] != dim:
+        raise ValueError(
+            f"{name} was built with dim={dim}, the embedding is {list(emb_ND.shape)}; build it with its dim"
+        )
 
 
 def logistic(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> tuple[Terms, Terms]:
@@ -42,12 +51,15 @@ def logistic(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> tuple[Terms, Ter
 
 
 class SiameseBCE(PairLoss):
-    """The siamese network: p(same) = sigmoid(sum over d of w_d |a_d - b_d| + b), cross-entropy. Koch et al., 2015.
+    """The siamese network: a learned likeness of two embeddings, as a probability.
 
-    Learned: w [dim] and b. Symmetric, p(a, b) = p(b, a). In a batch of N it sees all pairs, in O(N^2) memory; in a
-    batch of partners only each row's own. Positives and negatives weigh half each (the paper draws half of either),
-    so chance is ln 2 for any batch. For verification, by `probability`; an index searches by another geometry than it
-    was trained by. Not in pytorch-metric-learning.
+    loss    cross-entropy of p(same) = sigmoid(sum over d of w_d |a_d - b_d| + b), positive and negative pairs
+            weighing half each; all pairs of the batch in O(N^2) memory, or each row's own partners
+    learns  w [dim] and b; symmetric, p(a, b) = p(b, a)
+    paper   Koch et al., 2015, who draw half of either kind
+    chance  ln 2
+    use     verification, by `probability`; an index searches by another geometry than was trained. normalize=False
+    PML     has none
     """
 
     def __init__(
@@ -69,15 +81,20 @@ class SiameseBCE(PairLoss):
 
 
 class VAE(nn.Module):
-    """Variational autoencoder: -log p(image | z) + beta * KL(q(z | image) || N(0, 1)). Kingma and Welling, 2014.
+    """Variational autoencoder: the embedding must suffice to draw the image again.
 
-    The embedding is the mean of q, so use it with `normalize=False`; a linear layer of its own on the features gives
-    the log-variance [N, dim], from 0; z = mean + std * noise in training, the mean in evaluation. The decoder is dim
-    -> hidden -> pixels. likelihood: "bernoulli" (pixels in [0, 1], cross-entropy) or "gaussian" (half the squared
-    error). Summed over pixels and over dim, averaged over images; labels are not looked at. Notes: reconstruction,
-    kl. Needs batch.images (uint8, or float as the likelihood has it) and batch.features. Chance is not known
-    beforehand. Use it where there are no labels, or in a `sum` to keep an embedding informative. Errors: ValueError
-    for what is absent.
+    loss    -log p(image | z) + beta * KL(q(z | image) || N(0, 1)), summed over pixels and over dim, mean over
+            images; labels are not looked at. z = mean + std * noise in training, the mean in evaluation
+    learns  the log-variance of q, linear in the features and 0 at first, and the decoder dim -> hidden -> pixels;
+            the mean of q is the embedding, so normalize=False
+    pixels  likelihood="bernoulli": cross-entropy of pixels in [0, 1]; likelihood="gaussian": half their squared
+            error
+    paper   Kingma and Welling, 2014
+    chance  not known before the images are
+    use     no labels, or in a `sum` to keep an embedding informative; `decode` draws what an embedding means
+    PML     has none
+
+    Needs batch.images (uint8, or floats as the likelihood has them) and batch.features; notes reconstruction and kl.
     """
 
     def __init__(
@@ -103,6 +120,7 @@ class VAE(nn.Module):
         if batch is None or batch.images is None or batch.features is None:
             raise ValueError("vae needs the images and the features: call loss(emb, labels, batch=Encoded(...))")
         check(emb_ND, labels_N)
+        check_width(emb_ND, self.log_variance.out_features, "vae")
         dtype = self.log_variance.weight.dtype
         emb_ND, log_var_ND = emb_ND.to(dtype), self.log_variance(batch.features.to(dtype))
         noise_ND = torch.randn_like(emb_ND) if self.training else torch.zeros_like(emb_ND)
@@ -147,12 +165,15 @@ def seen_outside_unit(x: Tensor) -> bool:
 
 
 class VICReg(nn.Module):
-    """Two views alike, every dimension alive, no two alike: invariance, variance, covariance. Bardes et al., 2022.
+    """Two views of an image alike, every dimension alive, no two dimensions alike.
 
-    invariance * mean (a - b)^2 + variance * mean over d of relu(1 - std_d), averaged over the views
-    + covariance * sum over d != e of cov_de^2 / dim, summed over the views; std = sqrt(var + eps).
-    Self-supervised, without negatives: the batch is all first views, then all second views. Chance: the whole variance
-    term, variance * (1 - sqrt(eps)). Same as pytorch-metric-learning.
+    loss    invariance * mean (a - b)^2 + variance * mean over dim of relu(1 - sqrt(var + eps)), averaged over the
+            views, + covariance * sum over d != e of cov_de^2 / dim, summed over the views
+    paper   Bardes, Ponce and LeCun, 2022
+    chance  variance * (1 - sqrt(eps)), where nothing varies
+    use     no labels and small batches: it needs no negatives; all first views, then all second views.
+            normalize=False
+    PML     the same
     """
 
     def __init__(self, *, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0, eps: float = 1e-4):
@@ -180,12 +201,14 @@ class VICReg(nn.Module):
 
 
 class BarlowTwins(nn.Module):
-    """The cross-correlation of two views made the identity: sum (1 - C_dd)^2 + redundancy * sum over d != e of C_de^2.
+    """Two views of an image say the same in every dimension, and no dimension repeats another.
 
-    C [dim, dim] = correlation over the batch of dimension d of the first view and e of the second. Zbontar et al.,
-    2021. Self-supervised, without negatives: the batch is all first views, then all second views. Chance dim, where
-    nothing varies. Wants a wide embedding and a batch larger than a few hundred less than contrastive ones do. Not in
-    pytorch-metric-learning.
+    loss    sum over d of (1 - C_dd)^2 + redundancy * sum over d != e of C_de^2, C the correlation over the batch of
+            dimension d of the first view and e of the second
+    paper   Zbontar et al., 2021
+    chance  dim, where nothing varies
+    use     as vicreg; wants a wide embedding. normalize=False
+    PML     has none
     """
 
     def __init__(self, *, dim: int, redundancy: float = 0.0051):

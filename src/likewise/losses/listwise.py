@@ -6,7 +6,7 @@ Conventions as in rules.py.
 import torch
 from torch import Tensor
 
-from likewise.losses.masked import total
+from likewise.losses.masked import exp_below, total
 from likewise.losses.terms import Terms, whole
 from likewise.losses.triples import over_positives
 
@@ -64,7 +64,7 @@ def histogram(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, bins: int = 100
     loss    sum over r of h_neg(r) times the running sum of h_pos up to r; each histogram is the whole batch's, shares a
             similarity between the two nearest of bins + 1 centres on [-1, 1], and sums to 1
     paper   Ustinova and Lempitsky, 2016, for cosine
-    chance  3/4, at a similarity halfway between two centres; random similarities give 1/2
+    chance  1, or 3/4 halfway between two centres; random similarities give 1/2
     use     no margin to choose; large batches
     PML     the same, but for pairs of two images that are alone in their classes, which it leaves out
     """
@@ -116,6 +116,6 @@ def ranked_list(
 
 def weighted_mean(excess_NM: Tensor, where_NM: Tensor, scale: float) -> Tensor:
     """Mean over the entries of `where` that are above 0, weighted e^(scale * entry); 0 where there are none."""
-    # A softmax over the row is that weighting; in a row without such entries every weight meets a 0.
-    weight_NM = torch.where(where_NM & (excess_NM > 0), scale * excess_NM.detach(), torch.finfo(excess_NM.dtype).min)
-    return total(weight_NM.softmax(-1) * excess_NM.relu(), where_NM)
+    counted_NM = where_NM & (excess_NM > 0)
+    weight_NM, _ = exp_below(scale * excess_NM, counted_NM)
+    return total(weight_NM * excess_NM, counted_NM) / weight_NM.sum(-1)

@@ -1,5 +1,6 @@
 """PairLoss: compare each embedding with references, which are the batch, a memory, or its own partners."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -61,6 +62,8 @@ class PairLoss(nn.Module):
 
     def terms(self, emb_ND: Tensor, labels_N: Tensor, partners: int = 0) -> tuple[Terms, ...]:
         """The rule's Terms for a batch, before the one division."""
+        if not len(emb_ND):
+            return (Terms(emb_ND.sum(-1), emb_ND.new_zeros(0, dtype=torch.long)),)
         if partners:
             rows = slice(0, len(emb_ND) // (1 + partners))
             return self.judge(self.own_partners(emb_ND, labels_N, partners), labels_N, rows)
@@ -122,7 +125,8 @@ def check(emb_ND: Tensor, labels_N: Tensor) -> None:
         raise ValueError(f"{len(emb_ND)} embeddings need as many labels, got labels of shape {list(labels_N.shape)}")
     if labels_N.is_floating_point() or labels_N.is_complex():
         raise ValueError(f"labels are whole numbers (int64), got {labels_N.dtype}; convert them with labels.long()")
-    if emb_ND.device.type == "cpu" and not emb_ND.isfinite().all():
+    # A sum is NaN or infinite as soon as one entry is.
+    if emb_ND.device.type == "cpu" and not math.isfinite(emb_ND.detach().sum()) and not emb_ND.isfinite().all():
         bad_N = ~emb_ND.isfinite().all(-1)
         raise ValueError(
             f"{int(bad_N.sum())} of {len(bad_N)} embeddings hold NaN or infinity, the first in row "

@@ -23,6 +23,9 @@ HOMES = {
     "siamese_bce": Home("manhattan", False),
     "vae": Home("euclidean", False),
     "center_loss": Home("euclidean", False),
+    "lifted": Home("euclidean", True),
+    "generalized_lifted": Home("euclidean", True),
+    "npairs": Home("dot", False),
     "snr_contrastive": Home("snr", False),
 }
 

@@ -1,5 +1,6 @@
 """What a rule returns, what a loss may look at beside the embedding, and the one reduction."""
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -58,8 +59,7 @@ def as_terms(result: Terms | tuple[Terms, ...]) -> tuple[Terms, ...]:
 
 def reduce(terms: Iterable[Terms]) -> Tensor:
     """Sum over Terms of total over count, a scalar; a Terms without any term gives 0 with zero gradient."""
-    # Adding terms starts from the first, not from a Python 0, so that the result is always a tensor of its dtype.
-    return torch.stack([_divide(t.total.sum(), t.count.sum()) for t in terms]).sum()
+    return functools.reduce(torch.add, (_divide(t.total.sum(), t.count.sum()) for t in terms))
 
 
 def _divide(total: Tensor, count: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from likewise.losses.terms import Terms
 __all__ = ["OfRows", "rows_within", "tiled"]
 
 # Bytes of working memory that the similarities of a batch may take. A CPU is fastest while a tile stays near its cache.
-BUDGET = {"cpu": 128 << 20, "cuda": 4 << 30}
+BUDGET = {"cpu": 256 << 20, "cuda": 4 << 30}
 COPIES = 16  # of the similarities that are held at the worst moment, forward and backward
 
 # of_rows(emb [N, D], ref [M, D], rows) -> the Terms of these rows of emb
@@ -51,7 +51,8 @@ class _Tiles(torch.autograd.Function):
                 terms = of_rows(emb_ND, ref_MD, slice(start, min(start + tile, len(emb_ND))))
                 sums = [t.total.sum() for t in terms]
             parts.append([x.detach() for t in terms for x in t])
-            ctx.grads = _added(ctx.grads, [_gradients(total, leaves) for total in sums])
+            ctx.grads = _added(ctx.grads, _gradients(sums, leaves))
+            del terms, sums  # the tile's graph, before the next one is made
         flat = tuple(torch.cat(part) for part in zip(*parts, strict=True))
         ctx.mark_non_differentiable(*flat[1::2])
         ctx.set_materialize_grads(False)
@@ -78,10 +79,16 @@ def _combined(scales: list[Tensor | None], grads: tuple[Tensor, ...]) -> Tensor 
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] if parts else None
 
 
-def _gradients(total: Tensor, leaves: list[Tensor]) -> list[Tensor]:
+def _gradients(sums: list[Tensor], leaves: list[Tensor]) -> list[list[Tensor]]:
+    """Of each sum, with respect to each leaf."""
+    last = sums[-1]
+    return [_gradient(total, leaves, keep=total is not last) for total in sums]
+
+
+def _gradient(total: Tensor, leaves: list[Tensor], keep: bool) -> list[Tensor]:
     if not leaves or not total.requires_grad:
         return [torch.zeros_like(leaf) for leaf in leaves]
-    return list(torch.autograd.grad(total, leaves, retain_graph=True, materialize_grads=True))
+    return list(torch.autograd.grad(total, leaves, retain_graph=keep, materialize_grads=True))
 
 
 def _added(sums: list[list[Tensor]], more: list[list[Tensor]]) -> list[list[Tensor]]:
