@@ -124,6 +124,7 @@ def test_a_server_that_knows_no_ranges_starts_over(server, tmp_path):
     server.mood = "no ranges"
     get(server, tmp_path)
     assert whole(tmp_path)
+    assert [name for name, _ in server.asked] == ["a.gz", "b.gz"], "at once, not after a wrong checksum"
 
 
 @pytest.mark.parametrize("stale", [b"of another version", os.urandom(1_000_000), os.urandom(1_000_001)])

@@ -72,6 +72,13 @@ def test_ratio_meets_the_whole_share_even_when_every_class_is_small():
     assert split.bincount().tolist() == [210, 30, 60]
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_ratio_rounds_up_where_most_is_owed(seed):
+    """0.9 of 9 pictures and 0.2 of 2 make 1.1: one picture, of the class that is owed nearly one."""
+    split = splits.ratio(of([0] * 9 + [1] * 2), val=0.1, test=0.0, seed=seed).split
+    assert split[:9].sum() == VAL
+
+
 def test_ratio_of_even_classes():
     split = splits.ratio(of([i % 2 for i in range(200)]), val=0.1, test=0.2).split
     assert split.view(100, 2)[:, 0].bincount().tolist() == [70, 10, 20]
@@ -131,10 +138,10 @@ def test_given_without_parts_is_ratio():
 
 
 def test_given_takes_val_out_of_train_in_a_closed_set():
-    images = of([0, 1] * 50, split=[0] * 80 + [2] * 20)
+    images = of([0, 1, 2, 3] * 25, split=[0] * 80 + [2] * 20)
     parted = splits.given(images, val=0.25)
     assert parted.split[80:].tolist() == [2] * 20
-    assert parted.labels[parted.split == VAL].bincount().tolist() == [10, 10]
+    assert parted.labels[parted.split == VAL].bincount().tolist() == [5, 5, 5, 5]
 
 
 def test_given_takes_classes_out_of_train_in_an_open_set():

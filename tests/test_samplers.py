@@ -62,6 +62,13 @@ def test_contract_of_ranks(sampler, labels, ranks, a, b):
     assert drawn == {tuple(batch.tolist()) for batch in alone}
 
 
+def test_the_first_batches_are_taken_again_where_ranks_do_not_divide():
+    first, second, third = shuffled(torch.zeros(30), batch=10, seed=0, epoch=0)
+    ranks = [shuffled(torch.zeros(30), batch=10, seed=0, epoch=0, rank=rank, ranks=2) for rank in range(2)]
+    assert [batch.tolist() for batch in ranks[0]] == [first.tolist(), third.tolist()]
+    assert [batch.tolist() for batch in ranks[1]] == [second.tolist(), first.tolist()]
+
+
 @pytest.mark.parametrize("sampler", ALL)
 def test_epochs_and_seeds_differ(sampler):
     labels = torch.arange(100) % 10

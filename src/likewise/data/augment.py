@@ -289,7 +289,7 @@ def photo(*, least: float = 0.4, p: float = 0.5, colours: float = 0.3) -> Augmen
 
 
 def handwriting(
-    *, rotate: float = 12.0, scale: float = 0.2, shear: float = 12.0, translate: float = 0.08, bend: float = 0.015
+    *, rotate: float = 12.0, scale: float = 0.2, shear: float = 12.0, translate: float = 0.04, bend: float = 0.015
 ) -> Augment:
     """Drawings and letters: another slant, size and place, bent as by another hand; paper comes in from outside."""
     moved = affine(rotate=rotate, scale=scale, shear=shear, translate=translate)
