@@ -46,3 +46,15 @@ def guarded(connect: Callable) -> Callable:
         return connect(self, address, *rest)
 
     return call
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names that are the same in every process: no time stamps inside bytes, no addresses of functions."""
+    if isinstance(val, bytes):
+        return argname
+    return " ".join(filter(None, (plain_name(val), *map(str, getattr(val, "keywords", {}).values())))) or None
+
+
+def plain_name(val: object) -> str:
+    """Of a function, or of the one a partial is of."""
+    return getattr(getattr(val, "func", val), "__name__", "")

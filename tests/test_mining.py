@@ -71,7 +71,6 @@ NEG = torch.tensor([[0, 0, 0, 1, 1, 1, 0]]).bool()
         (partial(mining.nearest, k=2), [0.9, 0.6, 0.2], [0.7, 0.3]),
         (partial(mining.nearest, k=99), [0.9, 0.6, 0.2], [0.7, 0.3, -0.5]),
     ],
-    ids=str,
 )
 def test_what_is_kept_of_one_anchor(miner, pos, neg):
     kept_pos, kept_neg = miner(SIM, POS, NEG)

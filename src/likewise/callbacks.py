@@ -135,9 +135,10 @@ class Events:
         self.writer = SummaryWriter(str(run.path / "tensorboard"), flush_secs=5)
 
     def __call__(self, said: dict[str, Any]) -> None:
+        scalars: dict[str, Any] = {}
         if said["kind"] == "val":
             scalars = {f"val/{name}": score["value"] for name, score in said["scores"].items()}
-        else:
+        elif said["kind"] == "train":
             scalars = {f"train/{name}": said[name] for name in ("loss", "lr", "images_per_s", "active") if name in said}
         for name, value in scalars.items():
             if value is not None:

@@ -79,4 +79,4 @@ def data_fetch(name: str, root: Annotated[Path | None, typer.Option(help="instea
     from likewise.data.fetch import fetch
 
     with Download() as download:
-        print(fetch(name, root, progress=download.watch))
+        print("\n".join(map(str, fetch(name, root, progress=download.watch))))

@@ -4,7 +4,7 @@ No single number decides. An embedding that collapses under a huge learning rate
 labels of other pictures looks the same, and needs three different answers. `likewise.symptoms` does the measuring.
 """
 
-from likewise.doctor.case import PATIENCE, Case, Look, Setup
+from likewise.doctor.case import PATIENCE, Look, Setup
 from likewise.doctor.causes import CAUSES, Finding, diagnose
 
-__all__ = ["CAUSES", "PATIENCE", "Case", "Finding", "Look", "Setup", "diagnose"]
+__all__ = ["CAUSES", "PATIENCE", "Finding", "Look", "Setup", "diagnose"]

@@ -71,6 +71,7 @@ class Setup:
     normalize: bool = True
     lr: float = 1e-3
     optimizer: str = "adamw"
+    sampler: str = ""
     miner: str = ""
     memory: int = 0
     classes: int | None = None

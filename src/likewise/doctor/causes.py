@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite, sqrt
 
+from likewise import spec
 from likewise.doctor.case import AT_CHANCE, PATIENCE, TOLD_APART, Case, Look, Setup, inner
 
 __all__ = ["CAUSES", "Finding", "diagnose"]
@@ -11,6 +12,7 @@ __all__ = ["CAUSES", "Finding", "diagnose"]
 UNRELATED = 3.0  # standard errors
 BLOWN_UP = 2.0  # growth of the weights; 1.0 to 1.2 where all is well
 MOST = 0.5  # of the batches, of the embedding
+FEW = 4  # images a class with which batch-hard gets off the ground where it does not with 12
 HINGES = {"triplet": 0.2, "contrastive": 0.7}  # the margin that works, as a share of the largest in reach
 
 
@@ -100,16 +102,16 @@ def dead_relu(case: Case) -> Said:
 
 def lr_too_high(case: Case) -> Said:
     growth = (case.recent[-1].growth or 1.0) if case.recent else 1.0
-    if not (lost(case) or unlearned(case)) or not (growth >= BLOWN_UP or case.setup.high_lr):
+    blown_up = growth >= BLOWN_UP and not unrelated(case)  # learning by heart takes long weights too
+    if not (lost(case) or unlearned(case)) or not (blown_up or case.setup.high_lr):
         return None
-    grown = f", and the weights have grown to {growth:.1f} times their length" if growth >= BLOWN_UP else ""
+    grown = f", and the weights have grown to {growth:.1f} times their length" if blown_up else ""
     easier = ", or use pick='semihard' before 'hard'" if case.setup.hardest else ""
     return stands(case) + grown, lower_lr(case.setup) + easier
 
 
 def wrong_labels(case: Case) -> Said:
-    related = case.looks[-1].related if case.looks else None
-    if related is None or related >= UNRELATED or not case.lasting(Look.suspicious):
+    if not unrelated(case) or not case.lasting(Look.suspicious):
         return None
     where = "" if case.lasting(Look.guessing) else " outside the training part"
     return (
@@ -121,8 +123,10 @@ def wrong_labels(case: Case) -> Said:
 def hard_pairs(case: Case) -> Said:
     if not case.setup.hardest or not case.collapsed():
         return None
-    change = "use pick='semihard' first, or fewer images a class, such as sampler='pk(classes=10, images=4)'"
-    return f"{stands(case)}, as the hardest pairs make an untrained network do", change
+    name, settings = spec.parse(case.setup.sampler or "pk")
+    many = name == "pk" and settings.get("images", FEW + 1) > FEW
+    fewer = f", or fewer images a class: sampler='pk(classes=10, images={FEW})'" if many else ""
+    return f"{stands(case)}, as the hardest pairs make an untrained network do", f"use pick='semihard' first{fewer}"
 
 
 def not_learning(case: Case) -> Said:
@@ -171,12 +175,19 @@ def lost(case: Case) -> bool:
     return case.collapsed() or (case.lasting(Look.guessing) and case.lasting(Look.at_chance))
 
 
+def unrelated(case: Case) -> bool:
+    """Labels were asked whether they belong to the pictures, and do not seem to."""
+    related = case.looks[-1].related if case.looks else None
+    return related is not None and related < UNRELATED
+
+
 def unlearned(case: Case) -> bool:
     """A loss that reads labels has left pairs no better apart than they were at the first look."""
     before = case.looks[0].auc if case.looks else None
-    return before is not None and case.lasting(
-        lambda look: look.step > case.looks[0].step and look.chance is not None and (look.auc or 0) <= before
-    )
+    if before is None:
+        return False
+    later = case.lasting(lambda look: look.step > case.looks[0].step and look.chance is not None)
+    return later and case.lasting(lambda look: look.auc is not None and look.auc <= min(before, TOLD_APART))
 
 
 def unchanged(look: Look, first: Look) -> bool:
