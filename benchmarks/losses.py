@@ -1,10 +1,10 @@
 """Time and memory of the pair losses, side by side with pytorch-metric-learning, and how they grow.
 
     python benchmarks/losses.py              # all of it: about 20 minutes on 2 quiet cores
-    python benchmarks/losses.py --quick      # a few losses at n = 128 and 512: about 2 minutes, written to losses_quick.md
+    python benchmarks/losses.py --quick      # a few losses at n = 128 and 512: 2 minutes, to losses_quick.md
     python benchmarks/losses.py --only ntxent lifted --sizes 128 512
 
-One cell is one loss at one n: embeddings [n, 128] float32, forward and backward, in classes of 4 or of n/10 images. Each
+One cell is one loss at one n: embeddings [n, 128] float32, forward and backward, classes of 4 or of n/10 images. Each
 runs in a process of its own, with a limit on time and on memory; where a limit is hit it says so. Time is the median of
 repeated runs, memory the peak of the first one above what the process held before it.
 """
@@ -265,7 +265,8 @@ def growth(args: argparse.Namespace, rate: Rates) -> tuple[str, dict[str, list[t
             least = floor(pair.family, CLASSES["of 4"](n), rate)
             share = f"{got.seconds / least:.1f}x"
             rows.append(
-                f"| {name} | {n:,} | {said(got, got.seconds, span)} | {said(got, got.mib, size)} | {span(least)} | {share} |"
+                f"| {name} | {n:,} | {said(got, got.seconds, span)} | {said(got, got.mib, size)} "
+                f"| {span(least)} | {share} |"
             )
             print(rows[-1], flush=True)
             if n <= 1024:

@@ -53,7 +53,7 @@ def test_by_hand(name: str):
 
 
 def test_musgraves_example():
-    """R = 10: only the first right gives MAP@R 1/10, the first and the last 2/10 of less than certainty, all right 1."""
+    """R = 10: right at rank 1 only; at ranks 1 and 10; at all ten."""
     hits = torch.zeros(3, 10, dtype=torch.bool)
     hits[0, 0] = hits[1, 0] = hits[1, 9] = True
     hits[2] = True

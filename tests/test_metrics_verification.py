@@ -1,6 +1,7 @@
 """Pairs, ROC, rates and thresholds: scikit-learn, torchmetrics, loops, and points worked by hand."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def eer_by_hand(score: torch.Tensor, same: torch.Tensor) -> float:
     points = [(0.0, 0.0)]
     for at in score.unique().flip(0):
         points.append((float((score[~same] >= at).double().mean()), float((score[same] >= at).double().mean())))
-    for (far_a, tar_a), (far_b, tar_b) in zip(points, points[1:], strict=False):
+    for (far_a, tar_a), (far_b, tar_b) in pairwise(points):
         a, b = far_a + tar_a - 1, far_b + tar_b - 1
         if a <= 0 <= b and a != b:
             return far_a + (far_b - far_a) * -a / (b - a)
@@ -230,12 +231,12 @@ def test_enough_pairs_are_found_where_they_exist():
 def test_every_pair_is_as_likely_as_any_other():
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 2])
     seen = {}
-    for seed in range(600):
+    for seed in range(300):
         drawn = p.draw(labels, 1, seed=seed)
         for pair in zip(drawn.first.tolist(), drawn.second.tolist(), strict=True):
             seen[frozenset(pair)] = seen.get(frozenset(pair), 0) + 1
     assert len(seen) == 21  # 6 of one class, 15 of two
-    assert all(60 < n < 140 for pair, n in seen.items() if len({int(labels[i]) for i in pair}) == 1)
+    assert all(25 < n < 80 for pair, n in seen.items() if len({int(labels[i]) for i in pair}) == 1)
 
 
 def test_pairs_of_a_fold_are_of_its_classes_only():
@@ -262,6 +263,7 @@ def test_pairs_from_a_file(heading: str):
         ("first,second,same", "the list of pairs is empty"),
         ("a,b,1\nb,x,0\ny,x,1", "2 pictures of the pairs are not among the 2 embedded ones; the first is 'x'"),
         ("a,b,1\na,b", "line 2 of the pairs reads 'a,b'"),
+        ("a,b,maybe", "line 1 of the pairs reads 'a,b,maybe'"),
         ("a,b,1\n\na,b,maybe", "line 3 of the pairs reads 'a,b,maybe'"),
     ],
 )

@@ -264,3 +264,8 @@ def test_names_that_matplotlib_would_drop_or_that_are_too_long():
     assert short("_x") == " _x"
     assert short("abcdef", 4) == "abc…"
     assert short("abcd", 4) == "abcd"
+
+
+def test_similarities_that_are_all_the_same_are_drawn():
+    one = np.full(20, 0.9999999, dtype=np.float32)
+    assert plots.pair_histogram(one, one, threshold=0.5).axes

@@ -205,6 +205,35 @@ def test_any_miner(name, miner):
     assert gradient.isfinite().all()
 
 
+# These list their pairs, and say in their docstring that they wait for the device once.
+LISTING = {"npairs", "smooth_ap", "triplet(soft)", "triplet(swap)"}
+
+
+@pytest.mark.parametrize("name", [n for n in RULES if n not in LISTING])
+def test_a_step_never_waits_for_the_device(name):
+    """On the meta device, where tensors have shapes and no values, whatever reads a value on the host is an error."""
+    emb_ND, labels_N = batch()
+    emb_ND = emb_ND.detach().to("meta").requires_grad_()
+    notes = Encoded()
+    loss_of(name)(emb_ND, labels_N.to("meta"), notes).backward()
+    assert emb_ND.grad.shape == (16, 6)
+    assert set(notes.notes) == {"active", "empty"}
+
+
+@pytest.mark.parametrize("name", sorted(LISTING))
+def test_what_waits_says_so(name):
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        loss_of(name)(torch.zeros(16, 6, device="meta"), torch.zeros(16, dtype=torch.long, device="meta"))
+    assert re.search("in tiles|waits once", inspect.getdoc(RULES[name].func))
+
+
+@pytest.mark.parametrize("miner", [m for m in MINERS if m != "angular"])
+def test_a_miner_never_waits_for_the_device(miner):
+    emb_ND, labels_N = batch()
+    loss = loss_of("contrastive", miner=MINERS[miner])
+    assert loss(emb_ND.detach().to("meta"), labels_N.to("meta")).shape == ()
+
+
 @every_rule
 @pytest.mark.parametrize("partners", [1, 2])
 def test_pairs_and_triplets_of_partners(name, partners):

@@ -54,7 +54,7 @@ def table() -> Iterator[str]:
 def section(home: str) -> Iterator[str]:
     """The losses of one module."""
     module = importlib.import_module(f"likewise.{home}")
-    title = re.split(r"[:.]", module.__doc__ or home)[0]
+    title = re.split(r"[:;.]", module.__doc__ or home)[0]
     yield f"## {escaped(title)}\n"
     for name in module.__all__:
         yield from entry(name, getattr(module, name))

@@ -76,7 +76,10 @@ def match(labels_N: Tensor, refs: Refs, relation: Relation = same) -> tuple[Tens
     pos_NM, neg_NM = alike if isinstance(alike, tuple) else (alike, ~alike)
     if refs.offset is None:
         return pos_NM, neg_NM
-    return _without_itself(pos_NM, refs.offset), _without_itself(neg_NM, refs.offset)
+    pos_NM, neg_NM = pos_NM.clone(), neg_NM.clone()  # a relation may have given masks that it keeps
+    pos_NM.diagonal(refs.offset).zero_()
+    neg_NM.diagonal(refs.offset).zero_()
+    return pos_NM, neg_NM
 
 
 def match_partners(labels_N: Tensor, partners: Sequence[Tensor], relation: Relation = same) -> tuple[Tensor, Tensor]:
@@ -84,9 +87,3 @@ def match_partners(labels_N: Tensor, partners: Sequence[Tensor], relation: Relat
     masks = [match(labels_N, Refs(other_N, other_N), relation) for other_N in partners]
     pos, neg = zip(*((pos_NN.diagonal(), neg_NN.diagonal()) for pos_NN, neg_NN in masks), strict=True)
     return torch.stack(pos, 1), torch.stack(neg, 1)
-
-
-def _without_itself(mask_NM: Tensor, offset: int) -> Tensor:
-    mask_NM = mask_NM.clone()  # a relation may give a mask that it keeps
-    mask_NM.diagonal(offset).zero_()
-    return mask_NM

@@ -43,6 +43,7 @@ CURVES = 400  # resamples of their ROC curve
 EXACT = 20_000  # queries up to which the silhouette is exact: its time grows with their square
 PROBE_CLASSES = 200
 KMEANS_WORK = 2e7  # samples times clusters
+DRAWN_CLASSES = 5
 
 
 class Measured(NamedTuple):
@@ -91,7 +92,8 @@ def evaluate(
     """Score an embedding by its query part (test, or validation).
 
     reference: the training part, when its classes are the queries' (closed set): it classifies them, and queries are
-        drawn for the intervals. None: the classes are new (open set), queries classify one another, classes are drawn.
+        drawn for the intervals. None: the classes are new (open set), queries classify one another, classes are drawn
+        (queries, where there are fewer than five classes).
     sim: the similarity that it was trained with. Silhouette, k-means and probe see the vectors at unit length under
         cosine, as they are otherwise.
     val, threshold: pairs of `val` choose the threshold of pair_accuracy, unless it is given; without either the
@@ -162,9 +164,9 @@ def _as_seen(vectors_ND: Tensor, sim: Sim) -> Tensor:
 
 
 def _units(labels_N: Tensor) -> Tensor | None:
-    """Classes, numbered from 0, as what a bootstrap draws; None when there is only one."""
+    """Classes, numbered from 0, as what a bootstrap draws; None where so few tell nothing of others."""
     values, class_N = labels_N.unique(return_inverse=True)
-    return class_N if len(values) > 1 else None
+    return class_N if len(values) >= DRAWN_CLASSES else None
 
 
 def _neighbours(query: Embeddings, reference: Embeddings | None, sim: Sim) -> dict[str, Ratio]:

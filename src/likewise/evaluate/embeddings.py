@@ -32,9 +32,7 @@ class Embeddings:
 
     def part(self, split: str) -> "Embeddings":
         """Those of one part: train, val or test."""
-        if split not in SPLITS:
-            raise ValueError(f"no part named {split!r}{spec.near(split, SPLITS)}")
-        return self.take((self.split == SPLITS.index(split)).nonzero()[:, 0])
+        return self.take((self.split == _number(split)).nonzero()[:, 0])
 
     def take(self, indices: Tensor | Sequence[int]) -> "Embeddings":
         """Those at these places, in this order."""
@@ -85,22 +83,34 @@ class Embeddings:
 
 def _from_table(table) -> Embeddings:
     n, names = len(table), table.column_names
-    about = json.loads((table.schema.metadata or {}).get(b"likewise", b"{}"))
     labels = torch.tensor(table["label"].to_pylist(), dtype=torch.int64)
-    flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    dim = len(flat) // max(n, 1)
-    if {len(v) for v in table["vector"]} - {dim}:
-        raise ValueError("the vectors of one file are all of one length, and these are not")
-    parts = table["split"].to_pylist() if "split" in names else ["test"] * n
     named = dict(zip(labels.tolist(), table["class"].to_pylist(), strict=True)) if "class" in names else {}
+    about = json.loads((table.schema.metadata or {}).get(b"likewise", b"{}"))
+    numbered = (named.get(i, str(i)) for i in range(int(labels.max()) + 1 if n else 0))
     return Embeddings(
-        vectors=torch.tensor(flat, dtype=torch.float32).view(n, dim),
+        vectors=_matrix(table["vector"].combine_chunks()),
         labels=labels,
         ids=tuple(table["id"].to_pylist()),
-        split=torch.tensor([SPLITS.index(part) for part in parts], dtype=torch.uint8),
-        classes=tuple(about.get("classes") or [named.get(i, str(i)) for i in range(int(labels.max()) + 1 if n else 0)]),
+        split=torch.tensor([_number(x) for x in table["split"].to_pylist()] if "split" in names else [2] * n).byte(),
+        classes=tuple(about.get("classes") or numbered),
         groups=tuple(table["group"].to_pylist()) if "group" in names else None,
     )
+
+
+def _matrix(column) -> Tensor:
+    import pyarrow.compute as pc
+
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+    if len(lengths) > 1 or None in lengths:
+        raise ValueError(f"vectors of one file are all of one length, and these are of {len(lengths)}")
+    width = getattr(column.type, "list_size", lengths[0] if lengths else 0)
+    return torch.tensor(column.flatten().to_numpy(zero_copy_only=False), dtype=torch.float32).view(len(column), width)
+
+
+def _number(split: str) -> int:
+    if split not in SPLITS:
+        raise ValueError(f"no part named {split!r}{spec.near(str(split), SPLITS)}")
+    return SPLITS.index(split)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Rules on the batch as groups; those marked @whole need every row at once and are never tiled. Conventions: rules.py."""
+"""Rules on the batch as groups. @whole ones need every row at once and are never tiled. Conventions as in rules.py."""
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from likewise.losses.masked import highest, lse, softplus, total
@@ -45,19 +46,25 @@ def generalized_lifted(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin
 def npairs(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> Terms:
     """One pair a class: its first image against its second one and those of the other classes.
 
-    loss    -log(e^(s_p) / (e^(s_p) + sum e^(s_n))), mean over classes of two or more; the batch against itself
+    loss    -log(e^(s_p) / (e^(s_p) + sum e^(s_n))), mean over classes of two or more; the batch against itself. Listing
+            the classes waits once for the device
     paper   Sohn, 2016, for dot, which also keeps the embedding short
     chance  ln(classes)
     use     two images a class; ntxent makes use of all the others too
     PML     the same
     """
     square(sim_NM, "npairs")
+    n = len(sim_NM)
     earliest_N = pos_NM.byte().argmax(-1)  # positive; 0 where there is none
-    first_N = earliest_N > torch.arange(len(pos_NM), device=pos_NM.device)  # and then the earliest is the second image
-    of_pair_M = torch.zeros_like(first_N).index_put((earliest_N,), first_N, accumulate=True)
-    s_p = sim_NM.gather(-1, earliest_N[:, None])[:, 0]
-    loss_N = softplus(lse(sim_NM, neg_NM & of_pair_M) - s_p)
-    return Terms(torch.where(first_N, loss_N, 0), first_N)
+    is_first_N = earliest_N > torch.arange(
+        n, device=sim_NM.device
+    )  # of its class, and its earliest is the second image
+    first_C = is_first_N.nonzero()[:, 0]
+    among = first_C[:, None], earliest_N[first_C]
+    counted_CC = neg_NM[among].fill_diagonal_(True)
+    logit_CC = torch.where(counted_CC, sim_NM[among], torch.finfo(sim_NM.dtype).min)
+    loss_C = F.cross_entropy(logit_CC, torch.arange(len(first_C), device=sim_NM.device), reduction="none")
+    return Terms(sim_NM.new_zeros(n).index_put((first_C,), loss_C), is_first_N)
 
 
 @whole

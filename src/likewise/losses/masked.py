@@ -53,11 +53,11 @@ def exp_below(x_NM: Tensor, where_NM: Tensor) -> tuple[Tensor, Tensor]:
     """
     exp_NM = torch.where(where_NM, x_NM, torch.finfo(x_NM.dtype).min)
     top_N1 = exp_NM.amax(-1, keepdim=True)
-    # Less than this (1e-19 in float32) is nothing beside a largest entry of 1. A processor takes a hundred times as long
-    # where an exponential, or a product with one, underflows, and in a mask most of them would.
+    # Less than this (1e-19 in float32) is nothing beside a largest entry of 1. Where an exponential, or a product with
+    # one, underflows, a processor takes a hundred times as long, and in a mask most of them would.
     least = torch.finfo(x_NM.dtype).tiny ** 0.5
     exp_NM.sub_(top_N1).clamp_min_(math.log(least)).exp_()
-    return F.threshold_(exp_NM, 2 * least, 0), top_N1
+    return torch.threshold_(exp_NM, 2 * least, 0), top_N1
 
 
 def highest(x_NM: Tensor, where_NM: Tensor) -> Tensor:

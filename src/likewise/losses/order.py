@@ -18,7 +18,7 @@ class Violations(NamedTuple):
     """The triplets that count, as what they do to each similarity and how many there are."""
 
     push: Tensor  # [N, M]: +1 on the negative and -1 on the positive of each, summed
-    count: Tensor  # [N]: how many, int64
+    count: Tensor  # type: ignore[assignment]  # [N]: how many, int64
 
 
 @torch.no_grad()

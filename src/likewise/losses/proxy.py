@@ -121,7 +121,7 @@ class ProxyLoss(nn.Module):
 
     @torch.no_grad()
     def chance(self, labels_N: Tensor | None = None) -> float | None:
-        """The lowest loss that one similarity, the same to every proxy, can reach. labels: the batch, else one a class."""
+        """The lowest loss that one similarity, the same to every proxy, can reach; labels: else one a class."""
         labels_N = self.columns.unique()[:SHOWN] if labels_N is None else labels_N.to(self.columns.device)
         no_emb_ND = self.proxies.new_zeros(len(labels_N), self.proxies.shape[1])
         answers = self.answers(no_emb_ND, self.proxies)

@@ -63,5 +63,6 @@ def reduce(terms: Iterable[Terms]) -> Tensor:
 
 
 def _divide(total: Tensor, count: Tensor) -> Tensor:
-    # Not clamp_min(1): a weighted count may be a fraction.
-    return total / torch.where(count > 0, count, 1).to(total.dtype)
+    if not count.is_floating_point():
+        return total / count.clamp_min(1)
+    return total / torch.where(count > 0, count, 1)  # weighted, so that it may be a fraction

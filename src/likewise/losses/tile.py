@@ -44,19 +44,22 @@ class _Tiles(torch.autograd.Function):
         needs = ctx.needs_input_grad[2:]
         emb_ND, ref_MD = emb_ND.detach().requires_grad_(needs[0]), ref_MD.detach().requires_grad_(needs[1])
         leaves = [x for x, need in zip((emb_ND, ref_MD, *params), needs, strict=True) if need]
-        parts: list[list[Tensor]] = []
+        flat: list[Tensor] = []
         ctx.grads = []
         for start in range(0, len(emb_ND), tile):
             with torch.enable_grad():
                 terms = of_rows(emb_ND, ref_MD, slice(start, min(start + tile, len(emb_ND))))
                 sums = [t.total.sum() for t in terms]
-            parts.append([x.detach() for t in terms for x in t])
+            of_tile = [x.detach() for t in terms for x in t]
+            # What outlives a tile is made once: a small block left behind by each would pin the heap under it.
+            flat = flat or [x.new_empty(len(emb_ND)) for x in of_tile]
+            for whole_N, part in zip(flat, of_tile, strict=True):
+                whole_N[start : start + len(part)] = part
             ctx.grads = _added(ctx.grads, _gradients(sums, leaves))
-            del terms, sums  # the tile's graph, before the next one is made
-        flat = tuple(torch.cat(part) for part in zip(*parts, strict=True))
+            del terms, sums, of_tile, part  # the tile's graph, before the next one is made
         ctx.mark_non_differentiable(*flat[1::2])
         ctx.set_materialize_grads(False)
-        return flat
+        return tuple(flat)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None):  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -1,6 +1,6 @@
 """Few-shot classification: episodes of N classes with K examples each, and one-shot trials that are given."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -29,15 +29,24 @@ def draw(
     if len(large) < ways:
         task = f"{ways}-way {shots}-shot episodes"
         raise ValueError(f"{task} need {ways} classes of {each} pictures or more, and there are {len(large)}")
-    members = class_N.argsort(stable=True).split(size_C.tolist())
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.stack([_episode(members, large, ways, each, generator) for _ in range(episodes)])
-    return Episodes(drawn[..., :shots], drawn[..., shots:])
+    chosen_EW = large[_distinct(torch.full((episodes,), len(large)), ways, generator)]
+    inside_EWX = _distinct(size_C[chosen_EW], each, generator)
+    start_C = size_C.cumsum(0) - size_C
+    drawn_EWX = class_N.argsort(stable=True)[start_C[chosen_EW][..., None] + inside_EWX]
+    return Episodes(drawn_EWX[..., :shots], drawn_EWX[..., shots:])
 
 
-def _episode(members: Sequence[Tensor], large: Tensor, ways: int, each: int, generator: torch.Generator) -> Tensor:
-    chosen = large[torch.randperm(len(large), generator=generator)[:ways]].tolist()
-    return torch.stack([members[c][torch.randperm(len(members[c]), generator=generator)[:each]] for c in chosen])
+def _distinct(below: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n different numbers from 0, below each of the given ones, in any order: int64 `[..., n]`."""
+    drawn, rising = [], below[..., None][..., :0]
+    for i in range(n):
+        number = (torch.rand(below.shape, generator=generator, dtype=torch.float64) * (below - i)).long()
+        for earlier in rising.unbind(-1):  # step over the numbers that are taken, from the lowest up
+            number = number + (number >= earlier)
+        drawn.append(number)
+        rising = torch.stack(drawn, dim=-1).sort(-1).values
+    return torch.stack(drawn, dim=-1)
 
 
 def by_nearest(support_EWSD: Tensor, query_EPD: Tensor, sim: Sim) -> Tensor:

@@ -33,8 +33,11 @@ Codes = tuple[Tensor, Tensor]
 
 def nearest(x_QD: Tensor, y_MD: Tensor, k: int, *, sim: Sim = geometry.cosine, **options) -> Nearest:
     """The k nearest rows of y to every row of x; `options` are those of `tiles`."""
-    parts = [part for _, part in tiles(x_QD, y_MD, k, sim=sim, **options)]
-    return Nearest(torch.cat([part.sim for part in parts]), torch.cat([part.place for part in parts]))
+    _check(x_QD, y_MD, k, options.get("offset"))
+    found = Nearest(x_QD.new_empty(len(x_QD), k, dtype=torch.float32), x_QD.new_empty(len(x_QD), k, dtype=torch.int64))
+    for rows, part in tiles(x_QD, y_MD, k, sim=sim, **options):
+        found.sim[rows], found.place[rows] = part
+    return found
 
 
 def tiles(

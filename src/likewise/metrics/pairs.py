@@ -89,26 +89,26 @@ def listed(lines: Iterable[str], ids: Sequence[str]) -> Pairs:
     Errors: ValueError naming the line that does not read, or the pictures that are not among `ids`.
     """
     place = {name: i for i, name in enumerate(ids)}
-    rows = [(i, [cell.strip() for cell in row]) for i, row in enumerate(csv.reader(lines), start=1) if any(row)]
-    if rows and len(rows[0][1]) >= 3 and rows[0][1][2].lower() not in SAME + DIFFERENT:
+    read = csv.reader(lines, skipinitialspace=True)
+    rows = [(line, [cell.strip() for cell in row]) for line, row in enumerate(read, start=1) if any(row)]
+    if rows and _heading(rows[0][1], place):
         del rows[0]
+    if not rows:
+        raise ValueError("the list of pairs is empty: write one pair a line as id, id, and 1 (same) or 0 (different)")
     for line, row in rows:
         if len(row) < 3 or row[2].lower() not in SAME + DIFFERENT:
-            raise ValueError(
-                f"line {line} of the pairs reads {','.join(row)!r}; write id, id, 1 (same) or 0 (different)"
-            )
-    _all_there(rows, place)
+            said = ",".join(row)
+            raise ValueError(f"line {line} of the pairs reads {said!r}; write id, id, and 1 (same) or 0 (different)")
+    if missing := list(dict.fromkeys(name for _, row in rows for name in row[:2] if name not in place)):
+        few = f"{len(missing)} pictures of the pairs"
+        raise ValueError(f"{few} are not among the {len(place)} embedded ones; the first is {missing[0]!r}")
     first, second = (torch.tensor([place[row[side]] for _, row in rows], dtype=torch.int64) for side in (0, 1))
     return Pairs(first, second, torch.tensor([row[2].lower() in SAME for _, row in rows], dtype=torch.bool))
 
 
-def _all_there(rows: list[tuple[int, list[str]]], place: Mapping[str, int]) -> None:
-    missing = list(dict.fromkeys(name for _, row in rows for name in row[:2] if name not in place))
-    if missing:
-        few = f"{len(missing)} pictures of the pairs"
-        raise ValueError(f"{few} are not among the {len(place)} embedded ones; the first is {missing[0]!r}")
-    if not rows:
-        raise ValueError("the list of pairs is empty: write one pair a line as id, id, and 1 (same) or 0 (different)")
+def _heading(row: list[str], place: Mapping[str, int]) -> bool:
+    values = {*SAME, *DIFFERENT} - {"same"}  # a column may well be called so
+    return not any(cell in place or cell.lower() in values for cell in row)
 
 
 def similarities(

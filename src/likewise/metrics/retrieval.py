@@ -159,12 +159,15 @@ def measure(
     metrics = {name: metric(name) for name in names}
     relevant_Q = relevant(query, reference)
     k = depth(names, relevant_Q, len(query.labels) - 1 if reference is None else len(reference.labels))
-    values = {name: [torch.zeros(0, dtype=torch.float64)] for name in names}
+    where = relevant_Q.nonzero()[:, 0].cpu()
+    # in place: small results kept from every tile would lie between the large ones and fragment the heap
+    values = {name: torch.empty(len(where), dtype=torch.float64) for name in names}
+    done = 0
     for ranked in rank(query, reference, k=k, sim=sim, tile=tile):
         for name in names:
-            values[name].append(metrics[name](ranked).cpu())
-    where = relevant_Q.nonzero()[:, 0].cpu()
-    return PerQuery({name: torch.cat(parts) for name, parts in values.items()}, where, len(relevant_Q) - len(where))
+            values[name][done : done + len(ranked.hits)] = metrics[name](ranked)
+        done += len(ranked.hits)
+    return PerQuery(values, where, len(relevant_Q) - len(where))
 
 
 def rank(

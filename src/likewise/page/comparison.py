@@ -98,7 +98,8 @@ def figure(found: Comparison, name: str, drawn, label: str) -> Html:
 
 
 def bars(found: Comparison, name: str):
-    scored = {row.label: Score(**row.scores[name]) for row in found.rows if name in row.scores}
+    told = {row.label: row.scores[name] for row in found.rows if name in row.scores}
+    scored = {label: Score(s["value"], s["low"], s["high"], int(s["n"])) for label, s in told.items()}
     return plots.compare_bars(scored, xlabel=name)
 
 

@@ -94,7 +94,9 @@ def pair_histogram(
 ) -> "Figure":
     """Similarities of same-class and of different-class pairs, each as shares of their own kind, and the threshold."""
     figure, (ax,) = sheet(5.2, 3.0)
-    edges = np.histogram_bin_edges(np.concatenate([same_P, different_P]), bins=50).tolist()
+    seen_P = np.concatenate([same_P, different_P]).astype(np.float64)
+    room = 0.01 if np.ptp(seen_P) < 0.01 else 0.0  # a collapsed embedding: every pair alike
+    edges = np.linspace(seen_P.min() - room, seen_P.max() + room, 51).tolist()
     for values_P, name, look in ((different_P, "different class", 1), (same_P, "same class", 0)):
         share = np.full(len(values_P), 1 / max(len(values_P), 1))
         ax.hist(values_P, edges, weights=share, histtype="stepfilled", color=PALETTE[look], alpha=0.45, label=name)

@@ -1,0 +1,391 @@
+"""Embeddings on disk and from a model, and every score of `evaluate` against another way to the same number."""
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from likewise import geometry
+from likewise.data.images import Images
+from likewise.evaluate import Embeddings, difference, embed, evaluate, measure, pick_threshold
+from likewise.metrics import intervals, verification
+from likewise.metrics.pairs import Pairs, draw, similarities
+
+CLOSED = [
+    "knn@1", "knn@5", "recall@1", "recall@10", "r_precision", "map@r", "silhouette", "nmi", "ami", "probe",
+    "few_shot@20w1s", "pair_auc", "eer", "tar@far=0.01", "pair_accuracy",
+]  # fmt: skip
+
+
+def made(n: int, classes: int, *, seed: int = 0, noise: float = 0.9, dim: int = 8, part: int = 2) -> Embeddings:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % classes
+    centres = torch.randn(classes, dim, generator=torch.Generator().manual_seed(99))
+    vectors = centres[labels] + noise * torch.randn(n, dim, generator=generator)
+    ids = tuple(f"{part}/{i}" for i in range(n))
+    return Embeddings(vectors, labels, ids, torch.full((n,), part).byte(), tuple(f"c{i}" for i in range(classes)))
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[Embeddings, Embeddings, Embeddings]:
+    """Test, train and validation, of 20 classes."""
+    return made(360, 20), made(400, 20, seed=1, part=0), made(360, 20, seed=2, part=1)
+
+
+@pytest.fixture(scope="module")
+def scores(parts):
+    query, reference, val = parts
+    return evaluate(query, reference, val=val)
+
+
+def test_names_and_bounds(scores):
+    assert list(scores) == CLOSED
+    for name, score in scores.items():
+        assert all(math.isfinite(x) for x in (score.value, score.low, score.high)), name
+        assert score.low <= score.value <= score.high, name
+        assert score.n > 0, name
+
+
+def test_the_same_seed_gives_the_same_scores(parts, scores):
+    query, reference, val = parts
+    assert evaluate(query, reference, val=val) == scores
+    other = evaluate(query, reference, val=val, seed=1)
+    assert other["knn@1"].value == scores["knn@1"].value
+    assert other["eer"].value != scores["eer"].value
+
+
+def test_knn_equals_scikit_learns(parts, scores):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    query, reference, _ = parts
+    theirs = KNeighborsClassifier(1, metric="cosine").fit(reference.vectors.numpy(), reference.labels.numpy())
+    assert scores["knn@1"].value == pytest.approx(theirs.score(query.vectors.numpy(), query.labels.numpy()))
+
+
+def test_silhouette_and_probe_equal_scikit_learns_on_unit_vectors(parts, scores):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import silhouette_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    query, reference, _ = parts
+    x, y = (nn.functional.normalize(part.vectors, dim=1).numpy() for part in (query, reference))
+    assert scores["silhouette"].value == pytest.approx(silhouette_score(x, query.labels.numpy()), abs=1e-6)
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200)).fit(y, reference.labels.numpy())
+    assert scores["probe"].value == pytest.approx(model.score(x, query.labels.numpy()))
+
+
+def test_pair_scores_equal_scikit_learns(parts, scores):
+    from sklearn.metrics import accuracy_score, roc_auc_score
+
+    query, _, val = parts
+    pairs = draw(query.labels, 10_000)
+    score = similarities(query.vectors, pairs)
+    assert scores["pair_auc"].value == pytest.approx(roc_auc_score(pairs.same, score), abs=1e-9)
+    at = pick_threshold(val).value
+    assert scores["pair_accuracy"].value == pytest.approx(accuracy_score(pairs.same, score.double() >= at))
+    assert scores["pair_auc"].n == scores["pair_accuracy"].n == len(pairs.same)
+
+
+def test_the_threshold_is_given_or_chosen_on_validation_or_there_is_none(parts):
+    query, reference, val = parts
+    chosen = pick_threshold(val)
+    assert chosen.low <= chosen.value <= chosen.high
+    assert evaluate(query, threshold=chosen.value)["pair_accuracy"] == evaluate(query, val=val)["pair_accuracy"]
+    assert "pair_accuracy" not in evaluate(query, reference)
+    assert evaluate(query, threshold=-2.0)["pair_accuracy"].value == 0.5
+    strict = pick_threshold(val, target="far=0.01")
+    pairs = draw(val.labels, 10_000)
+    found = verification.decide(similarities(val.vectors, pairs), pairs.same, strict.value)
+    assert found.far <= 0.01
+    assert strict.value > chosen.value
+    assert pick_threshold(val, open_set=True).value == chosen.value
+
+
+def test_open_set_draws_classes_and_leaves_out_what_needs_training_classes(parts):
+    query, reference, _ = parts
+    scores = evaluate(query)
+    assert [name for name in CLOSED if name not in scores] == ["probe", "pair_accuracy"]
+    assert scores["knn@1"].value == scores["recall@1"].value
+    closed = evaluate(query, reference)
+    assert scores["map@r"].value == closed["map@r"].value
+    assert scores["map@r"].low != closed["map@r"].low
+
+
+def test_few_shot_is_the_mean_of_its_trials(parts, scores):
+    from likewise.metrics import few_shot
+
+    query = parts[0]
+    trials = few_shot.right(query.vectors, few_shot.draw(query.labels))
+    assert scores["few_shot@20w1s"].value == pytest.approx(float(trials.double().mean()))
+
+
+def test_quick_is_a_part_of_the_whole(parts, scores):
+    query, reference, val = parts
+    quick = evaluate(query, reference, val=val, quick=True)
+    assert list(quick) == ["knn@1", "knn@5", "recall@1", "r_precision", "map@r"]
+    assert all(quick[name].value == scores[name].value for name in quick)
+
+
+@pytest.mark.parametrize("sim", ["cosine", "euclidean", "sqeuclidean", "manhattan", "dot"])
+def test_every_geometry_and_both_ways_to_name_it(parts, sim: str):
+    query, reference, val = parts
+    named = evaluate(query, reference, sim=sim, val=val)
+    assert list(named) == CLOSED
+    assert evaluate(query, reference, sim=getattr(geometry, sim), val=val) == named
+
+
+def test_an_unknown_similarity_is_one_sentence(parts):
+    with pytest.raises(ValueError, match="did you mean cosine"):
+        evaluate(parts[0], sim="cosin")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("classes", [1, 2, 3])
+@pytest.mark.parametrize("closed", [False, True])
+def test_tiny_sets_have_what_they_can_tell_and_no_nan(n: int, classes: int, closed: bool):
+    query, reference = made(n, classes), made(2 * classes, classes, seed=1)
+    scores = evaluate(query, reference if closed else None, val=made(6, 2, seed=2))
+    for name, score in scores.items():
+        assert all(math.isfinite(x) for x in (score.value, score.low, score.high)), name
+        assert score.low <= score.high, name
+    assert ("knn@1" in scores) == (closed or n > classes)
+    assert ("knn@5" in scores) == ((closed and classes == 3) or (not closed and n == 7))
+    assert ("recall@1" in scores) == (n > classes)
+    assert ("silhouette" in scores) == (n > classes > 1)
+    assert ("probe" in scores) == (closed and classes > 1)
+    assert ("pair_auc" in scores) == (n > classes > 1)
+
+
+def test_a_class_with_one_picture_is_left_out_and_counted():
+    whole = made(40, 4)
+    labels = whole.labels.clone()
+    labels[3] = 9
+    query = Embeddings(whole.vectors, labels, whole.ids, whole.split, tuple("abcdefghij"))
+    scores = evaluate(query)
+    assert (scores["recall@1"].n, scores["knn@1"].n, scores["silhouette"].n) == (39, 39, 40)
+    assert evaluate(query, made(40, 4, seed=1))["knn@1"].n == 39  # a class that the reference part does not have
+
+
+def test_collapsed_vectors_score_as_chance_does():
+    query = made(200, 2)
+    flat = Embeddings(torch.ones(200, 4), query.labels, query.ids, query.split, query.classes)
+    scores = evaluate(flat, val=flat)
+    assert (scores["pair_auc"].value, scores["eer"].value, scores["silhouette"].value) == (0.5, 0.5, 0)
+    assert scores["pair_accuracy"].value == 0.5
+    assert scores["ami"].value == pytest.approx(0, abs=1e-9)
+
+
+def test_large_numbers_of_classes_keep_their_identity():
+    query = made(60, 6)
+    far = Embeddings(query.vectors, query.labels + 2**24, query.ids, query.split, query.classes)
+    assert evaluate(far) == evaluate(query)
+
+
+def test_across_groups_a_query_does_not_find_its_own_group():
+    """Two cameras, each with its own cast of light: within a camera pictures are alike, across them classes are not."""
+    generator = torch.Generator().manual_seed(0)
+    labels, camera = torch.arange(40) % 10, torch.arange(40) // 20
+    vectors = 5 * nn.functional.one_hot(camera * 10 + labels) + torch.randn(40, 20, generator=generator) / 9
+    vectors = torch.cat([vectors, torch.eye(10)[labels] * 0.1], dim=1)
+    groups = tuple("AB"[c] for c in camera.tolist())
+    ids = tuple(map(str, range(40)))
+    query = Embeddings(vectors, labels, ids, torch.full((40,), 2).byte(), tuple("abcdefghij"), groups)
+    assert evaluate(query)["recall@1"].value == 1
+    assert evaluate(query, across_groups=True)["recall@1"].value < 0.5
+    with pytest.raises(ValueError, match="across_groups needs the group"):
+        evaluate(made(10, 2), across_groups=True)
+
+
+def test_pairs_may_be_given(parts):
+    query = parts[0]
+    given = Pairs(torch.arange(100), torch.arange(20, 120), torch.arange(100) % 2 == 0)
+    scores = evaluate(query, pairs=given, threshold=0.5)
+    assert (scores["pair_auc"].n, "tar@far=0.01" in scores) == (100, False)
+    assert scores["pair_auc"].value == pytest.approx(
+        float(verification.auc(verification.roc(similarities(query.vectors, given), given.same)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "reference", "sentence"),
+    [
+        (made(0, 2), None, "the part to evaluate holds no pictures"),
+        (made(4, 2, noise=math.nan), None, "4 of 4 query vectors hold NaN or infinity: the training has diverged"),
+        (made(4, 2), made(6, 2, noise=math.inf), "6 of 6 reference vectors hold NaN"),
+        (made(4, 2), made(6, 2, dim=5), "queries are 8-d and references 5-d"),
+        (made(4, 1), made(6, 3).take([1, 2, 4, 5]), "no class of the queries is in the reference part"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_sentence(query, reference, sentence: str):
+    with pytest.raises(ValueError, match=sentence):
+        evaluate(query, reference)
+
+
+def test_a_better_run_is_better_and_a_run_equals_itself(parts):
+    query, reference, _ = parts
+    worse = made(360, 20, noise=1.4)
+    found = difference(measure(query, reference), measure(worse, reference))
+    assert found["map@r"].low > 0
+    assert found["map@r"].p < 0.001
+    assert found["map@r"].difference == pytest.approx(
+        evaluate(query, reference)["map@r"].value - evaluate(worse, reference)["map@r"].value
+    )
+    same = difference(measure(query, reference), measure(query, reference))
+    assert all((x.difference, x.p) == (0, 1) for x in same.values())
+    with pytest.raises(ValueError, match="different queries"):
+        difference(measure(query), measure(query.take(range(359))))
+
+
+def test_a_large_set_gets_the_simplified_silhouette_by_its_name(parts, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("likewise.evaluate.EXACT", 100)
+    monkeypatch.setattr("likewise.evaluate.KMEANS_WORK", 100)
+    scores = evaluate(parts[0])
+    assert "silhouette_simplified" in scores
+    assert not {"silhouette", "nmi", "ami"} & set(scores)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_saved_is_loaded(tmp_path: Path, grouped: bool):
+    whole = made(20, 4)
+    groups = tuple(f"camera {i % 3}" for i in range(20)) if grouped else None
+    saved = Embeddings(
+        whole.vectors, whole.labels, whole.ids, torch.arange(20).byte() % 3, (*whole.classes, "none"), groups
+    )
+    saved.save(tmp_path / "e.parquet")
+    loaded = Embeddings.load(tmp_path / "e.parquet")
+    assert torch.equal(loaded.vectors, saved.vectors)
+    assert torch.equal(loaded.labels, saved.labels)
+    assert torch.equal(loaded.split, saved.split)
+    assert (loaded.labels.dtype, loaded.split.dtype) == (torch.int64, torch.uint8)
+    assert (loaded.ids, loaded.classes, loaded.groups) == (saved.ids, saved.classes, saved.groups)
+    assert loaded.part("val").ids == saved.ids[1::3]
+    assert os.listdir(tmp_path) == ["e.parquet"]
+
+
+def test_the_file_is_plain_parquet(tmp_path: Path):
+    import pyarrow.parquet as pq
+
+    made(3, 2).save(tmp_path / "e.parquet")
+    table = pq.read_table(tmp_path / "e.parquet")
+    assert table.schema.types[-1].list_size == 8
+    assert table.select(["id", "label", "class", "split"]).to_pylist()[1] == {
+        "id": "2/1", "label": 1, "class": "c1", "split": "test",
+    }  # fmt: skip
+
+
+def test_nothing_is_saved_and_loaded(tmp_path: Path):
+    made(5, 2).take([]).save(tmp_path / "e.parquet")
+    loaded = Embeddings.load(tmp_path / "e.parquet")
+    assert (len(loaded), loaded.vectors.shape, loaded.classes) == (0, (0, 8), ("c0", "c1"))
+
+
+def test_other_tools_files_are_read(tmp_path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"id": ["a", "b"], "label": [0, 2], "vector": [[1.0, 2.0], [3.0, 4.0]]})
+    pq.write_table(table, tmp_path / "e.parquet")
+    loaded = Embeddings.load(tmp_path / "e.parquet")
+    assert loaded.vectors.tolist() == [[1, 2], [3, 4]]
+    assert (loaded.classes, loaded.split.tolist()) == (("0", "1", "2"), [2, 2])
+
+
+def test_what_cannot_be_read_is_one_sentence(tmp_path: Path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "e.parquet"
+    with pytest.raises(ValueError, match="cannot read embeddings from"):
+        Embeddings.load(path)
+    path.write_bytes(b"PAR1 no")
+    with pytest.raises(ValueError, match="cannot read embeddings from"):
+        Embeddings.load(path)
+    pq.write_table(pa.table({"id": ["a"], "vector": [[1.0]]}), path)
+    with pytest.raises(ValueError, match="has no column 'label'; it has id, vector"):
+        Embeddings.load(path)
+    pq.write_table(pa.table({"id": ["a", "b"], "label": [0, 1], "vector": [[1.0], [1.0, 2.0]]}), path)
+    with pytest.raises(ValueError, match="all of one length"):
+        Embeddings.load(path)
+    pq.write_table(pa.table({"id": ["a"], "label": [0], "vector": [[1.0]], "split": ["trian"]}), path)
+    with pytest.raises(ValueError, match="no part named 'trian'; did you mean train"):
+        Embeddings.load(path)
+
+
+def test_a_failed_save_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "e.parquet"
+    made(5, 2).save(path)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        made(9, 2).save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["e.parquet"]
+
+
+def pictures(n: int = 10) -> Images:
+    pixels = torch.arange(n, dtype=torch.uint8)[:, None, None, None].expand(n, 1, 2, 2)
+    labels = torch.arange(n) % 2
+    groups = tuple(f"g{i}" for i in range(n))
+    return Images(pixels, labels, ("a", "b"), tuple(f"p{i}" for i in range(n)), torch.zeros(n).byte(), groups)
+
+
+class Flat(nn.Module):
+    """Pictures as rows, through a dropout that must be off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.9)
+        self.linear = nn.Linear(4, 4, bias=False)
+        nn.init.eye_(self.linear.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.drop(x.flatten(1).float()))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 10, 512])
+def test_embed_keeps_order_and_everything_known(batch: int):
+    images = pictures()
+    found = embed(Flat(), images, batch=batch)
+    assert torch.equal(found.vectors, images.pixels.flatten(1).float())
+    assert (found.ids, found.classes, found.groups) == (images.ids, images.classes, images.groups)
+    assert torch.equal(found.labels, images.labels)
+    assert not found.vectors.requires_grad
+    found.vectors.add_(1)  # an ordinary tensor
+
+
+def test_embed_leaves_the_model_as_it_was():
+    model = Flat()
+    model.drop.eval()
+    embed(model, pictures())
+    assert (model.training, model.linear.training, model.drop.training) == (True, True, False)
+
+    def fail(_):
+        raise RuntimeError
+
+    model.linear.forward = fail
+    with pytest.raises(RuntimeError):
+        embed(model, pictures())
+    assert model.training
+
+
+def test_interval_of_pairs_is_that_of_their_pictures():
+    """Ten pictures in all: the bootstrap over pictures is far wider than one over their 45 pairs would be."""
+    query = made(10, 2, noise=2.0)
+    score = evaluate(query)["pair_auc"]
+    pairs = draw(query.labels, 10_000)
+    sims = similarities(query.vectors, pairs)
+    alone = [
+        float(verification.auc(verification.roc(sims, pairs.same, count)))
+        for part in intervals.draws(len(sims), resamples=300)
+        for count in part
+    ]
+    low, high = intervals.percentiles(torch.tensor(alone))
+    assert score.high - score.low > 1.2 * (high - low)
