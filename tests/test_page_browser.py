@@ -37,6 +37,7 @@ def browser():
 def test_a_browser_shows_it_without_asking_anyone(browser, report, tmp_path, scheme, width):
     asked, told = [], []
     tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    tab.set_default_timeout(120_000)  # a busy machine is no failure
     tab.on("request", lambda request: asked.append(request.url))
     tab.on("console", lambda message: told.append(message.text))
     tab.on("pageerror", lambda error: told.append(str(error)))
@@ -58,6 +59,7 @@ def test_a_browser_shows_it_without_asking_anyone(browser, report, tmp_path, sch
 
 def test_it_prints_on_light_paper(browser, report, tmp_path):
     tab = browser.new_page(color_scheme="dark")
+    tab.set_default_timeout(120_000)  # a busy machine is no failure
     tab.goto((report / "report.html").as_uri())
     tab.emulate_media(media="print")
     tab.screenshot(path=tmp_path / "print.png")

@@ -44,6 +44,12 @@ def resumed(run: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command("--resume", str(run)), capture_output=True, text=True, env=one_thread(), check=False)
 
 
+def finished(process: subprocess.Popen) -> None:
+    """Wait, close the pipes, and fail with what the command said where it failed."""
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+
+
 def weights(run: Path) -> str:
     return hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest()
 
@@ -59,13 +65,13 @@ def wait_for_steps(run: Path, process: subprocess.Popen, steps: int) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("whole")
-    assert started(out, "a").wait() == 0
+    finished(started(out, "a"))
     return out / "a"
 
 
 @pytest.mark.slow
 def test_the_same_recipe_twice_gives_the_same_weights(whole, tmp_path):
-    assert started(tmp_path, "b").wait() == 0
+    finished(started(tmp_path, "b"))
     assert weights(tmp_path / "b") == weights(whole)
 
 
@@ -87,7 +93,7 @@ def test_killed_at_any_moment_and_resumed(whole, tmp_path):
         process = subprocess.Popen(
             command("--resume", str(run)), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=one_thread()
         )
-    assert process.wait() == 0, process.stderr.read()
+    finished(process)
     assert weights(run) == weights(whole)
     steps = [r["step"] for r in Run(run).records()]
     assert steps == sorted(steps)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from likewise import geometry, mining
 from likewise.losses import Encoded, PairLoss, batchwise, listwise, margins, rules
-from likewise.losses.terms import as_terms, is_marked
+from likewise.losses.pair import check, notes
+from likewise.losses.terms import as_terms, is_marked, reduce
 
 MODULES = (rules, margins, batchwise, listwise)
 MEMBERS = {name: getattr(module, name) for module in MODULES for name in module.__all__}
@@ -58,15 +59,20 @@ def batch(n: int = 16, classes: int = 4, dim: int = 6, seed: int = 0, dtype=torc
     return emb_ND.to(dtype).requires_grad_(), torch.arange(n) % classes
 
 
-def run(loss: PairLoss, emb_ND: Tensor, labels_N: Tensor, notes: Encoded | None = None) -> tuple[Tensor, Tensor]:
+def run(loss: PairLoss, emb_ND: Tensor, labels_N: Tensor, seen: Encoded | None = None) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)  # for the picks that draw
-    value = loss(emb_ND, labels_N, notes)
+    value = loss(emb_ND, labels_N, seen)
     return value.detach(), torch.autograd.grad(value, emb_ND)[0]
 
 
 def clusters(labels_N: Tensor, noise: float) -> Tensor:
     g = torch.Generator().manual_seed(1)
     return 3 * torch.eye(8).double()[labels_N] + noise * torch.randn(len(labels_N), 8, generator=g).double()
+
+
+def on_meta() -> tuple[Tensor, Tensor]:
+    emb_ND, labels_N = batch()
+    return emb_ND.detach().to("meta").requires_grad_(), labels_N.to("meta")
 
 
 @every_rule
@@ -130,11 +136,11 @@ ALONE, ONE_SIDE = [[0]], [[0, 1, 2, 3, 4], [7, 7, 7, 7, 7], [0, 0], [0, 1]]
     ids=str,
 )
 def test_a_batch_without_comparisons_is_zero_and_noted(name, labels):
-    emb_ND, notes = batch(len(labels))[0], Encoded()
-    value, gradient = run(loss_of(name), emb_ND, torch.tensor(labels), notes)
+    emb_ND, seen = batch(len(labels))[0], Encoded()
+    value, gradient = run(loss_of(name), emb_ND, torch.tensor(labels), seen)
     assert value == 0
     assert not gradient.any()
-    assert notes.notes["active"] == 0
+    assert seen.notes["active"] == 0
 
 
 @pytest.mark.parametrize("name", sorted(ONE_SIDED))
@@ -210,28 +216,28 @@ LISTING = {"npairs", "smooth_ap", "triplet(soft)", "triplet(swap)"}
 
 
 @pytest.mark.parametrize("name", [n for n in RULES if n not in LISTING])
-def test_a_step_never_waits_for_the_device(name):
+@pytest.mark.parametrize("tile", [None, 5])
+def test_a_step_never_waits_for_the_device(name, tile):
     """On the meta device, where tensors have shapes and no values, whatever reads a value on the host is an error."""
-    emb_ND, labels_N = batch()
-    emb_ND = emb_ND.detach().to("meta").requires_grad_()
-    notes = Encoded()
-    loss_of(name)(emb_ND, labels_N.to("meta"), notes).backward()
+    emb_ND, labels_N = on_meta()
+    loss = loss_of(name, tile=None if name in WHOLE else tile)
+    check(emb_ND, labels_N)
+    terms = loss.terms(emb_ND, labels_N)
+    reduce(terms).backward()
     assert emb_ND.grad.shape == (16, 6)
-    assert set(notes.notes) == {"active", "empty"}
+    assert set(notes(terms)) == {"active", "empty"}
 
 
 @pytest.mark.parametrize("name", sorted(LISTING))
 def test_what_waits_says_so(name):
-    with pytest.raises((RuntimeError, NotImplementedError)):
-        loss_of(name)(torch.zeros(16, 6, device="meta"), torch.zeros(16, dtype=torch.long, device="meta"))
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        loss_of(name).terms(*on_meta())
     assert re.search("in tiles|waits once", inspect.getdoc(RULES[name].func))
 
 
 @pytest.mark.parametrize("miner", [m for m in MINERS if m != "angular"])
 def test_a_miner_never_waits_for_the_device(miner):
-    emb_ND, labels_N = batch()
-    loss = loss_of("contrastive", miner=MINERS[miner])
-    assert loss(emb_ND.detach().to("meta"), labels_N.to("meta")).shape == ()
+    assert reduce(loss_of("contrastive", miner=MINERS[miner]).terms(*on_meta())).shape == ()
 
 
 @every_rule

@@ -1,10 +1,12 @@
 """The command `likewise`. Nothing heavy is imported until a command runs, so that help answers at once."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import typer
 
-__all__ = ["app", "main"]
+__all__ = ["app", "interruptible", "main"]
 
 app = typer.Typer(
     help="Likewise learns what is alike: train an embedding, measure it honestly, look at it, use it.",
@@ -21,13 +23,20 @@ def main() -> None:
 
     try:
         app()
-    except KeyboardInterrupt as stopped:
-        stop(str(stopped) or "interrupted", 1)
     except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
         stop(str(error), 2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C inside ends the command with what the work says of it, and exit code 1."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        stop(str(stopped) or "interrupted", 1)
 
 
 def stop(sentence: str, code: int) -> None:

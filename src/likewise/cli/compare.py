@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli import app
+from likewise.cli import app, interruptible
 from likewise.cli.train import Json
 
 
@@ -33,7 +33,7 @@ def compare(
         raise ValueError("compare what? Give a recipe, and --over loss=softmax,contrastive for instance")
     chosen = {api.name_of(what): api.load_recipe(what).override(*settings) for what in named}
     rows = variants(chosen, parse_over(over or []))
-    with Progress(max(recipe.epochs for recipe in rows.values())) as progress:
+    with interruptible(), Progress(max(recipe.epochs for recipe in rows.values())) as progress:
         folder = out / (name or "-".join(chosen))
         found = run(rows, folder=folder, seeds=seeds, watch=progress.watch, say=lambda s: print(s, file=sys.stderr))
     pages = write_comparison(found)

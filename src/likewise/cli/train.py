@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli import app
+from likewise.cli import app, interruptible
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, such as runs/digits")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
@@ -32,7 +32,7 @@ def train(
     from likewise import api
     from likewise.cli.screen import Progress, headline, scores_json
 
-    with Progress() as progress:
+    with interruptible(), Progress() as progress:
         if resume is not None:
             progress.epochs = api.epochs_of(resume)
             run = api.resume(resume, watch=progress.watch)
