@@ -5,8 +5,9 @@
     python benchmarks/losses.py --only ntxent lifted --sizes 128 512
 
 One cell is one loss at one n: embeddings [n, 128] float32, forward and backward, classes of 4 or of n/10 images. Each
-runs in a process of its own, with a limit on time and on memory; where a limit is hit it says so. Time is the median of
-repeated runs, memory the peak of the first one above what the process held before it.
+runs in a process of its own, with a limit on time and on memory; where a limit is hit it says so. Time is the best of
+repeated runs, which other work on the machine disturbs least; memory is the peak of the first one above what the process
+held before it.
 """
 
 import argparse
@@ -117,13 +118,13 @@ class Rates(NamedTuple):
 
 
 def measure(run: Callable[[], Any], least_s: float = 0.5) -> float:
-    """Seconds of one run, the median over at least three that take `least_s` together; a slow one runs once."""
+    """Seconds of one run, the best of at least three that take `least_s` together; a slow one runs once."""
     times: list[float] = []
     while not times or (max(times) < 5 and (len(times) < 3 or sum(times) < least_s)):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return min(times)
 
 
 def rates() -> Rates:
@@ -209,9 +210,12 @@ def memory(what: str) -> int:
     raise ValueError(what)
 
 
-def compared(args: argparse.Namespace, rate: Rates) -> str:
+Cells = dict[tuple[str, int], Cell]  # of classes of 4, by loss (", PML" for theirs) and n
+
+
+def compared(args: argparse.Namespace, rate: Rates) -> tuple[str, Cells]:
     """Ours and theirs, a table for each n and kind of classes."""
-    parts = []
+    parts, cells = [], {}
     for n in args.sizes:
         for classes in CLASSES:
             rows = [
@@ -222,10 +226,11 @@ def compared(args: argparse.Namespace, rate: Rates) -> str:
                 pair = PAIRS[name]
                 ours = cell(partial(build, pair.ours, sim=pair.sim), n, classes, args)
                 theirs = cell(pair.theirs, n, classes, args)
+                cells |= {(name, n): ours, (f"{name}, PML", n): theirs} if classes == "of 4" else {}
                 rows.append(row(name, ours, theirs, floor(pair.family, CLASSES[classes](n), rate)))
                 print(rows[-1], flush=True)
             parts.append(f"## n = {n}, classes {classes}\n\n" + "\n".join(rows))
-    return "\n\n".join(parts)
+    return "\n\n".join(parts), cells
 
 
 def row(name: str, ours: Cell, theirs: Cell, floor_s: float) -> str:
@@ -253,28 +258,24 @@ def times(factor: float) -> str:
     return "" if math.isnan(factor) else f"{factor:.1f}x" if factor < 10 else f"{factor:,.0f}x"
 
 
-def growth(args: argparse.Namespace, rate: Rates) -> tuple[str, dict[str, list[tuple[int, Cell]]]]:
-    """Ours as n grows, and theirs as far as they get."""
-    curves: dict[str, list[tuple[int, Cell]]] = {}
+def growth(cells: Cells, args: argparse.Namespace, rate: Rates) -> str:
+    """Ours as n grows beyond what was compared; adds to `cells`."""
     rows = ["| loss | n | time | memory | floor | of it |", "|---|" + "---:|" * 5]
     for name in [name for name in GROWING if name in (args.only or GROWING)]:
         pair = PAIRS[name]
         for n in (*args.sizes, *GROWTH):
-            got = cell(partial(build, pair.ours, sim=pair.sim), n, "of 4", args)
-            curves.setdefault(name, []).append((n, got))
-            least = floor(pair.family, CLASSES["of 4"](n), rate)
-            share = f"{got.seconds / least:.1f}x"
+            got = cells.get((name, n)) or cell(partial(build, pair.ours, sim=pair.sim), n, "of 4", args)
+            cells[name, n] = got
+            floor_s = floor(pair.family, CLASSES["of 4"](n), rate)
             rows.append(
                 f"| {name} | {n:,} | {said(got, got.seconds, span)} | {said(got, got.mib, size)} "
-                f"| {span(least)} | {share} |"
+                f"| {span(floor_s)} | {got.seconds / floor_s:.1f}x |"
             )
             print(rows[-1], flush=True)
-            if n <= 1024:
-                curves.setdefault(f"{name}, PML", []).append((n, cell(pair.theirs, n, "of 4", args)))
-    return "## How it grows, classes of 4\n\n" + "\n".join(rows), curves
+    return "## How it grows, classes of 4\n\n" + "\n".join(rows)
 
 
-def draw(curves: dict[str, list[tuple[int, Cell]]], path: Path) -> None:
+def draw(cells: Cells, path: Path) -> None:
     """Seconds and memory against n, both axes logarithmic; the exponent is fitted from n = 1,024 on."""
     import matplotlib
 
@@ -285,12 +286,12 @@ def draw(curves: dict[str, list[tuple[int, Cell]]], path: Path) -> None:
     for axis, what, unit in zip(
         axes, ("seconds", "mib"), ("seconds, forward and backward", "MiB at the peak"), strict=True
     ):
-        for name, curve in curves.items():
-            points = [(n, getattr(c, what)) for n, c in curve if not c.failed]
-            if points:
-                colour = f"C{GROWING.index(name.removesuffix(', PML'))}"
-                style = {"linestyle": "--", "marker": "x"} if "PML" in name else {"marker": "o", "markersize": 4}
-                axis.loglog(*zip(*points, strict=True), label=f"{name}{exponent(points)}", color=colour, **style)
+        for place, name in enumerate(GROWING):
+            for who, style in ((name, "o-"), (f"{name}, PML", "x--")):
+                points = [(n, getattr(c, what)) for (of, n), c in cells.items() if of == who and not c.failed]
+                if points:
+                    label = f"{who}{exponent(points)}"
+                    axis.loglog(*zip(*points, strict=True), style, label=label, color=f"C{place}", markersize=4)
         axis.set(xlabel="n", ylabel=unit)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
@@ -310,19 +311,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few losses at n = 128 and 512, nothing larger")
     parser.add_argument("--only", nargs="+", choices=PAIRS, help="these losses")
-    parser.add_argument("--sizes", nargs="+", type=int, default=[128, 512, 1024], help="n of the comparison")
+    parser.add_argument("--sizes", nargs="+", type=int, help="n of the comparison: 128 512 1024, or 128 512 if quick")
     parser.add_argument("--seconds", type=float, default=90, help="time limit of a cell")
     parser.add_argument("--gib", type=float, default=12, help="memory limit of a cell")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    if args.quick:
-        args.only, args.sizes = args.only or list(QUICK), [128, 512]
+    args.only = args.only or (list(QUICK) if args.quick else None)
+    args.sizes = args.sizes or ([128, 512] if args.quick else [128, 512, 1024])
     rate = within(rates, args.threads)
-    table = compared(args, rate)
+    table, cells = compared(args, rate)
     if not args.quick:
-        grown, curves = growth(args, rate)
-        table += f"\n\n{grown}\n\n![cost against n](losses.png)"
-        draw(curves, machine.RESULTS / "losses.png")
+        table += f"\n\n{growth(cells, args, rate)}\n\n![cost against n](losses.png)"
+        draw(cells, machine.RESULTS / "losses.png")
     said_rates = (
         f"{rate.flop / 1e9:.0f} GFLOP/s, {rate.byte / 1e9:.1f} GB/s, {rate.sorted / 1e6:.0f} M sorted entries/s"
     )

@@ -70,6 +70,18 @@ def test_weighted_vote_equals_a_loop():
         assert named == max(weight, key=lambda label: weight[label])
 
 
+def test_a_place_without_a_reference_does_not_vote():
+    near = Nearest(torch.tensor([[0.9, -torch.inf, -torch.inf]]), torch.tensor([[0, -1, -1]]))
+    labels = torch.tensor([1, 2])
+    assert c.vote(near, labels, 3).tolist() == c.weighted_vote(near, labels, 3).tolist() == [1]
+
+
+def test_many_neighbours_vote_in_little_memory():
+    """As a matrix of neighbours by neighbours this vote would take 4 GB."""
+    near = Nearest(torch.zeros(1000, 2000), torch.arange(2000).expand(1000, -1))
+    assert (c.vote(near, torch.arange(2000) % 7, 2000) == 0).all()
+
+
 def test_more_neighbours_than_ranked_is_an_error():
     with pytest.raises(ValueError, match="k is 2, but 1 neighbours"):
         c.vote(Nearest(torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64)), torch.tensor([1]), 2)

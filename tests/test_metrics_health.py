@@ -60,7 +60,7 @@ def test_hubness_is_the_skewness_of_occurrences():
 
 def test_spread_by_hand():
     x = torch.tensor([[0.0, 0], [2, 0], [10, 0], [10, 4], [1, 7]])
-    found = h.spread(x, torch.tensor([5, 5, 2, 2, 9]))
+    found = h.spread(x, torch.tensor([5, 5, 2, 2, 9]), tile=4)
     assert found.label.tolist() == [2, 5, 9]
     assert found.within.tolist() == pytest.approx([2, 1, 0])
     assert found.between.tolist() == pytest.approx([math.hypot(9, 2), 7, 7])

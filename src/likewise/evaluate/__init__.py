@@ -66,8 +66,8 @@ def measure(
     """Every metric that has a value for each query. Arguments as in `evaluate`."""
     sim = spec.bind("sim", sim) if isinstance(sim, str) else sim
     _check(query, reference)
-    ratios = _neighbours(query, reference, sim)
-    ratios |= _retrieval(query, sim, QUICK if quick else RETRIEVAL, across_groups)
+    seen = _sets(query, reference, across_groups)
+    ratios = _neighbours(*seen, sim) | _retrieval(seen[0], sim, QUICK if quick else RETRIEVAL)
     if not quick:
         seen_QD = _as_seen(query.vectors, sim)
         ratios |= _silhouette(seen_QD, query.labels) | _clusters(seen_QD, query.labels, seed)
@@ -169,28 +169,38 @@ def _units(labels_N: Tensor) -> Tensor | None:
     return class_N if len(values) >= DRAWN_CLASSES else None
 
 
-def _neighbours(query: Embeddings, reference: Embeddings | None, sim: Sim) -> dict[str, Ratio]:
-    refs = query if reference is None else reference
-    whole = Set(query.vectors, query.labels), None if reference is None else Set(refs.vectors, refs.labels)
-    where_Q = retrieval.relevant(*whole).nonzero()[:, 0]
-    ks = [k for k in (1, 5) if k <= len(refs) - (reference is None)]
+def _sets(query: Embeddings, reference: Embeddings | None, across_groups: bool) -> tuple[Set, Set | None]:
+    """Queries and references, with numbered groups where these are to be kept apart."""
+    parts = [part for part in (query, reference) if part is not None]
+    if not across_groups:
+        sets = [Set(part.vectors, part.labels) for part in parts]
+    elif any(part.groups is None for part in parts):
+        raise ValueError("across_groups needs the group (camera, video, writer) of each picture, and it is not known")
+    else:
+        code = {group: i for i, group in enumerate(dict.fromkeys(g for part in parts for g in part.groups or ()))}
+        sets = [Set(part.vectors, part.labels, torch.tensor([code[g] for g in part.groups or ()])) for part in parts]
+    return sets[0], sets[1] if reference is not None else None
+
+
+def _neighbours(query: Set, reference: Set | None, sim: Sim) -> dict[str, Ratio]:
+    refs, offset = (query, 0) if reference is None else (reference, None)
+    where_Q = retrieval.relevant(query, reference).nonzero()[:, 0]
+    ks = [k for k in (1, 5) if k <= len(refs.labels) - (reference is None)]
     if not len(where_Q) or not ks:
         return {}
-    near = nearest(query.vectors, refs.vectors, max(ks), sim=sim, offset=0 if reference is None else None)
+    hidden = retrieval.hidden(query, reference)
+    near = nearest(query.vectors, refs.vectors, max(ks), sim=sim, offset=offset, hidden=hidden)
     right = {f"knn@{k}": classification.vote(near, refs.labels, k) == query.labels for k in ks}
-    return {name: intervals.mean(right_Q[where_Q], where_Q, len(query)) for name, right_Q in right.items()}
+    return {name: intervals.mean(right_Q[where_Q], where_Q, len(right_Q)) for name, right_Q in right.items()}
 
 
-def _retrieval(query: Embeddings, sim: Sim, names: Sequence[str], across_groups: bool) -> dict[str, Ratio]:
-    if across_groups and query.groups is None:
-        raise ValueError("across_groups needs the group (camera, video, writer) of each picture, and it is not known")
-    code = {group: i for i, group in enumerate(dict.fromkeys(query.groups or ()))}
-    groups = torch.tensor([code[group] for group in query.groups or ()]) if across_groups else None
-    names = [name for name in names if retrieval.depth([name], torch.ones(1), 0) < len(query)]
-    found = retrieval.measure(names, Set(query.vectors, query.labels, groups), sim=sim) if names else None
+def _retrieval(query: Set, sim: Sim, names: Sequence[str]) -> dict[str, Ratio]:
+    n = len(query.labels)
+    names = [name for name in names if n > (10 if name == "recall@10" else 1)]
+    found = retrieval.measure(names, query, sim=sim) if names else None
     if found is None or not len(found.query):
         return {}
-    return {name: intervals.mean(value_Q, found.query, len(query)) for name, value_Q in found.values.items()}
+    return {name: intervals.mean(value_Q, found.query, n) for name, value_Q in found.values.items()}
 
 
 def _silhouette(seen_QD: Tensor, labels_Q: Tensor) -> dict[str, Ratio]:
@@ -247,7 +257,9 @@ def _weights(pairs: Pairs, n: int, units_N: Tensor | None, seed: int) -> Iterato
     """How often each resample holds each pair, `[B, T]`: as often as both its pictures, or its class. Owen, 2007."""
     units_N = torch.arange(n) if units_N is None else units_N
     a_T, b_T = units_N[pairs.first], units_N[pairs.second]
-    for count_BU in intervals.draws(int(units_N.max()) + 1, resamples=CURVES, seed=seed):
+    units = int(units_N.max()) + 1
+    at_once = units * max(1, 2**19 // max(len(pairs.same), 1))
+    for count_BU in intervals.draws(units, resamples=CURVES, seed=seed, at_once=at_once):
         yield torch.where(a_T == b_T, count_BU[:, a_T], count_BU[:, a_T] * count_BU[:, b_T])
 
 

@@ -62,6 +62,7 @@ class Memory(nn.Module):
     def push(self, emb_ND: Tensor, labels_N: Tensor) -> None:
         """Write the newest rows over the oldest."""
         size = len(self.emb)
+        # Of a batch larger than the memory the last rows only: a GPU writes twice to one slot in any order.
         first = max(0, len(emb_ND) - size)
         slot_K = torch.arange(self.seen + first, self.seen + len(emb_ND), device=self.emb.device) % size
         self.emb[slot_K], self.labels[slot_K] = emb_ND[first:].to(self.emb), labels_N[first:].to(self.labels)

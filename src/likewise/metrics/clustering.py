@@ -45,17 +45,19 @@ def silhouette(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Ten
     return values_N.where(size_C[class_N] > 1, 0)
 
 
-def simplified_silhouette(vectors_ND: Tensor, labels_N: Tensor) -> Tensor:
+def simplified_silhouette(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Tensor:
     """As `silhouette`, with distances to class means for a and b: O(N C), for sets too large for O(N^2).
 
     Another measure, under a name of its own: it is mostly higher. Hruschka et al., 2006.
     """
     class_N, size_C = _classes(labels_N)
-    means_CD, _ = centroids(vectors_ND.double(), class_N)
-    far_NC = torch.cdist(vectors_ND.double(), means_CD)
-    own_N1 = class_N[:, None]
-    value_N = _between(far_NC.gather(1, own_N1)[:, 0], far_NC.scatter(1, own_N1, torch.inf).amin(1))
-    return value_N.where(size_C[class_N] > 1, 0)
+    vectors_ND = vectors_ND.double()
+    means_CD, _ = centroids(vectors_ND, class_N)
+    values_N = torch.empty(len(class_N), dtype=torch.float64)
+    for place_T in torch.arange(len(class_N)).split(max(1, tile // len(size_C))):
+        far_TC, own_T1 = torch.cdist(vectors_ND[place_T], means_CD), class_N[place_T, None]
+        values_N[place_T] = _between(far_TC.gather(1, own_T1)[:, 0], far_TC.scatter(1, own_T1, torch.inf).amin(1))
+    return values_N.where(size_C[class_N] > 1, 0)
 
 
 def _between(a_N: Tensor, b_N: Tensor) -> Tensor:

@@ -82,11 +82,14 @@ class Spread(NamedTuple):
     between: Tensor  # float64: distance from the class mean to the nearest other one; infinite for a single class
 
 
-def spread(vectors_ND: Tensor, labels_N: Tensor) -> Spread:
+def spread(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Spread:
     """How wide each class is, and how far its next neighbour: within > between is a class that runs into another."""
     means_CD, label_C = centroids(vectors_ND.double(), labels_N)
     class_N = labels_N.unique(return_inverse=True)[1]
     square_N = (vectors_ND.double() - means_CD[class_N]).square().sum(-1)
     within_C = torch.zeros(len(label_C), dtype=torch.float64).index_add_(0, class_N, square_N)
-    apart_CC = torch.cdist(means_CD, means_CD).fill_diagonal_(torch.inf)
-    return Spread(label_C, (within_C / class_N.bincount()).sqrt(), apart_CC.amin(1))
+    between_C = torch.empty_like(within_C)
+    for place_T in torch.arange(len(label_C)).split(max(1, tile // len(label_C))):
+        apart_TC = torch.cdist(means_CD[place_T], means_CD)
+        between_C[place_T] = apart_TC.scatter(1, place_T[:, None], torch.inf).amin(1)
+    return Spread(label_C, (within_C / class_N.bincount()).sqrt(), between_C)

@@ -88,12 +88,13 @@ def _by_unit(x_N: Tensor, units_N: Tensor | None) -> Tensor:
 
 
 def interval(value: float, seen_B: Tensor, *, n: int, units: int) -> Score:
-    """A Score from the resampled values of a metric that lies between 0 and 1, or -1 and 1.
+    """A Score from the resampled values of a metric that lies within -1 and 1; the interval holds the value itself.
 
     Where they are all 1 (or all 0) a bootstrap sees no doubt at all; the exact binomial bound of `units` trials without
     a failure (a success) stands in.
     """
-    low, high = percentiles(seen_B)
+    low, high = percentiles(seen_B.clamp(-1, 1))
+    low, high = min(low, value), max(high, value)
     if low == high == 1:
         low = TAIL ** (1 / units)
     elif low == high == 0:

@@ -21,6 +21,7 @@ __all__ = [
     "average_precision",
     "cmc",
     "found",
+    "hidden",
     "map_at_r",
     "measure",
     "metric",
@@ -183,10 +184,10 @@ def rank(
     Without a reference set the queries are one another's references. With groups on both sides a query does not see
     the references of its own label and group, as Market-1501 and torchreid have it for cameras.
     """
-    refs, hidden = reference or query, _hidden(query, reference)
+    refs, apart = reference or query, hidden(query, reference)
     relevant_Q = relevant(query, reference)
     offset = 0 if reference is None else None
-    ranks = neighbours.tiles(query.vectors, refs.vectors, k, sim=sim, offset=offset, hidden=hidden, tile=tile)
+    ranks = neighbours.tiles(query.vectors, refs.vectors, k, sim=sim, offset=offset, hidden=apart, tile=tile)
     for rows, near in ranks:
         keep = relevant_Q[rows].nonzero()[:, 0]
         if len(keep):
@@ -213,12 +214,12 @@ def relevant(query: Set, reference: Set | None = None) -> Tensor:
     for labels in (query.labels, refs.labels):
         if labels.is_floating_point():
             raise ValueError(f"labels are {labels.dtype}, which merges large class numbers: give them as int64")
-    hidden = _hidden(query, reference)
-    itself = int(reference is None) if hidden is None else _count(*hidden)
+    codes = hidden(query, reference)
+    itself = int(reference is None) if codes is None else _count(*codes)
     return _count(query.labels, refs.labels) - itself
 
 
-def _hidden(query: Set, reference: Set | None) -> neighbours.Codes | None:
+def hidden(query: Set, reference: Set | None) -> neighbours.Codes | None:
     """Codes of (label, group) pairs of queries and references; equal ones do not see each other."""
     refs = reference or query
     if query.groups is None or refs.groups is None:
