@@ -6,8 +6,8 @@
 
 One cell is one loss at one n: embeddings [n, 128] float32, forward and backward, classes of 4 or of n/10 images. Each
 runs in a process of its own, with a limit on time and on memory; where a limit is hit it says so. Time is the best of
-repeated runs, which other work on the machine disturbs least; memory is the peak of the first one above what the process
-held before it.
+repeated runs, which other work on the machine disturbs least; memory is the peak of the first one above what the
+process held before it.
 """
 
 import argparse

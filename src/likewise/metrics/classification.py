@@ -33,7 +33,7 @@ def _first(near: Nearest, k: int) -> Nearest:
 
 
 def _elected(near: Nearest, labels_M: Tensor, weight_QK: Tensor) -> Tensor:
-    """The label whose neighbours weigh most together: they are added up as runs of the sorted labels, in O(Q K log K)."""
+    """The label whose neighbours weigh most together, added up as runs of the sorted labels."""
     labels_QK = labels_M[near.place[:, : weight_QK.shape[1]]]
     ranked_QK, order_QK = labels_QK.sort(dim=1, stable=True)
     fresh_QK = torch.ones_like(ranked_QK, dtype=torch.bool)
