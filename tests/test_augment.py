@@ -151,6 +151,15 @@ def test_a_crop_shows_a_part_of_the_picture():
     assert (wide[:, 0, 32, -1] > 0.98).any()
 
 
+def test_a_crop_is_at_most_as_oblong_as_said():
+    ramps = [torch.linspace(0, 1, 64).expand(500, 1, 64, 64), torch.linspace(0, 1, 64)[:, None].expand(500, 1, 64, 64)]
+    moves = augment.random_resized_crop(least=0.3, most=0.3, ratio=2.0)
+    across, down = (moves(ramp, torch.Generator().manual_seed(0)) for ramp in ramps)
+    ratio = (across[:, 0, 32, -1] - across[:, 0, 32, 0]) / (down[:, 0, -1, 32] - down[:, 0, 0, 32])
+    assert 1.9 < ratio.max() < 2.1
+    assert 1.9 < (1 / ratio).max() < 2.1
+
+
 @pytest.mark.parametrize("ink", [0, 255])
 def test_paper_comes_in_from_outside_a_drawing(ink):
     x = torch.full((50, 1, 30, 30), 255 - ink, dtype=torch.uint8)

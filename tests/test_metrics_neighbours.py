@@ -1,5 +1,7 @@
 """Exact neighbours: against sorting in a loop, whatever the tile, the ties and what is hidden."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -67,12 +69,18 @@ def test_an_accelerators_way_of_selecting_gives_the_same(monkeypatch: pytest.Mon
     assert torch.equal(nearest(x, y, 7, sim=geometry.dot, tile=tile).place, usual.place)
 
 
-@pytest.mark.parametrize("sim", [geometry.cosine, geometry.euclidean, geometry.sqeuclidean, geometry.manhattan])
-def test_every_geometry_ranks_as_it_scores(sim):
-    x, y = torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(0))
-    found = nearest(x, y, 50, sim=sim)
-    torch.testing.assert_close(found.sim, sim(x, y).gather(1, found.place), atol=1e-6, rtol=1e-6)
+@pytest.mark.parametrize("bound", [False, True])
+@pytest.mark.parametrize("name", geometry.__all__)
+def test_every_geometry_ranks_as_it_scores(name: str, bound: bool):
+    x, y = torch.randn(2, 50, 8, generator=torch.Generator().manual_seed(0)) + 3
+    y[:5] = x[:5]
+    sim = getattr(geometry, name)
+    found = nearest(x, y, 50, sim=partial(sim) if bound else sim, tile=300)
+    torch.testing.assert_close(found.sim, sim(x, y).gather(1, found.place), atol=1e-5, rtol=1e-5)
     assert (found.sim.diff() <= 0).all()
+    if name in ("euclidean", "sqeuclidean", "manhattan"):
+        assert found.place[:5, 0].tolist() == [0, 1, 2, 3, 4]
+        assert name == "sqeuclidean" or (found.sim[:5, 0] == 0).all()
 
 
 def test_zero_has_one_sign():
@@ -80,12 +88,15 @@ def test_zero_has_one_sign():
     assert nearest(torch.ones(1, 1), y, 3, sim=lambda x_QD, y_MD: x_QD * y_MD.T).place.tolist() == [[0, 1, 2]]
 
 
-def test_duplicates_come_in_the_order_of_the_references():
-    """Repeated pictures score exactly alike, far apart as they may stand; also where all have collapsed into one."""
+@pytest.mark.parametrize("sim", [geometry.cosine, geometry.dot, geometry.euclidean, geometry.sqeuclidean])
+def test_duplicates_come_in_the_order_of_the_references(monkeypatch: pytest.MonkeyPatch, sim):
+    """Repeated pictures score exactly alike, also in different tiles; and where all have collapsed into one."""
+    monkeypatch.setattr(neighbours, "WIDE", 500)
     y = torch.randn(100, 16, generator=torch.Generator().manual_seed(0)).repeat(30, 1)
-    found = nearest(y[:100], y, 30)
-    assert torch.equal(found.place, torch.arange(100)[:, None] + 100 * torch.arange(30))
-    assert nearest(torch.ones(3, 4), torch.ones(5000, 4), 4).place.tolist() == [[0, 1, 2, 3]] * 3
+    x = y[:100] + 0.1 * torch.randn(100, 16, generator=torch.Generator().manual_seed(1))
+    found = nearest(x, y, 30, sim=sim, tile=50_000)
+    assert torch.equal(found.place, found.place[:, :1] + 100 * torch.arange(30))
+    assert nearest(torch.ones(3, 4), torch.ones(5000, 4), 4, sim=sim).place.tolist() == [[0, 1, 2, 3]] * 3
 
 
 def test_a_narrow_tile_gives_what_one_wide_tile_gives(monkeypatch: pytest.MonkeyPatch):

@@ -173,13 +173,19 @@ def test_tiles_are_chosen_by_the_budget(budget, monkeypatch):
     assert seen == {1: [1] * 12, 12 * 16 * 8 * 4: [4] * 3, 1 << 30: [12]}[budget]
 
 
-def test_tiles_without_gradient():
+def test_tiles_without_gradient_make_none():
     emb, labels = batch()
+    learning = []
+
+    def rule(sim_NM, pos_NM, neg_NM):
+        learning.append(sim_NM.requires_grad)
+        return rules.ntxent(sim_NM, pos_NM, neg_NM)
+
     with torch.no_grad():
-        assert PairLoss(rules.ntxent, tile=5)(emb, labels).item() == pytest.approx(
-            PairLoss(rules.ntxent)(emb, labels).item()
-        )
-    assert not PairLoss(rules.ntxent, tile=5)(emb.detach(), labels).requires_grad
+        value = PairLoss(rule, tile=5)(emb, labels)
+    assert not any(learning)
+    assert not PairLoss(rule, tile=5)(emb.detach(), labels).requires_grad
+    assert value.item() == pytest.approx(PairLoss(rules.ntxent)(emb, labels).item())
 
 
 def test_totals_of_tiles_can_only_be_summed():
@@ -235,10 +241,12 @@ def test_chance_of_a_large_batch():
     assert PairLoss(partial(rules.triplet, swap=True)).chance(labels) is None
 
 
-def test_chance_against_proxies():
-    from likewise.losses.chance import chance
-
-    assert chance(rules.supcon, classes=10) == pytest.approx(math.log(10), rel=1e-6)
+def test_chance_of_a_learned_boundary_and_of_a_draw_leave_things_as_they_are():
+    loss = margins.learned_margin(margin=0.1, beta=0.5, nu=3.0)
+    assert loss.chance() == pytest.approx(0.1, rel=1e-3)
+    state = torch.get_rng_state()
+    PairLoss(partial(rules.triplet, pick="random-hard")).chance()
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from likewise import geometry, mining
 from likewise.losses import Encoded, PairLoss, batchwise, listwise, margins, rules
 from likewise.losses.pair import check, notes
 from likewise.losses.terms import as_terms, is_marked, reduce
+from likewise.match import shared
 
 MODULES = (rules, margins, batchwise, listwise)
 MEMBERS = {name: getattr(module, name) for module in MODULES for name in module.__all__}
@@ -109,6 +110,13 @@ def test_what_classes_are_called_does_not_matter(name):
     emb_ND, labels_N = batch()
     other = torch.tensor([2**40 + 1, -7, 2**40, 0])[labels_N]
     assert run(loss_of(name), emb_ND, labels_N)[0] == run(loss_of(name), emb_ND, other)[0]
+
+
+@every_rule
+def test_several_labels_of_which_one_is_set_are_one_label(name):
+    emb_ND, labels_N = batch()
+    hot_NC = torch.nn.functional.one_hot(labels_N)
+    assert run(loss_of(name, relation=shared), emb_ND, hot_NC)[0] == run(loss_of(name), emb_ND, labels_N)[0]
 
 
 @every_rule

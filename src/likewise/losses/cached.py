@@ -36,7 +36,7 @@ def cached(
     emb_ND.requires_grad_()
     value = loss(emb_ND, labels_N, batch)
     backward(value)
-    # Without this, autocast would hand the second pass the weights it cast in the first, which had no graph.
+    # Some releases of torch let autocast hand the second pass the weights it cast in the first, which had no graph.
     torch.clear_autocast_cache()
     after = random_state(images.device)
     grad_ND = torch.zeros_like(emb_ND) if emb_ND.grad is None else emb_ND.grad

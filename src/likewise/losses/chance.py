@@ -31,35 +31,26 @@ def chance(
     labels_N: Tensor | None = None,
     *,
     sim: Callable = geometry.cosine,
-    classes: int | None = None,
     relation: Relation = same,
 ) -> float | None:
     """The lowest loss that one similarity, the same for every pair, can reach; None for a batch too large to say.
 
-    labels: the batch, of which only the composition matters; 8 classes of 4 when there are none. classes: compare with
-    one proxy of each of so many classes, and not with the batch. For example margin^2 / 4 for contrastive(margin) with
-    euclidean, margin for triplet, ln(classes) for a softmax, ln 2 for a logistic loss on evenly mixed pairs.
+    labels: the batch, of which only the composition matters; 8 classes of 4 when there are none. For example
+    margin^2 / 4 for contrastive(margin) with euclidean, margin for triplet, ln(1 + negatives) for ntxent.
     """
     labels_N = torch.arange(8).repeat_interleave(4) if labels_N is None else labels_N.cpu()
-    batch = (
-        _proxies(classes) if classes else _batch(labels_N, relation, is_marked(rule, "whole") or relation is not same)
-    )
+    batch = _batch(labels_N, relation, is_marked(rule, "whole") or relation is not same)
     if batch is None:
         return None
     low, high = RANGES.get(getattr(getattr(sim, "func", sim), "__name__", ""), (-64.0, 0.0))
     best = torch.inf
-    for _ in range(ROUNDS):
-        tried = torch.linspace(low, high, STEPS, dtype=torch.float64).tolist()
-        values = [_at(rule, shift, batch) for shift in tried]
-        best, at = min(best, *values), min(range(STEPS), key=values.__getitem__)
-        low, high = tried[max(at - 1, 0)], tried[min(at + 1, STEPS - 1)]
+    with torch.random.fork_rng(devices=[]):  # a rule that draws leaves the run's own draws as they were
+        for _ in range(ROUNDS):
+            tried = torch.linspace(low, high, STEPS, dtype=torch.float64).tolist()
+            values = [_at(rule, shift, batch) for shift in tried]
+            best, at = min(best, *values), min(range(STEPS), key=values.__getitem__)
+            low, high = tried[max(at - 1, 0)], tried[min(at + 1, STEPS - 1)]
     return best
-
-
-def _proxies(classes: int) -> Batch:
-    # All classes look alike, so one anchor says what all would.
-    pos_NM = torch.arange(classes)[None] == 0
-    return Batch(pos_NM, ~pos_NM, torch.ones(1))
 
 
 def _batch(labels_N: Tensor, relation: Relation, every_row: bool) -> Batch | None:

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from likewise import geometry
+from likewise.losses.chance import chance
 from likewise.losses.masked import lse, softplus, total
 from likewise.losses.pair import PairLoss, References, in_batch
 from likewise.losses.terms import Terms
@@ -69,6 +71,10 @@ class LearnedMargin(PairLoss):
     ):
         super().__init__(Boundary(margin, beta, nu), sim=sim, miner=miner, references=references or in_batch)
         self.lr_scale = lr_scale
+
+    def chance(self, labels_N: Tensor | None = None) -> float | None:
+        beta = float(self.rule.beta.detach())
+        return chance(partial(margin, margin=self.rule.margin, beta=beta), labels_N, sim=self.sim)
 
 
 learned_margin = LearnedMargin

@@ -121,7 +121,7 @@ class ProxyLoss(nn.Module):
 
     @torch.no_grad()
     def chance(self, labels_N: Tensor | None = None) -> float | None:
-        """The lowest loss that one similarity, the same to every proxy, can reach; labels: else one a class."""
+        """The lowest loss that one similarity, the same to every proxy, can reach, for these labels or one a class."""
         labels_N = self.columns.unique()[:SHOWN] if labels_N is None else labels_N.to(self.columns.device)
         no_emb_ND = self.proxies.new_zeros(len(labels_N), self.proxies.shape[1])
         answers = self.answers(no_emb_ND, self.proxies)
@@ -131,7 +131,8 @@ class ProxyLoss(nn.Module):
             alike_NM = sim_1C[0, 0].to(self.columns.device).expand(len(labels_N), len(self.columns))
             return self.judge(alike_NM, labels_N, answers)
 
-        return chance(rule, sim=self.sim, classes=2)
+        one = torch.zeros(2, dtype=torch.int64)  # a single kind of anchor: the batch itself is in the rule
+        return chance(rule, one, sim=self.sim)
 
 
 def geometry_of(rule: Rule) -> Callable:

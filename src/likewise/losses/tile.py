@@ -34,6 +34,8 @@ def tiled(of_rows: OfRows, emb_ND: Tensor, ref_MD: Tensor, params: Sequence[Tens
 
     Errors: RuntimeError in the backward pass if totals were not summed as they are, or for a second derivative.
     """
+    if not torch.is_grad_enabled():  # which an autograd function is not told of
+        emb_ND, ref_MD, params = emb_ND.detach(), ref_MD.detach(), ()
     flat = _Tiles.apply(of_rows, tile, emb_ND, ref_MD, *params)
     return tuple(Terms(total_N, count_N) for total_N, count_N in zip(flat[::2], flat[1::2], strict=True))
 

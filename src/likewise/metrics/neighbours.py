@@ -57,7 +57,7 @@ def tiles(
     tile: similarities held at once. Work is O(Q M D), memory O(tile + Q-tile k).
     """
     _check(x_QD, y_MD, k, offset)
-    sim, x_QD, y_MD = _unit_once(sim, x_QD.detach(), y_MD.detach())
+    sim, x_QD, y_MD = _once(sim, x_QD.detach(), y_MD.detach())
     width = min(len(y_MD), max(WIDE, 16 * k), tile)
     columns = _cut(len(y_MD), width)
     for rows in _cut(len(x_QD), max(1, tile // width)):
@@ -83,12 +83,33 @@ def _check(x_QD: Tensor, y_MD: Tensor, k: int, offset: int | None) -> None:
             raise ValueError(f"{broken} of {len(rows)} {name} hold NaN or infinity: the model's weights have diverged")
 
 
-def _unit_once(sim: Sim, x_QD: Tensor, y_MD: Tensor) -> tuple[Sim, Tensor, Tensor]:
-    """Cosine is the inner product of unit vectors: make them unit once, not once a tile."""
-    if getattr(sim, "func", sim) is not geometry.cosine:
+def _once(sim: Sim, x_QD: Tensor, y_MD: Tensor) -> tuple[Sim, Tensor, Tensor]:
+    """The geometries that are inner products, with their vectors prepared once, not once a tile.
+
+    Cosine is that of unit vectors, and -|x - y|^2 that of (2x, -|x|^2, -1) and (y, 1, |y|^2). Quicker, and rounded in
+    the same way in every tile: `geometry.euclidean` moves each tile to its own middle, which parts duplicates.
+    """
+    kind = getattr(sim, "func", sim)
+    if kind is geometry.cosine:
+        eps = torch.finfo(x_QD.dtype).tiny ** 0.5
+        return geometry.dot, F.normalize(x_QD, dim=-1, eps=eps), F.normalize(y_MD, dim=-1, eps=eps)
+    if kind not in (geometry.euclidean, geometry.sqeuclidean):
         return sim, x_QD, y_MD
-    eps = torch.finfo(x_QD.dtype).tiny ** 0.5
-    return geometry.dot, F.normalize(x_QD, dim=-1, eps=eps), F.normalize(y_MD, dim=-1, eps=eps)
+    x_QD, y_MD = x_QD - y_MD.mean(0), y_MD - y_MD.mean(0)
+    x_Q1, y_M1 = x_QD.square().sum(-1, keepdim=True), y_MD.square().sum(-1, keepdim=True)
+    left, right = [2 * x_QD, -x_Q1, -torch.ones_like(x_Q1)], [y_MD, torch.ones_like(y_M1), y_M1]
+    return _root if kind is geometry.euclidean else _negative, torch.cat(left, dim=1), torch.cat(right, dim=1)
+
+
+def _negative(left: Tensor, right: Tensor) -> Tensor:
+    return (left @ right.mT).clamp_(max=0)
+
+
+def _root(left: Tensor, right: Tensor) -> Tensor:
+    """-|x - y|, and 0 where the square is no more than rounding, as `geometry.euclidean` has it."""
+    rounding_Q1 = 32 * torch.finfo(left.dtype).eps * left[:, -2:-1]
+    square_QM = _negative(left, right)
+    return square_QM.masked_fill_(square_QM >= rounding_Q1, 0).neg_().sqrt_().neg_()
 
 
 def _cut(length: int, size: int) -> list[slice]:
