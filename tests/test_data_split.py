@@ -19,7 +19,7 @@ SHARES = st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.4, 0.49])
 TRAIN, VAL, TEST = range(3)
 
 
-def of(labels, split=None) -> Images:
+def of(labels, split=None, groups=None) -> Images:
     """Images with these labels, and pixels that say their own place."""
     n = len(labels)
     return Images(
@@ -28,6 +28,7 @@ def of(labels, split=None) -> Images:
         classes=tuple(f"c{i}" for i in range(max(labels) + 1)),
         ids=tuple(str(i) for i in range(n)),
         split=torch.tensor(split if split is not None else [0] * n, dtype=torch.uint8),
+        groups=groups and tuple(map(str, groups)),
         name="those",
     )
 
@@ -36,8 +37,9 @@ def of(labels, split=None) -> Images:
 @given(labels=LABELS, val=SHARES, test=SHARES, seed=st.integers(0, 99))
 def test_contract(name, labels, val, test, seed):
     """Only the split changes, some of the pictures train, and the same seed gives the same parts."""
-    images = of(labels)
+    images = of(labels, groups=[i // 2 for i in range(len(labels))])
     assume(name != "by_class" or len(set(labels)) >= 3)
+    assume(name != "by_group" or len(labels) >= 3)
     parted = getattr(splits, name)(images, val=val, test=test, seed=seed)
     assert (parted.split == TRAIN).any()
     assert parted.split.dtype == torch.uint8
@@ -114,6 +116,49 @@ def test_by_class_needs_a_class_a_part():
     ):
         splits.by_class(of([0, 1]))
     assert splits.by_class(of([0, 1]), val=0.0, test=0.5).open
+
+
+@given(labels=LABELS, per=st.integers(1, 5), val=SHARES, test=SHARES)
+def test_by_group_parts_groups(labels, per, val, test):
+    groups = [i // per for i in range(len(labels))]
+    assume(len(set(groups)) >= 2)
+    split = splits.by_group(of(labels, groups=groups), val=val, test=test).split.numpy()
+    part_of = {}
+    for group, part in zip(groups, split.tolist(), strict=True):
+        assert part_of.setdefault(group, part) == part, "a group in two parts"
+    assert TRAIN in part_of.values()
+
+
+def test_by_group_parts_alphabets_among_themselves():
+    """30 alphabets of 2 characters each: 6 alphabets of 12 characters that training never sees."""
+    labels = [i // 5 for i in range(300)]
+    parted = splits.by_group(of(labels, groups=[label // 2 for label in labels]), val=0.2, test=0.0)
+    assert parted.split.bincount().tolist() == [240, 60]
+    assert parted.open
+
+
+def test_by_group_parts_bursts_class_by_class():
+    """Every class keeps a burst to train on, and gives one of its four."""
+    labels = [i // 20 for i in range(200)]
+    parted = splits.by_group(of(labels, groups=[i // 5 for i in range(200)]), val=0.25, test=0.0)
+    assert parted.labels[parted.split == VAL].bincount().tolist() == [5] * 10
+    alone = splits.by_group(of([0] * 5 + [1] * 10, groups=[0] * 5 + [1] * 5 + [2] * 5), val=0.5, test=0.0)
+    assert alone.split[:5].tolist() == [TRAIN] * 5
+
+
+def test_by_group_leaves_a_given_test_part():
+    labels = [i // 10 for i in range(100)]
+    images = of(labels, split=[0] * 80 + [2] * 20, groups=[i // 5 for i in range(100)])
+    parted = splits.by_group(images, val=0.5, test=0.5)
+    assert parted.split[80:].tolist() == [TEST] * 20
+    assert parted.split[:80].bincount().tolist() == [40, 40]
+
+
+def test_by_group_needs_groups():
+    with pytest.raises(ValueError, match="those has no groups to part by"):
+        splits.by_group(of([0, 1]))
+    with pytest.raises(ValueError, match="those has 1 group to part, and by_group needs 2 or more"):
+        splits.by_group(of([0, 1], groups=[0, 0]))
 
 
 @pytest.mark.parametrize("name", ["ratio", "by_class"])

@@ -1,7 +1,5 @@
 """Episodes, one-shot trials, and the published baseline of Omniglot's official runs from its description."""
 
-import io
-import zipfile
 
 import pytest
 import torch
@@ -85,26 +83,3 @@ def test_points_are_about_their_mean():
     assert points(ink).tolist() == [[-1, 0], [1, 0]]
     with pytest.raises(ValueError, match="the drawing is empty"):
         points(torch.zeros(3, 3))
-
-
-@pytest.mark.slow
-def test_the_published_baseline_of_omniglots_runs(data_root):
-    """Lake et al., 2015: the modified Hausdorff distance errs in 38.8 % of the 400 trials."""
-    import numpy as np
-    from PIL import Image
-
-    runs = zipfile.ZipFile(data_root("omniglot") / "python" / "one-shot-classification" / "all_runs.zip")
-
-    def drawing(name: str) -> torch.Tensor:
-        return points(~torch.from_numpy(np.array(Image.open(io.BytesIO(runs.read(name))), dtype=bool)))
-
-    errors = []
-    for label_file in sorted(name for name in runs.namelist() if name.endswith("class_labels.txt")):
-        folder = label_file.split("run")[0]
-        trials = [line.split() for line in runs.read(label_file).decode().splitlines() if line.strip()]
-        tests, examples = ([drawing(folder + pair[side]) for pair in trials] for side in (0, 1))
-        sim = -torch.tensor([[modified_hausdorff(a, b) for b in examples] for a in tests])
-        errors.append(f.one_shot_error(sim, torch.arange(len(trials))))
-    errors = torch.cat(errors)
-    assert len(errors) == 400
-    assert errors.sum() == 155  # 38.75 %

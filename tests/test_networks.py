@@ -25,6 +25,7 @@ SUBJECTS: dict[str, tuple[tuple[int, ...], int]] = {
     "koch(width=8, activation='relu')": ((3, 66, 65), 65),
     "simple2": ((3, 26, 25), 25),
     "alexnet(width=16)": ((3, 63, 70), 63),
+    "strokes(channels=(4, 6, 5), pools=(1, 0, 1), width=7)": ((2, 9, 12), 0),
     "small_resnet(width=8)": ((1, 9, 12), 0),
     "small_resnet(width=4, blocks=(2, 0, 1))": ((3, 28, 28), 0),
 }

@@ -9,14 +9,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from likewise import data
+from likewise import data, scoring
 from likewise.assemble import build, load_images, settled
 from likewise.data.images import Images
 from likewise.data.one_shot import RUNS, OneShot, omniglot_runs, within_alphabet
 from likewise.data.want import Want
 from likewise.metrics.hausdorff import modified_hausdorff, points
 from likewise.models import Embedder
-from likewise.one_shot import one_shot_error
+from likewise.one_shot import official_error, one_shot_error
+from likewise.recipe import Recipe
 from likewise.recipes.omniglot import omniglot
 from likewise.training import steps
 
@@ -180,6 +181,29 @@ def test_a_damaged_or_missing_zip_is_said(tmp_path):
         omniglot_runs(write_runs(tmp_path, cut=30))
     with pytest.raises(ValueError, match="is damaged"):
         omniglot_runs(write_runs(tmp_path / "other", labels="run01/test/item07.png run01/training/class01.png"))
+
+
+def test_the_official_error_is_of_the_runs_beside_the_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIKEWISE_DATA", str(tmp_path))
+    model = Embedder("mlp(widths=(4,))", shape=(1, 5, 5), dim=2).eval()
+    assert official_error(model) is None
+    write_runs(tmp_path, labels="".join(f"run01/test/item01.png run01/training/class0{k}.png\n" for k in (1, 2)))
+    score = official_error(model, ink="dark")
+    assert (score.value, score.n) == (0.5, 2), "one answer to two questions that are the same picture"
+
+
+def test_a_run_on_omniglot_says_its_official_error(tmp_path, monkeypatch):
+    """And no other data does, nor a run on alphabets that it was trained on."""
+    monkeypatch.setenv("LIKEWISE_DATA", str(tmp_path))
+    write_runs(tmp_path)
+    model = Embedder("mlp(widths=(4,))", shape=(1, 5, 5), dim=2).eval()
+    images = replace(drawn(side=5), name="omniglot")
+    images = replace(images, split=(images.labels > 4).byte() * 2)
+    recipe = Recipe(data="omniglot(ink='dark')")
+    assert scoring.one_shot(model, recipe, images, "test")["one_shot_error"]["n"] == 1
+    assert not scoring.one_shot(model, recipe, images, "val")
+    assert not scoring.one_shot(model, recipe, replace(images, name="mnist"), "test")
+    assert not scoring.one_shot(model, recipe, replace(images, split=torch.arange(len(images)).byte() % 2 * 2), "test")
 
 
 def test_the_official_runs(data_root):

@@ -22,7 +22,7 @@ from likewise.spec import SpecError
 __all__ = ["Comparison", "Row", "compare", "parse_over", "variants"]
 
 METRICS = ("knn@1", "map@r", "silhouette", "pair_accuracy", "eer")
-LOWER_IS_BETTER = {"eer"}
+LOWER_IS_BETTER = {"eer", "one_shot_error"}
 LEVEL = 0.05
 FIXED_THRESHOLD = 0.5
 

@@ -106,7 +106,7 @@ def running(parts: Parts) -> Iterator[State]:
         lr=recipe.lr,
         clip=recipe.clip or None,
         device=parts.device,
-        amp=recipe.amp and parts.device.type == "cuda",
+        amp=recipe.amp == "always" or (recipe.amp == "gpu" and parts.device.type == "cuda"),
     )
 
 

@@ -11,15 +11,31 @@ from torch import Generator, Tensor
 
 from likewise import spec
 from likewise.data.augment import Augment
-from likewise.data.one_shot import OneShot
+from likewise.data.one_shot import OneShot, omniglot_runs
+from likewise.data.want import AbsentError
 from likewise.metrics import few_shot, intervals
 from likewise.metrics.intervals import Score
 from likewise.models import Embedder
 
-__all__ = ["VIEW", "one_shot_error"]
+__all__ = ["VIEW", "official_error", "one_shot_error"]
 
 # How a further view of a drawing differs from it: less than a training picture does.
 VIEW = "handwriting(rotate=6, scale=0.08, shear=6, translate=0.03, bend=0.008)"
+
+
+# Views of each picture that the official score averages over; chosen on background alphabets (docs/log.md).
+VIEWS = 8
+
+
+def official_error(model: Embedder, *, ink: str = "bright", seed: int = 0) -> Score | None:
+    """The error on Omniglot's 400 official trials, by VIEWS views of each picture; None where they are not at hand.
+
+    ink: as the model was trained. Errors: ValueError when the file of the trials is damaged.
+    """
+    try:
+        return one_shot_error(model, omniglot_runs(ink=ink), views=VIEWS, seed=seed)
+    except AbsentError:
+        return None
 
 
 def one_shot_error(

@@ -58,7 +58,7 @@ class Recipe:
     )
     clip: float = said(0.0, "largest gradient norm; 0 is no limit")
     ema: float = said(0.0, "decay of the weights' moving average, e.g. 0.999; 0 is none")
-    amp: bool = said(True, "bfloat16 in the network where there is a GPU")
+    amp: str = said("gpu", "bfloat16 in the network while training: gpu (where there is one) | always | never")
     patience: int = said(0, "stop after this many validations without a better score and keep the best; 0 is never")
     monitor: str = said("knn@1", "the validation score that decides what is best")
     eval_every_epochs: int = said(1, "validate after every so many epochs; 0 is never")
@@ -144,6 +144,8 @@ NAMED = {"split": "split", "network": "network", "sim": "sim", "sampler": "sampl
     "miner": "miner",
     "augment": "augment",
 }
+
+AMP = ("gpu", "always", "never")
 
 # field: (lowest, highest) accepted value.
 RANGES: dict[str, tuple[float, float]] = {
@@ -243,6 +245,8 @@ def check(recipe: Recipe) -> None:
             raise SpecError(f"{name} is {meaning(name)}: expected {low} to {high}, got {value}")
     if recipe.channels == 2:
         raise SpecError("channels is 1 (grey), 3 (colour) or 0 (as most pictures are), got 2")
+    if recipe.amp not in AMP:
+        raise SpecError(f"no amp={recipe.amp!r}{near(recipe.amp, AMP)}")
     for name, kind in NAMED.items():
         if getattr(recipe, name) and not getattr(recipe, name).startswith("pml:"):
             spec.bind(kind, getattr(recipe, name))

@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 
+from likewise import spec
 from likewise.assemble import load_images
 from likewise.data.images import SPLITS, Images
 from likewise.evaluate import Embeddings, Threshold, embed, evaluate, pick_threshold
 from likewise.metrics.pairs import draw
 from likewise.models import Embedder
+from likewise.one_shot import official_error
 from likewise.recipe import Recipe
 from likewise.run import Run
 from likewise.training import State
@@ -35,7 +37,7 @@ def evaluate_run(
         "run": run.name,
         "split": split,
         "open": not seen(found, split),
-        "scores": scores_of(found, split, recipe, threshold),
+        "scores": scores_of(found, split, recipe, threshold) | one_shot(model, recipe, images, split),
         "val": scores_of(found, "val", recipe, threshold) if split == "test" and len(found.part("val")) else {},
         "threshold": threshold._asdict() if threshold else None,
         "data": about(images),
@@ -62,6 +64,14 @@ def scores_of(found: Embeddings, split: str, recipe: Recipe, threshold: Threshol
         quick=split == "val",
     )
     return {name: dataclasses.asdict(score) for name, score in scores.items()}
+
+
+def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dict[str, Any]:
+    """Omniglot's official one-shot error, for a model that has not seen its evaluation alphabets."""
+    if images.name != "omniglot" or split != "test" or not images.open:
+        return {}
+    score = official_error(model, ink=spec.parse(recipe.data)[1].get("ink", "bright"), seed=recipe.split_seed)
+    return {"one_shot_error": dataclasses.asdict(score)} if score else {}
 
 
 def threshold_of(found: Embeddings, recipe: Recipe) -> Threshold | None:

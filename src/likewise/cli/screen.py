@@ -29,6 +29,7 @@ WORDS = {
     "eer": "error where both kinds of error are equal",
     "tar@far=0.01": "same pairs accepted when 1 % of others are",
     "few_shot@20w1s": "20 new classes, one example each",
+    "one_shot_error": "Omniglot's official trials, the lower the better",
 }
 
 

@@ -9,7 +9,7 @@ from numpy.random import Generator, default_rng
 from likewise.data.images import SPLITS, Images
 from likewise.data.order import place_in_class
 
-__all__ = ["by_class", "given", "ratio"]
+__all__ = ["by_class", "by_group", "given", "ratio"]
 
 TRAIN, VAL, TEST = range(len(SPLITS))
 
@@ -57,6 +57,30 @@ def by_class(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
         has = f"{images.name or 'the data'} has {classes}"
         raise ValueError(f"by_class needs {wanted} classes or more, one for each part, and {has}; use split='ratio'")
     return _with(images, _classes(labels, val, test, default_rng(seed)))
+
+
+def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
+    """The shares `val` and `test` of the groups (alphabets, bursts, writers, cameras), no group in two parts.
+
+    A test part that the source came with stays as it is, and only `val` is taken, out of all the rest. Groups that hold
+    one class each, as bursts do, are parted class by class, one of each staying in train; others among themselves.
+    Errors: ValueError for a source without groups, or with a single one to part.
+    """
+    name = images.name or "the data"
+    if images.groups is None:
+        raise ValueError(f"{name} has no groups to part by; use split='ratio' or 'by_class'")
+    split = images.split.cpu().numpy().copy()
+    given = bool((split == TEST).any())
+    at = np.flatnonzero(split != TEST)
+    groups, group = np.unique(np.array(images.groups)[at], return_inverse=True)
+    if len(groups) < 2:
+        raise ValueError(f"{name} has {len(groups)} group to part, and by_group needs 2 or more; use split='ratio'")
+    labels = images.labels.cpu().numpy()[at]
+    low, high = np.full(len(groups), labels.max()), np.zeros(len(groups), labels.dtype)
+    np.minimum.at(low, group, labels), np.maximum.at(high, group, labels)
+    of_groups = _pictures(np.where(low == high, low, -1), val, 0.0 if given else test, default_rng(seed))
+    split[at] = of_groups[group]
+    return _with(images, split)
 
 
 def _with(images: Images, split: np.ndarray) -> Images:

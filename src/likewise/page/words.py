@@ -134,6 +134,12 @@ SAYINGS: dict[str, Saying] = {
         "Few-shot classification over many drawn tasks.",
         counted="queries",
     ),
+    "one_shot_error": Saying(
+        "Error, one shot of 20",
+        "In {v} of the official trials the character picked out of 20, seen once each, is the wrong one.",
+        "The lower the better: people err in 4.5 % of these trials, guessing in 95 % (Lake et al., 2015).",
+        counted="trials",
+    ),
 }  # fmt: skip
 
 

@@ -1,15 +1,8 @@
 """Omniglot: characters of alphabets never seen in training, told apart from a single drawing of each."""
 
-from collections.abc import Sequence
-from itertools import pairwise
-
-import torch
-from torch import nn
-
-from likewise.models.networks import Backbone
 from likewise.recipe import Recipe
 
-__all__ = ["omniglot", "strokes"]
+__all__ = ["omniglot"]
 
 
 def omniglot() -> Recipe:
@@ -29,10 +22,10 @@ def omniglot() -> Recipe:
         turns=4,
         mirror=True,
         augment="handwriting",
-        network="likewise.recipes.omniglot:strokes",
+        network="strokes",
         dim=0,
         loss="supcon(temperature=0.1)",
-        sampler="likewise.data.kin:kin(families=2, classes=32, images=2)",
+        sampler="kin(families=2, classes=32, images=2)",
         epochs=3,
         optimizer="adamw(weight_decay=0.02)",
         lr=3e-3,
@@ -40,26 +33,3 @@ def omniglot() -> Recipe:
         ema=0.998,
         eval_every_epochs=0,
     )
-
-
-def strokes(
-    shape: Sequence[int],
-    *,
-    channels: Sequence[int] = (32, 64, 128, 128, 256),
-    pools: Sequence[int] = (1, 1, 1, 0, 1),
-    width: int = 256,
-) -> nn.Module:
-    """3 x 3 convolutions with BatchNorm and ReLU, a pool after those marked 1, then `width` numbers with BatchNorm.
-
-    The last layer sees where on the paper a feature lies, and its BatchNorm centres the embedding, so that two unlike
-    drawings have similarity 0. Pooled before it is normalised: on a CPU a quarter faster.
-    """
-    layers: list[nn.Module] = []
-    for (before, after), pool in zip(pairwise([shape[0], *channels]), pools, strict=True):
-        layers += [nn.Conv2d(before, after, 3, padding=1, bias=False)]
-        layers += [nn.MaxPool2d(2, ceil_mode=True)] * bool(pool) + [nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-    layers.append(nn.Flatten())
-    with torch.no_grad():
-        flat = nn.Sequential(*layers).eval()(torch.zeros(1, *shape)).shape[1]
-    last = [nn.Linear(flat, width, bias=False), nn.BatchNorm1d(width, affine=False)]
-    return Backbone([*layers, *last], width).train()
