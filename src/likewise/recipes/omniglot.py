@@ -26,7 +26,7 @@ def omniglot() -> Recipe:
         dim=0,
         loss="supcon(temperature=0.1)",
         sampler="kin(families=4, classes=32, images=2)",
-        epochs=20,
+        epochs=16,
         optimizer="adamw(weight_decay=0.02)",
         lr=3e-3,
         schedule="one_cycle(warmup=0.15)",
