@@ -14,7 +14,7 @@ LAYERS = [
     {"losses", "mining", "models", "data", "metrics", "optim"},
     {"training", "evaluate", "project", "one_shot", "doctor"},
     {"callbacks", "run", "symptoms", "gallery"},
-    {"recipe", "recipes", "assemble", "scoring", "launch", "compare", "tune"},
+    {"recipe", "recipes", "assemble", "pairing", "scoring", "launch", "compare", "tune"},
     {"plots", "page", "animate", "export", "audit", "serve", "api", "estimator", "cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -37,6 +37,7 @@ DISK = {
     "cli",
     "api",
     "compare",
+    "tune",
 }
 
 

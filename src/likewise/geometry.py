@@ -11,6 +11,12 @@ from torch import Tensor
 __all__ = ["cosine", "dot", "euclidean", "manhattan", "snr", "sqeuclidean"]
 
 
+class DivergedError(ValueError):
+    """Vectors hold NaN or infinity: the training has failed, not the call, and a command ends with exit code 1."""
+
+    exit_code = 1
+
+
 def cosine(x_ND: Tensor, y_MD: Tensor) -> Tensor:
     """Cosine of the angle, in [-1, 1]; a zero vector has similarity 0 to everything and takes no gradient."""
     unit_ND = _unit(x_ND)

@@ -21,13 +21,14 @@ from likewise.callbacks import averaged, checkpoint, keep_best, log, snapshot, s
 from likewise.data.images import Images
 from likewise.doctor import Setup
 from likewise.evaluate import embed, evaluate
+from likewise.models.blocks import thawing
 from likewise.recipe import Recipe, epochs_of
 from likewise.run import Run, load_checkpoint, save_checkpoint
 from likewise.scoring import evaluate_run
 from likewise.symptoms import watch_collapse
 from likewise.training import Callback, State, at_epoch_end, fit, steps
 
-__all__ = ["Watch", "resume", "running", "train"]
+__all__ = ["Watch", "judge", "resume", "running", "train"]
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -107,6 +108,8 @@ def running(parts: Parts) -> Iterator[State]:
         clip=recipe.clip or None,
         device=parts.device,
         amp=recipe.amp == "always" or (recipe.amp == "gpu" and parts.device.type == "cuda"),
+        accumulate=recipe.accumulate,
+        freeze=thawing(parts.state.model.backbone, recipe.frozen_epochs, recipe.unfreeze_epochs),
     )
 
 
@@ -136,7 +139,19 @@ def doctor(run: Run, parts: Parts, write: Watch) -> Callback:
 
 def validation(run: Run, parts: Parts, write: Watch) -> Callback:
     """Score, keep the best, and stop when it is flat: one callback, since each needs the one before."""
-    recipe, images = parts.recipe, parts.images
+    recipe = parts.recipe
+    todo = [validate(judge(recipe, parts.images), write), keep_best(run, recipe.monitor)]
+    todo += [stop_when_flat(recipe.patience)] if recipe.patience else []
+
+    def call(state: State) -> None:
+        for callback in todo:
+            callback(state)
+
+    return call
+
+
+def judge(recipe: Recipe, images: Images) -> Callable[[nn.Module], dict[str, Any]]:
+    """A model's scores on the validation part, by name."""
     query, train = images.part("val"), images.part("train")
     closed = bool(torch.isin(query.labels, train.labels).any())
     reference = spaced(train, VALIDATION_REFERENCES) if closed else None
@@ -146,14 +161,7 @@ def validation(run: Run, parts: Parts, write: Watch) -> Callback:
         scores = evaluate(embed(model, query), known, sim=recipe.sim, seed=recipe.split_seed, quick=True)
         return {name: dataclasses.asdict(value) for name, value in scores.items()}
 
-    todo = [validate(score, write), keep_best(run, recipe.monitor)]
-    todo += [stop_when_flat(recipe.patience)] if recipe.patience else []
-
-    def call(state: State) -> None:
-        for callback in todo:
-            callback(state)
-
-    return call
+    return score
 
 
 class interruptible:  # noqa: N801 (used as `with interruptible() as asked`)

@@ -19,12 +19,12 @@ app = typer.Typer(
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 failed or interrupted, 2 the call was wrong."""
-    from likewise.cli import compare, doctor, listing, train, using  # noqa: F401 (each adds its commands to `app`)
+    from likewise.cli import compare, doctor, listing, train, tune, using  # noqa: F401 (each adds its commands to `app`)
 
     try:
         app()
     except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
-        stop(str(error), 2)
+        stop(str(error), getattr(error, "exit_code", 2))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

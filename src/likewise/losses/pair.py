@@ -128,7 +128,7 @@ def check(emb_ND: Tensor, labels_N: Tensor) -> None:
     # A sum is NaN or infinite as soon as one entry is.
     if emb_ND.device.type == "cpu" and not math.isfinite(emb_ND.detach().sum()) and not emb_ND.isfinite().all():
         bad_N = ~emb_ND.isfinite().all(-1)
-        raise ValueError(
+        raise geometry.DivergedError(
             f"{int(bad_N.sum())} of {len(bad_N)} embeddings hold NaN or infinity, the first in row "
             f"{int(bad_N.byte().argmax())}; look at the input pictures, the learning rate and the precision"
         )

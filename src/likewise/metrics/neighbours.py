@@ -80,7 +80,9 @@ def _check(x_QD: Tensor, y_MD: Tensor, k: int, offset: int | None) -> None:
     for name, rows in (("queries", x_QD), ("references", y_MD)):
         if not rows.isfinite().all():
             broken = int((~rows.isfinite().all(-1)).sum())
-            raise ValueError(f"{broken} of {len(rows)} {name} hold NaN or infinity: the model's weights have diverged")
+            raise geometry.DivergedError(
+                f"{broken} of {len(rows)} {name} hold NaN or infinity: the model's weights have diverged"
+            )
 
 
 def _once(sim: Sim, x_QD: Tensor, y_MD: Tensor) -> tuple[Sim, Tensor, Tensor]:
@@ -97,6 +99,8 @@ def _once(sim: Sim, x_QD: Tensor, y_MD: Tensor) -> tuple[Sim, Tensor, Tensor]:
         return sim, x_QD, y_MD
     x_QD, y_MD = x_QD - y_MD.mean(0), y_MD - y_MD.mean(0)
     x_Q1, y_M1 = x_QD.square().sum(-1, keepdim=True), y_MD.square().sum(-1, keepdim=True)
+    if not (x_Q1.isfinite().all() and y_M1.isfinite().all()):
+        raise geometry.DivergedError("vectors so long that their squares overflow: the model's weights have diverged")
     left, right = [2 * x_QD, -x_Q1, -torch.ones_like(x_Q1)], [y_MD, torch.ones_like(y_M1), y_M1]
     return _root if kind is geometry.euclidean else _negative, torch.cat(left, dim=1), torch.cat(right, dim=1)
 
