@@ -14,6 +14,12 @@ settings.load_profile("likewise")
 HERE = {"127.0.0.1", "::1", "localhost"}
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Decoded pictures are kept for the tests alone, not beside the user's."""
+    os.environ["LIKEWISE_CACHE"] = str(tmp_path_factory.mktemp("decoded"))
+
+
 @pytest.fixture
 def data_root() -> Callable[[str], Path]:
     """`data_root("mnist")` is the folder `mnist` below LIKEWISE_DATA.
@@ -30,6 +36,25 @@ def data_root() -> Callable[[str], Path]:
         return pytest.fail(missing) if os.environ.get("LIKEWISE_REQUIRE_DATA") == "1" else pytest.skip(missing)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def vision() -> object:
+    """timm, torchvision and transformers import: torchvision's wheel wants two operators that a CPU torch lacks.
+
+    What is returned defines them for as long as it lives.
+    """
+    import torch
+
+    try:
+        import torchvision  # noqa: F401 (to see whether it can be)
+
+        return None
+    except RuntimeError:
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return operators
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,7 @@ def test_a_generator_of_ones_own_leaves_the_global_one_alone(text):
 @pytest.mark.parametrize("text", [t for t in EVERY if t != "none"])
 def test_every_picture_draws_its_own_numbers(text):
     x = pictures(1).expand(32, -1, -1, -1)
-    assert len(built(text)(x).flatten(1).unique(dim=0)) > 8 or text == "flip"
+    assert len(built(text)(x).flatten(1).unique(dim=0)) > 8 or text in ("flip", "mix")
 
 
 @pytest.mark.parametrize("text", EVERY)
@@ -277,3 +277,43 @@ def test_presets_are_what_they_say():
     assert augment.handwriting().paper
     assert not photo().paper
     assert math.isclose(spec.bind("augment", "photo(least=0.9)").keywords["least"], 0.9)
+
+
+def test_cut_and_resampled_crops_show_the_same_part():
+    """uint8 on a CPU is cut at whole pixels and stretched; float is resampled; both within a pixel of one another."""
+    ramp = torch.arange(0, 240).byte().expand(60, 1, 200, 240).contiguous()
+    crops = augment.random_resized_crop(least=0.3) + flip(p=0.5, vertical=0.5)
+    whole = crops(ramp, torch.Generator().manual_seed(3)).float()
+    smooth = crops(ramp / 255, torch.Generator().manual_seed(3)) * 255
+    assert (whole - smooth).abs().max() < 3
+    assert torch.equal(whole[:, :, 0], whole[:, :, -1]), "across the ramp every row is the same"
+
+
+def test_a_crop_can_be_a_single_pixel():
+    x = pictures(8, 3, 5, 7)
+    assert augment.random_resized_crop(least=0.001, most=0.002)(x, torch.Generator().manual_seed(0)).shape == x.shape
+
+
+def test_mixing_shows_another_picture_by_the_share_said():
+    x = torch.eye(40)[:, :, None, None].expand(40, 40, 2, 2)
+    y = augment.mix(p=1.0, most=0.3)(x, torch.Generator().manual_seed(0))[:, :, 0, 0]
+    torch.testing.assert_close(y.sum(1), torch.ones(40))
+    assert y.diagonal().min() >= 0.7 - 1e-6
+    assert y.diagonal().min() < 0.75
+    assert ((y > 0).sum(1) <= 2).all()
+    assert torch.equal(augment.mix(p=0.0)(pictures()), pictures())
+    assert not any("mix" in name for preset in (photo(), augment.strong()) for name in map(repr, preset.changes))
+
+
+def test_places_are_those_of_torch():
+    theta = torch.eye(3).repeat(4, 1, 1) + torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0)) / 5
+    x = torch.zeros(4, 3, 9, 14)
+    wanted = torch.nn.functional.affine_grid(theta[:, :2], list(x.shape), align_corners=False)
+    torch.testing.assert_close(augment.places(x, theta), wanted)
+
+
+def test_a_blur_is_the_same_in_every_channel():
+    x = torch.rand(3, 1, 9, 9)
+    smooth = augment.smooth(x.expand(3, 4, 9, 9).contiguous(), 2)
+    torch.testing.assert_close(smooth, augment.smooth(x, 2).expand(3, 4, 9, 9))
+    assert torch.allclose(augment.smooth(torch.ones(1, 1, 6, 6), 3), torch.ones(1, 1, 6, 6))

@@ -285,6 +285,74 @@ def test_pixels_in_memory_follow_the_same_rules():
     assert fit(torch.rand(2, 3, 4, 4), (1, 4, 4)).dtype == torch.float32
 
 
+def swapped(description: str = "test") -> bytes:
+    """sRGB with its red and green primaries changed for each other, under another name: red is seen as green."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile.replace("sRGB".encode("utf-16-be"), description.encode("utf-16-be"))
+    tags = {profile[at : at + 4]: at for at in range(132, 132 + 12 * profile[131], 12)}
+    red, green = (profile[tags[name] + 4 : tags[name] + 12] for name in (b"rXYZ", b"gXYZ"))
+    changed = bytearray(profile)
+    for name, place in ((b"rXYZ", green), (b"gXYZ", red)):
+        changed[tags[name] + 4 : tags[name] + 12] = place
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_colours_of_another_profile_become_srgb(kind):
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    data = save(Image.new("RGB", (16, 16), (220, 30, 60)), kind, icc_profile=swapped(), **options)
+    seen = torch.tensor([30, 220, 60])
+    for pixels in (decode(data), decode(data, (3, 8, 8))):
+        assert (pixels[:, 4, 4].int() - seen).abs().max() <= 4
+    grey = decode(data, (1, 16, 16))[0, 8, 8].int()
+    assert (grey - (0.299 * 30 + 0.587 * 220 + 0.114 * 60)).abs() <= 4, "grey is of the colours as they are seen"
+
+
+def test_a_profile_of_srgb_changes_nothing():
+    picture = photo()
+    data = save(picture, "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    assert torch.equal(decode(data), decode(save(picture, "PNG")))
+
+
+def test_a_profile_and_transparency():
+    image = Image.new("RGBA", (2, 1), (220, 30, 60, 255))
+    image.putpixel((1, 0), (220, 30, 60, 0))
+    left, right = decode(save(image, "PNG", icc_profile=swapped())).permute(1, 2, 0)[0].int()
+    assert (left - torch.tensor([30, 220, 60])).abs().max() <= 4
+    assert right.tolist() == [255, 255, 255]
+    palette = save(palette_picture([(220, 30, 60), (0, 0, 0)]), "PNG", icc_profile=swapped(), transparency=1)
+    assert (decode(palette)[:, 0, 0].int() - torch.tensor([30, 220, 60])).abs().max() <= 4
+    assert decode(palette)[:, 0, 1].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("profile", [b"no profile", swapped()[:200], b"\0" * 128])
+def test_a_broken_profile_does_not_lose_the_picture(profile):
+    assert torch.equal(decode(save(photo(), "PNG", icc_profile=profile)), decode(save(photo(), "PNG")))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_profile_of_another_kind_is_passed_over(mode):
+    plain = save(photo().convert(mode), "TIFF")
+    assert torch.equal(decode(save(photo().convert(mode), "TIFF", icc_profile=swapped())), decode(plain))
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([1, 3]))
+def test_torch_and_pillow_stretch_alike(height, width, channels):
+    mode = "L" if channels == 1 else "RGB"
+    data = save(photo().convert(mode), "PNG")
+    wanted = photo().convert(mode).resize((width, height), Image.Resampling.BILINEAR)
+    pixels = decode(data, (channels, height, width)).permute(1, 2, 0).numpy().squeeze(-1 if channels == 1 else ())
+    assert np.abs(pixels.astype(int) - np.array(wanted).astype(int)).max() <= 1
+
+
+def test_without_avx2_pillow_stretches(monkeypatch):
+    data, shape = save(photo(), "PNG"), (3, 31, 17)
+    with_torch = decode(data, shape)
+    monkeypatch.setattr(module, "_quick", lambda: False)
+    assert "torch" not in module.decoder()
+    assert (decode(data, shape).int() - with_torch.int()).abs().max() <= 1
+
+
 def verdict(look, data: bytes) -> str:
     """Why a look at the bytes fails, or nothing."""
     with warnings.catch_warnings():

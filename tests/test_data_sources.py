@@ -12,11 +12,13 @@ from PIL import Image
 
 from likewise import data, spec
 from likewise.data import sources
+from likewise.data.groceries import bursts, histogram
 from likewise.data.idx import FILES
 from likewise.data.want import Want
 from test_data_files import png
 
 PEOPLE = {"training": ["s1", "s2", "s10"], "testing": ["s5"]}
+GROCERIES = {"Leek": 0, "Apple": 1, "Milk": 2, "Brown-Mushroom": 3}
 SCRIPTS = {"images_background": ["Latin", "Greek"], "images_evaluation": ["Tengwar"]}
 
 
@@ -45,6 +47,37 @@ def write_zip(path, alphabets, drawings=3) -> None:
                     file.writestr(f"{path.stem}/{alphabet}/character{character:02d}/{n:04d}.png", content.getvalue())
 
 
+def write_sequences(top) -> None:
+    """Two videos of twelve frames, in which a bright square moves to the right."""
+    for name in ("Car", "Dog"):
+        (top / name / "img").mkdir(parents=True)
+        for n in range(1, 13):
+            frame = Image.new("RGB", (40, 30), (10 * n, 0, 0))
+            frame.paste((255, 255, 255), (n, 5, n + 8, 15))
+            frame.save(top / name / "img" / f"{n:04d}.png")
+        (top / name / "groundtruth_rect.txt").write_text("".join(f"{n + 1},6,8,10\n" for n in range(1, 13)))
+
+
+def write_groceries(top) -> None:
+    """Two shelves a class and part, red and blue, on which the thing itself is green."""
+    names = {"train": range(1, 9), "val": range(1, 3)}
+    rng = np.random.default_rng(0)
+    for part, numbers in names.items():
+        lines = []
+        for name, fine in GROCERIES.items():
+            folder = top / part / "Food" / name
+            folder.mkdir(parents=True)
+            for n in numbers:
+                pixels = rng.integers(0, 40, (12, 12, 3), dtype=np.uint8)
+                pixels[:, :, 2 * (n % 3 == 0)] += 200
+                pixels[3:9, 3:9] = (10 * fine, 200, 10)
+                Image.fromarray(pixels).save(folder / f"{name}_{n:03d}.jpg", quality=95)
+                lines.append(f"{part}/Food/{name}/{name}_{n:03d}.jpg, {fine}, 0")
+        (top / f"{part}.txt").write_text("\n".join(lines) + "\n\n")
+    rows = ["Class Name (str),Class ID (int),Coarse Class Name (str),Coarse Class ID (int)"]
+    (top / "classes.csv").write_text("\n".join(rows + [f"{name},{i},Food,0" for name, i in GROCERIES.items()]))
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     """A root that holds every source, each a few pictures."""
@@ -60,6 +93,8 @@ def root(tmp_path_factory):
             for k in range(1, 11):
                 Image.new("L", (6, 8), k).save(folder / f"{k}.pgm")
     (root / "att-faces/data/faces/training/README").write_text("about the faces")
+    write_groceries(root / "grocery-store/dataset")
+    write_sequences(root / "tracking-otb")
     for name in ("cat", "dog"):
         (root / "pets" / name).mkdir(parents=True)
         for i in range(5):
@@ -76,6 +111,7 @@ def settings(name, root) -> dict:
         "folder": {"path": str(root / "pets")},
         "table": {"path": str(root / "pets.csv")},
         "arrays": {"path": str(root / "d.npz")},
+        "tracking": {"every": 1},
     }.get(name, {})
 
 
@@ -119,13 +155,14 @@ def test_contract_of_the_names(source, root):
             spec.bind("data", f"{name}(colour=1)")
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "omniglot", "faces"])
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "omniglot", "faces", "groceries"])
 def test_an_absent_source_says_where_and_how(name, tmp_path):
     with pytest.raises(data.AbsentError) as raised:
         data.load(name, root=tmp_path)
     sentence = str(raised.value)
     assert str(tmp_path) in sentence
-    assert (f"likewise data fetch {name}" if name != "faces" else "cam-orl.co.uk") in sentence
+    elsewhere = {"faces": "cam-orl.co.uk", "groceries": "github.com/marcusklasson"}
+    assert elsewhere.get(name, f"likewise data fetch {name}") in sentence
     assert "\n" not in sentence
 
 
@@ -218,6 +255,67 @@ def test_faces_in_both_layouts(root, tmp_path):
     assert flat.split.tolist() == [0, 2]
 
 
+def test_groceries_labels_are_the_published_ids(root):
+    images = sources.groceries(Want(root))
+    assert images.classes == tuple(GROCERIES), "in the order of the ids, not of the names"
+    assert images.split.bincount().tolist() == [32, 0, 8]
+    assert all(i.split("/")[2] == images.classes[label] for i, label in zip(images.ids, images.labels, strict=True))
+    assert images.ids[0] == "train/Food/Leek/Leek_001.jpg"
+    assert not images.open
+
+
+def test_groceries_groups_are_bursts(root):
+    images = sources.groceries(Want(root))
+    assert images.groups[:8] == tuple(f"train/Leek/{int(n % 3 == 0)}" for n in range(1, 9))
+    assert len(set(images.groups[:32])) == 8
+    parted = data.load("groceries", root=root, split="by_group(val=0.5)")
+    of = [{parted.groups[i] for i in range(len(parted)) if parted.split[i] == part} for part in range(3)]
+    assert len(of[0]) == len(of[1]) == 4
+    assert not of[0] & of[1]
+    assert of[2] == {f"val/{name}/0" for name in GROCERIES} or all(name.startswith("val/") for name in of[2])
+
+
+def test_groceries_held_out(root):
+    images = sources.groceries(Want(root), held_out=2)
+    assert images.open
+    assert set(images.part("test").labels.tolist()) == {2, 3}
+    assert set(images.part("train").labels.tolist()) == {0, 1}
+    assert all(i.startswith("train/") for i in images.ids), "the published val is left out"
+    for wrong in (1, 4, -1):
+        with pytest.raises(ValueError, match="the first fine id that is not trained on, 2 to 3"):
+            sources.groceries(Want(root), held_out=wrong)
+
+
+def test_groceries_says_which_line_is_wrong(tmp_path):
+    write_groceries(top := tmp_path / "grocery-store/dataset")
+    (top / "val.txt").write_text("val/a.jpg, 0, 0\nval/b.jpg, 99, 0\n")
+    with pytest.raises(ValueError, match=r"val\.txt, line 2: a picture and an id of classes\.csv were expected"):
+        sources.groceries(Want(tmp_path))
+    (top / "classes.csv").write_text("a,b\nx,y\n")
+    with pytest.raises(ValueError, match=r"is not the published classes\.csv"):
+        sources.groceries(Want(tmp_path))
+
+
+def test_a_broken_grocery_is_skipped(tmp_path):
+    write_groceries(top := tmp_path / "grocery-store/dataset")
+    (top / "train/Food/Milk/Milk_003.jpg").write_bytes(b"")
+    images = sources.groceries(Want(tmp_path))
+    assert [s.id for s in images.skipped] == ["train/Food/Milk/Milk_003.jpg"]
+    assert len(images) == 39
+    assert "" not in images.groups
+
+
+def test_bursts_by_hand():
+    plain = np.zeros((4, 3, 8, 8), np.uint8)
+    assert bursts(plain[:0]) == []
+    assert bursts(plain[:1]) == [0]
+    assert bursts(plain) == [0, 0, 0, 0], "all the same picture"
+    plain[2:] = 255
+    assert bursts(plain) == [0, 0, 1, 1]
+    assert histogram(plain[0])[0] == 1
+    assert histogram(plain[3])[-1] == 1
+
+
 # The real files. Figures are the publishers' own.
 
 MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -276,6 +374,23 @@ def test_real_faces(data_root):
     assert images.labels.bincount().tolist() == [10] * 40
     assert {images.classes[i] for i in images.part("test").labels} == {"s5", "s6", "s7"}
     assert images.skipped == ()
+
+
+@pytest.mark.slow
+def test_real_groceries(data_root):
+    images = data.load("groceries", root=data_root("grocery-store").parent, size=64, split="by_group(val=0.15)")
+    assert images.split.bincount().tolist()[2] == 296
+    assert len(images) == 2936
+    assert images.classes[:2] == ("Golden-Delicious", "Granny-Smith")
+    assert images.classes[80] == "Zucchini"
+    assert images.skipped == ()
+    train, val = (set(images.part(name).groups) for name in ("train", "val"))
+    assert not train & val
+    held = data.load("groceries(held_out=41)", root=data_root("grocery-store").parent, size=64)
+    assert held.open
+    assert len(held.part("test")) == 1162
+    assert held.part("test").labels.min() == 41
+    assert max(len(set(images.groups)), 0) > 400, "about five bursts a class"
 
 
 @pytest.mark.slow

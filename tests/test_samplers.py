@@ -250,3 +250,15 @@ def test_triplets_of_singletons():
     with pytest.raises(ValueError, match="every class has one"):
         triplets(torch.arange(5), seed=0, epoch=0)
     assert all(torch.cat(pairs(torch.arange(5), seed=0, epoch=0)).bincount() >= 1)
+
+
+def test_triplets_of_next_frames_against_the_last_class():
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 1, 2, 2])
+    batches = triplets(labels, batch=3, positive="next", negative="last", seed=0, epoch=0)
+    anchor, positive, negative = torch.cat([batch.view(3, -1) for batch in batches], 1)
+    assert sorted(anchor.tolist()) == list(range(7)), "the last class has no anchors"
+    after = {0: 1, 1: 2, 2: 1, 3: 4, 4: 5, 5: 6, 6: 5}
+    assert [after[a] for a in anchor.tolist()] == positive.tolist()
+    assert (labels[negative] == 2).all()
+    with pytest.raises(ValueError, match="positive='random' or 'next'"):
+        triplets(labels, positive="previous", seed=0, epoch=0)

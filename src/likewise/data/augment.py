@@ -6,7 +6,8 @@ Every picture draws its own numbers from the generator, or from torch's global o
 All that moves pixels (affine, crop, flip, elastic) becomes one grid per picture and one bilinear resampling, whatever
 the number of parts, so that nothing is blurred twice. It comes before what changes colours, whatever the order written.
 The resampling is not antialiased: it suits zooming in, and zooming out to about two thirds. Pictures that should end
-small are made small first.
+small are made small first. Crops and mirrorings alone, of uint8 on a CPU, are cut at whole pixels instead and stretched
+one by one, which is three times as fast.
 """
 
 import math
@@ -29,6 +30,7 @@ __all__ = [
     "flip",
     "handwriting",
     "light",
+    "mix",
     "noise",
     "none",
     "photo",
@@ -42,6 +44,9 @@ Map = Callable[
 ]  # pictures -> theta [N,3,3]: where in the old picture, -1 to 1, a new pixel looks
 Bend = Callable[[Tensor, Random], Tensor]  # pictures -> [N,H,W,2], added to where each pixel looks
 Change = Callable[[Tensor, Random], Tensor]  # pictures -> pictures, float
+
+
+LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R 601-2)
 
 
 @dataclass(frozen=True)
@@ -65,28 +70,82 @@ class Augment:
                 f"augmentation takes pictures [N, C, H, W], uint8 or float, got {images.dtype} {list(images.shape)}; "
                 "for feature rows use augment=none"
             )
-        x = images / 255 if images.dtype == torch.uint8 else images
-        if self.maps or self.bends:
-            x = self.resample(x, generator)
+        x = self.moved(images, generator) if self.maps or self.bends else images
+        if not self.changes:
+            return x
+        x = unit(x)
         for change in self.changes:
             x = change(x, generator)
-        return x.mul(255).round_().clamp_(0, 255).byte() if images.dtype == torch.uint8 else x
+        return as_bytes(x) if images.dtype == torch.uint8 else x
 
     def __add__(self, after: "Augment") -> "Augment":
         parts = (self.maps + after.maps, self.bends + after.bends, self.changes + after.changes)
         return Augment(*parts, self.paper or after.paper)
 
-    def resample(self, x: Tensor, generator: Random) -> Tensor:
-        theta = torch.eye(3, device=x.device, dtype=x.dtype).expand(len(x), 3, 3)
+    def moved(self, images: Tensor, generator: Random) -> Tensor:
+        """Pictures after all maps and bends; of the same dtype, or float where changes are to follow."""
+        # what a map draws is by the shape, device and dtype of the pictures; no pixel of theirs is needed yet
+        like = unit(images[:, :, :1, :1]).expand(images.shape)
+        theta = torch.eye(3, device=like.device, dtype=like.dtype).expand(len(like), 3, 3)
         for each in self.maps:
-            theta = theta @ each(x, generator)
-        grid = F.affine_grid(theta[:, :2], list(x.shape), align_corners=False)
+            theta = theta @ each(like, generator)
+        if images.dtype == torch.uint8 and images.device.type == "cpu" and not self.bends and is_crop(theta):
+            return cut(images, theta)
+        x = self.resample(unit(images), theta, generator)
+        return as_bytes(x) if images.dtype == torch.uint8 and not self.changes else x
+
+    def resample(self, x: Tensor, theta: Tensor, generator: Random) -> Tensor:
+        grid = places(x, theta)
         for bend in self.bends:
             grid = grid + bend(x, generator)
         if not self.paper:
             return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
         paper = border_median(x)
         return F.grid_sample(x - paper, grid, padding_mode="zeros", align_corners=False) + paper
+
+
+def unit(images: Tensor) -> Tensor:
+    """Float pictures: uint8 as 0 to 1, others as they are."""
+    return images / 255 if images.dtype == torch.uint8 else images
+
+
+def as_bytes(x: Tensor) -> Tensor:
+    return x.mul(255).round_().clamp_(0, 255).byte()
+
+
+def places(x: Tensor, theta: Tensor) -> Tensor:
+    """`[N, H, W, 2]`: where each new pixel looks. What F.affine_grid gives, as a sum of a row and a column."""
+    across, down = (
+        (torch.arange(side, device=x.device, dtype=x.dtype) * 2 + 1) / side - 1 for side in (x.shape[-1], x.shape[-2])
+    )
+    grid = x.new_empty(len(x), *x.shape[2:], 2)
+    for axis in range(2):
+        wide, high, shift = theta[:, axis, :, None].unbind(1)
+        torch.add((wide * across)[:, None], (high * down + shift)[:, :, None], out=grid[..., axis])
+    return grid
+
+
+def is_crop(theta: Tensor) -> bool:
+    """Whether every map shows a part of its picture, upright, mirrored or not."""
+    size, shift = theta.diagonal(dim1=1, dim2=2)[:, :2].abs(), theta[:, :2, 2].abs()
+    return bool((theta[:, 0, 1] == 0).all() and (theta[:, 1, 0] == 0).all() and (size + shift <= 1 + 1e-4).all())
+
+
+def cut(images: Tensor, theta: Tensor) -> Tensor:
+    """uint8 pictures cropped at whole pixels, stretched with antialiasing to the old size, and mirrored."""
+    sides = images.new_tensor([images.shape[-1], images.shape[-2]], dtype=theta.dtype)
+    signed, shift = theta.diagonal(dim1=1, dim2=2)[:, :2], theta[:, :2, 2]
+    low = ((shift - signed.abs() + 1) / 2 * sides).round().long()
+    high = torch.maximum(((shift + signed.abs() + 1) / 2 * sides).round().long(), low + 1)
+    out = torch.empty_like(images, memory_format=torch.contiguous_format)
+    for row, (left, top), (right, bottom), mirrored in zip(
+        range(len(images)), low.tolist(), high.tolist(), (signed < 0).tolist(), strict=True
+    ):
+        part = images[row : row + 1, :, top:bottom, left:right]
+        if part.shape[2:] != images.shape[2:]:
+            part = F.interpolate(part, images.shape[2:], mode="bilinear", antialias=True)
+        out[row] = part[0].flip([dim for dim, turned in ((-1, mirrored[0]), (-2, mirrored[1])) if turned])
+    return out
 
 
 def border_median(x: Tensor) -> Tensor:
@@ -104,6 +163,12 @@ def uniform(x: Tensor, low: float, high: float, generator: Random, *shape: int) 
 def chance(x: Tensor, p: float, generator: Random) -> Tensor:
     """`[N, 1, 1, 1]`: whether a picture is meant."""
     return (uniform(x, 0, 1, generator) < p)[:, None, None, None]
+
+
+def on_some(x: Tensor, p: float, generator: Random, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """With probability p, a picture changed."""
+    at = (uniform(x, 0, 1, generator) < p).nonzero().flatten()
+    return x.index_copy(0, at, change(x[at])) if len(at) else x
 
 
 def matrix(x: Tensor, rows: Sequence[Sequence[Tensor | float]]) -> Tensor:
@@ -196,20 +261,19 @@ def erase(*, p: float = 0.5, least: float = 0.02, most: float = 0.2, ratio: floa
     def erased(x: Tensor, generator: Random) -> Tensor:
         area = uniform(x, least, most, generator)
         tilt = (uniform(x, -1, 1, generator) * math.log(ratio) / 2).exp()
-        place = uniform(x, 0, 1, generator, 2)
-        down = within(x.shape[-2], (area.sqrt() * tilt).clamp(max=1), place[:, 0])
-        right = within(x.shape[-1], (area.sqrt() / tilt).clamp(max=1), place[:, 1])
-        hole = (down[:, :, None] & right[:, None, :])[:, None] & chance(x, p, generator)
-        return torch.where(hole, x.mean((2, 3), keepdim=True), x)
+        share = torch.stack([area.sqrt() * tilt, area.sqrt() / tilt], 1).clamp(max=1)
+        start = uniform(x, 0, 1, generator, 2) * (1 - share)
+        sides = x.new_tensor(x.shape[2:])
+        edges = (
+            torch.stack([start, start + share], 1).mul(sides).sub(0.5).ceil().long()
+        )  # pixels whose middle is inside
+        meant = chance(x, p, generator).flatten()
+        grey, out = x.mean((2, 3)), x.clone()
+        for row, ((top, left), (bottom, right)) in zip(meant.nonzero().flatten(), edges[meant].tolist(), strict=True):
+            out[row, :, top:bottom, left:right] = grey[row, :, None, None]
+        return out
 
     return Augment(changes=(erased,))
-
-
-def within(side: int, share: Tensor, place: Tensor) -> Tensor:
-    """bool [N, side]: a run of pixels of this share of the side, at this place (0 first, 1 last)."""
-    at = (torch.arange(side, device=share.device, dtype=share.dtype) + 0.5) / side
-    start = (place * (1 - share))[:, None]
-    return (at >= start) & (at < start + share[:, None])
 
 
 def noise(*, amount: float = 0.05) -> Augment:
@@ -226,20 +290,22 @@ def blur(*, p: float = 0.5, radius: int = 2) -> Augment:
     """With probability p, blended by a random share with its Gaussian blur of so many pixels' radius."""
 
     def blurred(x: Tensor, generator: Random) -> Tensor:
-        share = uniform(x, 0, 1, generator)[:, None, None, None] * chance(x, p, generator)
-        return torch.lerp(x, smooth(x, radius), share)
+        def softened(x: Tensor) -> Tensor:
+            return torch.lerp(x, smooth(x, radius), uniform(x, 0, 1, generator)[:, None, None, None])
+
+        return on_some(x, p, generator, softened)
 
     return Augment(changes=(blurred,))
 
 
 def smooth(x: Tensor, radius: int) -> Tensor:
-    """Gaussian blur with a standard deviation of radius / 2 pixels, along one side and then the other."""
-    weights = torch.softmax(-2 * (torch.arange(-radius, radius + 1) / radius) ** 2, 0).tolist()
-    for dim, pad in ((-2, (0, 0, radius, radius)), (-1, (radius, radius, 0, 0))):
-        wide, side = F.pad(x, pad, mode="replicate"), x.shape[dim]
-        # a convolution of one channel is slow on a CPU: shifted copies are eight times as fast
-        x = sum(weight * wide.narrow(dim, at, side) for at, weight in enumerate(weights))
-    return x
+    """Gaussian blur with a standard deviation of radius / 2 pixels."""
+    weights = torch.softmax(-2 * (torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype) / radius) ** 2, 0)
+    # as one picture of N * C channels: five times as fast on a CPU as N pictures of C
+    wide_1PHW = F.pad(x, (radius,) * 4, mode="replicate").flatten(0, 1)[None]
+    planes = wide_1PHW.shape[1]
+    kernel = (weights[:, None] * weights).expand(planes, 1, -1, -1)
+    return F.conv2d(wide_1PHW, kernel, groups=planes).view_as(x)
 
 
 def colour(*, brightness: float = 0.3, contrast: float = 0.3, saturation: float = 0.3) -> Augment:
@@ -249,21 +315,33 @@ def colour(*, brightness: float = 0.3, contrast: float = 0.3, saturation: float 
     """
 
     def coloured(x: Tensor, generator: Random) -> Tensor:
+        # All three are linear in the pixel once the picture's mean grey is known: one small matrix for each picture.
         factor = uniform(x, -1, 1, generator, 3) * x.new_tensor([brightness, contrast, saturation]) + 1
-        bright, contrasty, saturated = factor[:, :, None, None, None].unbind(1)
-        x = x * bright
-        grey = luma(x)
-        x = torch.lerp(grey, x, saturated) if x.shape[1] == 3 else x
-        return torch.lerp(grey.mean((2, 3), keepdim=True), x, contrasty).clamp_(0, 1)
+        bright, contrasty, saturated = factor[:, :, None, None].unbind(1)
+        channels = x.shape[1]
+        grey = x.new_tensor(LUMA) if channels == 3 else x.new_full((channels,), 1 / channels)
+        if channels != 3:
+            saturated = torch.ones_like(saturated)
+        same = torch.eye(channels, device=x.device, dtype=x.dtype)
+        mixing_NCC = bright * contrasty * (saturated * same + (1 - saturated) * grey)
+        added_N11 = bright * (1 - contrasty) * (x.mean((2, 3)) @ grey)[:, None, None]
+        return torch.baddbmm(added_N11, mixing_NCC, x.flatten(2)).view_as(x).clamp_(0, 1)
 
     return Augment(changes=(coloured,))
 
 
-def luma(x: Tensor) -> Tensor:
-    """`[N, 1, H, W]`: how bright a pixel looks (ITU-R 601-2); the mean where the channels are not red, green, blue."""
-    if x.shape[1] != 3:
-        return x.mean(1, keepdim=True)
-    return torch.einsum("nchw,c->nhw", x, x.new_tensor([0.299, 0.587, 0.114]))[:, None]
+def mix(*, p: float = 0.5, most: float = 0.3) -> Augment:
+    """With probability p, up to the share `most` of another picture of the batch shines through; the label stays.
+
+    In no preset. After Zhang et al., 2018, who mix the labels too.
+    """
+
+    def mixed(x: Tensor, generator: Random) -> Tensor:
+        other = torch.randperm(len(x), device=x.device, generator=generator)
+        share = uniform(x, 0, most, generator)[:, None, None, None] * chance(x, p, generator)
+        return torch.lerp(x, x[other], share)
+
+    return Augment(changes=(mixed,))
 
 
 def chain(*, steps: Sequence[str]) -> Augment:

@@ -73,14 +73,22 @@ def _walk(here: Path, folders: tuple[str, ...], above: tuple[str, ...], skipped:
         if entry.name.startswith(".") or entry.name.casefold() in JUNK:
             continue
         if _is_folder(entry):
-            real = os.path.realpath(entry.path)
+            real, inside = os.path.realpath(entry.path), 0
             if real not in above:
-                yield from _walk(Path(entry.path), (*folders, entry.name), (*above, real), skipped)
-        elif Path(entry.name).suffix.lower() in PICTURES:
+                for found in _walk(Path(entry.path), (*folders, entry.name), (*above, real), skipped):
+                    yield found
+                    inside += 1
+            if _is_named_as_picture(entry.name) and not inside:
+                skipped.append(Skipped(_name((*folders, entry.name)), "a folder, not a picture"))
+        elif _is_named_as_picture(entry.name):
             if _is_file(entry):
                 yield Found(Path(entry.path), folders)
             else:
                 skipped.append(Skipped(_name((*folders, entry.name)), "a link that leads nowhere, or no regular file"))
+
+
+def _is_named_as_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in PICTURES
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

@@ -6,6 +6,7 @@ they do not divide evenly the first ones are taken again, so that every rank has
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,20 +84,42 @@ def pairs(labels: Tensor, *, batch: int = 128, seed: int, epoch: int, rank: int 
 
 
 @_partners(2)
-def triplets(labels: Tensor, *, batch: int = 128, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Batches:
+def triplets(
+    labels: Tensor,
+    *,
+    batch: int = 128,
+    positive: str = "random",
+    negative: str = "other",
+    seed: int,
+    epoch: int,
+    rank: int = 0,
+    ranks: int = 1,
+) -> Batches:
     """3B indices: B anchors, then a positive for each, then a negative for each.
+
+    positive  random: any other picture of the class; next: the next one in the data's order, the one before for the
+              last, such as a video's next frame
+    negative  other: a picture of another class; last: one of the last class alone, as the background of `tracking` is,
+              which is then never an anchor
 
     Every picture with company in its class is an anchor once; one that is alone has no positive and is seen as a
     negative only. Negatives are drawn uniformly among the other classes, then among the pictures of one.
     Errors: ValueError for fewer than two classes, or none with two pictures.
     """
+    if positive not in ("random", "next") or negative not in ("other", "last"):
+        raise ValueError(
+            f"triplets takes positive='random' or 'next', negative='other' or 'last'; got {positive!r} and {negative!r}"
+        )
     rng = _rng(len(labels), seed, epoch, batch=batch)
     world = _Classes(labels, "triplets")
-    with_company = np.flatnonzero(world.count_C[world.label_N] > 1)
+    last = len(world.count_C) - 1
+    with_company = np.flatnonzero((world.count_C[world.label_N] > 1) & ((negative == "other") | (world.label_N < last)))
     if not len(with_company):
         raise ValueError("triplets needs a class with two pictures, and every class has one; use sampler='shuffled'")
     anchors = _even(rng.permutation(with_company), batch)
-    rows = [np.concatenate([a_B, world.same_class(a_B, rng), world.other_class(a_B, rng)]) for a_B in anchors]
+    alike = world.next_of_class if positive == "next" else partial(world.same_class, rng=rng)
+    unlike = partial(world.other_class, rng=rng, only=last if negative == "last" else None)
+    rows = [np.concatenate([a_B, alike(a_B), unlike(a_B)]) for a_B in anchors]
     return _of_rank(rows, rank, ranks)
 
 
@@ -121,10 +144,18 @@ class _Classes:
         steps_B = rng.integers(1, count_B)
         return self.by_class_N[start_B + (self.place_N[anchor_B] - start_B + steps_B) % count_B]
 
-    def other_class(self, anchor_B: np.ndarray, rng: Generator) -> np.ndarray:
-        """A picture of another class for each anchor, all other classes equally likely."""
+    def next_of_class(self, anchor_B: np.ndarray) -> np.ndarray:
+        """The next picture of each anchor's class, and the one before for the last."""
+        class_B = self.label_N[anchor_B]
+        start_B, count_B = self.start_C[class_B], self.count_C[class_B]
+        at_B = self.place_N[anchor_B] - start_B
+        return self.by_class_N[start_B + np.where(at_B + 1 < count_B, at_B + 1, at_B - 1)]
+
+    def other_class(self, anchor_B: np.ndarray, rng: Generator, only: int | None = None) -> np.ndarray:
+        """A picture of another class for each anchor, all other classes equally likely; or of the class `only`."""
         classes = len(self.count_C)
         class_B = (self.label_N[anchor_B] + rng.integers(1, classes, len(anchor_B))) % classes
+        class_B = class_B if only is None else np.full(len(anchor_B), only)
         return self.by_class_N[self.start_C[class_B] + rng.integers(0, self.count_C[class_B])]
 
 

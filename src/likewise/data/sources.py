@@ -4,8 +4,21 @@ from likewise.data.arrays import arrays
 from likewise.data.digits import digits
 from likewise.data.faces import faces
 from likewise.data.folder import folder
+from likewise.data.groceries import groceries
 from likewise.data.idx import fashion_mnist, mnist
 from likewise.data.omniglot import omniglot
 from likewise.data.table import table
+from likewise.data.tracking import tracking
 
-__all__ = ["arrays", "digits", "faces", "fashion_mnist", "folder", "mnist", "omniglot", "table"]
+__all__ = [
+    "arrays",
+    "digits",
+    "faces",
+    "fashion_mnist",
+    "folder",
+    "groceries",
+    "mnist",
+    "omniglot",
+    "table",
+    "tracking",
+]

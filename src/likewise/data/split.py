@@ -77,7 +77,8 @@ def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
         raise ValueError(f"{name} has {len(groups)} group to part, and by_group needs 2 or more; use split='ratio'")
     labels = images.labels.cpu().numpy()[at]
     low, high = np.full(len(groups), labels.max()), np.zeros(len(groups), labels.dtype)
-    np.minimum.at(low, group, labels), np.maximum.at(high, group, labels)
+    np.minimum.at(low, group, labels)
+    np.maximum.at(high, group, labels)
     of_groups = _pictures(np.where(low == high, low, -1), val, 0.0 if given else test, default_rng(seed))
     split[at] = of_groups[group]
     return _with(images, split)

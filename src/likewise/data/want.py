@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["AbsentError", "Want", "as_path", "data_home"]
+__all__ = ["AbsentError", "Want", "as_path", "cache_home", "data_home"]
 
 
 class AbsentError(ValueError):
@@ -24,11 +24,24 @@ def as_path(text: str | os.PathLike) -> Path:
 
 def data_home() -> Path:
     """`LIKEWISE_DATA`, else the folder `likewise` in the user's cache."""
-    if given := os.environ.get("LIKEWISE_DATA"):
-        return as_path(given)
+    given = os.environ.get("LIKEWISE_DATA")
+    return as_path(given) if given else _users_cache()
+
+
+def cache_home() -> Path:
+    """Where decoded pictures are kept: `LIKEWISE_CACHE`, else `likewise/decoded` in the user's cache."""
+    given = os.environ.get("LIKEWISE_CACHE")
+    return as_path(given) if given else _users_cache() / "decoded"
+
+
+def _users_cache() -> Path:
     places = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local")}
     cache = places.get(sys.platform) or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return as_path(cache) / "likewise"
+
+
+def on_stderr(sentence: str) -> None:
+    print(f"likewise: {sentence}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -38,8 +51,9 @@ class Want:
     root      <root>/<source>/ holds the files as their publishers laid them out
     size      side in pixels of the square every picture is stretched to; 0: as most pictures are
     channels  1 grey, 3 colour; 0: as most pictures are
-    memory    bytes of pixels that may be decoded once and kept; a larger set is streamed from its files
+    memory    bytes of pixels that may be held; a larger set is streamed, decoded once where the cache has room for it
     progress  called with (done, total) while pictures are read
+    say       called with a sentence that the user should see
     """
 
     root: Path = field(default_factory=data_home)
@@ -47,6 +61,7 @@ class Want:
     channels: int = 0
     memory: int = 1 << 30
     progress: Callable[[int, int], None] | None = None
+    say: Callable[[str], None] = on_stderr
 
     def __post_init__(self) -> None:
         if self.size < 0 or self.channels not in (0, 1, 3):

@@ -1,0 +1,308 @@
+"""Decoded pictures kept on disk, so that the next run reads them instead of decoding: a folder for each set of them.
+
+    <cache>/<key>/pixels      uint8 [N,C,H,W], row after row, as a memory map reads it
+    <cache>/<key>/index.json  their shape, what each row was decoded from, and why pictures are missing
+
+The key is of every file's path, length and times, and of all that changes a pixel. Not of the contents: to hash them
+all files would have to be read whole, which costs what the cache saves; and the time of the last change to a file
+(ctime) moves with any writing, where the one that programs can set back (mtime) does not. A file that has moved is
+decoded anew, nothing worse; one that stayed while others were added is copied from the older set.
+
+An entry is written under another name, brought to the disk, and renamed: under its own name it is whole. Any number of
+processes may read, build and throw away at once. What was not used for longest goes when the limit is reached.
+"""
+
+import functools
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from likewise.data.decode import RULES, Crop, Picture, decoder
+from likewise.data.want import Want, cache_home
+
+__all__ = ["Entry", "Key", "Room", "Stored", "find", "key_of", "limit", "reserve"]
+
+WORTH = 8 << 20  # bytes of files; fewer are decoded in a second or two, and anew each time
+LIMIT = 20 << 30  # bytes, where LIKEWISE_CACHE_LIMIT does not say
+SPARE = 1 << 30  # bytes of the disk that are left free
+BUILDING = ".building-"
+STALE = 24 * 3600  # seconds after which what a killed process was building is thrown away
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+class Key(NamedTuple):
+    """What a set of decoded pictures is found by; `prints` has one for each picture."""
+
+    name: str
+    settings: str
+    prints: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Some rows of an entry, as a memory map gives them: `stored[places]` is uint8 [B,C,H,W]. Holds no file open."""
+
+    path: Path
+    each: tuple[int, int, int]
+    rows: tuple[int, ...]
+
+    def take(self, indices: Sequence[int]) -> "Stored":
+        return Stored(self.path, self.each, tuple(self.rows[i] for i in indices))
+
+    def __getitem__(self, indices: Sequence[int]) -> np.ndarray:
+        """Errors: OSError when the entry was thrown away."""
+        return np.take(mapped(self.path, self.each), [self.rows[i] for i in indices], axis=0)
+
+
+class Entry(NamedTuple):
+    """A whole set: the row of each picture that could be read, and why each of the others could not."""
+
+    folder: Path
+    each: tuple[int, int, int]
+    rows: dict[int, int]
+    wrong: dict[int, str]
+    prints: tuple[str, ...]
+
+    @property
+    def stored(self) -> Stored:
+        return Stored(self.folder / "pixels", self.each, tuple(self.rows.values()))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the pictures that can be read."""
+        return len(self.rows) * prod(self.each)
+
+
+def mapped(path: Path, each: tuple[int, int, int]) -> np.ndarray:
+    """All rows of a file of pixels, read-only. Errors: OSError."""
+    count = path.stat().st_size // prod(each)
+    return np.memmap(path, np.uint8, "r", shape=(count, *each))
+
+
+def key_of(pictures: Sequence[Picture], want: Want, invert: bool) -> Key | None:
+    """None for pictures that are not worth keeping: in memory already, or few. Errors: ValueError, see `limit`."""
+    if not limit() or not all(isinstance(picture, bytes | Path | Crop) for picture in pictures):
+        return None
+    prints, sizes = zip(*map(fingerprint, pictures), strict=True) if pictures else ((), ())
+    if sum(sizes) < WORTH:
+        return None
+    settings = f"{RULES} {decoder()} {'inverted' if invert else 'plain'}"
+    name = digest(f"{settings} {want.size} {want.channels}".encode(), *map(str.encode, prints))
+    return Key(name, settings, prints)
+
+
+def fingerprint(picture: Picture) -> tuple[str, int]:
+    """What tells a picture from any other and from itself after a change, and its length in bytes."""
+    assert isinstance(picture, bytes | Path | Crop)
+    if isinstance(picture, Crop):
+        whole, length = fingerprint(picture.path)
+        return digest(whole.encode(), str(picture.box).encode()), length
+    if isinstance(picture, bytes):
+        return digest(picture), len(picture)
+    name = os.fsencode(os.path.abspath(picture))
+    try:
+        stat = os.stat(picture)
+    except (OSError, ValueError):
+        return digest(name, b"absent"), 0
+    return digest(name, f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}".encode()), stat.st_size
+
+
+def digest(*parts: bytes) -> str:
+    hashed = blake2b(digest_size=16)
+    for part in parts:
+        hashed.update(len(part).to_bytes(8, "little") + part)
+    return hashed.hexdigest()
+
+
+def limit() -> int:
+    """Bytes that the cache may take: LIKEWISE_CACHE_LIMIT, such as 50GB; 0 is no cache. Errors: ValueError."""
+    said = os.environ.get("LIKEWISE_CACHE_LIMIT", "").strip()
+    if not said:
+        return LIMIT
+    number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", said, re.IGNORECASE)
+    if not number:
+        raise ValueError(f"LIKEWISE_CACHE_LIMIT is a size such as 50GB or 500MB, or 0 for no cache; got {said!r}")
+    return int(float(number[1]) * UNITS[number[2].upper()])
+
+
+def find(key: Key) -> Entry | None:
+    """The entry of a key, which from now on was used last; None where there is none that is whole."""
+    folder = cache_home() / key.name
+    entry = opened(folder, key.settings)
+    if entry:
+        with suppress(OSError):  # a cache that only others may write to is read all the same
+            os.utime(folder / "index.json")
+    return entry
+
+
+def opened(folder: Path, settings: str) -> Entry | None:
+    try:
+        said = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        entry = Entry(
+            folder,
+            tuple(said["each"]),
+            {at: row for at, row in enumerate(said["rows"]) if row >= 0},
+            {int(at): why for at, why in said["wrong"].items()},
+            tuple(said["prints"]),
+        )
+        whole = (folder / "pixels").stat().st_size == said["bytes"]
+        return entry if whole and said["settings"] == settings else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def known(key: Key, each: tuple[int, int, int]) -> dict[str, tuple[Stored, int]]:
+    """By fingerprint: where pictures of this set lie decoded in the same way in another one."""
+    wanted, found = set(key.prints), {}
+    for folder in entries():
+        entry = opened(folder, key.settings)
+        if entry and entry.each == each:
+            stored = entry.stored
+            for place, at in enumerate(entry.rows):
+                if entry.prints[at] in wanted:
+                    found[entry.prints[at]] = stored, place
+    return found
+
+
+def entries() -> list[Path]:
+    """The folders of the entries, the one that was not used for longest first."""
+    with suppress(OSError):
+        return sorted((p for p in cache_home().iterdir() if re.fullmatch("[0-9a-f]{32}", p.name)), key=last_used)
+    return []
+
+
+def last_used(folder: Path) -> float:
+    with suppress(OSError):
+        return (folder / "index.json").stat().st_mtime
+    return 0.0
+
+
+class Room:
+    """An entry that is being written. Rows are appended; `close` gives it its name, `leave` throws it away."""
+
+    def __init__(self, folder: Path, key: Key, each: tuple[int, int, int]):
+        self.folder, self.key, self.each = folder, key, each
+        self.file = (folder / "pixels").open("wb", buffering=0)
+
+    def append(self, pixels_NCHW: np.ndarray) -> None:
+        """Errors: OSError, as when the disk is full."""
+        unwritten = np.ascontiguousarray(pixels_NCHW).reshape(-1).data
+        while unwritten:
+            unwritten = unwritten[self.file.write(unwritten) :]
+        os.fsync(self.file.fileno())
+
+    def close(self, rows: dict[int, int], wrong: dict[int, str]) -> Entry:
+        """rows: the row of each picture that could be read; wrong: why each other could not. Errors: OSError."""
+        index = {
+            "settings": self.key.settings,
+            "each": self.each,
+            "bytes": self.file.tell(),
+            "rows": [rows.get(at, -1) for at in range(len(self.key.prints))],
+            "wrong": wrong,
+            "prints": self.key.prints,
+        }
+        self.file.close()
+        with (self.folder / "index.json").open("w", encoding="utf-8") as file:
+            json.dump(index, file)
+            file.flush()
+            os.fsync(file.fileno())
+        named = cache_home() / self.key.name
+        try:
+            self.folder.rename(named)
+        except OSError:
+            if not opened(named, self.key.settings):  # there is one, and it is not whole
+                throw_away(named)
+                self.folder.rename(named)
+            else:  # another process was quicker; what it wrote is the same
+                throw_away(self.folder)
+        return Entry(named, self.each, rows, wrong, self.key.prints)
+
+    def leave(self) -> None:
+        self.file.close()
+        throw_away(self.folder)
+
+
+def reserve(key: Key, count: int, each: tuple[int, int, int], want: Want) -> Room | None:
+    """Room for so many pictures, for which others may have to go; None, and one sentence, where there is none."""
+    home, size, most = cache_home(), count * prod(each), limit()
+    try:
+        if size > most:
+            why = f"they take {gb(size)} and LIKEWISE_CACHE_LIMIT is {gb(most)}; raise it"
+        else:
+            home.mkdir(parents=True, exist_ok=True)
+            evict(most - size)
+            if (free := shutil.disk_usage(home).free) >= size + SPARE:
+                return Room(Path(tempfile.mkdtemp(prefix=f"{key.name}{BUILDING}", dir=home)), key, each)
+            why = f"they take {gb(size)}, and the disk of {home} has {gb(free)} free; set LIKEWISE_CACHE to another"
+    except OSError as error:
+        why = unwritable(error)
+    without(why, want)
+    return None
+
+
+def unwritable(error: OSError) -> str:
+    return f"{cache_home()} cannot be written ({error.strerror}); set LIKEWISE_CACHE to a folder that can be"
+
+
+def gb(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"
+
+
+def without(why: str, want: Want) -> None:
+    """One sentence, once: pictures are not kept."""
+    sentence = f"decoded pictures are not kept for the next time: {why}, or LIKEWISE_CACHE_LIMIT=0 to do without"
+    if sentence not in said():
+        said().add(sentence)
+        want.say(sentence)
+
+
+@functools.cache
+def said() -> set[str]:
+    """The sentences that this process has said."""
+    return set()
+
+
+def evict(most: int) -> None:
+    """Throw away what killed processes left, and then the entries not used for longest, down to so many bytes."""
+    for left in leftovers():
+        throw_away(left)
+    sizes = {folder: weight(folder) for folder in entries()}
+    held = sum(sizes.values())
+    for folder, size in sizes.items():
+        if held <= most:
+            return
+        throw_away(folder)
+        held -= size
+
+
+def leftovers() -> Iterator[Path]:
+    for path in cache_home().iterdir():
+        with suppress(OSError):
+            if BUILDING in path.name and time.time() - (path / "pixels").stat().st_mtime > STALE:
+                yield path
+
+
+def weight(folder: Path) -> int:
+    """Bytes that its files take."""
+    with suppress(OSError):
+        return sum(file.stat().st_size for file in folder.iterdir())
+    return 0
+
+
+def throw_away(folder: Path) -> None:
+    """The index first: without it nobody takes the rest for an entry. What is mapped elsewhere stays readable there."""
+    with suppress(OSError):
+        (folder / "index.json").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)

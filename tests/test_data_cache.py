@@ -1,0 +1,326 @@
+"""Decoded pictures on disk: the same pixels without decoding, whole or not there, bounded, and never in the way."""
+
+import errno
+import os
+import pickle
+import shutil
+import signal
+import time
+import warnings
+
+import pytest
+import torch
+from PIL import Image
+
+from likewise.data import cache, files
+from likewise.data.files import Files, read
+from likewise.data.want import Want, cache_home
+from test_data_files import png
+
+EACH = 3 * 8 * 8  # bytes of a decoded picture here
+WANT = Want(size=8, channels=3)
+STREAMED = Want(size=8, channels=3, memory=0)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """A cache of its own for each test, in which also little is kept."""
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("LIKEWISE_CACHE_LIMIT", raising=False)
+    monkeypatch.setattr(cache, "WORTH", 1)
+    cache.said().clear()
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(80):
+        Image.new("RGB", (12, 9), (i, 2 * i, 3 * i)).save(folder / f"{i:03d}.png")
+    (folder / "041.png").write_bytes(b"")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """What was decoded, by name."""
+    seen, real = [], files.decode
+
+    def watched(picture, *rest, **more):
+        seen.append(getattr(picture, "name", ""))
+        return real(picture, *rest, **more)
+
+    monkeypatch.setattr(files, "decode", watched)
+    return seen
+
+
+def entries(home) -> list:
+    return sorted(home.iterdir()) if home.exists() else []
+
+
+@pytest.mark.parametrize("want", [WANT, STREAMED])
+def test_the_second_time_nothing_is_decoded(pictures, decoded, want):
+    first, wrong = read(pictures, want)
+    assert len(decoded) == 80
+    again, same = read(pictures, want)
+    assert len(decoded) == 80
+    assert wrong == same == {41: "the file is empty, or zeros"}
+    rows = list(range(79))
+    assert torch.equal(first[rows], again[rows])
+    assert again[rows][:41, 0, 0, 0].tolist() == list(range(41)), "each picture is in its place"
+    assert isinstance(again, Files) == (want is STREAMED)
+
+
+def test_a_set_larger_than_memory_streams_from_the_cache(pictures, decoded, monkeypatch):
+    plain = read(pictures, WANT)[0]
+    streamed = read(pictures, STREAMED)[0]
+    decoded.clear()
+    assert torch.equal(streamed[[70, 3, 3]], plain[[70, 3, 3]])
+    part = pickle.loads(pickle.dumps(streamed.take([5, 77])))
+    assert torch.equal(part[[1, 0]], plain[[77, 5]])
+    assert decoded == []
+    assert streamed[[]].shape == (0, 3, 8, 8)
+
+
+@pytest.mark.parametrize("piece", [1, 3 * files.CHUNK * EACH // 2, 1 << 30])
+def test_pieces_are_joined_in_order(pictures, monkeypatch, piece):
+    plain = read(pictures, WANT)[0]
+    shutil.rmtree(cache_home())
+    monkeypatch.setattr(files, "PIECE", piece)
+    seen = []
+    streamed = read(pictures, Want(size=8, channels=3, memory=0, progress=lambda *at: seen.append(at)))[0]
+    assert torch.equal(streamed[range(79)], plain)
+    assert seen[-1] == (80, 80)
+    assert seen == sorted(seen)
+
+
+def test_what_was_thrown_away_is_decoded_again(pictures, decoded, home):
+    streamed, plain = read(pictures, STREAMED)[0], read(pictures, WANT)[0]
+    shutil.rmtree(home)
+    decoded.clear()
+    assert torch.equal(streamed[[1, 50]], plain[[1, 50]])
+    assert decoded == ["001.png", "051.png"]
+
+
+def test_only_what_is_new_is_decoded(pictures, decoded):
+    read(pictures, WANT)
+    decoded.clear()
+    Image.new("RGB", (12, 9), (200, 0, 0)).save(pictures[7])
+    Image.new("RGB", (12, 9), (201, 0, 0)).save(new := pictures[0].with_name("new.png"))
+    pixels, wrong = read([*pictures, new], WANT)
+    assert sorted(decoded) == ["007.png", "041.png", "new.png"]
+    assert list(wrong) == [41]
+    assert pixels[:, 0, 0, 0].tolist() == [*range(7), 200, *range(8, 41), *range(42, 80), 201]
+
+
+def test_a_change_that_hides_itself_is_seen(pictures):
+    """Another picture of the same length, with the time of its change set back."""
+    before, data = os.stat(pictures[5]), bytearray(png(9, 9, 12))
+    pictures[5].write_bytes(data)
+    at = os.stat(pictures[5])
+    read(pictures, WANT)
+    time.sleep(0.02)
+    pictures[5].write_bytes(png(10, 9, 12).ljust(len(data), b"\0")[: len(data)])
+    os.utime(pictures[5], ns=(before.st_atime_ns, at.st_mtime_ns))
+    after = os.stat(pictures[5])
+    assert (after.st_size, after.st_mtime_ns) == (at.st_size, at.st_mtime_ns)
+    assert read(pictures, WANT)[0][5, 0, 0, 0] == 10
+
+
+def test_other_wishes_are_other_entries(pictures, home):
+    kept = [
+        read(pictures, want, invert=invert)[0]
+        for want in (WANT, Want(size=9, channels=3), Want(size=8, channels=1), Want())
+        for invert in (False, True)
+    ]
+    assert len(entries(home)) == len(kept) == 8
+    assert torch.equal(kept[0], 255 - kept[1])
+    again = read(pictures, Want())[0]
+    assert torch.equal(again, kept[6])
+    assert again.shape == (79, 3, 9, 12)
+
+
+def test_pictures_in_memory(decoded, home):
+    drawings = [png(i) for i in range(40)]
+    first = read(drawings, WANT)[0]
+    assert torch.equal(read(list(drawings), WANT)[0], first)
+    assert len(decoded) == 40
+    assert len(entries(home)) == 1
+    read([torch.zeros(3, 4, 4, dtype=torch.uint8)], WANT)
+    assert len(entries(home)) == 1, "a tensor is decoded already"
+
+
+def test_little_is_not_worth_keeping(pictures, home, monkeypatch):
+    monkeypatch.setattr(cache, "WORTH", 1 << 20)
+    read(pictures, WANT)
+    assert entries(home) == []
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda entry: os.truncate(entry / "pixels", 100),
+        lambda entry: (entry / "pixels").unlink(),
+        lambda entry: (entry / "index.json").write_text("{}"),
+        lambda entry: (entry / "index.json").write_bytes(b"\xff\x00"),
+        lambda entry: (entry / "index.json").unlink(),
+    ],
+)
+def test_an_entry_that_is_not_whole_is_made_anew(pictures, decoded, home, harm):
+    first = read(pictures, WANT)[0]
+    harm(entries(home)[0])
+    decoded.clear()
+    assert torch.equal(read(pictures, WANT)[0], first)
+    assert len(decoded) == 80
+    assert torch.equal(read(pictures, WANT)[0], first)
+    assert len(decoded) == 80
+    assert len(entries(home)) == 1
+
+
+def test_a_killed_process_leaves_nothing_that_counts(pictures, decoded, home, monkeypatch):
+    def deadly(picture, *rest, **more):
+        if picture.name == "060.png":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.zeros(3, 8, 8, dtype=torch.uint8)
+
+    monkeypatch.setattr(files, "PIECE", 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        child = os.fork()
+    if child == 0:
+        files.decode = deadly
+        read(pictures, WANT)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    (left,) = entries(home)
+    assert cache.BUILDING in left.name
+    assert read(pictures, WANT)[0][:41, 0, 0, 0].tolist() == list(range(41))
+    assert left in entries(home), "another process may be at it"
+    os.utime(left / "pixels", (0, 0))
+    read(pictures[:50], WANT)
+    assert left not in entries(home)
+
+
+def test_an_interrupted_reading_leaves_nothing(pictures, home, monkeypatch):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read(pictures, Want(size=8, channels=3, progress=stop))
+    assert entries(home) == []
+
+
+def test_two_that_build_the_same_do_not_meet(pictures, home):
+    key = cache.key_of(pictures, WANT, False)
+    rooms = [cache.reserve(key, 1, (3, 8, 8), WANT) for _ in range(2)]
+    for room in rooms:
+        room.append(torch.ones(1, 3, 8, 8, dtype=torch.uint8).numpy())
+    kept = [room.close({0: 0}, {}) for room in rooms]
+    assert kept[0].folder == kept[1].folder == entries(home)[0]
+    assert len(entries(home)) == 1
+    assert kept[1].stored[[0]].sum() == EACH
+
+
+def test_what_was_used_last_stays(pictures, home, monkeypatch):
+    """Room for three sets: the fourth takes the place of the one that was not read for longest."""
+    kept = {}
+    for size in (8, 9, 10):
+        read(pictures, Want(size=size, channels=1))
+        kept[size] = next(p for p in entries(home) if p not in kept.values())
+        os.utime(kept[size] / "index.json", (size, size))
+    read(pictures, Want(size=8, channels=1))
+    held = sum(map(cache.weight, kept.values()))
+    monkeypatch.setenv("LIKEWISE_CACHE_LIMIT", str(held + 1000))
+    read(pictures, Want(size=11, channels=1))
+    assert kept[8] in entries(home), "it was read just now"
+    assert kept[9] not in entries(home)
+    assert sum(map(cache.weight, entries(home))) <= held + 1000 + 10_000, "an index is beyond what was reckoned with"
+
+
+def test_without_room_there_is_one_sentence_and_the_same_pixels(pictures, home, monkeypatch, capsys):
+    first = read(pictures, WANT)[0]
+    shutil.rmtree(home)
+    monkeypatch.setenv("LIKEWISE_CACHE_LIMIT", "1KB")
+    for want in (WANT, WANT, STREAMED):
+        assert torch.equal(read(pictures, want)[0][range(79)], first)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "decoded pictures are not kept for the next time: they take 0.0 GB and LIKEWISE_CACHE_LIMIT is" in said
+    assert entries(home) == []
+
+
+def test_a_cache_that_cannot_be_written(pictures, home, capsys):
+    home.write_text("a file where the folder should be")
+    pixels = read(pictures, WANT)[0]
+    assert len(pixels) == len(read(pictures, WANT)[0]) == 79
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "cannot be written (File exists); set LIKEWISE_CACHE to a folder that can be" in said
+
+
+def test_a_full_disk_says_so_beforehand(pictures, home, monkeypatch, capsys):
+    monkeypatch.setattr(cache, "SPARE", 1 << 60)
+    assert len(read(pictures, WANT)[0]) == 79
+    assert "set LIKEWISE_CACHE to another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("want", [WANT, STREAMED])
+@pytest.mark.parametrize("method", ["append", "close"])
+def test_a_disk_that_fills_up_meanwhile(pictures, home, monkeypatch, capsys, want, method):
+    plain = read(pictures, WANT)[0]
+    shutil.rmtree(home)
+
+    def full(self, *rest):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "PIECE", 1)
+    monkeypatch.setattr(cache.Room, method, full)
+    assert torch.equal(read(pictures, want)[0][range(79)], plain)
+    assert capsys.readouterr().err.count("No space left on device") == 1
+    assert entries(home) == []
+
+
+def test_no_cache_at_all(pictures, home, monkeypatch, capsys):
+    monkeypatch.setenv("LIKEWISE_CACHE_LIMIT", "0")
+    assert len(read(pictures, WANT)[0]) == 79
+    assert entries(home) == []
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "size"), [("500MB", 5e8), ("2 gb", 2e9), ("1.5T", 1.5e12), ("7", 7), ("", cache.LIMIT), ("0", 0)]
+)
+def test_sizes_as_people_write_them(monkeypatch, said, size):
+    monkeypatch.setenv("LIKEWISE_CACHE_LIMIT", said)
+    assert cache.limit() == size
+
+
+@pytest.mark.parametrize("said", ["lots", "-1", "5 GiBs", "1e9x"])
+def test_no_size(monkeypatch, said):
+    monkeypatch.setenv("LIKEWISE_CACHE_LIMIT", said)
+    with pytest.raises(ValueError, match="is a size such as 50GB or 500MB, or 0 for no cache; got"):
+        read([b"x"], WANT)
+
+
+def test_no_file_stays_open(pictures):
+    held = Want(size=8, channels=3)
+    read(pictures, held), read(pictures, STREAMED)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        read(pictures, held)
+        streamed = read(pictures, STREAMED)[0]
+        streamed[[1, 2, 3]]
+        shutil.rmtree(cache_home())
+        read(pictures, STREAMED)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_where_it_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("LIKEWISE_CACHE", str(tmp_path / "here"))
+    assert cache_home() == tmp_path / "here"
+    monkeypatch.delenv("LIKEWISE_CACHE")
+    monkeypatch.setenv("LIKEWISE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
+    monkeypatch.setattr("sys.platform", "linux")
+    assert cache_home() == tmp_path / "users" / "likewise" / "decoded", "not among the data, which others may share"
