@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -73,8 +74,9 @@ class LearnedMargin(PairLoss):
         self.lr_scale = lr_scale
 
     def chance(self, labels_N: Tensor | None = None) -> float | None:
-        beta = float(self.rule.beta.detach())
-        return chance(partial(margin, margin=self.rule.margin, beta=beta), labels_N, sim=self.sim)
+        boundary = cast(Boundary, self.rule)
+        beta = float(boundary.beta.detach())
+        return chance(partial(margin, margin=boundary.margin, beta=beta), labels_N, sim=self.sim)
 
 
 learned_margin = LearnedMargin
