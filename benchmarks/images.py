@@ -33,7 +33,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from likewise.data.augment import photo
-from likewise.data.decode import decode
+from likewise.decode import decode
 from likewise.data.files import read
 from likewise.data.images import Images
 from likewise.data.want import Want, data_home

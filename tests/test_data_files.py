@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from likewise.data.decode import Head
+from likewise.decode import Head
 from likewise.data.files import LARGEST, Files, common_shape, conform, read
 from likewise.data.want import AbsentError, Want, data_home
 

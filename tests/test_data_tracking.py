@@ -10,7 +10,7 @@ from PIL import Image
 
 from likewise import data
 from likewise.data import tracking as source
-from likewise.data.decode import Crop, decode
+from likewise.decode import Crop, decode
 from likewise.data.tracking import numbers, read_sequence, tracking
 from likewise.data.want import Want
 

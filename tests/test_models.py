@@ -303,7 +303,7 @@ def test_modes_come_back_even_after_an_error():
         (np.zeros((50, 12, 10), np.uint8), r"\[50, 12, 10\] is no picture .* x\[:, None\]"),
         ([object()], "object"),
         (7, r"got \[\]"),
-        ("no/such.png", "cannot read no/such.png as a picture: .*No such file"),
+        ("no/such.png", "cannot read no/such.png as a picture: no such file"),
         ([None], "no picture"),
     ],
 )
@@ -371,7 +371,7 @@ def test_pictures_stand_upright(tmp_path):
 
 @pytest.mark.parametrize("shape", [(1, 12, 10), (3, 12, 10), (3, 40, 90)])
 def test_files_are_read_as_the_data_package_reads_them(shape, tmp_path):
-    from likewise.data.decode import decode
+    from likewise.decode import decode
 
     photo = np.asarray(Image.fromarray(noise(20, 30, 3).numpy()).resize((330, 210)))
     Image.fromarray(photo).save(tmp_path / "colour.jpg", quality=90)

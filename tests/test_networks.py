@@ -10,7 +10,7 @@ from torch import Tensor
 
 from likewise.models import Embedder
 from likewise.models.networks import ACTIVATIONS, Residual
-from likewise.spec import SpecError, bind, names
+from likewise.spec import PREFIXES, SpecError, bind, names
 
 # A shape at which each is quick, and the smallest side it takes (0: any).
 SUBJECTS: dict[str, tuple[tuple[int, ...], int]] = {
@@ -28,9 +28,11 @@ SUBJECTS: dict[str, tuple[tuple[int, ...], int]] = {
     "strokes(channels=(4, 6, 5), pools=(1, 0, 1), width=7)": ((2, 9, 12), 0),
     "small_resnet(width=8)": ((1, 9, 12), 0),
     "small_resnet(width=4, blocks=(2, 0, 1))": ((3, 28, 28), 0),
+    "mobilenet_v2(width_mult=0.35)": ((3, 33, 40), 0),
+    "mobilenet_v2(width_mult=0.1, pooling='gem', dropout=0.0)": ((1, 20, 20), 0),
 }
 LEARNED = [text for text in SUBJECTS if text != "identity"]
-PICTURES = [text for text, (_, smallest) in SUBJECTS.items() if smallest or "resnet" in text]
+PICTURES = [text for text, (_, smallest) in SUBJECTS.items() if smallest or "resnet" in text or "mobilenet" in text]
 BOUNDED = [text for text, (_, smallest) in SUBJECTS.items() if smallest]
 
 
@@ -50,7 +52,7 @@ def some(text: str, n: int = 4) -> Tensor:
 
 
 def test_every_network_is_a_subject():
-    assert {text.partition("(")[0] for text in SUBJECTS} == set(names("network"))
+    assert {text.partition("(")[0] for text in SUBJECTS} == set(names("network")) - set(PREFIXES["network"])
 
 
 @pytest.mark.parametrize("text", SUBJECTS)

@@ -1,8 +1,9 @@
 """The parts of a recipe, built: pictures, model, loss, optimizer and feed, on their device, from the recipe's seed."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -11,13 +12,20 @@ from likewise import data, losses, spec
 from likewise.callbacks import average_of
 from likewise.data.images import Images
 from likewise.data.turned import turned
-from likewise.models import Embedder
+from likewise.data.want import as_path, data_home
+from likewise.losses.heads import VAE
+from likewise.models import Embedder, weights
+from likewise.models.blocks import rates
+from likewise.models.pretrained import is_outside, makers_of
 from likewise.optim import param_groups
 from likewise.recipe import Recipe
 from likewise.run import choose_device, seed_everything
 from likewise.training import Feed, State
 
-__all__ = ["Parts", "build", "load_images", "settled"]
+__all__ = ["Parts", "build", "load_images", "settled", "weights_of"]
+
+Moments = tuple[Sequence[float], Sequence[float]]
+PUBLISHED, NO_WEIGHTS = "published", "none"
 
 
 @dataclass
@@ -32,10 +40,45 @@ class Parts:
 
 
 def settled(recipe: Recipe) -> Recipe:
-    """The recipe with its similarity and scale said, as its loss prefers them where it did not say."""
+    """The recipe with everything said: similarity and scale as its loss prefers, pictures as the network's makers did.
+
+    Errors: SpecError for a network of someone else's that does not exist or is not installed, and for weights that are
+    not there: before any data is read.
+    """
     home = losses.home(recipe.loss)
     normalize = home.normalize if recipe.normalize is None else recipe.normalize
-    return recipe.replace(sim=recipe.sim or home.sim, normalize=normalize)
+    recipe = recipe.replace(sim=recipe.sim or home.sim, normalize=normalize)
+    if is_outside(recipe.network):
+        makers = makers_of(recipe.network)
+        size, first = recipe.size or makers.size, recipe.weights or PUBLISHED
+        recipe = recipe.replace(size=size, channels=recipe.channels or 3, weights=first)
+    weights_of(recipe)
+    return recipe
+
+
+def weights_of(recipe: Recipe) -> Path | str:
+    """The file or folder that a training starts from, or `published`, or nothing. Errors: SpecError."""
+    if recipe.weights in ("", NO_WEIGHTS):
+        return ""
+    if recipe.weights == PUBLISHED:
+        if not is_outside(recipe.network):
+            raise spec.SpecError(
+                f"weights={PUBLISHED} is for timm:, torchvision: and hf:, not for {recipe.network}; give a file"
+            )
+        return PUBLISHED
+    given = as_path(recipe.weights)
+    places = [given] if given.name != recipe.weights else [given, *(home / given for home in weight_homes())]
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        looked = ", ".join(map(str, places))
+        raise spec.SpecError(f"there are no weights {recipe.weights!r}: looked for {looked}; give the path of a file")
+    return found
+
+
+def weight_homes() -> list[Path]:
+    """Where a bare file name is looked for: the folder `weights` in the root of the data, or beside that root."""
+    root = data_home()
+    return [root / "weights", root.resolve().parent / "weights"]
 
 
 def load_images(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Images:
@@ -61,7 +104,9 @@ def build(recipe: Recipe, images: Images) -> Parts:
         train = turned(train, turns=recipe.turns, mirror=recipe.mirror)
     model = embedder(recipe, images).to(device)
     loss_fn = loss_of(recipe, model, train).to(device)
-    groups = param_groups(model, loss_fn, proxy_lr=recipe.proxy_lr or None)
+    check_trainable(recipe, model, loss_fn)
+    multiples = rates(model.backbone, backbone_lr=recipe.backbone_lr, layer_decay=recipe.layer_decay)
+    groups = param_groups(model, loss_fn, proxy_lr=recipe.proxy_lr or None, rates=multiples)
     optimizer = spec.bind("optimizer", recipe.optimizer)(groups, recipe.lr)
     average = average_of(model) if recipe.ema else None
     state = State(model, loss_fn, optimizer, recipe.epochs, max_seconds=recipe.max_seconds, average=average)
@@ -78,21 +123,46 @@ def dense(images: Images) -> Images:
 
 
 def embedder(recipe: Recipe, images: Images) -> Embedder:
-    train = images.part("train")
-    mean, std = moments(train)
-    return Embedder(
+    """The model with its first weights, and the moments that these were trained with where they are known."""
+    train, source = images.part("train"), weights_of(recipe)
+    model = Embedder(
         recipe.network,
         shape=train.shape,
         dim=recipe.dim,
+        head=recipe.head,
         normalize=bool(recipe.normalize),
-        mean=mean,
-        std=std,
         sim=recipe.sim,
         classes=images.classes,
     )
+    if source:
+        model.load_weights(None if source == PUBLISHED else source)
+    model.standardise(*((source and trained_with(source, model)) or moments(train)))
+    return model
 
 
-def moments(images: Images, sample: int = 4096) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def trained_with(source: Path | str, model: Embedder) -> Moments | None:
+    """Mean and deviation of the pictures that weights were trained on; None where nobody says."""
+    if source != PUBLISHED and weights.is_ours(source):
+        config = weights.load(weights.find(source))[1]["config"]
+        return config["mean"], config["std"]
+    mean, std = getattr(model.backbone, "mean", None), getattr(model.backbone, "std", None)
+    return (mean, std) if mean is not None and std is not None else None
+
+
+def check_trainable(recipe: Recipe, model: Embedder, loss_fn: nn.Module) -> None:
+    """Errors: ValueError where freezing leaves nothing to train, and where a loss cannot be taken in parts."""
+    if recipe.accumulate > 1 and any(isinstance(part, VAE) for part in loss_fn.modules()):
+        raise ValueError("vae looks at the features of a whole batch, so it takes no accumulate; use accumulate=1")
+    if recipe.frozen_epochs == 0 or any(p.requires_grad for p in model.head.parameters()):
+        return
+    if recipe.accumulate > 1 or not any(p.requires_grad for p in loss_fn.parameters()):
+        raise ValueError(
+            f"frozen_epochs={recipe.frozen_epochs} freezes the backbone and dim={recipe.dim} leaves no head to train; "
+            "give dim=64, or frozen_epochs=0"
+        )
+
+
+def moments(images: Images, sample: int = 4096) -> Moments:
     """Mean and deviation of each channel or column, over evenly spaced training pictures; bytes count as 0 to 1."""
     every = torch.arange(0, len(images), max(1, len(images) // sample))
     pixels = images.batch(every)

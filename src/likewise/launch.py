@@ -36,6 +36,9 @@ Watch = Callable[[dict[str, Any]], None]
 VALIDATION_REFERENCES = 5_000
 SNAPSHOT_PICTURES = 2_000
 INTERRUPTED = "interrupted"
+# What the stage before a metric training has of its own.
+CLASSIFIER: dict[str, Any] = {"loss": "softmax", "sim": "", "normalize": None, "miner": "", "memory": 0}
+CLASSIFIER |= {"sampler": "shuffled(batch=128)", "pretrain_epochs": 0, "patience": 0, "max_seconds": 0.0}
 
 
 def train(
@@ -47,7 +50,7 @@ def train(
     run = Run.create(out, name or default_name(recipe))
     run.write("recipe.toml", recipe.to_toml())
     write_skipped(run, parts.images)
-    return finish(run, parts, watch)
+    return finish(run, pretrained(run, parts, watch), watch)
 
 
 def resume(path: str | os.PathLike, *, watch: Watch | None = None) -> tuple[Run, Images]:
@@ -55,14 +58,48 @@ def resume(path: str | os.PathLike, *, watch: Watch | None = None) -> tuple[Run,
     run = Run.open(path)
     recipe = Recipe.load(run.recipe)
     parts = build(recipe, load_images(recipe, stage(watch, "reading pictures")))
-    if run.last.exists():
-        load_checkpoint(run.last, parts.state)
+    if not run.last.exists():
+        return finish(run, pretrained(run, parts, watch), watch)
+    return finish(run, picked_up(run, parts), watch)
+
+
+def picked_up(run: Run, parts: Parts) -> Parts:
+    """The parts as the run's last checkpoint left them."""
+    load_checkpoint(run.last, parts.state)
     run.forget_after(parts.state.step)
-    return finish(run, parts, watch)
+    return parts
+
+
+def pretrained(run: Run, parts: Parts, watch: Watch | None) -> Parts:
+    """The parts as they are, or with a network that was first trained as a classifier, where the recipe asks for it.
+
+    That stage is a run of its own in the folder `pretraining`, without test scores.
+    """
+    recipe, first = parts.recipe, Run(run.path / "pretraining")
+    if not recipe.pretrain_epochs:
+        return parts
+    if not first.model.exists():
+        classifier = recipe.replace(**CLASSIFIER, epochs=recipe.pretrain_epochs)
+        stage_parts = build(settled(classifier), parts.images)
+        if first.last.exists():
+            stage_parts = picked_up(first, stage_parts)
+        else:
+            (first.path / "snapshots").mkdir(parents=True, exist_ok=True)
+            first.write("recipe.toml", stage_parts.recipe.to_toml())
+        learn(first, stage_parts, watch, whole=run)
+    return build(recipe.replace(weights=str(first.model)), parts.images)
 
 
 def finish(run: Run, parts: Parts, watch: Watch | None) -> tuple[Run, Images]:
-    """Train what is left, keep the model, evaluate. A run that was interrupted is left ready to be resumed."""
+    """Train what is left, keep the model, evaluate."""
+    learn(run, parts, watch, whole=run)
+    stage(watch, "scoring")(0, 0)
+    evaluate_run(run, model=parts.state.final, images=parts.images, state=parts.state)
+    return run, parts.images
+
+
+def learn(run: Run, parts: Parts, watch: Watch | None, *, whole: Run) -> None:
+    """Train what is left and keep the model. Interrupted, the run is left ready to be resumed, as part of `whole`."""
     state = parts.state
     if state.step == 0:
         begin(run, parts)
@@ -70,14 +107,11 @@ def finish(run: Run, parts: Parts, watch: Watch | None) -> tuple[Run, Images]:
         fit(running(parts), callbacks(run, parts, write, asked))
     if state.stop == INTERRUPTED:
         raise KeyboardInterrupt(
-            f"stopped at step {state.step} and saved; go on with: likewise train --resume {run.path}"
+            f"stopped at step {state.step} and saved; go on with: likewise train --resume {whole.path}"
         )
     if parts.recipe.patience and run.best.exists():
         load_checkpoint(run.best, state, numbers=False)
     state.final.save(run.model)
-    stage(watch, "scoring")(0, 0)
-    evaluate_run(run, model=state.final, images=parts.images, state=state)
-    return run, parts.images
 
 
 def stage(watch: Watch | None, name: str) -> Callable[[int, int], None]:

@@ -5,14 +5,31 @@ the share of the training done, from 0 to 1, and the factor multiplies the peak 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
 
-__all__ = ["KINDS", "adam", "adamw", "constant", "cosine", "one_cycle", "param_groups", "radam", "sgd", "step"]
+__all__ = [
+    "KINDS",
+    "adam",
+    "adamw",
+    "constant",
+    "cosine",
+    "one_cycle",
+    "param_groups",
+    "radam",
+    "rmsprop",
+    "sgd",
+    "step",
+]
 
-KINDS = {"optimizer": ["adamw", "adam", "sgd", "radam"], "schedule": ["constant", "step", "cosine", "one_cycle"]}
+KINDS = {
+    "optimizer": ["adamw", "adam", "sgd", "radam", "rmsprop"],
+    "schedule": ["constant", "step", "cosine", "one_cycle"],
+}
+
+Rates = Mapping[nn.Parameter, float]
 
 
 def adamw(groups, lr: float, *, weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.999):
@@ -34,6 +51,11 @@ def sgd(groups, lr: float, *, momentum: float = 0.9, nesterov: bool = True, weig
 def radam(groups, lr: float, *, weight_decay: float = 0.0, beta1: float = 0.9, beta2: float = 0.999):
     """Adam with its early variance rectified, so that it needs no warm-up. Liu et al., 2020."""
     return torch.optim.RAdam(decayed(groups, weight_decay), lr, betas=(beta1, beta2))
+
+
+def rmsprop(groups, lr: float, *, alpha: float = 0.9, momentum: float = 0.0, weight_decay: float = 0.0):
+    """Each step over the root of the gradients' recent mean square. Tieleman & Hinton, 2012."""
+    return torch.optim.RMSprop(decayed(groups, weight_decay), lr, alpha=alpha, momentum=momentum)
 
 
 def constant(progress: float) -> float:
@@ -64,16 +86,24 @@ def _half_cosine(share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
-def param_groups(model: nn.Module, loss: nn.Module, *, proxy_lr: float | None = None) -> list[dict]:
+def param_groups(
+    model: nn.Module, loss: nn.Module, *, proxy_lr: float | None = None, rates: Rates | None = None
+) -> list[dict]:
     """The network's weights, its biases and scales (no decay), and what the loss learns (own rate, no decay).
 
-    proxy_lr: times the learning rate for the loss's parameters; None takes the loss's own `lr_scale`.
+    proxy_lr: times the learning rate for the loss's parameters; None takes the loss's own `lr_scale`. rates: the same
+    for parameters of the model, 1 where it does not say.
     """
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "lr_scale": 1.0},
-        {"params": [p for p in trained if p.ndim <= 1], "lr_scale": 1.0, "weight_decay": 0.0},
-    ]
+    found: dict[float, list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            found.setdefault((rates or {}).get(parameter, 1.0), []).append(parameter)
+    groups: list[dict] = []
+    for rate, trained in found.items():
+        groups += [
+            {"params": [p for p in trained if p.ndim > 1], "lr_scale": rate},
+            {"params": [p for p in trained if p.ndim <= 1], "lr_scale": rate, "weight_decay": 0.0},
+        ]
     groups += _loss_groups(loss, proxy_lr)
     return [g for g in groups if g["params"]]
 

@@ -28,8 +28,11 @@ class Recipe:
     data: str = said("digits", "source: a name, name(keyword=value), a folder, a .csv or an .npz")
     split: str = said("given", "how pictures are parted: given | ratio(...) | by_class(...)")
     val: float = said(0.1, "share of the training part kept for validation, where the source has none")
-    size: int = said(0, "side of the square that pictures are resized to, in pixels; 0 keeps the source's")
-    channels: int = said(0, "1 grey, 3 colour, 0 as most pictures are")
+    size: int = said(
+        0,
+        "side of the square that pictures are resized to, in pixels; 0 is as timm: and the like ask, or as it is",
+    )
+    channels: int = said(0, "1 grey, 3 colour, 0 as most pictures are, and 3 for timm: and the like")
     min_per_class: int = said(1, "classes with fewer pictures are left out")
     max_per_class: int = said(0, "at most this many pictures a class; 0 is all")
     max_classes: int = said(0, "at most this many classes; 0 is all")
@@ -38,7 +41,11 @@ class Recipe:
     augment: str = said("", "how training pictures are varied, e.g. light, photo, handwriting; empty is not at all")
     strict: bool = said(False, "a broken picture is an error, not a line in skipped.csv")
     # model
-    network: str = said("convnet", "backbone")
+    network: str = said("convnet", "backbone: a name, timm:NAME, torchvision:NAME or hf:NAME_OR_FOLDER")
+    weights: str = said(
+        "", "first weights: a file, a folder or a run; published; none; empty is published for timm: and the like"
+    )
+    head: str = said("linear", "from features to the embedding: linear | bnneck | projection(hidden=...)")
     dim: int = said(64, "length of the embedding; 0 takes the network's features as they are")
     normalize: bool | None = said(None, "scale every embedding to length 1; auto is as the loss prefers")
     sim: str = said("", "similarity shared by loss, miner, evaluation and gallery; empty is as the loss prefers")
@@ -49,6 +56,7 @@ class Recipe:
     sampler: str = said("pk(classes=10, images=12)", "how a batch is drawn: shuffled | pk | pairs | triplets")
     # training
     epochs: int = said(10, "passes over the training part")
+    pretrain_epochs: int = said(0, "epochs before them in which the network is trained as a classifier (softmax)")
     max_seconds: float = said(0.0, "training time after which it ends, the schedule run to its end; 0 is no limit")
     optimizer: str = said("adamw", "optimizer")
     lr: float = said(1e-3, "peak learning rate")
@@ -56,6 +64,11 @@ class Recipe:
     proxy_lr: float = said(
         0.0, "learning rate of what the loss learns, as a multiple of lr; 0 is the loss's own choice"
     )
+    backbone_lr: float = said(1.0, "learning rate of the backbone, as a multiple of lr")
+    layer_decay: float = said(1.0, "learning rate of each block of the backbone, as a multiple of the next block's")
+    frozen_epochs: int = said(0, "epochs at the start in which the backbone is not trained; -1 is always")
+    unfreeze_epochs: int = said(0, "epochs over which its blocks then join, the last ones first; 0 is all at once")
+    accumulate: int = said(1, "parts in which a batch passes the network, to save memory; the loss is the whole one's")
     clip: float = said(0.0, "largest gradient norm; 0 is no limit")
     ema: float = said(0.0, "decay of the weights' moving average, e.g. 0.999; 0 is none")
     amp: str = said("gpu", "bfloat16 in the network while training: gpu (where there is one) | always | never")
@@ -137,7 +150,7 @@ TYPES = get_type_hints(Recipe)
 YES_NO_AUTO = bool | None
 
 # Which fields are names, and of what kind.
-NAMED = {"split": "split", "network": "network", "sim": "sim", "sampler": "sampler"} | {
+NAMED = {"split": "split", "network": "network", "head": "head", "sim": "sim", "sampler": "sampler"} | {
     "optimizer": "optimizer",
     "schedule": "schedule",
     "loss": "loss",
@@ -159,9 +172,15 @@ RANGES: dict[str, tuple[float, float]] = {
     "dim": (0, 65536),
     "memory": (0, 2**31),
     "epochs": (1, 1_000_000),
+    "pretrain_epochs": (0, 1_000_000),
     "max_seconds": (0, 1e9),
     "lr": (0, 1e6),
     "proxy_lr": (0, 1e9),
+    "backbone_lr": (0, 1e6),
+    "layer_decay": (0, 1),
+    "frozen_epochs": (-1, 1_000_000),
+    "unfreeze_epochs": (0, 1_000_000),
+    "accumulate": (1, 1_000_000),
     "clip": (0, 1e12),
     "ema": (0, 0.9999999),
     "patience": (0, 1_000_000),

@@ -75,6 +75,10 @@ class Run:
         return self.path / "embeddings.parquet"
 
     @property
+    def pairs(self) -> Path:
+        return self.path / "pairs.parquet"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 
@@ -181,9 +185,18 @@ def load_checkpoint(path: Path, state: State, *, numbers: bool = True) -> None:
         if numbers or name in {"model", "average"}:
             part.load_state_dict(unflatten(header["parts"][name], tensors))
     if numbers:
+        lay_out_alike(state.optimizer)
         for name in NUMBERS:
             setattr(state, name, header[name])
         restore_random(tensors)
+
+
+def lay_out_alike(optimizer: torch.optim.Optimizer) -> None:
+    """Moments in the memory order of their weights: a fused optimizer walks both in step, and a file keeps no order."""
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def modules(state: State) -> dict[str, Any]:

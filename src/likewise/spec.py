@@ -28,15 +28,19 @@ HOMES: dict[str, tuple[str, ...]] = {
     ),
     "miner": ("mining",),
     "sim": ("geometry",),
-    "network": ("models.networks", "models.strokes"),
+    "network": ("models.networks", "models.strokes", "models.mobilenet", "models.pretrained"),
+    "head": ("models.heads",),
     "data": ("data.sources",),
     "split": ("data.split",),
-    "sampler": ("data.samplers", "data.kin"),
+    "sampler": ("data.samplers", "data.kin", "data.consecutive"),
     "augment": ("data.augment",),
     "optimizer": ("optim",),
     "schedule": ("optim",),
     "recipe": ("recipes",),
 }
+
+# Members that name one of many things elsewhere: `timm:resnet18(pooling='gem')` is timm with name='resnet18'.
+PREFIXES: dict[str, tuple[str, ...]] = {"network": ("timm", "torchvision", "hf")}
 
 
 class SpecError(ValueError):
@@ -52,6 +56,17 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     if not name or not all(part.isidentifier() for part in name.replace("-", "_").replace(":", ".").split(".")):
         raise SpecError(f"{text!r} is not a name; write name or name(keyword=value, ...)")
     return (name, _keywords_of(text, f"_({rest}")) if paren else (name, {})
+
+
+def _parsed(kind: str, text: str) -> tuple[str, dict[str, Any]]:
+    """`parse`, for kinds that know prefixes too; what follows one may hold any sign, such as a folder's name."""
+    prefix, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
+    if not colon or prefix not in PREFIXES.get(kind, ()):
+        return parse(text)
+    name, paren, settings = rest.partition("(")
+    if not name.strip():
+        raise SpecError(f"{text!r} names nothing; write {prefix}:NAME")
+    return prefix, {"name": name.strip()} | (_keywords_of(text, f"_({settings}") if paren else {})
 
 
 def _keywords_of(text: str, call: str) -> dict[str, Any]:
@@ -130,7 +145,7 @@ def keywords(fn: Callable) -> list[str]:
 
 def bind(kind: str, text: str, **given: Any) -> Callable:
     """The named function with its keywords (and `given`) bound. Errors: SpecError for an unknown name or keyword."""
-    name, settings = parse(text)
+    name, settings = _parsed(kind, text)
     fn = find(kind, name)
     parameters = inspect.signature(fn).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.data.images import Images
+from likewise.losses.cached import cached
 from likewise.losses.terms import Encoded
 
 __all__ = ["Batch", "Callback", "Feed", "State", "at_epoch_end", "every", "fit", "steps"]
@@ -115,10 +116,13 @@ def steps(
     clip: float | None = None,
     device: torch.device | str = "cpu",
     amp: bool = False,
+    accumulate: int = 1,
+    freeze: Callable[[int], None] = lambda epoch: None,
 ) -> Iterator[State]:
     """Train to the last epoch, yielding after every optimizer step.
 
     schedule: progress -> factor of the peak `lr`. clip: largest gradient norm. amp: bfloat16 in the network's forward.
+    accumulate: parts in which a batch passes the network. freeze: called with the epoch, the model in train mode.
     """
     params = [p for group in state.optimizer.param_groups for p in group["params"]]
     began = time.perf_counter()
@@ -128,16 +132,17 @@ def steps(
         for batch in feed.batches(plan[state.at :]):
             set_lr(state, lr * schedule(state.progress))
             state.model.train(), state.loss_fn.train()
+            freeze(state.epoch)
             images, labels = batch.images.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
             if feed.augment:
                 images = feed.augment(images)
-            state.loss, state.notes = forward(state, images, labels, batch.partners, device, amp)
-            state.loss.backward()
+            shown = Encoded(images, partners=batch.partners)
+            state.loss, state.notes = backward(state, shown, labels, device, amp, accumulate), shown.notes
             if clip:
                 nn.utils.clip_grad_norm_(params, clip)
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
-            state.loss, state.empty = state.loss.detach(), state.empty + state.notes.get("empty", 0)
+            state.empty = state.empty + state.notes.get("empty", 0)
             state.step, state.at, state.seen = state.step + 1, state.at + 1, state.seen + len(labels)
             state.seconds += time.perf_counter() - began
             yield state
@@ -147,14 +152,25 @@ def steps(
         state.epoch, state.at = state.epoch + 1, 0
 
 
-def forward(state: State, images: Tensor, labels: Tensor, partners: int, device, amp: bool) -> tuple[Tensor, dict]:
-    """Loss of one batch, and the notes that the loss wrote about it."""
-    precision = torch.autocast(torch.device(device).type, torch.bfloat16) if amp else nullcontext()
-    with precision:
-        features = state.model.features(images)
-        emb_ND = state.model.head(features)
-    batch = Encoded(images, features, partners)
-    return state.loss_fn(emb_ND.float() if amp else emb_ND, labels, batch), batch.notes
+def backward(state: State, batch: Encoded, labels: Tensor, device, amp: bool, accumulate: int) -> Tensor:
+    """The loss of one batch, detached. Its gradient is in every `.grad`, and what it noted in `batch.notes`."""
+    images = batch.images
+    assert images is not None
+
+    def encoded(images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and embedding."""
+        with torch.autocast(torch.device(device).type, torch.bfloat16) if amp else nullcontext():
+            features = state.model.features(images)
+            emb_ND = state.model.head(features)
+        return features, emb_ND.float() if amp else emb_ND
+
+    if accumulate > 1:
+        chunk = -(-len(images) // accumulate)
+        return cached(lambda part: encoded(part)[1], state.loss_fn, images, labels, chunk=chunk, batch=batch)
+    batch.features, emb_ND = encoded(images)
+    loss = state.loss_fn(emb_ND, labels, batch)
+    loss.backward()
+    return loss.detach()
 
 
 def set_lr(state: State, lr: float) -> None:

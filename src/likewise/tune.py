@@ -94,7 +94,7 @@ def span(name: str, low: str, high: str, recipe: Recipe) -> Span:
         recipe.replace(**{name: end})
     if not ends[0] < ends[1]:
         raise SpecError(f"a span goes from its lower to its higher end, got {name}={low}..{high}")
-    return Span(*ends, whole=type(ends[0]) is int)
+    return Span(ends[0], ends[1], whole=type(ends[0]) is int)
 
 
 def tune(

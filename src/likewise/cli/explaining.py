@@ -13,7 +13,7 @@ __all__ = ["explanation"]
 def explanation(name: str) -> str:
     """What a name is, over every kind and the recipe's fields. Errors: SpecError with the near names."""
     key = name.replace("-", "_")
-    found = [text for kind in KINDS.values() if (text := of_kind(kind, key))]
+    found = [text for kind in dict.fromkeys(KINDS.values()) if (text := of_kind(kind, key))]
     found += [field_text(f) for f in dataclasses.fields(Recipe) if f.name == key]
     if not found:
         known = {n for kind in KINDS.values() for n in spec.names(kind)} | {f.name for f in dataclasses.fields(Recipe)}

@@ -29,8 +29,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from likewise.data.decode import RULES, Crop, Picture, decoder
 from likewise.data.want import Want, cache_home
+from likewise.decode import RULES, Crop, Picture, decoder
 
 __all__ = ["Entry", "Key", "Room", "Stored", "find", "key_of", "limit", "reserve"]
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from likewise.data import cache
 from likewise.data.cache import Entry, Key, Room, Stored
-from likewise.data.decode import Crop, Head, Picture, PictureError, check, decode, fit, head
 from likewise.data.want import Want
+from likewise.decode import Crop, Head, Picture, PictureError, check, decode, fit, head
 
 __all__ = ["Files", "common_shape", "conform", "read"]
 

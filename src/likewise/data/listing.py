@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import torch
 
-from likewise.data.decode import Picture
 from likewise.data.files import read
 from likewise.data.images import Images, Skipped
 from likewise.data.want import Want
+from likewise.decode import Picture
 from likewise.spec import near
 
 __all__ = ["SPELLINGS", "Listed", "gather", "legible", "natural", "number", "one_spelling", "split_of"]

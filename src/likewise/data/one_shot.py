@@ -9,9 +9,9 @@ import torch
 from numpy.random import Generator, default_rng
 from torch import Tensor
 
-from likewise.data.decode import decode
 from likewise.data.images import Images
 from likewise.data.want import Want
+from likewise.decode import decode
 
 __all__ = ["OneShot", "omniglot_runs", "within_alphabet"]
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import torch
 
-from likewise.data.decode import Crop, Head, PictureError, head
 from likewise.data.folder import PICTURES
 from likewise.data.images import Images, Skipped
 from likewise.data.listing import Listed, gather, legible, natural
 from likewise.data.want import Want, as_path
+from likewise.decode import Crop, Head, PictureError, head
 from likewise.spec import near
 
 __all__ = ["tracking"]

@@ -1,8 +1,7 @@
 """Embedder: what turns pictures into embeddings, with its own preprocessing, so that no two uses of it can differ."""
 
 import os
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf, isfinite
 from typing import Any
@@ -22,12 +21,14 @@ SHORTEST = 1e-12  # a row that is not longer counts as zero: its direction is ro
 class Embedder(nn.Module):
     """Preprocessing, a network, and a head: a linear layer to `dim` numbers, then length 1 if `normalize`.
 
-    network: a name such as `convnet` or `mlp(widths=(256, 256))`; `likewise list networks` has them all.
+    network: a name such as `convnet`, `mlp(widths=(256, 256))` or `timm:resnet18`; `likewise list networks`.
     shape: (C, H, W) of the pictures the network sees, whatever size and colour those given have; or (D,) for vectors.
     dim: length of the embedding; 0 takes the network's features as they are.
+    head: linear, or another of `likewise list heads`.
     mean, std: of the training data, one number or one a channel, pictures in [0, 1]. None: those that the network's
     published weights were trained with, where it has such, else 0 and 1.
     sim, classes: the similarity it is trained for and the names of its training classes; they are kept with it.
+    architecture: what a network of someone else's is built from without its makers; filled in by itself, and saved.
     info: a dict of free JSON-able extras, such as a threshold, that is saved with it.
 
     The first weights come from torch's global seed. Errors: ValueError for an unknown name or an unfit shape.
@@ -42,39 +43,51 @@ class Embedder(nn.Module):
         *,
         shape: Sequence[int],
         dim: int = 64,
+        head: str = "linear",
         normalize: bool = True,
         mean: Numbers | None = None,
         std: Numbers | None = None,
         sim: str = "cosine",
         classes: Sequence[str] = (),
+        architecture: dict[str, Any] | None = None,
     ):
         super().__init__()
         bind("sim", sim)  # an unknown one fails here
         self.shape = tuple(int(n) for n in shape)
-        self.backbone = bind("network", network)(self.shape)
+        built_from = {"_architecture": architecture} if architecture else {}
+        self.backbone = bind("network", network, **built_from)(self.shape)
         if len(self.shape) == 3:  # pooling is vectorised over channels that lie together: 1.4 times the speed on a CPU
             self.backbone.to(memory_format=torch.channels_last)
         self.width: int = self.backbone.width
         self.dim = dim or self.width
-        self.head = _head(self.width, dim, normalize)
+        self.head = nn.Sequential(bind("head", head)(self.width, dim))
+        if normalize:
+            self.head.add_module("unit", Unit())
         self.config: dict[str, Any] = {
             "network": network,
             "shape": list(self.shape),
             "dim": dim,
+            "head": head,
             "normalize": normalize,
-            "mean": self._per_channel("mean", mean, 0.0),
-            "std": self._per_channel("std", std, 1.0),
             "sim": sim,
             "classes": list(classes),
         }
+        if kept := getattr(self.backbone, "architecture", None):
+            self.config["architecture"] = kept
         self.info: dict[str, Any] = {}
+        self.standardise(mean, std)
+
+    def standardise(self, mean: Numbers | None, std: Numbers | None) -> None:
+        """Take pictures of this mean and deviation, one number or one a channel; None as in __init__."""
+        self.config |= {"mean": self._per_channel("mean", mean, 0.0), "std": self._per_channel("std", std, 1.0)}
         # (x - mean) / std as one multiply-add. The config is what is saved, so these are no part of the state.
         mean_C, std_C = (torch.tensor(self.config[name], dtype=torch.float64) for name in ("mean", "std"))
         self.register_buffer("scale", self._as_channels(1 / std_C), persistent=False)
         self.register_buffer("shift", self._as_channels(-mean_C / std_C), persistent=False)
 
     def _per_channel(self, what: str, numbers: Numbers | None, default: float) -> list[float]:
-        numbers = getattr(self.backbone, what, default) if numbers is None else numbers
+        numbers = getattr(self.backbone, what, None) if numbers is None else numbers
+        numbers = default if numbers is None else numbers
         listed = torch.as_tensor(numbers, dtype=torch.float64).flatten().tolist()
         if len(listed) not in (1, self.shape[0]):
             raise ValueError(f"{what} is one number or one for each of {self.shape[0]} channels, got {len(listed)}")
@@ -146,20 +159,36 @@ class Embedder(nn.Module):
         model.to(precision).load_state_dict(tensors)
         return model.eval()
 
-    def load_weights(self, path: str | os.PathLike) -> tuple[str, ...]:
-        """Start from published weights, or from another Embedder: every tensor of the network by its name.
+    def load_weights(self, path: str | os.PathLike | None = None) -> tuple[str, ...]:
+        """Start from weights in a file or folder, or from another Embedder: every tensor of the network by its name.
 
+        path: None takes those that the makers of the network publish, from the hub where they are not yet here.
         The head is taken over where it fits, and starts afresh where it does not (an embedding of another length).
         Returns the names of tensors left unused. Errors: ValueError naming the tensors that do not fit the network.
         """
-        published_head = getattr(self.backbone, "head", "")
-        theirs = {_our_name(name, published_head): t for name, t in weights.read(path).items()}
+        theirs = self._named(self._published() if path is None else self._read(path))
         network, head = _parts(theirs)
         our_network, our_head = _parts(self.state_dict())
-        _refuse(path, self.config["network"], weights.misfits(network, our_network))
+        source = f"those published for {self.config['network']}" if path is None else os.fspath(path)
+        _refuse(source, self.config["network"], weights.misfits(network, our_network))
         fits = not weights.misfits(head, our_head)
         self.load_state_dict(network | (head if fits else our_head))
         return () if fits else tuple(sorted(head))
+
+    def _published(self) -> Mapping[str, Tensor]:
+        if not hasattr(self.backbone, "published"):
+            raise ValueError(f"nobody publishes weights for {self.config['network']}; give a file or a folder")
+        return self.backbone.published()
+
+    def _read(self, path: str | os.PathLike) -> Mapping[str, Tensor]:
+        return getattr(self.backbone, "read", weights.read)(path)
+
+    def _named(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Their tensors by the names in our state; those of an Embedder have them already."""
+        if all(name.startswith(("backbone.", "head.")) for name in tensors):
+            return dict(tensors)
+        published_head, prefix = getattr(self.backbone, "head", ""), getattr(self.backbone, "prefix", "")
+        return {_our_name(name, published_head, prefix): t for name, t in tensors.items()}
 
 
 class Unit(nn.Module):
@@ -182,26 +211,15 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
             module.training = training
 
 
-def _head(width: int, dim: int, normalize: bool) -> nn.Sequential:
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    if dim:
-        layers["linear"] = nn.Linear(width, dim)
-    if normalize:
-        layers["unit"] = Unit()
-    return nn.Sequential(layers)
-
-
 def _widened(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _our_name(name: str, published_head: str) -> str:
-    """The name in our state of a published tensor; one from an Embedder has it already."""
-    if name.startswith(("backbone.", "head.linear.")):
-        return name
+def _our_name(name: str, published_head: str, prefix: str) -> str:
+    """The name in our state of a published tensor."""
     if published_head and name.startswith(f"{published_head}."):
         return f"head.linear{name.removeprefix(published_head)}"
-    return f"backbone.{name}"
+    return f"backbone.{prefix}{name}"
 
 
 def _parts(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

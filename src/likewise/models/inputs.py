@@ -7,17 +7,19 @@ very numbers of Pillow.
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from likewise.decode import decode, decoded
+
 __all__ = ["batches", "fit"]
 
 Shape = tuple[int, ...]
 LUMA = (19595, 38470, 7471)  # red, green and blue in 1/65536, as Pillow has them; exact in float32
-ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width change places
 COLOURS = (1, 3, 4)  # what the side of a picture can hardly be, and its channels usually are
 
 
@@ -89,7 +91,7 @@ def _one(item: Any, shape: Shape) -> Tensor:
     if isinstance(item, str | os.PathLike):
         array = _read(item, shape)
     else:
-        array = _pixels(item, shape) if _is_picture(item) else _tensor(item)
+        array = decoded(item, _sides(shape)) if _is_picture(item) else _tensor(item)
     return fit(_whole(array, shape), shape)
 
 
@@ -123,44 +125,17 @@ def _is_picture(given: Any) -> bool:
 
 
 def _read(path: str | os.PathLike, shape: Shape) -> Tensor:
-    from PIL import Image
-
     try:
-        with Image.open(path) as picture:
-            if len(shape) == 3:  # a JPEG decodes at a fraction of its size, or grey, for a fraction of the time
-                turned = picture.getexif().get(ORIENTATION, 1) >= 5
-                picture.draft("L" if shape[0] == 1 else None, (shape[1], shape[2]) if turned else (shape[2], shape[1]))
-            return _pixels(picture, shape)
-    except Exception as error:  # decoders fail in every way there is
+        return decode(Path(path), _sides(shape))
+    except ValueError as error:
         raise ValueError(f"cannot read {os.fspath(path)} as a picture: {error}") from None
 
 
-def _pixels(picture: Any, shape: Shape) -> Tensor:
-    """A Pillow picture upright, as bytes of the model's shape; what shows through is white, 16 bits become 8."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
+def _sides(shape: Shape) -> tuple[int, int, int]:
+    """Errors: ValueError for the shape of vectors."""
     if len(shape) != 3:
         raise ValueError(f"the model takes vectors of shape ({_text(shape)},), not pictures")
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode[0] in "IF":
-        picture = Image.fromarray(_eight_bits(np.asarray(picture)))
-    if picture.has_transparency_data:
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture.convert("RGBA"))
-    picture = picture.convert("L" if shape[0] == 1 else "RGB")
-    if picture.size != (shape[2], shape[1]):
-        picture = picture.resize((shape[2], shape[1]), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(picture).reshape(shape[1], shape[2], -1)).movedim(-1, 0)
-
-
-def _eight_bits(values: Any) -> Any:
-    """0 to 65,535 as 0 to 255, which Pillow would cut off at 255."""
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise ValueError(
-            "its numbers are neither 8 nor 16 bits, so black and white are unknown; save it as one of them"
-        )
-    return ((values.astype("uint32") + 128) // 257).astype("uint8")
+    return shape[0], shape[1], shape[2]
 
 
 def _text(shape: Sequence[int]) -> str:

@@ -45,8 +45,8 @@ class Backbone(nn.Sequential):
         width: int,
         *,
         head: str = "",
-        mean: float | Sequence[float] = 0.0,
-        std: float | Sequence[float] = 1.0,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
     ):
         named = layers if isinstance(layers, Mapping) else {str(i): layer for i, layer in enumerate(layers)}
         super().__init__(OrderedDict(named))

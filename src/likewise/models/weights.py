@@ -45,6 +45,21 @@ def find(path: str | os.PathLike) -> Path:
     raise ValueError(f"no model at {path}; give a run folder or its model folder, the one that holds {TENSORS}")
 
 
+def is_ours(path: str | os.PathLike) -> bool:
+    """Whether this is a model's folder, or the run around one."""
+    return any((folder / DESCRIPTION).is_file() for folder in (Path(path), Path(path) / "model"))
+
+
+def only_file(folder: Path) -> Path:
+    """The weights that others keep in a folder. Errors: ValueError where there are none, or several."""
+    kinds = [sorted(folder.glob(ending)) for ending in ("*.safetensors", "*.bin", "*.pth", "*.pt")]
+    found = next((files for files in kinds if files), [])
+    if len(found) != 1:
+        came = ", ".join(file.name for file in found) or "none"
+        raise ValueError(f"{folder} holds no model of ours and not one file of weights but {came}; name the file")
+    return found[0]
+
+
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and description as saved. Errors: ValueError for another format, or a damaged or missing file."""
     tensors, inside = _open(folder / TENSORS)
@@ -73,10 +88,12 @@ def _described(text: str, folder: Path) -> dict[str, Any]:
 
 
 def read(path: str | os.PathLike) -> dict[str, Tensor]:
-    """Tensors by name from a model of ours, a .safetensors file or a published .pth file. Errors: ValueError."""
+    """Tensors by name from a model of ours, a .safetensors or .pth file, or a folder with one. Errors: ValueError."""
     path = Path(path)
     if path.is_dir():
-        return load(find(path))[0]
+        if is_ours(path):
+            return load(find(path))[0]
+        path = only_file(path)
     if path.suffix == ".safetensors":
         return _open(path)[0]
     try:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from likewise.data import decode as module
-from likewise.data.decode import Head, PictureError, check, decode, fit, head
+from likewise import decode as module
+from likewise.decode import Head, PictureError, check, decode, fit, head
 
 ORIENTATION = 0x0112
 

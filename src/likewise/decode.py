@@ -17,10 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["RULES", "Crop", "Head", "Picture", "PictureError", "check", "decode", "decoder", "fit", "head"]
+__all__ = ["RULES", "Crop", "Head", "Picture", "PictureError", "check", "decode", "decoded", "decoder", "fit", "head"]
 
 RULES = 1  # one more whenever the same file gives other pixels than before; decoded pictures that are kept know it
-
 
 
 class Crop(NamedTuple):
@@ -75,16 +74,27 @@ def decode(picture: Picture, shape: tuple[int, int, int] | None = None, *, inver
         return 255 - pixels_CHW if invert else pixels_CHW
     file, box = picture if isinstance(picture, Crop) else (picture, None)
     with _opened(file) as image:
-        turn = _orientation(image)
-        channels, height, width = shape or (1 if _is_grey(image) else 3, 0, 0)
-        if shape and not box:
-            # decoding a JPEG at 1/2, 1/4 or 1/8, or its brightness alone, costs a fraction of decoding it whole
-            brightness = channels == 1 and "icc_profile" not in image.info
-            image.draft("L" if brightness else None, (height, width) if turn >= 5 else (width, height))
-        plain = _upright(_plain(image, "L" if channels == 1 else "RGB"), turn)
-        plain = plain.crop(box) if box else plain
-        pixels = _stretched(plain, (height, width)) if shape else np.array(plain)
-        pixels = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)
+        return decoded(image, shape, box=box, invert=invert)
+
+
+def decoded(
+    image: Any,
+    shape: tuple[int, int, int] | None = None,
+    *,
+    box: tuple[int, int, int, int] | None = None,
+    invert: bool = False,
+) -> Tensor:
+    """The same of a picture that Pillow has opened, or of the part of it that is in `box`. Errors: PictureError."""
+    turn = _orientation(image)
+    channels, height, width = shape or (1 if _is_grey(image) else 3, 0, 0)
+    if shape and not box:
+        # decoding a JPEG at 1/2, 1/4 or 1/8, or its brightness alone, costs a fraction of decoding it whole
+        brightness = channels == 1 and "icc_profile" not in image.info
+        image.draft("L" if brightness else None, (height, width) if turn >= 5 else (width, height))
+    plain = _upright(_plain(image, "L" if channels == 1 else "RGB"), turn)
+    plain = plain.crop(box) if box else plain
+    pixels = _stretched(plain, (height, width)) if shape else np.array(plain)
+    pixels = pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1)
     return torch.from_numpy(np.ascontiguousarray(255 - pixels if invert else pixels))
 
 

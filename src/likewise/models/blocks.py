@@ -1,0 +1,108 @@
+"""The blocks of a network from its input to its output: what is thawed together and shares a learning rate."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import ceil
+
+from torch import nn
+
+__all__ = ["Block", "blocks", "rates", "thawing"]
+
+STACKS = (nn.Sequential, nn.ModuleList)
+
+
+@dataclass
+class Block:
+    """Layers that count as one, and their parameters with those that no layer owns, such as position embeddings."""
+
+    layers: list[nn.Module] = field(default_factory=list)
+    parameters: list[nn.Parameter] = field(default_factory=list)
+
+    def add(self, unit: nn.Module | nn.Parameter) -> None:
+        if isinstance(unit, nn.Module):
+            self.layers.append(unit)
+        self.parameters += [unit] if isinstance(unit, nn.Parameter) else unit.parameters()
+
+
+def blocks(network: nn.Module) -> list[Block]:
+    """A block for every layer or residual block, in the order in which they were written.
+
+    A stack of layers is taken apart; whatever else has weights is one block; what has no weight matrix (a norm, an
+    activation, a class token) belongs to the block before it, or to the first. A network without weights has none.
+    """
+    found, first = [Block()], True
+    for unit in units(network):
+        if isinstance(unit, nn.Module) and has_weights(unit):
+            if not first:
+                found.append(Block())
+            first = False
+        found[-1].add(unit)
+    return found if found[0].parameters else []
+
+
+def units(module: nn.Module) -> Iterator[nn.Module | nn.Parameter]:
+    yield from module.parameters(recurse=False)
+    only = inner(module) if len(inner(module)) == 1 else []
+    for child in module.children():
+        if is_stack(child) or (child in only and not isinstance(child, STACKS) and inner(child)):
+            yield from units(child)
+        else:
+            yield child
+
+
+def is_stack(module: nn.Module) -> bool:
+    """Several layers with weights one after the other, or what holds nothing but a list of like blocks."""
+    if isinstance(module, STACKS):
+        return len(inner(module)) > 1
+    if len(inner(module)) != 1 or not isinstance(inner(module)[0], STACKS):
+        return False
+    listed = inner(inner(module)[0])
+    return len({type(block) for block in listed}) == 1 and bool(inner(listed[0]))
+
+
+def inner(module: nn.Module) -> list[nn.Module]:
+    return [child for child in module.children() if has_weights(child)]
+
+
+def has_weights(module: nn.Module) -> bool:
+    return any(p.ndim > 1 for p in module.parameters())
+
+
+def rates(network: nn.Module, *, backbone_lr: float = 1.0, layer_decay: float = 1.0) -> dict[nn.Parameter, float]:
+    """Multiples of the learning rate: `backbone_lr` for the last block, then `layer_decay` times that of the next."""
+    found = blocks(network)
+    return {
+        parameter: backbone_lr * layer_decay ** (len(found) - 1 - at)
+        for at, block in enumerate(found)
+        for parameter in block.parameters
+    }
+
+
+def thawing(network: nn.Module, frozen_epochs: int, unfreeze_epochs: int) -> Callable[[int], None]:
+    """A function of the epoch, to be called before each step, behind `train()`: it freezes what is not trained yet.
+
+    frozen_epochs: at the start nothing of the network is trained; -1 is always. unfreeze_epochs: over so many epochs
+    its blocks then join, the last ones first; 0 is all at once. A frozen block is in eval mode: its BatchNorm keeps the
+    statistics it came with, and it drops nothing.
+    """
+    found = blocks(network)
+    trainable = [[p for p in block.parameters if p.requires_grad] for block in found]
+
+    def call(epoch: int) -> None:
+        frozen = len(found) - thawed(len(found), epoch, frozen_epochs, unfreeze_epochs)
+        for at, (block, parameters) in enumerate(zip(found, trainable, strict=True)):
+            for parameter in parameters:
+                parameter.requires_grad_(at >= frozen)
+            for layer in block.layers if at < frozen else ():
+                layer.eval()
+        if frozen == len(found):
+            network.eval()
+
+    return call
+
+
+def thawed(count: int, epoch: int, frozen_epochs: int, unfreeze_epochs: int) -> int:
+    """How many of `count` blocks are trained in an epoch, counted from the last."""
+    if frozen_epochs < 0 or epoch < frozen_epochs:
+        return 0
+    return min(count, ceil(count * (epoch - frozen_epochs + 1) / max(1, unfreeze_epochs)))

@@ -1,0 +1,397 @@
+"""Networks that others publish: `timm:NAME`, `torchvision:NAME`, `hf:NAME_OR_FOLDER`, each with its own preprocessing.
+
+Building one draws its weights at random and, but for `hf:`, looks nothing up; `Embedder.load_weights()` gets those that
+its makers publish. Extra: `pip install 'likewise[images]'`. Pooling: `own` is what the network does by itself;
+`average` and `gem` are over its last map, or over its patch tokens; `cls` is its class token.
+"""
+
+import difflib
+import importlib.util
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from likewise.models import weights
+from likewise.models.pooling import POOLINGS, Pool
+from likewise.spec import SpecError, bind, near
+
+__all__ = ["hf", "timm", "torchvision"]
+
+Shape = Sequence[int]
+Summary = Callable[[nn.Module, Tensor], Tensor]
+UNFIT = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")  # several outputs, or no last linear layer
+LABELS = ("id2label", "label2id")
+PREPROCESSOR, CONFIG = "preprocessor_config.json", "config.json"
+
+
+class Makers(NamedTuple):
+    """What the makers of a network did to their pictures; None and 0 where that is not known."""
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    size: int = 0
+
+
+class Pretrained(nn.Module):
+    """Someone else's network: `[N, 3, H, W] -> [N, width]`, its tensors by the names that its makers gave them.
+
+    summary: how features come out of `body`. fetch: the published tensors, from the hub or from a folder. head: the
+    name of the layer that follows in what is published. architecture: what `hf` needs to build it again, as JSON.
+    """
+
+    prefix = "body."
+
+    def __init__(
+        self,
+        body: nn.Module,
+        summary: Summary,
+        shape: Shape,
+        *,
+        title: str,
+        fetch: Callable[..., Mapping[str, Tensor]],
+        makers: Makers,
+        head: str = "",
+        architecture: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        self.body, self.summary, self.title, self.fetch, self.head = body, summary, title, fetch, head
+        self.architecture = architecture
+        self.mean, self.std, self.size = makers
+        self.width = self.measured(shape)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return self.summary(self.body, x_NCHW)
+
+    @torch.no_grad()
+    def measured(self, shape: Shape) -> int:
+        """The number of features, by trying. Errors: ValueError where the network cannot take such pictures."""
+        if len(shape) != 3 or shape[0] != 3:
+            raise ValueError(f"{self.title} takes colour pictures (3, H, W), got {tuple(shape)}; give channels=3")
+        mode = self.training
+        try:
+            found = self.eval()(torch.zeros(1, *shape))
+        except SpecError:
+            raise
+        except Exception as error:  # whatever a network does with a picture that is too small or of an odd size
+            why = brief(error) + (f"; it was made for size={self.size}" if self.size else "")
+            raise ValueError(f"{self.title} cannot take pictures of {shape[1]} x {shape[2]}: {why}") from None
+        finally:
+            self.train(mode)
+        if found.ndim != 2:
+            raise ValueError(f"{self.title} gives {list(found.shape)} and not [N, features]; give another pooling")
+        return found.shape[1]
+
+    def published(self) -> dict[str, Tensor]:
+        """The tensors that its makers publish. Errors: ValueError where they are not to be had."""
+        try:
+            return self.ours(self.fetch())
+        except Exception as error:  # hubs fail in every way there is
+            raise ValueError(
+                f"cannot get the published weights of {self.title}: {brief(error)}; "
+                "give weights=FILE (or a folder), or weights=none to begin afresh"
+            ) from None
+
+    def read(self, path: str | os.PathLike) -> Mapping[str, Tensor]:
+        """Tensors of a file, or of a folder as its makers write it."""
+        if self.architecture and (Path(path) / CONFIG).is_file():
+            return self.ours(self.fetch(os.fspath(path)))
+        return weights.read(path)
+
+    def ours(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Without parts of theirs that this network lacks, such as a pooler that is not used."""
+        wanted = self.body.state_dict()
+        return {name: t for name, t in tensors.items() if name in wanted}
+
+
+def timm(shape: Shape, *, name: str = "", pooling: str = "own") -> Pretrained:
+    """timm:NAME, any network of timm, such as timm:vit_small_patch14_dinov2.lvd142m or timm:resnet18(pooling='gem').
+
+    pooling: own | average | gem | cls. Vision transformers are built for the size of the pictures.
+    Errors: SpecError for an unknown name; ValueError for pictures that it cannot take.
+    """
+    makers = of_timm(name)
+    config = library("timm").get_pretrained_cfg(name)
+    size = {"img_size": tuple(shape[1:])} if config and config.fixed_input_size else {}
+    build = partial(library("timm").create_model, name, num_classes=0, **size)
+    classifier = (config.classifier if config else "") or ""
+    return Pretrained(
+        build(pretrained=False),
+        partial(summary_of_timm, pooling=checked(pooling, "own", *POOLINGS, "cls")),
+        shape,
+        title=f"timm:{name}",
+        fetch=partial(fetch_timm, build),
+        makers=makers,
+        head=classifier if isinstance(classifier, str) else classifier[0],
+    )
+
+
+def torchvision(shape: Shape, *, name: str = "", pooling: str = "own") -> Pretrained:
+    """torchvision:NAME, any classifier of torchvision, such as torchvision:resnet50, up to its last layer.
+
+    pooling: own | gem; gem where a network has a pooling layer to replace, as residual networks, EfficientNet and
+    ConvNeXt have. Errors: SpecError for an unknown name; ValueError for pictures that it cannot take.
+    """
+    makers = of_torchvision(name)
+    models = library("torchvision.models")
+    size = {"image_size": shape[-1]} if name.startswith("vit_") else {}
+    body = models.get_model(name, weights=None, **size)
+    head = [layer for layer, module in body.named_modules() if isinstance(module, nn.Linear)][-1]
+    body.set_submodule(head, nn.Identity())
+    if checked(pooling, "own", "gem") == "gem":
+        pool_by_gem(body, name)
+    fetch = partial(fetch_torchvision, name)
+    return Pretrained(body, forward_of, shape, title=f"torchvision:{name}", fetch=fetch, makers=makers, head=head)
+
+
+def hf(
+    shape: Shape, *, name: str = "", pooling: str = "own", _architecture: dict[str, Any] | None = None
+) -> Pretrained:
+    """hf:NAME_OR_FOLDER, a vision model of transformers (DINOv2, ViT, ConvNeXt; the vision half of CLIP or SigLIP).
+
+    Such as hf:facebook/dinov2-small or hf:path/to/folder. pooling: own | average | gem | cls; own is the network's
+    summary of a picture, and the class token where that summary is a layer of the first pretraining (ViT).
+    Errors: SpecError for a name that is neither a folder nor on the hub; ValueError for pictures it cannot take.
+    """
+    auto = library("transformers")
+    if importlib.util.find_spec("torchvision"):  # transformers imports it where it is installed
+        library("torchvision")
+    config = auto.AutoConfig.for_model(**_architecture) if _architecture else config_of_hf(name)
+    body = auto.AutoModel.from_config(config, dtype=torch.float32)
+    pooling = checked(pooling, "own", *POOLINGS, "cls")
+    if hasattr(getattr(body, "pooler", None), "dense"):
+        body.pooler, pooling = None, "cls" if pooling == "own" else pooling
+    plain = {k: v for k, v in json.loads(config.to_json_string()).items() if k[0] != "_" and k not in LABELS}
+    return Pretrained(
+        body,
+        partial(summary_of_hf, pooling=pooling, patches=patches(config, shape), how=resized(body, config, shape)),
+        shape,
+        title=f"hf:{name}",
+        fetch=partial(fetch_hf, name, config),
+        makers=Makers() if _architecture else preprocessor_of_hf(name),
+        architecture=plain | {"model_type": config.model_type},
+    )
+
+
+def is_outside(text: str) -> bool:
+    """Whether a network text names one of someone else's; nothing is looked up."""
+    return getattr(bind("network", text), "func", None) in (timm, torchvision, hf)
+
+
+def makers_of(text: str) -> Makers:
+    """What the makers of a network of someone else's did to their pictures.
+
+    Errors: SpecError for a name that does not exist, with the near ones, and for a library that is not installed.
+    """
+    made = bind("network", text)
+    look = {timm: of_timm, torchvision: of_torchvision, hf: of_hf}[made.func]  # type: ignore[attr-defined]
+    return look(made.keywords.get("name", ""))  # type: ignore[attr-defined]
+
+
+# --- timm ------------------------------------------------------------------------------------------------------------
+
+
+def of_timm(name: str) -> Makers:
+    known = library("timm")
+    base, _, tag = name.partition(".")
+    if not known.is_model(base):
+        raise unknown("timm", name, known.list_models())
+    tagged = known.list_pretrained(f"{base}.*")
+    if tag and name not in tagged:
+        raise unknown("timm", name, tagged)
+    config = known.get_pretrained_cfg(name)
+    return Makers(tuple(config.mean), tuple(config.std), config.input_size[-1]) if config else Makers()
+
+
+def fetch_timm(build: Callable[..., nn.Module], where: str | None = None) -> Mapping[str, Tensor]:
+    return build(pretrained=True).state_dict()
+
+
+def summary_of_timm(body: Any, x_NCHW: Tensor, *, pooling: str) -> Tensor:
+    if pooling == "own":
+        return body(x_NCHW)
+    features = body.forward_features(x_NCHW)
+    if features.ndim == 4 and getattr(body, "output_fmt", None) == "NHWC":
+        features = features.movedim(-1, 1)
+    return summary(features, pooling, getattr(body, "num_prefix_tokens", 0))
+
+
+# --- torchvision -----------------------------------------------------------------------------------------------------
+
+
+def of_torchvision(name: str) -> Makers:
+    models = library("torchvision.models")
+    listed = [one for one in models.list_models(module=models) if one not in UNFIT]
+    if name not in listed:
+        raise unknown("torchvision", name, listed)
+    look = models.get_model_weights(name).DEFAULT.transforms()
+    return Makers(tuple(look.mean), tuple(look.std), look.crop_size[0])
+
+
+def fetch_torchvision(name: str, where: str | None = None) -> Mapping[str, Tensor]:
+    published = library("torchvision.models").get_model_weights(name).DEFAULT
+    return published.get_state_dict(check_hash=True, weights_only=True)
+
+
+def forward_of(body: nn.Module, x_NCHW: Tensor) -> Tensor:
+    return body(x_NCHW)
+
+
+def pool_by_gem(body: Any, name: str) -> None:
+    """Errors: SpecError where the pooling is no layer of its own."""
+    pool = getattr(body, "avgpool", None)
+    if not isinstance(pool, nn.AdaptiveAvgPool2d) or pool.output_size not in (1, (1, 1)):
+        raise SpecError(f"torchvision:{name} has no pooling layer to replace; leave pooling out, or take timm:{name}")
+    body.avgpool = nn.Sequential(Pool("gem"), nn.Unflatten(1, (-1, 1, 1)))
+
+
+# --- transformers ----------------------------------------------------------------------------------------------------
+
+
+def config_of_hf(name: str) -> Any:
+    """The configuration of the vision model. Errors: SpecError."""
+    if not name:
+        raise SpecError("hf: needs the name of a model on the hub, or a folder: hf:facebook/dinov2-small")
+    try:
+        found = library("transformers").AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except SpecError:
+        raise
+    except Exception as error:  # the hub fails in every way there is
+        folder = Path(name)
+        beside = [p.name for p in folder.parent.iterdir() if (p / CONFIG).is_file()] if folder.parent.is_dir() else []
+        why = close(folder.name, beside) or f": {brief(error)}"
+        raise SpecError(f"hf:{name} is neither a folder with a {CONFIG} nor to be had from the hub{why}") from None
+    return getattr(found, "vision_config", found)
+
+
+def of_hf(name: str) -> Makers:
+    config_of_hf(name)
+    return preprocessor_of_hf(name)
+
+
+def preprocessor_of_hf(name: str) -> Makers:
+    look = library("transformers.utils").cached_file
+    path = look(name, PREPROCESSOR, _raise_exceptions_for_missing_entries=False)
+    said = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    size = side(said.get("crop_size") if said.get("do_center_crop", True) else None) or side(said.get("size"))
+    if not said.get("do_normalize", True):
+        return Makers((0.0,), (1.0,), size)
+    mean, std = said.get("image_mean"), said.get("image_std")
+    return Makers(tuple(mean), tuple(std), size) if mean and std else Makers(size=size)
+
+
+def side(said: Any) -> int:
+    """A size as preprocessors write it: a number, or a dict of sides."""
+    if isinstance(said, Mapping):
+        return max((v for v in said.values() if isinstance(v, int)), default=0)
+    return said if isinstance(said, int) else 0
+
+
+def fetch_hf(name: str, config: Any, where: str | None = None) -> Mapping[str, Tensor]:
+    """Tensors that were there; one of another shape stands as an empty one, so that it can be named."""
+    with quiet():
+        model, info = library("transformers").AutoModel.from_pretrained(
+            where or name,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            trust_remote_code=False,
+        )
+    other = {key: torch.empty(theirs, device="meta") for key, theirs, _ in info["mismatched_keys"]}
+    there = {key: t for key, t in model.state_dict().items() if key not in info["missing_keys"]}
+    return there | other
+
+
+def summary_of_hf(body: Any, x_NCHW: Tensor, *, pooling: str, patches: int, how: dict[str, Any]) -> Tensor:
+    out = body(pixel_values=x_NCHW, **how)
+    if pooling == "own" and out.pooler_output is not None:
+        return out.pooler_output.flatten(1)
+    features = out.last_hidden_state
+    before = max(0, features.shape[1] - patches) if features.ndim == 3 and patches else 0
+    return summary(features, ("cls" if before else "average") if pooling == "own" else pooling, before)
+
+
+def patches(config: Any, shape: Shape) -> int:
+    """How many patch tokens a picture has; 0 where the network does not say the side of a patch."""
+    patch = getattr(config, "patch_size", None)
+    return (shape[-2] // patch) * (shape[-1] // patch) if isinstance(patch, int) and len(shape) == 3 else 0
+
+
+def resized(body: nn.Module, config: Any, shape: Shape) -> dict[str, Any]:
+    """What to say so that position embeddings are resized, where the pictures have another size than they."""
+    made = getattr(config, "image_size", None)
+    fits = list(shape[1:]) == ([made, made] if isinstance(made, int) else list(made or shape[1:]))
+    takes = "interpolate_pos_encoding" in inspect.signature(body.forward).parameters
+    return {"interpolate_pos_encoding": True} if takes and not fits else {}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the library's bars and its report of tensors that are not needed: what is wrong, we say ourselves."""
+    logging = library("transformers").logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+# --- of all ----------------------------------------------------------------------------------------------------------
+
+
+def summary(features: Tensor, pooling: str, before: int) -> Tensor:
+    """`[N, C]` of a map [N, C, H, W], or of tokens [N, T, C] of which the first `before` are no patches."""
+    if pooling == "cls":
+        if features.ndim != 3 or not before:
+            raise SpecError("pooling='cls' takes the class token, and this network has none; take average or gem")
+        return features[:, 0]
+    if features.ndim == 3:
+        features = features[:, before:].transpose(1, 2)[..., None]
+    return POOLINGS[pooling](features)
+
+
+def checked(pooling: str, *known: str) -> str:
+    if pooling not in known:
+        raise SpecError(f"no pooling named {pooling!r} here{near(pooling, known)}")
+    return pooling
+
+
+def library(name: str) -> Any:
+    """A module of an extra. Errors: SpecError with the install line."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise SpecError(
+            f"this network needs {error.name}, which is not installed; run: pip install 'likewise[images]'"
+        ) from None
+    except (ImportError, RuntimeError) as error:
+        raise SpecError(
+            f"{name} is installed but cannot be imported beside torch {torch.__version__}: {brief(error)}; "
+            "install builds of torch and torchvision that belong together"
+        ) from None
+
+
+def unknown(source: str, name: str, known: Iterable[str]) -> SpecError:
+    return SpecError(f"{source} has no network named {name!r}{close(name, known)}")
+
+
+def close(word: str, known: Iterable[str]) -> str:
+    """As `near`, and nothing where nothing is near: there may be a thousand."""
+    return near(word, difflib.get_close_matches(word, list(known), n=3, cutoff=0.5))
+
+
+def brief(error: Exception) -> str:
+    """The first line of what another library says."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
