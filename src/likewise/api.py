@@ -9,17 +9,35 @@ import torch
 
 from likewise import launch, spec
 from likewise.assemble import load_images
+from likewise.audit import Audit, write_csv
+from likewise.audit import audit as examine
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
+from likewise.metrics.calibration import restored
 from likewise.metrics.classification import vote
 from likewise.metrics.neighbours import nearest
+from likewise.metrics.verification import aim
 from likewise.models import Embedder
 from likewise.page import write_report
+from likewise.page.audit import write_audit
+from likewise.pairing import score_pairs
 from likewise.recipe import Recipe
 from likewise.run import Run
 from likewise.scoring import evaluate_run
 
-__all__ = ["embed", "epochs_of", "evaluate", "load_recipe", "name_of", "predict", "report", "resume", "train", "verify"]
+__all__ = [
+    "embed",
+    "epochs_of",
+    "evaluate",
+    "evaluate_pairs",
+    "load_recipe",
+    "name_of",
+    "predict",
+    "report",
+    "resume",
+    "train",
+    "verify",
+]
 
 
 def load_recipe(what: str | os.PathLike) -> Recipe:
@@ -73,11 +91,33 @@ def epochs_of(run: str | os.PathLike) -> int:
     return Recipe.load(Run.open(run).recipe).epochs
 
 
-def evaluate(run: str | os.PathLike) -> Run:
-    """Score a run again; metrics.json and embeddings.parquet are written anew."""
+def evaluate(run: str | os.PathLike, *, threshold_at: str = "") -> Run:
+    """Score a run again; metrics.json and embeddings.parquet are written anew.
+
+    threshold_at: what the threshold aims at on validation pairs, and is kept with the model: accuracy, f1, eer,
+        far=0.001 or precision=0.99; empty leaves its target as it is. Errors: ValueError for one out of reach.
+    """
+    if threshold_at:
+        aim(threshold_at)
     opened = Run.open(run)
-    evaluate_run(opened)
+    evaluate_run(opened, threshold_at=threshold_at)
     return opened
+
+
+def evaluate_pairs(
+    run: str | os.PathLike,
+    pairs: str | os.PathLike | None = None,
+    *,
+    images: str | os.PathLike | None = None,
+    folds: int = 0,
+) -> dict[str, Any]:
+    """Score the pairs of a file (.csv, .parquet, LFW's pairs.txt), or pairs drawn within folds of held-out classes.
+
+    The run keeps nothing of it. images: the folder of pictures that are not ids of the run's data. Errors: ValueError.
+    """
+    opened = Run.open(run)
+    opened.scores()
+    return score_pairs(opened, pairs, images=images, folds=folds)
 
 
 def reported(run: Run, images: Images | None) -> Run:
@@ -90,6 +130,19 @@ def report(run: str | os.PathLike) -> Path:
     opened = Run.open(run)
     opened.scores()
     return write_report(opened.path, pictures(opened))
+
+
+def audit(run: str | os.PathLike) -> Audit:
+    """Look for what is wrong with a run's data; audit.html and audit.csv are written into its folder.
+
+    Errors: ValueError when the run has no embeddings, or its pictures have changed since.
+    """
+    opened = Run.open(run)
+    images = pictures(opened)
+    told = examine(opened, Embeddings.load(opened.embeddings), images)
+    write_csv(opened, told)
+    write_audit(opened, told, images)
+    return told
 
 
 def embed(run: str | os.PathLike, images: Sequence[str | os.PathLike]) -> Embeddings:
@@ -130,16 +183,25 @@ def predict(run: str | os.PathLike, images: Sequence[str | os.PathLike], *, k: i
 
 
 def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> dict[str, Any]:
-    """Whether two pictures are of one class, at the threshold chosen on validation pairs."""
+    """Whether two pictures are of one class, at the threshold that validation pairs chose, and how probable that is.
+
+    The probability holds where as many pairs are of one class as of two; None for a run scored before there was one.
+    """
     model = Embedder.load(run)
-    threshold = model.info.get("threshold")
+    threshold, fit = model.info.get("threshold"), model.info.get("calibration")
     if not threshold:
         raise ValueError(
             f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 pictures a class"
         )
     emb_ND = model.embed([a, b])
     similarity = float(spec.bind("sim", model.sim)(emb_ND[:1], emb_ND[1:]))
-    return {"same": similarity >= threshold["value"], "similarity": similarity, "threshold": threshold["value"]}
+    return {
+        "same": similarity >= threshold["value"],
+        "probability": float(restored(fit)(torch.tensor([similarity]))) if fit else None,
+        "similarity": similarity,
+        "threshold": threshold["value"],
+        "target": threshold["target"],
+    }
 
 
 PICTURES = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}

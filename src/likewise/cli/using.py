@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,16 +14,23 @@ Pictures = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="pictu
 
 @app.command()
 def embed(
-    run: RunFolder,
+    model: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="a run folder, or a file that export wrote")],
     images: Pictures,
     output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write")] = Path("embeddings.parquet"),
 ) -> None:
-    """Embed pictures and keep the vectors as Parquet."""
-    from likewise import api
+    """Embed pictures and keep the vectors as Parquet; without torch from a MODEL.onnx, or a run that was exported."""
+    from likewise.export.session import embed_files, exported
 
-    found = api.embed(run, images)
-    found.save(output)
-    print(f"{len(found)} pictures, {found.vectors.shape[1]} numbers each: {output}")
+    onnx = model if model.suffix == ".onnx" else exported(model)
+    if onnx is not None:
+        count, length = embed_files(onnx, images, output)
+    else:
+        from likewise import api
+
+        found = api.embed(model, images)
+        found.save(output)
+        count, length = found.vectors.shape
+    print(f"{count} pictures, {length} numbers each: {output}")
 
 
 @app.command()
@@ -45,12 +52,17 @@ def predict(
 
 @app.command()
 def verify(run: RunFolder, a: Path, b: Path, as_json: Json = False) -> None:
-    """Say whether two pictures are of the same class, at the threshold chosen on validation pairs."""
+    """Say whether two pictures are of the same class, at the threshold chosen on validation pairs, and how probably."""
     from likewise import api
 
     found = api.verify(run, a, b)
-    if as_json:
-        print(json.dumps(found, indent=1))
-        return
-    verdict = "same" if found["same"] else "different"
-    print(f"{verdict}: similarity {found['similarity']:+.4f}, threshold {found['threshold']:+.4f}")
+    print(json.dumps(found, indent=1) if as_json else verdict(found))
+
+
+def verdict(found: dict[str, Any]) -> str:
+    """`same, probability 0.93: similarity +0.8123, threshold +0.5610 (for accuracy)`; of being the same, always."""
+    said = "same" if found["same"] else "different"
+    if (p := found["probability"]) is not None:
+        said += f", probability {'' if found['same'] else 'of same '}"
+        said += "above 0.99" if p > 0.99 else "below 0.01" if p < 0.01 else f"{p:.2f}"
+    return f"{said}: similarity {found['similarity']:+.4f}, threshold {found['threshold']:+.4f} (for {found['target']})"

@@ -1,0 +1,22 @@
+"""audit: what is wrong with a run's data."""
+
+import json
+from collections import Counter
+
+from likewise.cli import app
+from likewise.cli.train import Json, RunFolder
+
+
+@app.command()
+def audit(run: RunFolder, as_json: Json = False) -> None:
+    """List likely wrong labels, copies and leakage, outliers, tiny classes and broken files of a run's data."""
+    from likewise import api
+
+    told = api.audit(run)
+    if as_json:
+        print(json.dumps(told.to_dict(), indent=1, ensure_ascii=False))
+        return
+    print(told.leak)
+    for finding, count in Counter(f.finding for f in told.findings()).items():
+        print(f"{count:6,}  {finding}")
+    print(f"\n{run / 'audit.html'}\n{run / 'audit.csv'}")

@@ -1,0 +1,65 @@
+"""The model card: a page of Markdown beside an exported model, from what the run itself knows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["card"]
+
+TO_FILL = "*to be filled in by who publishes the model*"
+
+
+def card(held: dict[str, Any], config: dict[str, Any], recipe: dict[str, Any], made: dict[str, Any]) -> str:
+    """`held`: metrics.json. `config`: the Embedder's. `made`: files with sha256, largest difference, int8's scores."""
+    data, shape = held["data"], config["shape"]
+    takes = " x ".join(map(str, shape))
+    unit = "of length 1" if config["normalize"] else "of any length"
+    parts = [
+        f"# {held['run']}",
+        f"An embedding of {data['name']}: {takes} (channels, height, width) in, {made['dim']} numbers {unit} out, "
+        f"compared by {config['sim']} similarity, larger is closer. Network `{config['network']}`, loss "
+        f"`{recipe['loss']}`, {held.get('epochs', recipe['epochs'])} epochs, seed {recipe['seed']}.",
+        "## Files\n\n" + table(["file", "sha256"], [[f"`{name}`", f"`{digest}`"] for name, digest in made["files"]]),
+        f"Input `{made['input']}`, any N. {made['inside']}\nLargest difference from the run's own model on "
+        f"{made['compared']} real pictures: {made['difference']:.1e}.",
+        "## Data\n\n" + table(["", "pictures"], [[part, f"{data[part]:,}"] for part in ("train", "val", "test")]),
+        f"Source `{recipe['data']}`, {data['classes']:,} classes, {data['skipped']:,} pictures left out. Split "
+        f"`{recipe['split']}`, split seed {recipe['split_seed']}.",
+        f"## Scores\n\nOn the {held['split']} part: {seen(held)}. 95 % intervals.\n\n" + scores(held["scores"]),
+        threshold(held),
+    ]
+    if quantised := made.get("int8"):
+        rows = [[name, *map(score, pair)] for name, pair in quantised.items()]
+        parts.append("## int8\n\nThe same pictures before and after.\n\n" + table(["score", "fp32", "int8"], rows))
+    parts.append("## Licence\n\n" + table(["of", "licence"], [[what, TO_FILL] for what in (
+        "the weights", "the training pictures", "the pretrained weights it started from, if any")]))  # fmt: skip
+    parts.append(f"## Use\n\nMeant for: {TO_FILL}. Not meant for: {TO_FILL}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def seen(held: dict[str, Any]) -> str:
+    return "classes never seen in training" if held["open"] else "held-out pictures of the classes it was trained on"
+
+
+def scores(found: dict[str, Any]) -> str:
+    rows = [[name, score(s), f"{s['n']:,}"] for name, s in found.items()]
+    return table(["score", "value (low – high)", "n"], rows)
+
+
+def score(s: dict[str, Any]) -> str:
+    return f"{s['value']:.4f} ({s['low']:.4f} – {s['high']:.4f})"
+
+
+def threshold(held: dict[str, Any]) -> str:
+    """The sentence on when two pictures count as the same."""
+    chosen = held.get("threshold")
+    if not chosen:
+        return "## Threshold\n\nNone: the validation part had no pairs to choose one by."
+    return (
+        f"## Threshold\n\nTwo pictures count as the same from a similarity of {chosen['value']:.4f}, chosen on "
+        f"validation pairs for {chosen['target']}."
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

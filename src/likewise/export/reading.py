@@ -1,0 +1,113 @@
+"""A picture file into the bytes that a model takes, with numpy and Pillow alone: the rules of `decode.py`.
+
+tests/test_export_reading.py holds the two together; where training resizes with torch, a byte may differ by one.
+"""
+
+import io
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["PICTURES", "files", "pixels"]
+
+PICTURES = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width change places
+# mode: (the profile's colours, the mode that sRGB comes out in)
+PROFILED = {"RGB": ("RGB ", "RGB"), "RGBA": ("RGB ", "RGBA"), "CMYK": ("CMYK", "RGB"), "L": ("GRAY", "RGB")}
+
+
+def files(images: Iterable[str | os.PathLike]) -> list[Path]:
+    """The picture files named, and those in the folders named. Errors: ValueError for one that is not there."""
+    found: list[Path] = []
+    for path in map(Path, images):
+        if not path.exists():
+            raise ValueError(f"there is no file {path}; give pictures or folders of pictures")
+        found += sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
+    if not found:
+        raise ValueError("the folders given hold no pictures; those end in .png, .jpg, .pgm and the like")
+    return found
+
+
+def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
+    """uint8 `[H, W, C]` of the file, for a model's shape (C, H, W). Errors: ValueError naming the file and why."""
+    from PIL import Image
+
+    channels, height, width = shape
+    try:
+        with Image.open(path) as image:
+            turn = orientation(image)
+            grey = channels == 1 and "icc_profile" not in image.info
+            image.draft("L" if grey else None, (height, width) if turn >= 5 else (width, height))
+            picture = plain(image, "L" if channels == 1 else "RGB", turn)
+    except Exception as error:  # decoders fail in every way there is
+        raise ValueError(f"cannot read {os.fspath(path)} as a picture: {error}") from None
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(picture).reshape(height, width, channels)
+
+
+def orientation(image: Any) -> int:
+    """EXIF orientation, 1 (upright) where there is none or it is nonsense. Pillow turns a TIFF upright by itself."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1)) if "exif" in image.info else 1
+    except Exception:  # broken metadata is no reason to lose a good picture
+        return 1
+
+
+def plain(image: Any, mode: str, turn: int) -> Any:
+    """Upright, in 8 bits and sRGB, "L" or "RGB", what is transparent on white."""
+    from PIL import Image, ImageOps
+
+    profile = image.info.get("icc_profile")
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = Image.fromarray(eight_bits(np.asarray(image)))
+    if profile:
+        image = srgb(image, profile)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert(mode)
+    if not 2 <= turn <= 8:
+        return image
+    image.getexif()[ORIENTATION] = turn
+    return ImageOps.exif_transpose(image)
+
+
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """0 to 65,535 as 0 to 255, rounded."""
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        raise ValueError("its numbers are neither 8 nor 16 bits, so black and white are unknown")
+    return ((values.astype("uint32") + 128) // 257).astype("uint8")
+
+
+def srgb(image: Any, profile: bytes) -> Any:
+    """In sRGB where its profile is another and of its kind; else as it is."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    transform = to_srgb(profile, image.mode)
+    if transform is None:
+        return image
+    managed = transform.apply(image)
+    managed.info.pop("icc_profile", None)
+    return managed
+
+
+@lru_cache(maxsize=32)
+def to_srgb(profile: bytes, mode: str) -> Any:
+    from PIL import ImageCms
+
+    kind, managed = PROFILED.get(mode, ("", ""))
+    try:
+        theirs = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        described = (theirs.profile.profile_description or "").strip().lower()
+        if theirs.profile.xcolor_space != kind or described.startswith("srgb"):
+            return None
+        return ImageCms.buildTransform(theirs, ImageCms.createProfile("sRGB"), mode, managed)
+    except (ImageCms.PyCMSError, OSError):  # a broken profile is no reason to lose a good picture
+        return None
