@@ -10,14 +10,27 @@ from torch import nn
 
 from likewise import geometry
 from likewise.data.images import Images
-from likewise.evaluate import Embeddings, difference, embed, evaluate, measure, pick_threshold
-from likewise.metrics import intervals, verification
-from likewise.metrics.pairs import Pairs, draw, similarities
+from likewise.evaluate import (
+    Embeddings,
+    difference,
+    draw_pairs,
+    embed,
+    evaluate,
+    measure,
+    pick_calibration,
+    pick_threshold,
+    too_few,
+)
+from likewise.evaluate.verifying import folded, units, verify
+from likewise.metrics import calibration, intervals, verification
+from likewise.metrics.pairs import Pairs, draw_folds, even, similarities
 
 CLOSED = [
     "knn@1", "knn@5", "recall@1", "recall@10", "r_precision", "map@r", "silhouette", "nmi", "ami", "probe",
-    "few_shot@20w1s", "pair_auc", "eer", "tar@far=0.01", "pair_accuracy",
+    "few_shot@20w1s", "pair_auc", "eer", "tar@far=0.1", "tar@far=0.01", "tar@far=0.001",
+    "pair_accuracy", "pair_precision", "pair_recall", "pair_f1", "brier", "ece",
 ]  # fmt: skip
+OF_VALIDATION = CLOSED[-6:]
 
 
 def made(n: int, classes: int, *, seed: int = 0, noise: float = 0.9, dim: int = 8, part: int = 2) -> Embeddings:
@@ -32,7 +45,7 @@ def made(n: int, classes: int, *, seed: int = 0, noise: float = 0.9, dim: int = 
 @pytest.fixture(scope="module")
 def parts() -> tuple[Embeddings, Embeddings, Embeddings]:
     """Test, train and validation, of 20 classes."""
-    return made(360, 20), made(400, 20, seed=1, part=0), made(360, 20, seed=2, part=1)
+    return made(260, 20), made(400, 20, seed=1, part=0), made(260, 20, seed=2, part=1)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +67,7 @@ def test_the_same_seed_gives_the_same_scores(parts, scores):
     assert evaluate(query, reference, val=val) == scores
     other = evaluate(query, reference, val=val, seed=1)
     assert other["knn@1"].value == scores["knn@1"].value
-    assert other["eer"].value != scores["eer"].value
+    assert other["eer"].low != scores["eer"].low
 
 
 def test_knn_equals_scikit_learns(parts, scores):
@@ -79,28 +92,53 @@ def test_silhouette_and_probe_equal_scikit_learns_on_unit_vectors(parts, scores)
 
 
 def test_pair_scores_equal_scikit_learns(parts, scores):
-    from sklearn.metrics import accuracy_score, roc_auc_score
+    from sklearn.metrics import (
+        accuracy_score,
+        brier_score_loss,
+        f1_score,
+        precision_score,
+        recall_score,
+        roc_auc_score,
+    )
 
     query, _, val = parts
-    pairs = draw(query.labels, 10_000)
+    pairs, fit = draw_pairs(query.labels), pick_calibration(val)
     score = similarities(query.vectors, pairs)
     assert scores["pair_auc"].value == pytest.approx(roc_auc_score(pairs.same, score), abs=1e-9)
-    at = pick_threshold(val).value
-    assert scores["pair_accuracy"].value == pytest.approx(accuracy_score(pairs.same, score.double() >= at))
-    assert scores["pair_auc"].n == scores["pair_accuracy"].n == len(pairs.same)
+    assert scores["pair_auc"].n == len(pairs.same)
+    at_E = even(pairs.same)
+    same, score, at = pairs.same[at_E], score[at_E], chosen_at(val)
+    accept = score.double() >= at
+    for name, theirs in (
+        ("pair_accuracy", accuracy_score(same, accept)),
+        ("pair_precision", precision_score(same, accept)),
+        ("pair_recall", recall_score(same, accept)),
+        ("pair_f1", f1_score(same, accept)),
+        ("brier", brier_score_loss(same, fit(score))),
+        ("ece", calibration.ece(fit(score), same)),
+    ):
+        assert scores[name].value == pytest.approx(theirs, abs=1e-9), name
+        assert scores[name].n == len(at_E) == 2 * int(pairs.same.sum())
+
+
+def chosen_at(val: Embeddings) -> float:
+    """The threshold of the best accuracy, over all pairs."""
+    pairs = draw_pairs(val.labels)
+    return float(verification.threshold(verification.roc(similarities(val.vectors, pairs), pairs.same)))
 
 
 def test_the_threshold_is_given_or_chosen_on_validation_or_there_is_none(parts):
     query, reference, val = parts
     chosen = pick_threshold(val)
     assert chosen.low <= chosen.value <= chosen.high
-    assert evaluate(query, threshold=chosen.value)["pair_accuracy"] == evaluate(query, val=val)["pair_accuracy"]
+    assert evaluate(query, threshold=chosen_at(val))["pair_accuracy"] == evaluate(query, val=val)["pair_accuracy"]
     assert "pair_accuracy" not in evaluate(query, reference)
     assert evaluate(query, threshold=-2.0)["pair_accuracy"].value == 0.5
     strict = pick_threshold(val, target="far=0.01")
-    pairs = draw(val.labels, 10_000)
+    pairs = draw_pairs(val.labels)
     found = verification.decide(similarities(val.vectors, pairs), pairs.same, strict.value)
     assert found.far <= 0.01
+    assert pick_threshold(val, target="far=0.01", pairs=pairs) == strict
     assert strict.value > chosen.value
     assert pick_threshold(val, open_set=True).value == chosen.value
 
@@ -108,7 +146,7 @@ def test_the_threshold_is_given_or_chosen_on_validation_or_there_is_none(parts):
 def test_open_set_draws_classes_and_leaves_out_what_needs_training_classes(parts):
     query, reference, _ = parts
     scores = evaluate(query)
-    assert [name for name in CLOSED if name not in scores] == ["probe", "pair_accuracy"]
+    assert [name for name in CLOSED if name not in scores] == ["probe", *OF_VALIDATION]
     assert scores["knn@1"].value == scores["recall@1"].value
     closed = evaluate(query, reference)
     assert scores["map@r"].value == closed["map@r"].value
@@ -207,10 +245,79 @@ def test_pairs_may_be_given(parts):
     query = parts[0]
     given = Pairs(torch.arange(100), torch.arange(20, 120), torch.arange(100) % 2 == 0)
     scores = evaluate(query, pairs=given, threshold=0.5)
-    assert (scores["pair_auc"].n, "tar@far=0.01" in scores) == (100, False)
+    assert (scores["pair_auc"].n, "tar@far=0.1" in scores) == (100, False)
     assert scores["pair_auc"].value == pytest.approx(
         float(verification.auc(verification.roc(similarities(query.vectors, given), given.same)))
     )
+
+
+def test_rates_that_the_pairs_cannot_tell_are_left_out_and_say_why(parts):
+    """260 pictures of 20 classes: 61,560 pairs of two."""
+    query = parts[0]
+    left_out = too_few(draw_pairs(query.labels).same)
+    assert list(left_out) == ["tar@far=0.0001"]
+    assert "of 32,110 pairs of two classes 3.2 would be accepted falsely" in left_out["tar@far=0.0001"]
+    assert not set(left_out) & set(evaluate(query))
+    assert list(too_few(torch.arange(299) < 0)) == [f"tar@far={rate}" for rate in ("0.1", "0.01", "0.001", "0.0001")]
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ("far=0.0001", "these validation pairs tell far=0.001 or more"),
+        ("precision=1", "no threshold reaches precision=1|too few pairs to say"),
+        ("precision=0.9999", "too few pairs to say|the best has"),
+        ("recall=0.9", "choose accuracy, f1, eer, a rate such as far=0.001, or precision=0.99"),
+    ],
+)
+def test_a_threshold_out_of_reach_is_one_sentence(parts, target: str, sentence: str):
+    with pytest.raises(ValueError, match=sentence):
+        pick_threshold(parts[2], target=target)
+
+
+@pytest.mark.parametrize("target", ["accuracy", "f1", "eer", "far=0.1", "precision=0.9"])
+def test_a_threshold_lies_in_its_interval_and_keeps_its_target(parts, target: str):
+    chosen = pick_threshold(parts[2], target=target, open_set=True)
+    assert chosen.low <= chosen.value <= chosen.high
+    assert chosen.target == target
+
+
+def test_pairs_of_few_classes_are_drawn_by_picture():
+    assert units(torch.tensor([3, 3, 7, 7]), classes=True).tolist() == [0, 1, 2, 3]
+    assert units(torch.arange(10) // 2 + 5, classes=True).tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert units(torch.arange(10) // 2, classes=False).tolist() == list(range(10))
+
+
+def test_intervals_of_new_classes_are_those_of_drawn_classes(parts):
+    """A class drawn twice has each of its pairs twice, a pair of two classes as often as both; worked with loops."""
+    query = parts[0].take(range(60))
+    pairs = draw_pairs(query.labels)
+    score_T = similarities(query.vectors, pairs)
+    seen = []
+    for counts in intervals.draws(20, resamples=400, seed=3):
+        for count in counts.tolist():
+            a, b = (query.labels[side].tolist() for side in pairs[:2])
+            weight = torch.tensor([count[i] if i == j else count[i] * count[j] for i, j in zip(a, b, strict=True)])
+            seen.append(float(verification.eer(verification.roc(score_T, pairs.same, weight))))
+    low, high = intervals.percentiles(torch.tensor(seen, dtype=torch.float64))
+    found = verify(pairs, score_T, query.labels, seed=3)["eer"]
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
+
+
+def test_folds_give_the_mean_and_its_standard_error(parts):
+    from scipy import stats
+
+    query = parts[0]
+    pairs, fold_T = draw_folds(query.labels, 50, folds=5)
+    score_T = similarities(query.vectors, pairs)
+    found = folded(pairs, score_T, fold_T)
+    accuracy = verification.fold_accuracy(score_T, pairs.same, fold_T).numpy()
+    assert found.accuracy == pytest.approx(accuracy.tolist())
+    assert found.error == pytest.approx(stats.sem(accuracy))
+    reach = stats.t.interval(0.95, 4, accuracy.mean(), stats.sem(accuracy))
+    assert (found.score.low, found.score.high) == pytest.approx(reach)
+    with pytest.raises(ValueError, match="2 folds are needed; there is 1"):
+        folded(pairs, score_T, torch.zeros_like(fold_T))
 
 
 @pytest.mark.parametrize(
@@ -228,9 +335,19 @@ def test_what_cannot_be_evaluated_is_one_sentence(query, reference, sentence: st
         evaluate(query, reference)
 
 
+def test_folds_are_judged_on_as_many_pairs_of_either_kind():
+    """Scores that say nothing: on nine different pairs to one same, refusing all would be right for 90 %."""
+    same = torch.arange(2000) % 10 == 0
+    place = torch.arange(2000)
+    score_T = torch.rand(2000, generator=torch.Generator().manual_seed(0))
+    found = folded(Pairs(place, place, same), score_T, torch.arange(2000) // 200)
+    assert found.score.n == 400
+    assert 0.4 < found.score.value < 0.6
+
+
 def test_a_better_run_is_better_and_a_run_equals_itself(parts):
     query, reference, _ = parts
-    worse = made(360, 20, noise=1.4)
+    worse = made(260, 20, noise=1.4)
     found = difference(measure(query, reference), measure(worse, reference))
     assert found["map@r"].low > 0
     assert found["map@r"].p < 0.001
@@ -240,7 +357,7 @@ def test_a_better_run_is_better_and_a_run_equals_itself(parts):
     same = difference(measure(query, reference), measure(query, reference))
     assert all((x.difference, x.p) == (0, 1) for x in same.values())
     with pytest.raises(ValueError, match="different queries"):
-        difference(measure(query), measure(query.take(range(359))))
+        difference(measure(query), measure(query.take(range(259))))
 
 
 def test_a_large_set_gets_the_simplified_silhouette_by_its_name(parts, monkeypatch: pytest.MonkeyPatch):
@@ -383,7 +500,7 @@ def test_interval_of_pairs_is_that_of_their_pictures():
     """Ten pictures in all: the bootstrap over pictures is far wider than one over their 45 pairs would be."""
     query = made(10, 2, noise=2.0)
     score = evaluate(query)["pair_auc"]
-    pairs = draw(query.labels, 10_000)
+    pairs = draw_pairs(query.labels)
     sims = similarities(query.vectors, pairs)
     alone = [
         float(verification.auc(verification.roc(sims, pairs.same, count)))

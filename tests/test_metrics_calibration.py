@@ -61,6 +61,29 @@ def test_calibrations_go_through_json():
     assert torch.equal(again(score), isotonic(score))
 
 
+def test_what_is_kept_is_restored_whatever_stands_beside_it():
+    score, same = scored()
+    for fit in (c.platt(score, same), c.isotonic(score, same)):
+        told = json.loads(json.dumps(c.kept(fit) | {"n": 400}))
+        assert c.restored(told) == fit
+
+
+def test_the_curve_is_chosen_by_the_half_that_it_was_not_fitted_to():
+    """Probabilities that rise, fall to a half and rise again are no logistic curve; few pairs choose none."""
+    generator = torch.Generator().manual_seed(0)
+    score = torch.rand(8000, generator=generator)
+    half = torch.arange(8000) % 2
+    stepped = torch.rand(8000, generator=generator) < torch.where(
+        score < 0.1, 0.05, torch.where(score < 0.9, 0.5, 0.95)
+    )
+    smooth = torch.rand(8000, generator=generator) < torch.sigmoid(6 * score - 3)
+    assert isinstance(c.chosen(score, stepped, half), c.Isotonic)
+    assert isinstance(c.chosen(score, smooth, half), c.Platt)
+    assert c.chosen(score, stepped, half) == c.isotonic(score, stepped)
+    assert isinstance(c.chosen(score[:1500], stepped[:1500], half[:1500]), c.Platt)
+    assert isinstance(c.chosen(score, stepped, torch.full((8000,), -1)), c.Platt)
+
+
 @pytest.mark.parametrize("fit", [c.platt, c.isotonic])
 def test_one_kind_of_pair_is_one_sentence(fit):
     with pytest.raises(ValueError, match="calibration needs both kinds"):
@@ -83,7 +106,7 @@ def test_reliability_by_hand():
     assert len(c.reliability(torch.tensor([0.1, 0.95]), torch.tensor([True, False]), bins=10).pairs) == 2
 
 
-def test_ece_equals_torchmetrics():
+def test_ece_equals_torchmetrics(vision):
     from torchmetrics.functional.classification import binary_calibration_error
 
     score, same = scored()

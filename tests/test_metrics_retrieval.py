@@ -146,7 +146,7 @@ def distinct(n: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(n, 8, generator=generator), torch.randint(0, 6, (n,), generator=generator)
 
 
-def test_equals_torchmetrics():
+def test_equals_torchmetrics(vision):
     """Its functions leave out what scores 0 or less, so similarities are made positive."""
     from torchmetrics.functional import retrieval as theirs
 

@@ -84,7 +84,7 @@ def test_eer_of_the_clear_cases():
     assert float(v.eer(v.roc(BY_HAND, SAME))) == 0.25
 
 
-def test_eer_is_near_torchmetrics():
+def test_eer_is_near_torchmetrics(vision):
     """Theirs takes the nearer point of the curve instead of the line between two."""
     eer = pytest.importorskip("torchmetrics.functional.classification").binary_eer
     generator = torch.Generator().manual_seed(0)
@@ -120,6 +120,29 @@ def test_enough_is_thirty_expected_false_accepts():
     assert not v.enough(different, 1e-3)
 
 
+def test_what_is_too_few_says_how_many_would_do():
+    said = v.too_few(torch.zeros(2999, dtype=torch.bool), 0.01)
+    assert said.startswith("too few pairs to say: of 2,999 pairs of two classes 30 would be accepted falsely")
+    assert said.endswith("for FAR 0.01 on 3,000 pairs")
+    assert "no number of them" in v.too_few(torch.zeros(10**6, dtype=torch.bool), 0)
+
+
+def test_a_precision_that_no_threshold_has_accepts_nothing():
+    same = torch.tensor([False, True, True, False])
+    curve = v.roc(torch.tensor([4.0, 3, 2, 1]), same)
+    assert v.reached(curve) == pytest.approx(2 / 3)
+    assert float(v.threshold(curve, "precision=0.9")) > 4
+    assert float(v.threshold(curve, "precision=0.66")) == 1.5
+
+
+def test_ranked_once_is_every_curve():
+    score, same = scored(1, 80)
+    weight = torch.randint(0, 3, (4, 80), generator=torch.Generator().manual_seed(0))
+    ranked = v.rank(score, same)
+    for ours, alone in zip(v.curve(ranked, weight), v.roc(score, same, weight), strict=True):
+        assert torch.equal(ours, alone)
+
+
 def test_det_is_both_errors():
     curve = v.roc(BY_HAND, SAME)
     far, frr = v.det(curve)
@@ -145,7 +168,7 @@ def test_one_kind_of_pair_or_nan_is_one_sentence():
         v.roc(torch.tensor([0.1, torch.nan]), torch.tensor([True, False]))
 
 
-@pytest.mark.parametrize("target", ["accuracy", "f1", "eer", "far=0.1", "far=0"])
+@pytest.mark.parametrize("target", ["accuracy", "f1", "eer", "far=0.1", "far=0", "precision=0.8"])
 @pytest.mark.parametrize("seed", range(3))
 def test_no_threshold_meets_its_target_better(seed: int, target: str):
     score, same = scored(seed, 200, share=0.5)
@@ -153,12 +176,11 @@ def test_no_threshold_meets_its_target_better(seed: int, target: str):
 
     def merit(at: float) -> float:
         found = v.decide(score, same, at)
+        right, wrong = share * found.recall, (1 - share) * found.far
+        held = {"far=0.1": found.far <= 0.1, "far=0": found.far <= 0}
+        held |= {"precision=0.8": right >= 0.8 * (right + wrong) > 0}
         wanted = {"accuracy": found.accuracy, "f1": found.f1, "eer": -abs(found.far - found.frr)}
-        return (
-            wanted.get(target, found.recall if found.far <= float(target[4:] or 0) else -1)
-            if "=" in target
-            else wanted[target]
-        )
+        return wanted[target] if target in wanted else found.recall if held[target] else -1
 
     chosen = float(v.threshold(v.roc(score, same), target, share))
     others = [float(at) + shift for at in score.unique() for shift in (-1e-4, 1e-4)]
@@ -170,7 +192,7 @@ def test_a_threshold_has_room_on_both_sides():
     assert float(v.threshold(v.roc(torch.tensor([0.9, 0.8, 0.4, 0.1]), same))) == pytest.approx(0.6)
 
 
-@pytest.mark.parametrize("target", ["acuracy", "far", "far=", "far=2", "far=x"])
+@pytest.mark.parametrize("target", ["acuracy", "far", "far=", "far=2", "far=x", "precision=2", "recall=1"])
 def test_a_target_that_is_none_is_one_sentence(target: str):
     with pytest.raises(ValueError, match=r"far=0\.001"):
         v.threshold(v.roc(BY_HAND, SAME), target)
@@ -239,6 +261,24 @@ def test_every_pair_is_as_likely_as_any_other():
     assert all(25 < n < 80 for pair, n in seen.items() if len({int(labels[i]) for i in pair}) == 1)
 
 
+def test_many_of_two_classes_beside_few_of_one():
+    labels = torch.arange(300) % 10
+    drawn = p.draw(labels, 100, different=2000)
+    assert (int(drawn.same.sum()), len(drawn.same)) == (100, 2100)
+    assert torch.equal(labels[drawn.first] == labels[drawn.second], drawn.same)
+    every = p.draw(labels, 10**6, different=10**6)
+    pairs = {frozenset(pair) for pair in zip(every.first.tolist(), every.second.tolist(), strict=True)}
+    assert len(pairs) == len(every.same) == math.comb(300, 2)
+    assert len(p.draw(torch.zeros(5).long(), 10, different=10).same) == 0
+
+
+def test_even_is_all_of_the_scarcer_and_as_many_of_the_others():
+    same = torch.tensor([0, 1, 0, 0, 1, 0, 0]).bool()
+    assert p.even(same).tolist() == [1, 4, 0, 3]
+    assert p.even(~same).tolist() == [0, 3, 1, 4]
+    assert len(p.even(torch.ones(3).bool())) == 0
+
+
 def test_pairs_of_a_fold_are_of_its_classes_only():
     labels = torch.arange(400) % 40
     drawn, fold = p.draw_folds(labels, 20)
@@ -247,29 +287,6 @@ def test_pairs_of_a_fold_are_of_its_classes_only():
     assert sum(map(len, classes)) == len(set.union(*classes)) == 40
     with pytest.raises(ValueError, match="10 folds need 20 classes"):
         p.draw_folds(torch.arange(100) % 19)
-
-
-@pytest.mark.parametrize("heading", ["", "first,second,same\n"])
-def test_pairs_from_a_file(heading: str):
-    text = heading + 'a.png,b.png,1\n\n "c, d.png" ,a.png, different\nb.png,a.png,TRUE\n'
-    found = p.listed(text.splitlines(), ["b.png", "a.png", "c, d.png"])
-    assert [x.tolist() for x in found] == [[1, 2, 0], [0, 1, 1], [True, False, True]]
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("", "the list of pairs is empty"),
-        ("first,second,same", "the list of pairs is empty"),
-        ("a,b,1\nb,x,0\ny,x,1", "2 pictures of the pairs are not among the 2 embedded ones; the first is 'x'"),
-        ("a,b,1\na,b", "line 2 of the pairs reads 'a,b'"),
-        ("a,b,maybe", "line 1 of the pairs reads 'a,b,maybe'"),
-        ("a,b,1\n\na,b,maybe", "line 3 of the pairs reads 'a,b,maybe'"),
-    ],
-)
-def test_a_file_of_pairs_that_does_not_read_is_one_sentence(text: str, sentence: str):
-    with pytest.raises(ValueError, match=sentence):
-        p.listed(text.splitlines(), ["a", "b"])
 
 
 @pytest.mark.parametrize("name", ["cosine", "dot", "euclidean", "sqeuclidean", "manhattan"])

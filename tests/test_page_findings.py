@@ -7,13 +7,17 @@ from sklearn.metrics import silhouette_samples
 
 from likewise import geometry
 from likewise.evaluate import Embeddings
+from likewise.metrics import calibration, pairs
 from likewise.page import findings, words
 from report_run import SCORES, clusters, digits, of_vectors, score
 
 # Words
 
 
-@pytest.mark.parametrize("name", [*SCORES, "knn@10", "precision@5", "recall@4", "tar@far=0.0001", "few_shot@5w5s"])
+OF_PAIRS = ["pair_precision", "pair_recall", "pair_f1", "tar@far=0.0001"]
+
+
+@pytest.mark.parametrize("name", [*SCORES, *OF_PAIRS, "knn@10", "precision@5", "recall@4", "few_shot@5w5s"])
 def test_every_score_has_words(name):
     sentence, meaning = words.say(name, score(0.5)) or ("", "")
     assert sentence.endswith(".")
@@ -107,6 +111,34 @@ def test_similarities_are_those_of_pairs_of_their_kind():
     for values, mask_NN in ((found.same, same_NN), (found.different, ~same_NN)):
         allowed = far_NN[mask_NN & ~torch.eye(len(held), dtype=torch.bool)].numpy()
         assert np.abs(values[:, None] - allowed[None]).min(1).max() < 1e-4
+
+
+def test_similarities_are_of_the_pairs_given():
+    held = clusters(["a", "b", "c"])
+    given = pairs.draw(held.labels, 7)
+    found = findings.similarities(held, geometry.cosine, given)
+    assert found is not None
+    assert np.concatenate(found).tolist() == pairs.similarities(held.vectors, given).tolist()
+
+
+def test_a_det_curve_of_many_pairs_is_few_points_of_it():
+    rng = np.random.default_rng(0)
+    found = findings.Similarities(rng.normal(1.5, 1, 5000), rng.normal(0, 1, 20_000))
+    far, frr = findings.det(found) or (np.zeros(0), np.zeros(0))
+    assert 100 < len(far) < 2000
+    assert (np.diff(far) >= 0).all()
+    for k in range(0, len(far), 50):  # each is a true operating point
+        at = np.quantile(found.different, 1 - far[k])
+        assert (found.same < at).mean() == pytest.approx(frr[k], abs=2e-3)
+    apart = findings.Similarities(np.ones(5, np.float32), np.zeros(5, np.float32))
+    assert findings.det(apart) is None
+
+
+def test_reliability_is_of_as_many_pairs_of_one_kind_as_of_the_other():
+    found = findings.Similarities(np.full(10, 2.0, np.float32), np.full(40, -2.0, np.float32))
+    table = findings.reliability(found, calibration.Platt(1.0, 0.0))
+    assert table.pairs.tolist() == [10, 10]
+    assert table.observed.tolist() == [0, 1]
 
 
 def test_silhouettes_equal_scikit_learn_at_unit_length():

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from likewise.evaluate import Embeddings, Measured, Ratio, difference, intervals, measure
+from likewise.evaluate import Embeddings, Measured, Ratio, difference, draw_pairs, intervals, measure
 from likewise.launch import Watch, resume, train
-from likewise.metrics.pairs import draw
+from likewise.metrics.pairs import even
+from likewise.pairing import kept_pairs
 from likewise.recipe import Recipe
 from likewise.run import Run, replacing
 from likewise.spec import SpecError
@@ -209,10 +210,11 @@ def mean(values: Iterable[float]) -> float:
 
 def fixed_threshold(run: Run) -> float:
     """Accuracy on balanced test pairs that calls two pictures the same below a distance of 0.5, whatever the model."""
-    query = Embeddings.load(run.embeddings).part(run.scores()["split"])
-    pairs = draw(query.labels, seed=Recipe.load(run.recipe).split_seed)
+    split = run.scores()["split"]
+    query = Embeddings.load(run.embeddings).part(split)
+    pairs = kept_pairs(run, query, split) or draw_pairs(query.labels, seed=Recipe.load(run.recipe).split_seed)
     distance_T = (query.vectors[pairs.first] - query.vectors[pairs.second]).norm(dim=-1)
-    return float(((distance_T < FIXED_THRESHOLD) == pairs.same).float().mean())
+    return float(((distance_T < FIXED_THRESHOLD) == pairs.same)[even(pairs.same)].float().mean())
 
 
 def judged(rows: Sequence[Row], measured: Sequence[Measured]) -> tuple[dict[str, str], dict[str, dict[str, float]]]:

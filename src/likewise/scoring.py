@@ -1,4 +1,4 @@
-"""A run's model on its held-out part: metrics.json, embeddings.parquet, the threshold kept with the model."""
+"""A run's model on its held-out pictures: metrics.json, embeddings.parquet, and in the model what val pairs chose."""
 
 import dataclasses
 import json
@@ -9,10 +9,12 @@ import torch
 from likewise import spec
 from likewise.assemble import load_images
 from likewise.data.images import SPLITS, Images
-from likewise.evaluate import Embeddings, Threshold, embed, evaluate, pick_threshold
-from likewise.metrics.pairs import draw
+from likewise.evaluate import Embeddings, Threshold, embed, evaluate, too_few
+from likewise.metrics.calibration import Calibration
+from likewise.metrics.pairs import Pairs
 from likewise.models import Embedder
 from likewise.one_shot import official_error
+from likewise.pairing import choices, pairs_of, told
 from likewise.recipe import Recipe
 from likewise.run import Run
 from likewise.training import State
@@ -21,9 +23,17 @@ __all__ = ["evaluate_run"]
 
 
 def evaluate_run(
-    run: Run, *, model: Embedder | None = None, images: Images | None = None, state: State | None = None
+    run: Run,
+    *,
+    model: Embedder | None = None,
+    images: Images | None = None,
+    state: State | None = None,
+    threshold_at: str = "",
 ) -> dict[str, Any]:
-    """Embed everything once, score the test part (validation, where there is none); returns what metrics.json holds."""
+    """Embed everything once, score the test part (validation, where there is none); returns what metrics.json holds.
+
+    threshold_at: what the threshold aims at, such as far=0.001; empty is as before, at first accuracy.
+    """
     recipe = Recipe.load(run.recipe)
     model = model or Embedder.load(run.model)
     images = images or load_images(recipe)
@@ -32,18 +42,24 @@ def evaluate_run(
     split = "test" if len(found.part("test")) else "val"
     if not len(found.part(split)):
         raise ValueError(f"{images.name} has no held-out pictures to score; give val=0.1, or split='ratio(test=0.2)'")
-    threshold = threshold_of(found, recipe)
+    pairs = pairs_of(run, found, recipe.split_seed)
+    target = threshold_at or (model.info.get("threshold") or {}).get("target", "accuracy")
+    threshold, fit = choices(found, pairs.get("val"), recipe, open_set=not seen(found, "val"), target=target)
+    kept = {"threshold": threshold._asdict() if threshold else None, "calibration": told(fit, pairs.get("val"))}
+    scores = scores_of(found, split, recipe, pairs.get(split), threshold, fit)
     said = {
         "run": run.name,
         "split": split,
         "open": not seen(found, split),
-        "scores": scores_of(found, split, recipe, threshold) | one_shot(model, recipe, images, split),
-        "val": scores_of(found, "val", recipe, threshold) if split == "test" and len(found.part("val")) else {},
-        "threshold": threshold._asdict() if threshold else None,
+        "scores": scores | one_shot(model, recipe, images, split),
+        "left_out": too_few(pairs["test"].same) if "test" in pairs else {},
+        "val": scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {},
+        **kept,
         "data": about(images),
         **(of_training(state, images) if state else earlier(run)),
     }
-    keep_threshold(run, model, threshold)
+    model.info |= kept
+    model.save(run.model)
     run.write("metrics.json", json.dumps(said, indent=1))
     return said
 
@@ -53,13 +69,21 @@ def seen(found: Embeddings, split: str) -> bool:
     return bool(torch.isin(found.part(split).labels, found.part("train").labels).any())
 
 
-def scores_of(found: Embeddings, split: str, recipe: Recipe, threshold: Threshold | None) -> dict[str, Any]:
-    reference = found.part("train") if seen(found, split) else None
+def scores_of(
+    found: Embeddings,
+    split: str,
+    recipe: Recipe,
+    pairs: Pairs | None = None,
+    threshold: Threshold | None = None,
+    fit: Calibration | None = None,
+) -> dict[str, Any]:
     scores = evaluate(
         found.part(split),
-        reference,
+        found.part("train") if seen(found, split) else None,
         sim=recipe.sim,
         threshold=threshold.value if threshold else None,
+        fit=fit,
+        pairs=pairs,
         seed=recipe.split_seed,
         quick=split == "val",
     )
@@ -72,19 +96,6 @@ def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dic
         return {}
     score = official_error(model, ink=spec.parse(recipe.data)[1].get("ink", "bright"), seed=recipe.split_seed)
     return {"one_shot_error": dataclasses.asdict(score)} if score else {}
-
-
-def threshold_of(found: Embeddings, recipe: Recipe) -> Threshold | None:
-    """From pairs of the validation part; None where it has no two pictures of one class, or only one class."""
-    val = found.part("val")
-    if not len(val) or not len(draw(val.labels, 1).same):
-        return None
-    return pick_threshold(val, sim=recipe.sim, open_set=not seen(found, "val"), seed=recipe.split_seed)
-
-
-def keep_threshold(run: Run, model: Embedder, threshold: Threshold | None) -> None:
-    model.info["threshold"] = threshold._asdict() if threshold else None
-    model.save(run.model)
 
 
 def about(images: Images) -> dict[str, Any]:

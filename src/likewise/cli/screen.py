@@ -26,8 +26,17 @@ WORDS = {
     "probe": "a linear classifier on the embedding",
     "pair_auc": "a same pair is more alike than a different one",
     "pair_accuracy": "same or different, at the validated threshold",
+    "pair_precision": "of the pairs called same there, the share that is",
+    "pair_recall": "of the same pairs, the share called so there",
+    "pair_f1": "both of these in one",
+    "fold_accuracy": "the same, the threshold from the other folds",
+    "brier": "squared error of the probabilities, 0 to 1",
+    "ece": "how far the probabilities are off, on average",
     "eer": "error where both kinds of error are equal",
+    "tar@far=0.1": "same pairs accepted when 10 % of others are",
     "tar@far=0.01": "same pairs accepted when 1 % of others are",
+    "tar@far=0.001": "same pairs accepted when 0.1 % of others are",
+    "tar@far=0.0001": "same pairs accepted when 0.01 % of others are",
     "few_shot@20w1s": "20 new classes, one example each",
     "one_shot_error": "Omniglot's official trials, the lower the better",
 }
@@ -109,6 +118,20 @@ def scores_json(run: Run) -> str:
 def headline(run: Run) -> str:
     """The table of scores, and where the report is."""
     held = run.scores()
+    return f"{title(held)}\n\n{scores_table(held)}\n{ending(run, held)}"
+
+
+def pairs_said(found: dict[str, Any]) -> str:
+    """The table of the scores of a file's pairs, the standard error over folds, and what to be wary of."""
+    said = [f"{found['run']}: scores on {found['pairs']}", "", scores_table(found)]
+    if folds := found["scores"].get("fold_accuracy"):
+        mean = f"{folds['value']:.4f} ± {folds['standard_error']:.4f}"
+        said.append(f"fold_accuracy: mean ± standard error over {len(folds['folds'])} folds {mean}")
+    return "\n".join([*said, *(f"note: {note}" for note in found["notes"])])
+
+
+def scores_table(held: dict[str, Any]) -> str:
+    """A line a score, and one for each rate that the pairs cannot tell."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, side in (
         ("score", "left"),
@@ -121,10 +144,12 @@ def headline(run: Run) -> str:
     for name, s in held["scores"].items():
         interval = f"{s['low']:.4f} – {s['high']:.4f}"
         table.add_row(name, f"{s['value']:.4f}", interval, f"{s['n']:,}", WORDS.get(name, ""))
+    for name in held.get("left_out", {}):
+        table.add_row(name, "", "", "", "too few pairs to say")
     console = Console(width=110, file=sys.stdout)
     with console.capture() as captured:
         console.print(table)
-    return f"{title(held)}\n\n{captured.get()}\n{ending(run, held)}"
+    return captured.get()
 
 
 def title(held: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """train, evaluate, report, animate."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -44,12 +45,36 @@ def train(
 
 
 @app.command()
-def evaluate(run: RunFolder, as_json: Json = False) -> None:
-    """Score a run again on its test part; the same numbers as after training."""
+def evaluate(
+    run: RunFolder,
+    pairs: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="score the pairs of a .csv, .parquet or LFW pairs.txt instead")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="where the pictures that FILE names are, if not beside it")
+    ] = None,
+    folds: Annotated[int, typer.Option(help="score pairs within so many folds of held-out classes instead")] = 0,
+    threshold_at: Annotated[
+        str,
+        typer.Option(
+            metavar="TARGET", help="choose the threshold anew for accuracy, f1, eer, far=0.001, precision=0.99"
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Score a run again on its test part, or on pairs of your own; the same numbers as after training."""
+    if sum(map(bool, (pairs, folds, threshold_at))) > 1:
+        raise ValueError("give one of --pairs, --folds and --threshold-at at a time: a file of pairs has its own folds")
+    if images and not pairs:
+        raise ValueError("--images says where the pictures of --pairs are; give both")
     from likewise import api
-    from likewise.cli.screen import headline, scores_json
+    from likewise.cli.screen import headline, pairs_said, scores_json
 
-    done = api.evaluate(run)
+    if pairs or folds:
+        found = api.evaluate_pairs(run, pairs, images=images, folds=folds)
+        print(json.dumps(found, indent=1) if as_json else pairs_said(found))
+        return
+    done = api.evaluate(run, threshold_at=threshold_at)
     print(scores_json(done) if as_json else headline(done))
 
 

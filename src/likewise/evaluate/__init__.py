@@ -4,9 +4,7 @@
 name means, and how other libraries define it, is in docs/metrics.md. A metric that the data cannot tell is left out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import chain
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,36 +12,48 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from likewise import geometry, spec
-from likewise.evaluate.embeddings import Embeddings, embed
+from likewise.evaluate.embeddings import DivergedError, Embeddings, check, embed
+from likewise.evaluate.verifying import (
+    DRAWN_CLASSES,
+    Threshold,
+    draw_pairs,
+    pick_calibration,
+    pick_threshold,
+    too_few,
+    units,
+    verify,
+)
 from likewise.metrics import classification, clustering, few_shot, intervals, retrieval, verification
+from likewise.metrics.calibration import Calibration
 from likewise.metrics.intervals import Paired, Ratio, Score
 from likewise.metrics.neighbours import Sim, nearest
-from likewise.metrics.pairs import Pairs, draw, similarities
+from likewise.metrics.pairs import Pairs, similarities
 from likewise.metrics.retrieval import Set
 
 __all__ = [
+    "DivergedError",
     "Embeddings",
     "Measured",
     "Score",
     "Scores",
     "Threshold",
     "difference",
+    "draw_pairs",
     "embed",
     "evaluate",
     "measure",
+    "pick_calibration",
     "pick_threshold",
+    "too_few",
 ]
 
 Scores = dict[str, Score]
 
 RETRIEVAL = ("recall@1", "recall@10", "r_precision", "map@r")
 QUICK = ("recall@1", "r_precision", "map@r")
-PAIRS = 10_000  # of either kind
-CURVES = 400  # resamples of their ROC curve
 EXACT = 20_000  # queries up to which the silhouette is exact: its time grows with their square
 PROBE_CLASSES = 200
 KMEANS_WORK = 2e7  # samples times clusters
-DRAWN_CLASSES = 5
 
 
 class Measured(NamedTuple):
@@ -65,7 +75,11 @@ def measure(
 ) -> Measured:
     """Every metric that has a value for each query. Arguments as in `evaluate`."""
     sim = spec.bind("sim", sim) if isinstance(sim, str) else sim
-    _check(query, reference)
+    check(query, reference)
+    if reference is not None and not torch.isin(query.labels, reference.labels).any():
+        raise ValueError(
+            "no class of the queries is in the reference part: leave it out where classes were kept from training"
+        )
     seen = _sets(query, reference, across_groups)
     ratios = _neighbours(*seen, sim) | _retrieval(seen[0], sim, QUICK if quick else RETRIEVAL)
     if not quick:
@@ -84,6 +98,7 @@ def evaluate(
     sim: str | Sim = "cosine",
     val: Embeddings | None = None,
     threshold: float | None = None,
+    fit: Calibration | None = None,
     pairs: Pairs | None = None,
     seed: int = 0,
     quick: bool = False,
@@ -96,47 +111,40 @@ def evaluate(
         (queries, where there are fewer than five classes).
     sim: the similarity that it was trained with. Silhouette, k-means and probe see the vectors at unit length under
         cosine, as they are otherwise.
-    val, threshold: pairs of `val` choose the threshold of pair_accuracy, unless it is given; without either the
-        metric is left out.
-    pairs: the pairs of queries to verify, such as `metrics.pairs.listed` reads from a file; otherwise they are drawn.
+    val, threshold, fit: pairs of `val` choose the threshold of pair_accuracy and the probabilities that brier and ece
+        judge, unless they are given; without either these are left out.
+    pairs: the pairs of queries to verify, such as `metrics.pair_list.listed` reads; otherwise they are drawn.
     quick: neighbours and retrieval only, for the score after an epoch.
     across_groups: a query does not find pictures of its own class and group (camera, video, writer).
-    Errors: ValueError when there are no queries, or vectors hold NaN, or no query's class is in the reference part.
+    Errors: ValueError when there are no queries, or no query's class is in the reference part; DivergedError (also a
+    ValueError) when vectors hold NaN.
     """
     sim = spec.bind("sim", sim) if isinstance(sim, str) else sim
     found = measure(query, reference, sim=sim, seed=seed, quick=quick, across_groups=across_groups)
     scores = intervals.bootstrap(found.ratios, found.units, seed=seed)
     if quick:
         return scores
-    if threshold is None and val is not None and len(draw(val.labels, 1).same):
-        threshold = float(_chosen(*_scored(val, None, sim, seed), "accuracy"))
-    return scores | _verification(query, pairs, sim, found.units, threshold, seed)
+    if val is not None:
+        threshold, fit = _from_val(val, sim, reference is None, threshold, fit, seed)
+    pairs = draw_pairs(query.labels, seed=seed) if pairs is None else pairs
+    if not len(pairs.same):
+        return scores
+    score_T = similarities(query.vectors, pairs, sim=sim)
+    drawn_N = units(query.labels, reference is None)
+    return scores | verify(pairs, score_T, drawn_N, threshold=threshold, fit=fit, seed=seed)
 
 
-class Threshold(NamedTuple):
-    """Pairs whose similarity reaches `value` count as one class; the interval is how well the pairs determine it."""
-
-    value: float
-    low: float
-    high: float
-    target: str
-    n: int
-
-
-def pick_threshold(
-    val: Embeddings, *, sim: str | Sim = "cosine", target: str = "accuracy", open_set: bool = False, seed: int = 0
-) -> Threshold:
-    """The threshold that meets a target best on pairs of the validation part: accuracy, f1, eer, or far=0.001.
-
-    open_set: draw classes, not pictures, for the interval. Errors: ValueError where there are no pairs of both kinds.
-    """
-    sim = spec.bind("sim", sim) if isinstance(sim, str) else sim
-    _check(val, None)
-    pairs, score_T = _scored(val, None, sim, seed)
-    value = float(_chosen(pairs, score_T, target))
-    weights = _weights(pairs, len(val), _units(val.labels) if open_set else None, seed)
-    seen_B = torch.cat([_chosen(pairs, score_T, target, weight) for weight in weights])
-    return Threshold(value, *intervals.percentiles(seen_B), target, len(score_T))
+def _from_val(
+    val: Embeddings, sim: Sim, open_set: bool, threshold: float | None, fit: Calibration | None, seed: int
+) -> tuple[float | None, Calibration | None]:
+    """What was not given, from pairs of the validation part, where it has both kinds."""
+    pairs = draw_pairs(val.labels, seed=seed)
+    if not len(pairs.same):
+        return threshold, fit
+    if threshold is None:
+        curve = verification.roc(similarities(val.vectors, pairs, sim=sim), pairs.same)
+        threshold = float(verification.threshold(curve))
+    return threshold, fit or pick_calibration(val, sim=sim, open_set=open_set, pairs=pairs, seed=seed)
 
 
 def difference(first: Measured, second: Measured, *, seed: int = 0) -> dict[str, Paired]:
@@ -145,18 +153,6 @@ def difference(first: Measured, second: Measured, *, seed: int = 0) -> dict[str,
         raise ValueError("the two runs were measured on different queries, or in another order")
     shared = [name for name in first.ratios if name in second.ratios]
     return {name: intervals.paired(first.ratios[name], second.ratios[name], first.units, seed=seed) for name in shared}
-
-
-def _check(query: Embeddings, reference: Embeddings | None) -> None:
-    if not len(query):
-        raise ValueError("there are no queries: the part to evaluate holds no pictures")
-    for part, name in ((query, "query"), (reference, "reference")):
-        if part is not None and (broken := int((~part.vectors.isfinite().all(-1)).sum())):
-            raise ValueError(f"{broken} of {len(part)} {name} vectors hold NaN or infinity: the training has diverged")
-    if reference is not None and not torch.isin(query.labels, reference.labels).any():
-        raise ValueError(
-            "no class of the queries is in the reference part: leave it out where classes were kept from training"
-        )
 
 
 def _as_seen(vectors_ND: Tensor, sim: Sim) -> Tensor:
@@ -242,46 +238,3 @@ def _few_shot(query: Embeddings, sim: Sim, seed: int) -> dict[str, Ratio]:
     right = few_shot.right(query.vectors, episodes, sim=sim)
     over_Q = episodes.query.flatten().bincount(right.flatten().double(), minlength=len(query))
     return {"few_shot@20w1s": Ratio(over_Q, episodes.query.flatten().bincount(minlength=len(query)).double())}
-
-
-def _scored(part: Embeddings, pairs: Pairs | None, sim: Sim, seed: int) -> tuple[Pairs, Tensor]:
-    pairs = draw(part.labels, PAIRS, seed=seed) if pairs is None else pairs
-    return pairs, similarities(part.vectors, pairs, sim=sim)
-
-
-def _chosen(pairs: Pairs, score_T: Tensor, target: str, weight: Tensor | None = None) -> Tensor:
-    return verification.threshold(verification.roc(score_T, pairs.same, weight), target)
-
-
-def _weights(pairs: Pairs, n: int, units_N: Tensor | None, seed: int) -> Iterator[Tensor]:
-    """How often each resample holds each pair, `[B, T]`: as often as both its pictures, or its class. Owen, 2007."""
-    units_N = torch.arange(n) if units_N is None else units_N
-    a_T, b_T = units_N[pairs.first], units_N[pairs.second]
-    units = int(units_N.max()) + 1
-    at_once = units * max(1, 2**19 // max(len(pairs.same), 1))
-    for count_BU in intervals.draws(units, resamples=CURVES, seed=seed, at_once=at_once):
-        yield torch.where(a_T == b_T, count_BU[:, a_T], count_BU[:, a_T] * count_BU[:, b_T])
-
-
-def _verification(
-    query: Embeddings, pairs: Pairs | None, sim: Sim, units_N: Tensor | None, at: float | None, seed: int
-) -> Scores:
-    pairs, score_T = _scored(query, pairs, sim, seed)
-    if not len(score_T):
-        return {}
-    curves: dict[str, Callable] = {"pair_auc": verification.auc, "eer": verification.eer}
-    if verification.enough(pairs.same, 0.01):
-        curves["tar@far=0.01"] = partial(verification.tar_at_far, far=0.01)
-    right_T = (score_T.double() >= at) == pairs.same if at is not None else None
-    seen: dict[str, list[Tensor]] = {}
-    for weight in chain([torch.ones(1, len(score_T))], _weights(pairs, len(query), units_N, seed)):
-        curve = verification.roc(score_T, pairs.same, weight)
-        for name, of in curves.items():
-            seen.setdefault(name, []).append(of(curve))
-        if right_T is not None:
-            seen.setdefault("pair_accuracy", []).append((weight * right_T).sum(-1) / weight.sum(-1))
-    units = len(query) if units_N is None else int(units_N.max()) + 1
-    return {
-        name: intervals.interval(float(parts[0]), torch.cat(parts[1:]), n=len(score_T), units=units)
-        for name, parts in seen.items()
-    }

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from likewise import spec
 from likewise.data.images import SPLITS, Images
+from likewise.geometry import DivergedError
 
-__all__ = ["Embeddings", "embed"]
+__all__ = ["DivergedError", "Embeddings", "check", "embed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ class Embeddings:
         if self.groups is not None:
             columns["group"] = pa.array(self.groups, pa.string())
         table = pa.table(columns).replace_schema_metadata({"likewise": json.dumps({"classes": self.classes})})
-        with _replacing(Path(path)) as temporary:
+        with replacing(Path(path)) as temporary:
             pq.write_table(table, temporary)
 
     @classmethod
@@ -114,7 +115,7 @@ def _number(split: str) -> int:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; once the file is whole and on disk it takes that name."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -124,6 +125,18 @@ def _replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check(query: Embeddings, reference: Embeddings | None = None) -> None:
+    """Errors: ValueError where there is nothing to measure; DivergedError where vectors are not finite."""
+    if not len(query):
+        raise ValueError("there are no queries: the part to evaluate holds no pictures")
+    for part, name in ((query, "query"), (reference, "reference")):
+        if part is not None and (broken := int((~part.vectors.isfinite().all(-1)).sum())):
+            raise DivergedError(
+                f"{broken} of {len(part)} {name} vectors hold NaN or infinity: the training has diverged; "
+                "train with a lower lr, or with clip=1.0"
+            )
 
 
 @torch.no_grad()

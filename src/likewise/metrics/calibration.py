@@ -1,12 +1,31 @@
 """From similarities to probabilities of being of one class, and how far such probabilities can be believed."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Isotonic", "Platt", "Reliability", "brier", "ece", "isotonic", "platt", "reliability"]
+__all__ = [
+    "BINS",
+    "Calibration",
+    "Isotonic",
+    "Platt",
+    "Reliability",
+    "brier",
+    "chosen",
+    "ece",
+    "excess",
+    "isotonic",
+    "kept",
+    "platt",
+    "reliability",
+    "restored",
+]
+
+BINS = 15
+ISOTONIC_FROM = 500  # pairs of a kind, in a half
 
 
 @dataclass(frozen=True)
@@ -35,6 +54,43 @@ class Isotonic:
             return y_U.expand(len(score_T)).clone()
         width_T = x_U[right_T] - x_U[right_T - 1]
         return torch.lerp(y_U[right_T - 1], y_U[right_T], (score_T - x_U[right_T - 1]) / width_T)
+
+
+Calibration = Platt | Isotonic
+FITS = {"platt": Platt, "isotonic": Isotonic}
+
+
+def kept(fit: Calibration) -> dict[str, Any]:
+    """A fit as JSON can hold it; `restored` reads it."""
+    return {"kind": type(fit).__name__.lower(), **asdict(fit)}
+
+
+def restored(numbers: Mapping[str, Any]) -> Calibration:
+    """What `kept` gave; whatever else stands beside the numbers is passed over."""
+    fit = FITS[numbers["kind"]]
+    read = {key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()}
+    return fit(**{field.name: read[field.name] for field in fields(fit)})
+
+
+def chosen(score_T: Tensor, same_T: Tensor, half_T: Tensor) -> Calibration:
+    """Platt's curve or the isotonic one: which is nearer to the truth (Brier) on the half that it was not fitted to.
+
+    half_T: int64, 0 or 1 for the half in which both pictures of a pair lie; pairs across (any other number) are fitted
+        in the end and choose nothing. Platt's, where a half has fewer than 500 pairs of either kind: of fewer than a
+        thousand the isotonic curve says too much (Niculescu-Mizil and Caruana, 2005).
+    """
+    halves = [half_T == side for side in (0, 1)]
+    if min(int(kind_T[h].sum()) for kind_T in (same_T, ~same_T) for h in halves) < ISOTONIC_FROM:
+        return platt(score_T, same_T)
+    across = [(halves[0], halves[1]), (halves[1], halves[0])]
+    off = {}
+    for fit in (platt, isotonic):
+        off[fit] = sum(_off(fit(score_T[a], same_T[a]), score_T[b], same_T[b]) for a, b in across)
+    return min(off, key=lambda fit: off[fit])(score_T, same_T)
+
+
+def _off(fit: Calibration, score_T: Tensor, same_T: Tensor) -> float:
+    return float(brier(fit(score_T), same_T).sum())
 
 
 def platt(score_T: Tensor, same_T: Tensor) -> Platt:
@@ -101,16 +157,25 @@ class Reliability(NamedTuple):
     observed: Tensor  # [B] float64: share of them that is of one class
 
 
-def reliability(chance_T: Tensor, same_T: Tensor, *, bins: int = 15) -> Reliability:
+def reliability(chance_T: Tensor, same_T: Tensor, *, bins: int = BINS) -> Reliability:
     """What a reliability diagram draws. A bin holds its lower edge; the last one holds 1 as well."""
-    bin_T = (chance_T.double() * bins).long().clamp(0, bins - 1)
+    bin_T = _bin(chance_T, bins)
     count_B = bin_T.bincount(minlength=bins)
     some = count_B > 0
     sums = [bin_T.bincount(x.double(), minlength=bins)[some] / count_B[some] for x in (chance_T, same_T)]
     return Reliability(count_B[some], *sums)
 
 
-def ece(chance_T: Tensor, same_T: Tensor, *, bins: int = 15) -> float:
+def _bin(chance_T: Tensor, bins: int) -> Tensor:
+    return (chance_T.double() * bins).long().clamp(0, bins - 1)
+
+
+def excess(chance_T: Tensor, same_T: Tensor, *, bins: int = BINS) -> Tensor:
+    """By how much each pair was said too probable, in the row of its bin, `[B, T]`: their sums make the ECE."""
+    inside_BT = _bin(chance_T, bins) == torch.arange(bins)[:, None]
+    return torch.where(inside_BT, chance_T.double() - same_T.double(), 0.0)
+
+
+def ece(chance_T: Tensor, same_T: Tensor, *, bins: int = BINS) -> float:
     """Expected calibration error: mean |predicted - observed| over pairs, bin by bin. Naeini et al., 2015."""
-    table = reliability(chance_T, same_T, bins=bins)
-    return float((table.pairs * (table.predicted - table.observed).abs()).sum() / len(chance_T))
+    return float(excess(chance_T, same_T, bins=bins).sum(-1).abs().sum() / len(chance_T))

@@ -1,7 +1,5 @@
-"""Pairs of pictures, of one class or of two: drawn in equal numbers, or listed in a file; and their similarities."""
+"""Pairs of pictures, of one class or of two, drawn by their labels; and their similarities."""
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,9 +8,7 @@ from torch import Tensor
 from likewise import geometry
 from likewise.metrics.neighbours import Sim
 
-__all__ = ["Pairs", "draw", "draw_folds", "listed", "similarities"]
-
-SAME, DIFFERENT = ("1", "true", "same", "yes"), ("0", "false", "different", "no")
+__all__ = ["Pairs", "draw", "draw_folds", "even", "similarities"]
 
 
 class Pairs(NamedTuple):
@@ -23,22 +19,31 @@ class Pairs(NamedTuple):
     same: Tensor  # [T] bool
 
 
-def draw(labels_N: Tensor, n: int = 10_000, *, seed: int = 0) -> Pairs:
+def draw(labels_N: Tensor, n: int = 10_000, *, different: int | None = None, seed: int = 0) -> Pairs:
     """At most n distinct pairs of one class and as many of two; every picture is as likely as any other to be in one.
 
-    There are as many of either kind as of the scarcer: none at all, where one kind does not exist.
+    There are as many of either kind as of the scarcer; with `different`, up to so many of two classes, however few are
+    of one. None at all, where one kind does not exist.
     """
     generator = torch.Generator().manual_seed(seed)
     order_N = labels_N.argsort(stable=True)
     size_C = labels_N.unique(return_counts=True)[1]
     end_N, size_N = size_C.cumsum(0).repeat_interleave(size_C), size_C.repeat_interleave(size_C)
-    kinds = [
-        _partners(end_N - size_N, size_N, n, generator, same=True),
-        _partners(end_N - size_N, size_N, n, generator, same=False),
-    ]
-    few = min(len(first) for first, _ in kinds)
-    first, second = (order_N[torch.cat([side[:few] for side in sides])] for sides in zip(*kinds, strict=True))
-    return Pairs(first, second, torch.arange(2 * few) < few)
+    wanted = {True: n, False: n if different is None else different}
+    kinds = [_partners(end_N - size_N, size_N, wanted[same], generator, same=same) for same in (True, False)]
+    found = [len(first) for first, _ in kinds]
+    if different is None or not all(found):
+        found = [min(found)] * 2
+    sides = ([side[:most] for side, most in zip(kind, found, strict=True)] for kind in zip(*kinds, strict=True))
+    first, second = (order_N[torch.cat(side)] for side in sides)
+    return Pairs(first, second, torch.arange(sum(found)) < found[0])
+
+
+def even(same_T: Tensor) -> Tensor:
+    """Places of as many pairs of one kind as of the other, int64: all of the scarcer, the others evenly spaced."""
+    kinds = [kind_T.nonzero()[:, 0] for kind_T in (same_T, ~same_T)]
+    few = min(map(len, kinds))
+    return torch.cat([kind[torch.arange(few) * len(kind) // max(few, 1)] for kind in kinds])
 
 
 def _partners(
@@ -47,15 +52,31 @@ def _partners(
     """Distinct pairs of places in labels sorted by class: a class is a run, the others the rest of the circle."""
     total = len(size_N)
     choices_N = size_N - 1 if same else total - size_N
+    if int(choices_N.sum()) <= 4 * n:  # each pair stands there twice: at most twice as many as wanted
+        first_T, second_T = _every(start_N, size_N, choices_N, same=same)
+        keep_T = torch.randperm(len(first_T), generator=generator)[:n]
+        return first_T[keep_T], second_T[keep_T]
     anchor_A = choices_N.nonzero()[:, 0]
     rounds = 2 * n // max(len(anchor_A), 1) + 2  # twice as many as wanted, since some come up again
     first_T = anchor_A[torch.rand(rounds, len(anchor_A), generator=generator).argsort(1).flatten()]
     step_T = (torch.rand(len(first_T), generator=generator, dtype=torch.float64) * choices_N[first_T]).long()
+    return _distinct(first_T, _second(first_T, step_T, start_N, size_N, same=same), total, n)
+
+
+def _second(first_T: Tensor, step_T: Tensor, start_N: Tensor, size_N: Tensor, *, same: bool) -> Tensor:
+    """So many steps from a picture through its class, or from the end of its class around the circle of the others."""
     if same:
-        second_T = start_N[first_T] + (first_T - start_N[first_T] + 1 + step_T) % size_N[first_T]
-    else:
-        second_T = (start_N[first_T] + size_N[first_T] + step_T) % total
-    return _distinct(first_T, second_T, total, n)
+        return start_N[first_T] + (first_T - start_N[first_T] + 1 + step_T) % size_N[first_T]
+    return (start_N[first_T] + size_N[first_T] + step_T) % len(size_N)
+
+
+def _every(start_N: Tensor, size_N: Tensor, choices_N: Tensor, *, same: bool) -> tuple[Tensor, Tensor]:
+    """All pairs of a kind, once each."""
+    first_T = torch.arange(len(size_N)).repeat_interleave(choices_N)
+    step_T = torch.arange(len(first_T)) - (choices_N.cumsum(0) - choices_N)[first_T]
+    second_T = _second(first_T, step_T, start_N, size_N, same=same)
+    once_T = first_T < second_T
+    return first_T[once_T], second_T[once_T]
 
 
 def _distinct(first_T: Tensor, second_T: Tensor, total: int, n: int) -> tuple[Tensor, Tensor]:
@@ -81,34 +102,6 @@ def draw_folds(labels_N: Tensor, n: int = 300, *, folds: int = 10, seed: int = 0
     sizes = torch.tensor([len(pairs.same) for pairs in drawn])
     whole = Pairs(*(torch.cat(sides) for sides in zip(*drawn, strict=True)))
     return whole, torch.arange(folds).repeat_interleave(sizes)
-
-
-def listed(lines: Iterable[str], ids: Sequence[str]) -> Pairs:
-    """Pairs from the lines of a CSV file: an id, another id, and 1 (same) or 0 (different); a heading may come first.
-
-    Errors: ValueError naming the line that does not read, or the pictures that are not among `ids`.
-    """
-    place = {name: i for i, name in enumerate(ids)}
-    read = csv.reader(lines, skipinitialspace=True)
-    rows = [(line, [cell.strip() for cell in row]) for line, row in enumerate(read, start=1) if any(row)]
-    if rows and _heading(rows[0][1], place):
-        del rows[0]
-    if not rows:
-        raise ValueError("the list of pairs is empty: write one pair a line as id, id, and 1 (same) or 0 (different)")
-    for line, row in rows:
-        if len(row) < 3 or row[2].lower() not in SAME + DIFFERENT:
-            said = ",".join(row)
-            raise ValueError(f"line {line} of the pairs reads {said!r}; write id, id, and 1 (same) or 0 (different)")
-    if missing := list(dict.fromkeys(name for _, row in rows for name in row[:2] if name not in place)):
-        few = f"{len(missing)} pictures of the pairs"
-        raise ValueError(f"{few} are not among the {len(place)} embedded ones; the first is {missing[0]!r}")
-    first, second = (torch.tensor([place[row[side]] for _, row in rows], dtype=torch.int64) for side in (0, 1))
-    return Pairs(first, second, torch.tensor([row[2].lower() in SAME for _, row in rows], dtype=torch.bool))
-
-
-def _heading(row: list[str], place: Mapping[str, int]) -> bool:
-    values = {*SAME, *DIFFERENT} - {"same"}  # a column may well be called so
-    return not any(cell in place or cell.lower() in values for cell in row)
 
 
 def similarities(

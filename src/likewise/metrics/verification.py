@@ -5,6 +5,7 @@ threshold. Weights `[..., T]` count each pair as often as they say (a bootstrap'
 stay in what comes out.
 """
 
+from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -12,19 +13,27 @@ from torch import Tensor
 
 __all__ = [
     "Decisions",
+    "Ranked",
     "Roc",
+    "aim",
     "auc",
+    "curve",
     "decide",
     "det",
     "eer",
     "enough",
     "fold_accuracy",
+    "rank",
+    "reached",
     "roc",
     "tar_at_far",
     "threshold",
+    "too_few",
 ]
 
-RULE_OF_30 = 30  # errors that an error rate should rest on (Doddington et al., 2000)
+# Errors that an error rate should rest on: with 30 of them the true rate lies within 30 % of the one seen, at 90 %
+# confidence (Doddington et al., 2000). The rule of 3 says less: none in 3 / rate trials bounds the rate at 95 %.
+RULE_OF_30 = 30
 
 
 class Roc(NamedTuple):
@@ -35,23 +44,43 @@ class Roc(NamedTuple):
     threshold: Tensor  # [U + 1]: between the last score accepted and the next
 
 
+class Ranked(NamedTuple):
+    """Pairs in falling order of similarity, sorted once for all the curves that weights give."""
+
+    order: Tensor  # [T] int64: the place of each pair
+    same: Tensor  # [T] bool, in this order
+    last: Tensor  # [U] int64: where each distinct score ends
+    threshold: Tensor  # [U + 1]
+
+
 def roc(score_T: Tensor, same_T: Tensor, weight_T: Tensor | None = None) -> Roc:
     """Errors: ValueError where one kind of pair is missing, or a score is NaN."""
+    return curve(rank(score_T, same_T), weight_T)
+
+
+def rank(score_T: Tensor, same_T: Tensor) -> Ranked:
+    """What `roc` does before it looks at weights. Errors: as there."""
     if same_T.all() or not same_T.any():
         raise ValueError(f"all of the {len(same_T)} pairs are of one kind: pairs of one class and of two are needed")
     if score_T.isnan().any():
         raise ValueError(f"{int(score_T.isnan().sum())} of {len(score_T)} similarities are NaN")
     ranked_T, order_T = score_T.double().sort(descending=True, stable=True)
-    weight_T = torch.ones(len(score_T), dtype=torch.float64) if weight_T is None else weight_T.double()
-    weight_T, same_T = weight_T[..., order_T], same_T[order_T]
     last_U = torch.cat([ranked_T[1:] != ranked_T[:-1], torch.ones(1, dtype=torch.bool)]).nonzero()[:, 0]
-    far, tar = (_share(weight_T * kind_T, last_U) for kind_T in (~same_T, same_T))
-    return Roc(far, tar, _between(ranked_T[last_U]))
+    return Ranked(order_T, same_T[order_T], last_U, _between(ranked_T[last_U]))
+
+
+def curve(ranked: Ranked, weight_T: Tensor | None = None) -> Roc:
+    """The ROC of ranked pairs; weights are in the pairs' own order."""
+    weight_T = torch.ones(len(ranked.order)) if weight_T is None else weight_T
+    weight_T = weight_T.double()[..., ranked.order]
+    far, tar = (_share(weight_T * kind_T, ranked.last) for kind_T in (~ranked.same, ranked.same))
+    return Roc(far, tar, ranked.threshold)
 
 
 def _share(weight_T: Tensor, last_U: Tensor) -> Tensor:
     total_T = weight_T.cumsum(-1)
-    share_U = total_T[..., last_U] / total_T[..., -1:]
+    total_U = total_T if len(last_U) == total_T.shape[-1] else total_T[..., last_U]  # no ties: nothing to pick
+    share_U = total_U / total_T[..., -1:]
     return torch.cat([torch.zeros_like(share_U[..., :1]), share_U], dim=-1)
 
 
@@ -82,7 +111,20 @@ def tar_at_far(curve: Roc, far: float) -> Tensor:
 
 def enough(same_T: Tensor, far: float) -> bool:
     """Whether there are different pairs enough to speak of this false accept rate: 30 expected false accepts."""
-    return int((~same_T).sum()) * far >= RULE_OF_30
+    return not too_few(same_T, far)
+
+
+def too_few(same_T: Tensor, far: float) -> str:
+    """Why nothing can be said of this false accept rate; empty where it can."""
+    different = int((~same_T).sum())
+    if different * far >= RULE_OF_30 * (1 - 1e-9):
+        return ""
+    if far <= 0:
+        return "too few pairs to say: no number of them shows that none is ever accepted falsely"
+    return (
+        f"too few pairs to say: of {different:,} pairs of two classes {different * far:.2g} would be accepted falsely, "
+        f"and a rate rests on {RULE_OF_30}, for FAR {far:g} on {ceil(RULE_OF_30 / far):,} pairs"
+    )
 
 
 def det(curve: Roc) -> tuple[Tensor, Tensor]:
@@ -93,32 +135,53 @@ def det(curve: Roc) -> tuple[Tensor, Tensor]:
 def threshold(curve: Roc, target: str = "accuracy", share_same: float = 0.5) -> Tensor:
     """The threshold at which the target is best met; of equally good ones the strictest.
 
-    target: "accuracy", "f1", "eer" (both errors nearest to equal) or "far=0.001" (most accepted at no more than that).
+    target: "accuracy", "f1", "eer" (both errors nearest to equal), "far=0.001" or "precision=0.99" (most accepted at no
+        more than that false accept rate, at no less than that precision; where no threshold has it, none is accepted).
     share_same: the share of pairs that is of one class where the threshold will be used.
     """
+    kind, rate = aim(target)
     far, tar = curve.far, curve.tar
-    if target == "accuracy":
+    if kind == "accuracy":
         merit = share_same * tar + (1 - share_same) * (1 - far)
-    elif target == "f1":
+    elif kind == "f1":
         accepted = share_same * tar + (1 - share_same) * far
         merit = 2 * share_same * tar / (accepted + share_same)
-    elif target == "eer":
+    elif kind == "eer":
         merit = -(far + tar - 1).abs()
-    elif target.startswith("far="):
-        merit = torch.where(far <= _rate(target), tar, -1.0)
+    elif kind == "far":
+        merit = torch.where(far <= rate, tar, -1.0)
     else:
-        raise ValueError(f"no threshold aims at {target!r}; choose accuracy, f1, eer or far=0.001")
+        merit = torch.where(_precision(curve, share_same) >= rate, tar, -1.0)
     return curve.threshold[merit.argmax(-1)]
 
 
-def _rate(target: str) -> float:
+def reached(curve: Roc, share_same: float = 0.5) -> float:
+    """The highest precision of any threshold that accepts something."""
+    return float(_precision(curve, share_same).max())
+
+
+def _precision(curve: Roc, share_same: float) -> Tensor:
+    """At every operating point; 0 where nothing is accepted."""
+    right, wrong = share_same * curve.tar, (1 - share_same) * curve.far
+    return right / (right + wrong).clamp_min(torch.finfo(torch.float64).tiny)
+
+
+def aim(target: str) -> tuple[str, float]:
+    """`"far=0.001"` as ("far", 0.001), `"f1"` as ("f1", 0). Errors: ValueError for what no threshold aims at."""
+    kind, _, number = target.partition("=")
+    if target in ("accuracy", "f1", "eer"):
+        return target, 0.0
+    if kind not in ("far", "precision"):
+        raise ValueError(
+            f"no threshold aims at {target!r}; choose accuracy, f1, eer, a rate such as far=0.001, or precision=0.99"
+        )
     try:
-        rate = float(target.removeprefix("far="))
+        rate = float(number)
     except ValueError:
         rate = -1.0
     if not 0 <= rate <= 1:
-        raise ValueError(f"{target!r} gives no false accept rate; write a share from 0 to 1, such as far=0.001")
-    return rate
+        raise ValueError(f"{target!r} gives no share from 0 to 1; write it as in far=0.001 or precision=0.99")
+    return kind, rate
 
 
 class Decisions(NamedTuple):

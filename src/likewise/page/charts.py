@@ -7,11 +7,12 @@ import numpy as np
 
 from likewise import plots
 from likewise.evaluate import Embeddings
+from likewise.metrics.calibration import restored
 from likewise.page import findings, words
 from likewise.page.html import Html, inline, tag
 from likewise.page.material import Material, held_out
 from likewise.plots import Cloud, Curve
-from likewise.plots.style import DISTINCT
+from likewise.plots.style import DISTINCT, decimal
 from likewise.project import Plane, plane
 
 if TYPE_CHECKING:
@@ -178,10 +179,12 @@ def silhouette(m: Material) -> list[Html]:
 
 
 def pair_similarities(m: Material) -> list[Html]:
-    """How similar pairs of one class and of two classes are, and where the threshold lies between them."""
-    found = findings.similarities(m.query, m.sim) if m.query is not None else None
-    if found is None:
-        return []
+    """How similar pairs of one class and of two are; both errors at every threshold; what probabilities are worth."""
+    found = m.similarities
+    return [] if found is None else [_histogram(m, found), *_det(m, found), *_reliability(m, found)]
+
+
+def _histogram(m: Material, found: findings.Similarities) -> Html:
     threshold = (m.metrics.get("threshold") or {}).get("value")
     figure = plots.pair_histogram(*found, threshold=threshold, xlabel=f"similarity ({m.sim_name})")
     says = f"{len(found.same):,} pairs of one class and {len(found.different):,} of two, among held-out pictures."
@@ -191,4 +194,26 @@ def pair_similarities(m: Material) -> list[Html]:
             f" At the threshold {words.percent(float(same))} of the same-class pairs are accepted, "
             f"and {words.percent(float(different))} of the others."
         )
-    return [shown(m, "pairs", figure, says)]
+    return shown(m, "pairs", figure, says)
+
+
+def _det(m: Material, found: findings.Similarities) -> Iterator[Html]:
+    if (curve := findings.det(found)) is not None:
+        says = (
+            "Each point is a threshold: a stricter one accepts fewer pairs of two classes and rejects more of one; "
+            "the lower the curve, the better, and on the dotted line both errors are equal."
+        )
+        yield shown(m, "det", plots.det({m.run.name: curve}), says)
+
+
+def _reliability(m: Material, found: findings.Similarities) -> Iterator[Html]:
+    fit, scores = m.metrics.get("calibration"), m.metrics.get("scores", {})
+    if fit and {"brier", "ece"} <= set(scores):
+        off, brier = (scores[name]["value"] for name in ("ece", "brier"))
+        says = (
+            f"Similarities become probabilities by {words.CURVES[fit['kind']]}, fitted to {fit['n']:,} "
+            f"validation pairs; on held-out pairs, half of them of one class, they are off by {words.percent(off)} "
+            f"on average (ECE), with a Brier score of {decimal(brier, 3)} where 0.25 is guessing. "
+            "On the dashed line they are just right."
+        )
+        yield shown(m, "reliability", plots.reliability(findings.reliability(found, restored(fit))), says)

@@ -7,16 +7,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from likewise.evaluate import Embeddings
-from likewise.metrics import clustering, neighbours, pairs
+from likewise.evaluate import Embeddings, draw_pairs
+from likewise.metrics import calibration, clustering, neighbours, pairs, verification
 from likewise.metrics.neighbours import Sim
 
 __all__ = [
     "Neighbours",
     "Similarities",
     "confused",
+    "det",
     "errors",
     "nearest",
+    "reliability",
     "samples",
     "silhouettes",
     "similarities",
@@ -88,13 +90,39 @@ class Similarities(NamedTuple):
     different: np.ndarray
 
 
-def similarities(part: Embeddings, sim: Sim, *, most: int = 10_000) -> Similarities | None:
-    """Of up to `most` pairs of each kind. None where one kind does not exist."""
-    drawn = pairs.draw(part.labels, most)
-    if not len(drawn.same):
+def similarities(part: Embeddings, sim: Sim, kept: pairs.Pairs | None = None) -> Similarities | None:
+    """Of the pairs that the scores are of, otherwise of drawn ones. None where one kind does not exist."""
+    used = draw_pairs(part.labels) if kept is None else kept
+    if not len(used.same):
         return None
-    sim_P, same_P = pairs.similarities(part.vectors, drawn, sim=sim).numpy(), drawn.same.numpy()
+    sim_P, same_P = pairs.similarities(part.vectors, used, sim=sim).numpy(), used.same.numpy()
     return Similarities(sim_P[same_P], sim_P[~same_P])
+
+
+def det(found: Similarities, *, at_once: float = 0.01) -> tuple[np.ndarray, np.ndarray] | None:
+    """False accept and false reject rates; of points nearer than `at_once` on normal-deviate axes the first.
+
+    None where no threshold makes both errors: there is nothing to trade.
+    """
+    from scipy.stats import norm
+
+    score_P = torch.from_numpy(np.concatenate(found))
+    same_P = torch.arange(len(score_P)) < len(found.same)
+    far, frr = (rate.numpy() for rate in verification.det(verification.roc(score_P, same_P)))
+    inside = (far > 0) & (far < 1) & (frr > 0) & (frr < 1)
+    if not inside.any():
+        return None
+    cells = np.round(norm.ppf(np.stack([far[inside], frr[inside]])) / at_once)
+    first = np.sort(np.unique(cells, axis=1, return_index=True)[1])
+    return far[inside][first], frr[inside][first]
+
+
+def reliability(found: Similarities, fit: calibration.Calibration) -> calibration.Reliability:
+    """How probable the pairs were said to be the same, and were: as many pairs of one kind as of the other."""
+    score_P = torch.from_numpy(np.concatenate(found))
+    same_P = torch.arange(len(score_P)) < len(found.same)
+    at = pairs.even(same_P)
+    return calibration.reliability(fit(score_P[at]), same_P[at])
 
 
 def spaced(part: Embeddings, most: int) -> Embeddings:

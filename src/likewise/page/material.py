@@ -13,7 +13,8 @@ from torch import Tensor
 from likewise import spec
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
-from likewise.page.findings import Neighbours, nearest
+from likewise.page.findings import Neighbours, Similarities, nearest, similarities
+from likewise.pairing import kept_pairs
 from likewise.plots.style import Key, class_key
 from likewise.run import Run
 
@@ -47,6 +48,14 @@ class Material:
     def query(self) -> Embeddings | None:
         """The part that was measured: test, or validation where there is no test part."""
         return held_out(self.embeddings) if self.embeddings is not None else None
+
+    @cached_property
+    def similarities(self) -> Similarities | None:
+        """Of the measured pairs: those kept in the run, where it kept any."""
+        if self.query is None:
+            return None
+        split = self.metrics.get("split", "test")
+        return similarities(self.query, self.sim, kept_pairs(self.run, self.query, split))
 
     @cached_property
     def neighbours(self) -> Neighbours | None:

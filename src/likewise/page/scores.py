@@ -123,6 +123,7 @@ def _all_scores(m: Material, measured: dict[str, Any]) -> list[Html]:
     validation: dict[str, Any] = m.metrics.get("val") or {}
     head = ["Score", "Value", "95 % interval", "on its scale", "Count"] + ["Validation"] * bool(validation)
     rows = [_row(name, score, validation, m.open) for name, score in measured.items()]
+    rows += [_few(name, why, len(head)) for name, why in (m.metrics.get("left_out") or {}).items()]
     note = "Count: how many pictures, pairs or tasks the score rests on."
     told = [row for name, score in measured.items() for row in _in_words(m, name, score)]
     return [
@@ -138,6 +139,12 @@ def _row(name: str, score: dict[str, Any], validation: dict[str, Any], open_set:
     named = join(title, " ", tag("code", name)) if title != name else tag("code", name)
     row = [named, _value(name, score), words.interval(name, score), _strip(name, score), f"{score.get('n', 0):,}"]
     return row + ([_value(name, validation[name]) if name in validation else ""] if validation else [])
+
+
+def _few(name: str, why: str, width: int) -> Sequence[object]:
+    """A rate that the pairs cannot tell, and why as its title."""
+    named = join(words.title(name), " ", tag("code", name))
+    return [named, tag("span", "too few pairs to say", title=why), *[""] * (width - 2)]
 
 
 def _value(name: str, score: dict[str, Any]) -> str:

@@ -8,12 +8,15 @@ from typing import Any
 
 from likewise.plots.style import decimal
 
-__all__ = ["HEADLINES", "Saying", "interval", "number", "percent", "say", "title"]
+__all__ = ["CURVES", "HEADLINES", "Saying", "interval", "number", "percent", "say", "title"]
 
 PERCENT = "\N{NO-BREAK SPACE}%"
 
 # Sources whose pictures have a name of their own; all others hold "pictures".
 NOUNS = {"digits": "digits", "mnist": "digits", "omniglot": "characters", "faces": "faces"}
+
+# What a calibration is called.
+CURVES = {"platt": "a logistic curve (Platt)", "isotonic": "a rising curve of steps (isotonic regression)"}
 
 # The scores told first: of each row the first that was measured.
 HEADLINES = (
@@ -128,6 +131,37 @@ SAYINGS: dict[str, Saying] = {
         "The figure of merit of verification: how many are let in when few strangers may be.",
         counted="pairs",
     ),
+    "pair_precision": Saying(
+        "Precision of pairs",
+        "{v} of the pairs that are called the same are the same.",
+        "At the same threshold, on as many pairs of one class as of two; where few pairs are the same, it is lower.",
+        counted="pairs",
+    ),
+    "pair_recall": Saying(
+        "Recall of pairs",
+        "{v} of the pairs that are the same are called so.",
+        "At the same threshold.",
+        counted="pairs",
+    ),
+    "pair_f1": Saying(
+        "F1 of pairs",
+        "Precision and recall of pairs come to an F1 of {v}.",
+        "Their harmonic mean: near the lower of the two.",
+        counted="pairs",
+    ),
+    "brier": Saying(
+        "Brier score",
+        "The probabilities of being the same have a Brier score of {v}.",
+        "Mean squared distance from what is true: 0 is certain and right, 0.25 is always saying one half.",
+        counted="pairs",
+        share=False,
+    ),
+    "ece": Saying(
+        "Calibration error",
+        "The probabilities of being the same are off by {v} on average (ECE).",
+        "Of pairs said to be the same with 80 % probability, 80 % should be. Few pairs make it look larger than it is.",
+        counted="pairs",
+    ),
     "few_shot@": Saying(
         "{k}-way, {shots}-shot",
         "{v} are right when one of {k} classes is to be named from {shots} example(s) of each.",
@@ -178,6 +212,8 @@ def aim(target: str) -> str:
     """What a threshold was chosen for."""
     if target.startswith("far="):
         return f"the most same-class pairs accepted at no more than {float(target[4:]):.3g} of the others"
+    if target.startswith("precision="):
+        return f"the most same-class pairs accepted while {float(target[10:]):.3g} of what is accepted is the same"
     return {
         "accuracy": "as many pairs judged right as possible",
         "eer": "both kinds of error equally frequent",

@@ -1,0 +1,101 @@
+"""Files of pairs: those of a run, kept as Parquet so that anyone can score the same ones, and those of others."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from likewise.data.images import SPLITS
+from likewise.evaluate.embeddings import Embeddings, replacing
+from likewise.metrics.pair_list import Named, named
+from likewise.metrics.pairs import Pairs
+
+__all__ = ["found_at", "part", "read", "save"]
+
+COLUMNS = ("id_a", "id_b", "same")
+
+
+def save(path: str | os.PathLike, parts: Mapping[str, tuple[Embeddings, Pairs]]) -> None:
+    """Write the pairs of each part by the ids of their pictures, whole or not at all: id_a, id_b, same, split."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = []
+    for split, (seen, pairs) in parts.items():
+        ids = pa.array(seen.ids, pa.string())
+        a, b = (ids.take(pa.array(side.numpy())) for side in (pairs.first, pairs.second))
+        same, in_split = pa.array(pairs.same.numpy()), pa.array([split] * len(pairs.same), pa.string())
+        tables.append(pa.table({"id_a": a, "id_b": b, "same": same, "split": in_split}))
+    with replacing(Path(path)) as temporary:
+        pq.write_table(pa.concat_tables(tables), temporary)
+
+
+def read(path: str | os.PathLike, known: Iterable[str] = ()) -> Named:
+    """The pairs of a file: Parquet with the columns id_a, id_b and same, or lines as `pair_list.named` reads them.
+
+    known: names of pictures, by which a heading is told from a pair. Errors: ValueError.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no file of pairs {path}; give a .csv, a .parquet, or a pairs.txt as LFW has it")
+    if path.suffix == ".parquet":
+        return _parquet(path)
+    try:
+        return named(path.read_text(encoding="utf-8-sig").splitlines(), known)
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{path} is not text in UTF-8; pairs come as .csv, .parquet, or a pairs.txt as LFW has it"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _parquet(path: Path) -> Named:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ValueError(f"cannot read pairs from {path}: {error}") from None
+    if missing := [name for name in COLUMNS if name not in table.column_names]:
+        raise ValueError(f"{path} has no column {missing[0]!r}; it has {', '.join(table.column_names)}")
+    if not len(table):
+        raise ValueError(f"{path} holds no pairs")
+    column = {name: table[name].to_pylist() for name in table.column_names if name in (*COLUMNS, "fold", "split")}
+    fold = list(dict.fromkeys(column.get("fold", ())))
+    return Named(
+        tuple(map(str, column["id_a"])),
+        tuple(map(str, column["id_b"])),
+        torch.tensor([bool(same) for same in column["same"]]),
+        torch.tensor([fold.index(x) for x in column["fold"]]) if fold else None,
+        tuple(map(str, column["split"])) if "split" in column else None,
+    )
+
+
+def part(pairs: Named, split: str = "") -> Named:
+    """The pairs of one part; without a name those of the test, else of the validation part. All, if none is said."""
+    if pairs.split is None:
+        return pairs
+    wanted = split or next((name for name in reversed(SPLITS) if name in pairs.split), "")
+    return pairs.take(torch.tensor([name == wanted for name in pairs.split]).nonzero()[:, 0]) if wanted else pairs
+
+
+def found_at(names: Sequence[str], folders: Sequence[Path], file: Path) -> list[Path]:
+    """Where the pictures of these names lie, in the first of the folders that has them.
+
+    Errors: ValueError with the first that is nowhere, and how many are.
+    """
+    paths = [next((folder / name for folder in folders if (folder / name).is_file()), None) for name in names]
+    if missing := [name for name, path in zip(names, paths, strict=True) if path is None]:
+        are = (
+            f"{len(missing):,} pictures that {file} names are"
+            if len(missing) > 1
+            else f"1 picture that {file} names is"
+        )
+        raise ValueError(
+            f"{are} not there; the first is {missing[0]!r}: give ids of the run's pictures, or paths from the folder "
+            f"that --images names (without it, from the file's own)"
+        )
+    return [path for path in paths if path is not None]
