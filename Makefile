@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all lint format bench docs clean system
+.PHONY: help demo test test-all lint format bench docs forerunners clean system
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -29,6 +29,10 @@ format: .venv/dev ## put the code in order
 
 bench: .venv/dev ## every benchmark (long; on a quiet machine)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+forerunners: .venv/core ## the forerunners' experiments, whole (hours on two cores; interrupted, they go on), and their page
+	for name in friends mlp-pairs epoch-series; do $(BIN)/likewise reproduce $$name || exit 1; done
+	$(BIN)/python tools/forerunners_page.py
 
 docs: .venv/dev ## the pages that are made from the functions
 	$(BIN)/python tools/losses_page.py

@@ -33,10 +33,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from likewise.data.augment import photo
-from likewise.decode import decode
 from likewise.data.files import read
 from likewise.data.images import Images
 from likewise.data.want import Want, data_home
+from likewise.decode import decode
 from likewise.training import Feed
 
 SIDE, BATCH, WORKERS = 224, 64, 2

@@ -97,7 +97,7 @@ def test_predict_and_verify_and_embed_from_a_run(call, trained, tmp_path):
     assert all(len(one["neighbours"]) == 3 for one in said)
     sims = [n["similarity"] for n in said[0]["neighbours"]]
     assert sims == sorted(sims, reverse=True)
-    assert call("verify", str(trained), "0.png", "0.png")[1].startswith("same: similarity +1.0000")
+    assert call("verify", str(trained), "0.png", "0.png")[1].startswith("same, probability ")
     code, out, _ = call("embed", str(trained), ".", "-o", "out.parquet")
     assert code == 0
     assert out.startswith("2 pictures, 8 numbers each")
@@ -124,6 +124,9 @@ WRONG = [
     (("train", "digits", "--resume", "runs/x"), "--resume goes on with a run as it was started"),
     (("train", "--resume", "runs/x"), "so it is not a run"),
     (("evaluate", "runs/none"), "so it is not a run"),
+    (("evaluate", "runs/none", "--threshold-at", "far=x"), "'far=x' gives no share from 0 to 1"),
+    (("evaluate", "runs/none", "--folds", "10", "--pairs", "x.csv"), "one of --pairs, --folds and --threshold-at"),
+    (("evaluate", "runs/none", "--images", "empty"), "--images says where the pictures of --pairs are"),
     (("report", "empty"), "has no recipe.toml, so it is not a run"),
     (("list", "loss"), "nothing is listed under 'loss'; did you mean losses"),
     (("explain", "tripletloss"), "nothing is named 'tripletloss'; did you mean triplet"),

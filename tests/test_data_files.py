@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from likewise.decode import Head
 from likewise.data.files import LARGEST, Files, common_shape, conform, read
 from likewise.data.want import AbsentError, Want, data_home
+from likewise.decode import Head
 
 
 def png(value: int, height=5, width=4) -> bytes:

@@ -10,9 +10,9 @@ from PIL import Image
 
 from likewise import data
 from likewise.data import tracking as source
-from likewise.decode import Crop, decode
 from likewise.data.tracking import numbers, read_sequence, tracking
 from likewise.data.want import Want
+from likewise.decode import Crop, decode
 
 FRAMES, SIDES = 20, (40, 30)
 

@@ -33,7 +33,17 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_commands_in_the_readme_exist_with_their_options(words):
-    from likewise.cli import compare, doctor, listing, train, using  # noqa: F401 (each adds its commands)
+    from likewise.cli import (  # noqa: F401 (each adds its commands)
+        audit,
+        compare,
+        doctor,
+        export,
+        listing,
+        train,
+        translate,
+        tune,
+        using,
+    )
 
     known = typer.main.get_command(app).commands
     assert words[0] == "likewise"

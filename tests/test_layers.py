@@ -8,14 +8,14 @@ import likewise
 ROOT = Path(likewise.__file__).parent
 
 # A file may import what stands above it, and its own package. Parts never import one another, except the words.
-WORDS = {"spec", "geometry", "match"}
+WORDS = {"spec", "geometry", "match", "decode"}
 LAYERS = [
     WORDS,
     {"losses", "mining", "models", "data", "metrics", "optim"},
     {"training", "evaluate", "project", "one_shot", "doctor"},
     {"callbacks", "run", "symptoms", "gallery"},
-    {"recipe", "recipes", "assemble", "pairing", "scoring", "launch", "compare", "tune"},
-    {"plots", "page", "animate", "export", "audit", "serve", "api", "estimator", "cli", "__main__"},
+    {"recipe", "recipes", "assemble", "pairing", "scoring", "launch", "compare", "tune", "translate"},
+    {"plots", "page", "animate", "export", "audit", "serve", "api", "estimator", "reproduce", "cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
@@ -38,6 +38,7 @@ DISK = {
     "api",
     "compare",
     "tune",
+    "reproduce",
 }
 
 

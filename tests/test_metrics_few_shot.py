@@ -1,6 +1,5 @@
 """Episodes, one-shot trials, and the published baseline of Omniglot's official runs from its description."""
 
-
 import pytest
 import torch
 

@@ -46,6 +46,7 @@ CALLS = {
     "score_curves": lambda: plots.score_curves({"knn@1": CURVE, "_x": Curve([0], [1.0])}),
     "active_curve": lambda: plots.active_curve(Curve([0, 1], [1.0, 0.5])),
     "losses_family": lambda: plots.losses_family(dict.fromkeys(NAMES[:2], CURVE), chance={NAMES[0]: 2.0}),
+    "curves_family": lambda: plots.curves_family({"a": {"train": CURVE, "test": CURVE}, "b": {"train": CURVE}}),
     "silhouette_sequence": lambda: plots.silhouette_sequence({"a": [0.1, 0.5], "b": [0.0, -0.5]}, starts=[1]),
     "compare_bars": lambda: plots.compare_bars({n: span(i / 10) for i, n in enumerate(NAMES)}, xlabel="knn@1"),
     "silhouette": lambda: plots.silhouette(RNG.uniform(-1, 1, 60), np.arange(60) % 6, NAMES),

@@ -19,7 +19,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 failed or interrupted, 2 the call was wrong."""
-    from likewise.cli import compare, doctor, listing, train, tune, using  # noqa: F401 (each adds its commands to `app`)
+    # each adds its commands to `app`
+    from likewise.cli import audit, compare, doctor, export, listing, reproduce, train, translate, tune, using  # noqa: F401
 
     try:
         app()

@@ -1,7 +1,15 @@
 """Figures, drawn by matplotlib without a screen. Every plot is one function that returns a Figure; `save` writes it."""
 
 from likewise.plots.clouds import Cloud, decision_regions, maps, series
-from likewise.plots.curves import Curve, active_curve, loss_curve, losses_family, score_curves, silhouette_sequence
+from likewise.plots.curves import (
+    Curve,
+    active_curve,
+    curves_family,
+    loss_curve,
+    losses_family,
+    score_curves,
+    silhouette_sequence,
+)
 from likewise.plots.measures import compare_bars, det, pair_histogram, reliability, silhouette
 from likewise.plots.pictures import batch_grid
 from likewise.plots.style import class_key, save
@@ -13,6 +21,7 @@ __all__ = [
     "batch_grid",
     "class_key",
     "compare_bars",
+    "curves_family",
     "decision_regions",
     "det",
     "loss_curve",

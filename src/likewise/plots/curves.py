@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from likewise.plots.style import FAINT, GRID, INK, MUTED, PALETTE, decimal, shee
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 DASHES = ("-", "--", "-.", ":")
 
@@ -95,6 +96,39 @@ def losses_family(
         ax.set_visible(False)
     figure.supxlabel(xlabel, fontsize=9, color=MUTED)
     return figure
+
+
+@styled
+def curves_family(
+    panels: Mapping[str, Mapping[str, Curve]], *, xlabels: Sequence[str] = ("epoch",), columns: int = 3
+) -> "Figure":
+    """One small panel each, several lines in it; a line of the same name looks the same in all, and is explained once.
+
+    xlabels: one for all panels, or one a panel.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    columns = min(columns, len(panels))
+    rows = ceil(len(panels) / columns)
+    figure, axes = sheet(2.6 * columns, 2.1 * rows + 0.3, rows, columns)
+    for place, (ax, (title, lines)) in enumerate(zip(axes, panels.items(), strict=False)):
+        for name, curve in lines.items():
+            look = names.index(name)
+            ax.plot(curve.x, curve.y, DASHES[look % len(DASHES)], color=PALETTE[look % len(PALETTE)], linewidth=1.6)
+        _ground(ax)
+        ax.set_title(short(title, 32), fontsize=9)
+        ax.set_xlabel(xlabels[place % len(xlabels)], fontsize=8)
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
+    handles = [_line(place) for place in range(len(names))]
+    figure.legend(handles, [short(name) for name in names], loc="outside lower center", ncols=len(names), fontsize=9)
+    return figure
+
+
+def _line(place: int) -> "Line2D":
+    from matplotlib.lines import Line2D
+
+    look: Any = DASHES[place % len(DASHES)]
+    return Line2D([], [], color=PALETTE[place % len(PALETTE)], linestyle=look)
 
 
 @styled

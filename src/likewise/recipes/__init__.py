@@ -1,8 +1,42 @@
 """Shipped recipes: one function each; its docstring holds the command, the time and the result."""
 
 from likewise.recipes.digits import digits
+from likewise.recipes.epoch_series import series_cnn, series_siamese, series_triplet
+from likewise.recipes.faces import faces
 from likewise.recipes.folder import folder
+from likewise.recipes.friends import (
+    lenet_2d_bce,
+    lenet_2d_contrastive,
+    lenet_2d_softmax,
+    lenet_2d_triplet,
+    lenet_2d_vae,
+)
+from likewise.recipes.groceries import groceries, groceries_new
 from likewise.recipes.mnist import fashion_mnist, fashion_mnist_2d, mnist, mnist_2d
 from likewise.recipes.omniglot import omniglot
+from likewise.recipes.pairs_mlp import mlp3_contrastive, mlp3_pairs, mlp4_contrastive, mlp4_pairs
 
-__all__ = ["digits", "fashion_mnist", "fashion_mnist_2d", "folder", "mnist", "mnist_2d", "omniglot"]
+__all__ = [
+    "digits",
+    "faces",
+    "fashion_mnist",
+    "fashion_mnist_2d",
+    "folder",
+    "groceries",
+    "groceries_new",
+    "lenet_2d_bce",
+    "lenet_2d_contrastive",
+    "lenet_2d_softmax",
+    "lenet_2d_triplet",
+    "lenet_2d_vae",
+    "mlp3_contrastive",
+    "mlp3_pairs",
+    "mlp4_contrastive",
+    "mlp4_pairs",
+    "mnist",
+    "mnist_2d",
+    "omniglot",
+    "series_cnn",
+    "series_siamese",
+    "series_triplet",
+]

@@ -6,25 +6,33 @@ __all__ = ["groceries", "groceries_new"]
 
 
 def groceries() -> Recipe:
-    """81 kinds of groceries, seen on other days: the published train and val, fine-tuned MobileNetV2."""
+    """81 kinds of groceries photographed on other days than in training: the published train and val.
+
+    command  likewise train groceries, with torchvision's mobilenet_v2-b0353104.pth in the folder weights/ of the data
+    result   knn@1 0.838 (95 % interval 0.794 to 0.878), map@r 0.813 (0.781 to 0.841), seed 0; untrained knn@1 0.544
+    time     24 minutes on 2 cores with other work going on, 41 CPU minutes
+
+    Bursts of train are held out for the threshold, and chose the loss. The data's authors report about 0.85, on their
+    own test part, with DenseNet-169 (Klasson, Zhang, Kjellstrom, WACV 2019).
+    """
     return Recipe(
         data="groceries",
-        split="by_group(val=0.15)",
-        size=160,
+        split="by_group(val=0.05)",
+        size=224,
         network="mobilenet_v2",
         weights="mobilenet_v2-b0353104.pth",
         dim=128,
         augment="strong",
-        loss="supcon(temperature=0.1)",
+        loss="cosface(scale=16.0, margin=0.2)",
         sampler="pk(classes=16, images=4)",
         optimizer="adamw(weight_decay=0.02)",
         lr=1e-3,
         backbone_lr=0.3,
         schedule="one_cycle(warmup=0.2)",
-        epochs=12,
+        epochs=10,
         ema=0.99,
         amp="always",
-        eval_every_epochs=3,
+        eval_every_epochs=0,
     )
 
 

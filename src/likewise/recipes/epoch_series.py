@@ -1,0 +1,41 @@
+"""A classifier against a siamese network in the plane, epoch by epoch, on MNIST.
+
+Two convolutions and two dense layers to 2 numbers; the classifier reads them without a non-linearity between. The
+embedding is kept after every epoch from 0 to 50. `likewise reproduce epoch-series` trains all three and draws epochs 0,
+1, 2, 5, 10, 20 and 50 side by side; docs/forerunners.md has the results.
+"""
+
+from likewise.recipe import Recipe
+
+__all__ = ["series_cnn", "series_siamese", "series_triplet"]
+
+EPOCHS = 50
+
+
+def series_cnn() -> Recipe:
+    """LeNet to 2 numbers and a 10-way classifier on them, 50 epochs, every epoch kept."""
+    return Recipe(
+        data="mnist",
+        network="lenet",
+        dim=2,
+        normalize=False,
+        loss="softmax()",
+        sampler="shuffled(batch=128)",
+        epochs=EPOCHS,
+        optimizer="adam()",
+        lr=1e-3,
+        schedule="constant",
+        eval_every_epochs=0,
+        snapshot_epochs=",".join(map(str, range(EPOCHS + 1))),
+    )
+
+
+def series_siamese() -> Recipe:
+    """LeNet to 2 numbers, half of the pairs of one class, contrastive loss with margin 1."""
+    return series_cnn().replace(loss="contrastive(margin=1.0)", sampler="pairs(batch=128)", sim="euclidean")
+
+
+def series_triplet() -> Recipe:
+    """LeNet to 2 numbers, random triplets, margin 1: what the forerunner left for later."""
+    loss = "triplet(margin=1.0, pick='hard')"
+    return series_cnn().replace(loss=loss, sampler="triplets(batch=128)", sim="euclidean")

@@ -1,0 +1,217 @@
+"""heytitle/siamese-net-and-friends: one small network to a plane, four losses and the VAE it planned, two data sets."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from likewise import plots
+from likewise.animate import animate
+from likewise.assemble import load_images
+from likewise.data.images import Images
+from likewise.evaluate import Embeddings
+from likewise.metrics.neighbours import nearest
+from likewise.page.material import snapshots
+from likewise.plots import Cloud, Curve
+from likewise.recipe import Recipe
+from likewise.reproduce.bench import Bench
+from likewise.reproduce.section import Section, told
+from likewise.run import Run
+from likewise.spec import bind
+
+__all__ = ["LOSSES", "run"]
+
+# What our loss says, over what theirs says: theirs halves the contrastive loss once more, over all pairs together.
+OVER_THEIRS = {"contrastive": 2.0}
+
+# Name: our recipe, their word for the network.
+LOSSES = {
+    "softmax": ("lenet_2d_softmax", "embedding-classification"),
+    "contrastive": ("lenet_2d_contrastive", "siamese-constrastive"),
+    "bce": ("lenet_2d_bce", "siamese-binary-cross-entropy"),
+    "triplet": ("lenet_2d_triplet", "tripet-loss-net"),
+    "vae": ("lenet_2d_vae", "VAE (planned)"),
+}
+# Final losses, training / test, read off their plots to about 3 %.
+THEIRS = {
+    "mnist": {
+        "softmax": ("0.20", "0.22"),
+        "contrastive": ("0.0063", "0.0097"),
+        "bce": ("0.037", "0.068"),
+        "triplet": ("0.019", "0.030"),
+    },
+    "fashion_mnist": {
+        "softmax": ("0.55", "0.58"),
+        "contrastive": ("0.028", "0.034"),
+        "bce": ("0.241", "0.269"),
+        "triplet": ("0.082", "0.092"),
+    },
+}
+TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+SCORES = ("knn@1", "probe", "silhouette", "pair_accuracy", "pair_auc", "eer")
+MOVING = "bce"  # the one that they show moving
+POINTS = 2_000  # of a panel
+SERIES = (0, 1, 2, 5, 10, 20)
+
+
+def run(bench: Bench) -> Path:
+    """Train what is missing, in the order of data sets and losses, and write the section. Errors: see `reproduce`."""
+    found = {data: trained(bench, data) for data in THEIRS}
+    finished = [one for runs in found.values() for one in runs.values()]
+    if not finished:
+        raise ValueError(f"{bench.folder} holds no finished run; run `likewise reproduce friends` first")
+    section = Section("friends", bench.folder)
+    section.say(*introduction(finished[0]))
+    for data, runs in found.items():
+        if runs:
+            of_data(section, bench, data, runs)
+    section.say(*their_words())
+    return section.write()
+
+
+def recipe_of(bench: Bench, loss: str, data: str) -> Recipe:
+    return bench.recipe(LOSSES[loss][0]).replace(data=data)
+
+
+def trained(bench: Bench, data: str) -> dict[str, Run]:
+    """The runs of a data set that are finished, by loss."""
+    runs = {loss: bench.run_with_losses(f"{data}-{loss}", recipe_of(bench, loss, data)) for loss in LOSSES}
+    return {loss: run for loss, run in runs.items() if run is not None}
+
+
+def introduction(one: Run) -> list[str]:
+    data, recipe = one.scores()["data"], Recipe.load(one.recipe)
+    return [
+        "## Siamese net and friends",
+        "After heytitle/siamese-net-and-friends: a network of 35,729 numbers (6@5, 16@5, 256-128-2, PReLU) maps a "
+        "picture to a point of the plane; Adam at 1e-4, batches of 32, 20 epochs; four losses, two data sets. Its VAE "
+        "was planned and never done; here it is.",
+        f"Theirs trains on 60,000 pictures and watches the test pictures; ours trains on {data['train']:,} for "
+        f"{recipe.epochs} epochs, keeps {data['val']:,} to choose thresholds by, and looks at the test pictures once. "
+        "Ours also shifts the pictures to mean 0 and deviation 1. Seed 0. Said kindly: its network stays on the CPU "
+        "while its batches move to a GPU, `--animation False` switches the animation on, and the last epoch is never "
+        "in the animation, whose frames each have axes of their own.",
+    ]
+
+
+def of_data(section: Section, bench: Bench, data: str, runs: Mapping[str, Run]) -> None:
+    """Tables and pictures of one data set."""
+    section.say(f"### {TITLES[data]}")
+    section.say("Their measure, the mean loss of the last epoch over training / test pictures:")
+    section.rows(
+        ["loss", "theirs", "ours", "a collapsed embedding has"], [losses_row(data, *one) for one in runs.items()]
+    )
+    section.say(
+        "The right measures, on the test pictures, with 95 % intervals. Downstream classification is `knn@1` "
+        "(the nearest training picture's class) and `probe` (logistic regression on the two numbers); pairs are "
+        "judged at the threshold that validation pairs chose."
+    )
+    section.rows(["loss", *SCORES, "training, s"], [scores_row(loss, run) for loss, run in runs.items()])
+    section.say("```sh\n" + "\n".join(commands(bench, data, runs)) + "\n```")
+    section.figure(f"{data}-losses", losses_figure(runs), f"Loss on training and on test pictures, {TITLES[data]}")
+    section.figure(f"{data}-maps", maps_figure(runs), f"Training pictures above, test pictures below, {TITLES[data]}")
+    if MOVING in runs:
+        section.figure(f"{data}-development", development(runs[MOVING]), f"{MOVING} on {TITLES[data]}, test pictures")
+        animate(runs[MOVING].path)
+        section.say(f"The moving picture of it, one frame an epoch: `likewise animate {data}-{MOVING}` (`--mp4`).")
+    section.say("Reverse image search: a test picture of each class, and the five training pictures nearest to it.")
+    for loss in ("contrastive", "vae"):
+        if loss in runs:
+            images = load_images(recipe_of(bench, loss, data))
+            section.figure(f"{data}-search-{loss}", search(runs[loss], images), f"{loss}, {TITLES[data]}")
+
+
+def losses_row(data: str, loss: str, run: Run) -> list[str]:
+    last = [record for record in run.records() if record["kind"] == "losses"][-1]
+    by = OVER_THEIRS.get(loss, 1.0)
+    theirs = " / ".join(THEIRS[data][loss]) if loss in THEIRS[data] else "–"
+    chance = run.scores()["chance"]
+    ours = " / ".join(f"{last[side] / by:.3g}" for side in ("train_loss", "test_loss"))
+    return [loss, theirs, ours, "–" if chance is None else f"{chance / by:.3g}"]
+
+
+def scores_row(loss: str, run: Run) -> list[str]:
+    held = run.scores()
+    return [loss, *(told(held["scores"].get(name)) for name in SCORES), f"{held['seconds']:.0f}"]
+
+
+def commands(bench: Bench, data: str, runs: Mapping[str, Run]) -> list[str]:
+    """A line a run; seed 0 is the recipes' own."""
+    return [bench.command(LOSSES[loss][0], recipe_of(bench, loss, data)) for loss in runs]
+
+
+def losses_figure(runs: Mapping[str, Run]) -> Any:
+    panels = {}
+    for loss, run in runs.items():
+        lines = [record for record in run.records() if record["kind"] == "losses"]
+        by, epochs = OVER_THEIRS.get(loss, 1.0), [line["epoch"] for line in lines]
+        panels[loss] = {
+            side: Curve(epochs, [line[f"{side}_loss"] / by for line in lines]) for side in ("train", "test")
+        }
+    return plots.curves_family(panels)
+
+
+def maps_figure(runs: Mapping[str, Run]) -> Any:
+    """Training pictures in the first row, test pictures in the second."""
+    held = {loss: Embeddings.load(run.embeddings) for loss, run in runs.items()}
+    panels = {f"{loss}, {part}": cloud(e.part(part)) for part in ("train", "test") for loss, e in held.items()}
+    return plots.maps(panels, columns=len(runs), side=1.9, shared=False, names=False)
+
+
+def development(run: Run) -> Any:
+    """The test pictures at some of the epochs, all on the same axes."""
+    seen = snapshots(run)
+    return plots.series(
+        {f"epoch {epoch}": cloud(seen[epoch].part("test")) for epoch in SERIES if epoch in seen}, shared=True
+    )
+
+
+def cloud(part: Embeddings) -> Cloud:
+    every = torch.arange(min(POINTS, len(part))) * len(part) // min(POINTS, len(part))
+    shown = part.take(every)
+    return Cloud(shown.vectors.numpy(), shown.labels.numpy(), shown.classes)
+
+
+def search(run: Run, images: Images, found: int = 5) -> Any:
+    """A test picture of each class, and the training pictures nearest to it."""
+    known, recipe = Embeddings.load(run.embeddings), Recipe.load(run.recipe)
+    train, test = known.part("train"), known.part("test")
+    first = [int((test.labels == c).nonzero()[0]) for c in test.labels.unique().tolist()]
+    near = nearest(test.vectors[first], train.vectors, found, sim=bind("sim", recipe.sim))
+    place = {name: i for i, name in enumerate(images.ids)}
+    shown, titles = [], []
+    for query, row in zip(first, near.place.tolist(), strict=True):
+        shown += [place[test.ids[query]], *(place[train.ids[i]] for i in row)]
+        titles += ["▸ " + test.classes[test.labels[query]], *(train.classes[train.labels[i]] for i in row)]
+    return plots.batch_grid(images.batch(shown), titles, columns=2 * (found + 1), side=0.62)
+
+
+# Their words, and ours.
+WORDS = (
+    ("`embedding-classification`", "`lenet-2d-softmax`"),
+    ("`siamese-constrastive`", "`lenet-2d-contrastive`"),
+    ("`siamese-binary-cross-entropy`", "`lenet-2d-bce`"),
+    ("`tripet-loss-net`", "`lenet-2d-triplet`"),
+    ("`MNIST`, `FashionMNIST`", "`data=mnist`, `data=fashion_mnist`"),
+    ("`--lr 0.0001`", "`lr=1e-4`"),
+    ("`--epochs 20`", "`epochs=20`"),
+    ("`--batch-size 32`", '`"sampler=pairs(batch=32)"`, or `shuffled`, or `triplets`'),
+    ("`--output ./tmp`", "`--out tmp`"),
+    ("`--log-interval 50`", "nothing: `metrics.jsonl` gets a line every quarter of a second and at every epoch's end"),
+    ("`--animation True`", "`likewise animate RUN`, afterwards; the recipes keep every epoch"),
+)
+
+
+def their_words() -> list[str]:
+    lines = ["| theirs | ours |", "|---|---|", *(f"| {theirs} | {ours} |" for theirs, ours in WORDS)]
+    return [
+        "### Their command line in our words",
+        "\n".join(lines),
+        "So `train.py siamese-constrastive MNIST --lr 0.0001 --epochs 20 --batch-size 32 --output ./tmp --animation "
+        "True` is",
+        '```sh\nlikewise train lenet-2d-contrastive data=mnist lr=1e-4 epochs=20 "sampler=pairs(batch=32)" --out tmp\n'
+        "likewise animate tmp/lenet-2d-contrastive\n```",
+        "and then `likewise predict tmp/lenet-2d-contrastive picture.png` names the class of a picture and lists its "
+        "nearest training pictures.",
+    ]
