@@ -70,4 +70,5 @@ def _at(rule: Rule, shift: float, batch: Batch) -> float:
         # A rule that asks for a farther negative finds none at an exact tie: a hair of difference is the limit.
         hair_NM = torch.linspace(0, 1e-7, sim_NM.numel(), dtype=torch.float64).view_as(sim_NM)
         terms = as_terms(rule(sim_NM - hair_NM * batch.neg, batch.pos, batch.neg))
-    return reduce(Terms(t.total * batch.weight, t.count * batch.weight) for t in terms).item()
+    weight_N = batch.weight.to(terms[0].total.device)  # a rule over proxies answers where its proxies are
+    return reduce(Terms(t.total * weight_N, t.count * weight_N) for t in terms).item()

@@ -53,7 +53,7 @@ class Bench:
         if not self.train:
             return None
         self.say(name)
-        if (path / "checkpoints" / "last.safetensors").exists():
+        if (path / "recipe.toml").exists():
             return resume(path, watch=self.watch)[0]
         return train(recipe, out=path.parent, name=name, watch=self.watch)[0]
 
@@ -118,11 +118,11 @@ def both_losses(parts: Parts, write: Watch) -> Callback:
 @torch.no_grad()
 def mean_loss(state: State, images: Images, sampler: str) -> float:
     """The loss over every batch of the sampler's first epoch at once; the same pairs whenever it is asked for."""
-    drawn = bind("sampler", sampler)
+    drawn, device = bind("sampler", sampler), next(state.final.parameters()).device
     (at,) = drawn(images.labels, batch=len(images), seed=0, epoch=0)
     with evaluating(state.final), evaluating(state.loss_fn):
         features = torch.cat(
-            [state.final.features(images.batch(part)) for part in torch.arange(len(images)).split(500)]
+            [state.final.features(images.batch(part).to(device)) for part in torch.arange(len(images)).split(500)]
         )
-        shown = Encoded(images.batch(at), features[at], partners_of(drawn))
-        return float(state.loss_fn(state.final.head(features)[at], images.labels[at], shown))
+        shown = Encoded(images.batch(at).to(device), features[at], partners_of(drawn))
+        return float(state.loss_fn(state.final.head(features)[at], images.labels[at].to(device), shown))
