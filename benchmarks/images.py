@@ -1,15 +1,22 @@
-"""Pictures in, side by side in one run: ours, the decoder alone, and a DataLoader over Pillow.
+"""Pictures in, side by side in one run: ours, the decoder alone, and a DataLoader over Pillow and torchvision v2.
 
     LIKEWISE_DATA=... python benchmarks/images.py [--about "what else ran on the machine"]
 
-Images/s of pictures 224 x 224 in batches of 64, as normalised floats, 2 threads or 2 workers; the files are in memory,
-the cache is empty before each first epoch. The rounds alternate; figures are medians.
+Pictures 224 x 224 in batches of 64, as normalised floats, 2 threads or 2 workers; the files are in memory. One round
+is all ways, one after the other; images/s and processor time (that of all threads and workers) are medians over the
+rounds, and the ratios are medians of each round's own, so that a busy machine slows both of their sides. Where others
+use the same cores, the ratios of processor time are the ones to read.
   decoder      the decoding alone, in 2 processes that keep nothing: what no first epoch can beat;
-  first        listing, decoding, writing the cache, and all batches;
-  cached       an epoch of another run: the cache is found, and all batches are read; held in memory, or streamed;
-  DataLoader   Pillow, stretched, float, normalised, a picture at a time; its second epoch, its workers kept.
-`+ photo` is with augmentation: ours in batches, torchvision v2 in the workers (crop, mirror, light).
-The pictures are of grocery-store, 348 x 348, evenly spaced; phone is some of them enlarged to 4000 x 3000, JPEG.
+  first, bytes finding the files, decoding, writing the cache, which is empty before it, and all batches as uint8: what
+               the decoder gives and what our networks take, which standardise by themselves;
+  first        the same with normalised floats;
+  next run     the cache is found, the pixels are held, and all batches are read;
+  held         a later epoch of it;
+  streamed     a later epoch, from the memory map, of a set that may not be held;
+  DataLoader   a picture at a time: Pillow, stretched, float, normalised; a later epoch, its workers kept.
+`photo` and `strong` are our augmentations on batches, held; beside them torchvision's nearest, on Pillow pictures where
+that is quicker. The pictures are of grocery-store, 348 x 348, evenly spaced; phone is some of them enlarged to
+4000 x 3000, JPEG.
 """
 
 import argparse
@@ -20,10 +27,12 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import machine
 import numpy as np
@@ -32,17 +41,41 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from likewise.data.augment import photo
-from likewise.data.files import read
+from likewise.data.augment import photo, strong
+from likewise.data.files import read, together
 from likewise.data.images import Images
 from likewise.data.want import Want, data_home
-from likewise.decode import decode
+from likewise.decode import decode, decoder
 from likewise.training import Feed
 
 SIDE, BATCH, WORKERS = 224, 64, 2
 MEAN, STD = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+SPAWN = multiprocessing.get_context("spawn")  # a fork leaves all memory of its parent to be copied on the next touch
 
-Change = Callable[[Tensor], Tensor] | None
+Change = Callable[[Any], Any] | None
+Way = Callable[[], None]
+
+
+class Cost(NamedTuple):
+    """Of one picture, in seconds: by the clock, and of all processors together."""
+
+    wall: float
+    cpu: float
+
+
+def cpu() -> float:
+    """Seconds of processor time of this process and of the workers that it has."""
+    ticks = 0
+    for child in multiprocessing.active_children():
+        with suppress(OSError):
+            ticks += sum(map(int, Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def timed(way: Way, pictures: int) -> Cost:
+    wall, spent = time.perf_counter(), cpu()
+    way()
+    return Cost((time.perf_counter() - wall) / pictures, (cpu() - spent) / pictures)
 
 
 def alone(paths: Sequence[Path]) -> None:
@@ -51,30 +84,40 @@ def alone(paths: Sequence[Path]) -> None:
         decode(path, (3, SIDE, SIDE))
 
 
-def decoder(paths: Sequence[Path]) -> float:
-    """Seconds of the decoding in two processes, their start not counted."""
-    with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
-        pool.map(alone, [paths[:2]] * WORKERS, 1)
-        began = time.perf_counter()
-        pool.map(alone, [paths[start::WORKERS] for start in range(WORKERS)], 1)
-        return time.perf_counter() - began
+def decoding(paths: Sequence[Path]) -> Way:
+    pool = ProcessPoolExecutor(WORKERS, SPAWN)
+    list(pool.map(alone, [paths[:8]] * WORKERS))
+    parts = [paths[start::WORKERS] for start in range(WORKERS)]
+    return lambda: list(pool.map(alone, parts)) and None
 
 
-def ours(paths: Sequence[Path], *, memory: int = 1 << 30, augment: Change = None) -> float:
-    """Seconds of finding the pictures, decoded or not, and of an epoch over them."""
-    began = time.perf_counter()
+def found(paths: Sequence[Path], memory: int = 1 << 30) -> Any:
     pixels, wrong = read(paths, Want(size=SIDE, channels=3, memory=memory))
     assert not wrong
-    epoch(pixels, augment)
-    return time.perf_counter() - began
+    return pixels
 
 
-def epoch(pixels: Any, augment: Change) -> None:
-    n = len(pixels)
-    images = Images(pixels, torch.zeros(n, dtype=torch.int64), ("a",), tuple(map(str, range(n))), torch.zeros(n))
-    for batch in Feed(images, None, seed=0).batches(torch.randperm(n).split(BATCH)):
-        x = augment(batch.images) if augment else batch.images
-        (x.float().div_(255) - MEAN).div_(STD)
+class Epoch:
+    """An epoch over pixels; its floats lie where those of the last batch lay."""
+
+    def __init__(self, augment: Change = None, as_bytes: bool = False):
+        self.augment, self.as_bytes = augment, as_bytes
+        self.floats = torch.from_numpy(np.empty((BATCH, 3, SIDE, SIDE), np.float32))
+
+    def __call__(self, pixels: Any) -> None:
+        n = len(pixels)
+        images = Images(pixels, torch.zeros(n, dtype=torch.int64), ("a",), tuple(map(str, range(n))), torch.zeros(n))
+        for batch in Feed(images, None, seed=0).batches(torch.randperm(n).split(BATCH)):
+            x = self.augment(batch.images) if self.augment else batch.images
+            if not self.as_bytes:
+                self.normalised(x)
+
+    def normalised(self, images: Tensor) -> None:
+        def some(at: slice) -> None:
+            self.floats[at].copy_(images[at]).mul_(1 / (255 * STD)).sub_(MEAN / STD)
+
+        half = -(-len(images) // WORKERS)
+        together(some, [slice(start, min(start + half, len(images))) for start in range(0, len(images), half)])
 
 
 class Pictures(Dataset):
@@ -90,33 +133,64 @@ class Pictures(Dataset):
         with Image.open(self.paths[at]) as file:
             picture = file.convert("RGB")
         change = self.change or partial(Image.Image.resize, size=(SIDE, SIDE), resample=Image.Resampling.BILINEAR)
-        picture = change(picture)
-        x = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div(255)
+        x = change(picture)
+        if not isinstance(x, Tensor):
+            x = torch.from_numpy(np.array(x)).permute(2, 0, 1).contiguous().float().div(255)
         return (x - MEAN) / STD
 
 
-def common(paths: Sequence[Path], change: Change = None) -> float:
-    loader = DataLoader(Pictures(paths, change), BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
-    for _ in loader:
-        pass
-    began = time.perf_counter()
-    for _ in loader:
-        pass
-    return time.perf_counter() - began
+def loading(paths: Sequence[Path], change: Change = None) -> Way:
+    loader = DataLoader(
+        Pictures(paths, change),
+        BATCH,
+        shuffle=True,
+        num_workers=WORKERS,
+        persistent_workers=True,
+        multiprocessing_context=SPAWN,
+    )
+
+    def epoch() -> None:
+        for _ in loader:
+            pass
+
+    epoch()
+    return epoch
+
+
+def torchvision() -> Any:
+    """Its transforms v2, or None; a wheel beside a CPU torch lacks two operators, which nothing here calls."""
+    with suppress(ImportError, RuntimeError):
+        from torchvision.transforms import v2
+
+        return v2
+    with suppress(ImportError, RuntimeError):
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        torchvision.kept = operators  # type: ignore[attr-defined] # it must live as long as what it defines
+        from torchvision.transforms import v2
+
+        return v2
+    return None
+
+
+V2 = torchvision()  # here, so that workers have it before they are sent what is made of it
 
 
 def crop_mirror_light() -> Change:
-    """What our `photo` does, by torchvision on Pillow pictures; None where torchvision does not import."""
-    operators = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):  # the wheel wants them, and a CPU torch lacks them
-        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    try:
-        from torchvision.transforms import v2
-    except (ImportError, RuntimeError):
-        return None
-    crop_mirror_light.kept = operators  # type: ignore[attr-defined] # it must live as long as what it defines
-    crop = v2.RandomResizedCrop(SIDE, scale=(0.4, 1.0), antialias=True)
-    return v2.Compose([crop, v2.RandomHorizontalFlip(), v2.ColorJitter(0.3, 0.3, 0.3)])
+    """What our `photo` does, on Pillow pictures."""
+    crop = V2.RandomResizedCrop(SIDE, scale=(0.4, 1.0), antialias=True)
+    return V2.Compose([crop, V2.RandomHorizontalFlip(), V2.ColorJitter(0.3, 0.3, 0.3)])
+
+
+def all_of_it() -> Change:
+    """What our `strong` does, on Pillow pictures as far as that is quicker, then on tensors."""
+    turned = V2.RandomRotation(15, interpolation=V2.InterpolationMode.BILINEAR)
+    crop = V2.RandomResizedCrop(SIDE, scale=(0.25, 1.0), antialias=True)
+    pictures = [turned, crop, V2.RandomHorizontalFlip(), V2.ColorJitter(0.5, 0.5, 0.5)]
+    floats = [V2.PILToTensor(), V2.ToDtype(torch.float32, scale=True)]
+    blurred = V2.RandomApply([V2.GaussianBlur(5, (0.1, 1.0))], 0.5)
+    return V2.Compose([*pictures, *floats, blurred, V2.GaussianNoise(sigma=0.025), V2.RandomErasing(0.5, (0.02, 0.2))])
 
 
 def photographs() -> list[Path]:
@@ -131,65 +205,93 @@ def enlarged(folder: Path, paths: Sequence[Path]) -> list[Path]:
     return sorted(folder.glob("*.jpg"))
 
 
-def measured(paths: Sequence[Path], rounds: int, change: Change) -> dict[str, float]:
-    """Images/s of every way: the median of the rounds."""
+def ways_of(paths: Sequence[Path], augmented: bool) -> Iterator[tuple[str, Way]]:
+    """The ways, in the order in which each round takes them: what a ratio compares stands close together."""
     cache = Path(os.environ["LIKEWISE_CACHE"])
-    bright = photo()
-    ways: dict[str, Callable[[], float]] = {"decoder": partial(decoder, paths), "DataLoader": partial(common, paths)}
-    ways |= {"first": partial(ours, paths), "cached, held": partial(ours, paths)}
-    ways |= {"cached, streamed": partial(ours, paths, memory=0)}
-    ways |= {"cached + photo": partial(ours, paths, augment=bright)}
-    if change:
-        ways["DataLoader + photo"] = partial(common, paths, change)
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    plain, ours = Epoch(), {"photo": Epoch(photo()), "strong": Epoch(strong())}
+    shutil.rmtree(cache, ignore_errors=True)
+    found(paths)
+    held, streamed = found(paths), found(paths, memory=0)
+    assert streamed.stored, "fewer than 8 MB of files are not kept; give more --pictures"
+
+    def first(epoch: Epoch) -> None:
+        shutil.rmtree(cache)
+        epoch(found(paths))
+
+    yield "decoder", decoding(paths)
+    yield "first, bytes", partial(first, Epoch(as_bytes=True))
+    yield "first", partial(first, plain)
+    yield "DataLoader", loading(paths)
+    yield "next run", lambda: plain(found(paths))
+    yield "held", partial(plain, held)
+    yield "streamed", partial(plain, streamed)
+    if augmented and V2:
+        for name, change in (("photo", crop_mirror_light()), ("strong", all_of_it())):
+            yield f"held + {name}", partial(ours[name], held)
+            yield f"DataLoader + {name}", loading(paths, change)
+
+
+def measured(paths: Sequence[Path], rounds: int, augmented: bool) -> dict[str, list[Cost]]:
+    """The costs of every way in every round."""
+    ways = dict(ways_of(paths, augmented))
+    seen: dict[str, list[Cost]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            if name == "first":
-                shutil.rmtree(cache, ignore_errors=True)
-            found[name].append(len(paths) / way())
-            print(name, f"{found[name][-1]:,.0f}", flush=True)
-    return {name: statistics.median(speeds) for name, speeds in found.items()}
+            seen[name].append(timed(way, len(paths)))
+        print(", ".join(f"{name} {1 / costs[-1].wall:,.0f}" for name, costs in seen.items()), flush=True)
+    return seen
 
 
 def growth(paths: Sequence[Path], epochs: int = 10) -> list[float]:
     """MiB of this process after each of ten streamed epochs."""
-    pixels, _ = read(paths, Want(size=SIDE, channels=3, memory=0))
-    seen = []
+    pixels, epoch, seen = found(paths, memory=0), Epoch(photo()), []
     for _ in range(epochs):
-        epoch(pixels, None)
+        epoch(pixels)
         seen.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
     return seen
 
 
-def rows(name: str, speed: dict[str, float]) -> list[str]:
+RATIOS = "of the decoder | times the DataLoader"
+HEAD = f"| pictures | way | images/s | {RATIOS} | CPU ms each | {RATIOS} |\n|---|---|{'---:|' * 6}"
+
+
+def rows(pictures: str, seen: dict[str, list[Cost]]) -> list[str]:
     said = []
-    for way, images in speed.items():
-        rival = speed.get("DataLoader + photo" if "photo" in way else "DataLoader", float("nan"))
-        said.append(f"| {name} | {way} | {images:,.0f} | {images / speed['decoder']:.2f} | {images / rival:.1f} |")
+    for way, costs in seen.items():
+        rival = seen["DataLoader" + (f" + {way.partition(' + ')[2]}" if " + " in way else "")]
+        cells = []
+        for kind, shown in (("wall", lambda s: f"{1 / s:,.0f}"), ("cpu", lambda s: f"{s * 1e3:.3f}")):
+            mine, limit, theirs = ([getattr(c, kind) for c in some] for some in (costs, seen["decoder"], rival))
+            cells += [shown(statistics.median(mine)), f"{ratio(limit, mine):.2f}", f"{ratio(theirs, mine):.1f}"]
+        said.append(f"| {pictures} | {way} | {' | '.join(cells)} |")
     return said
+
+
+def ratio(those: Sequence[float], these: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(those, these, strict=True))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=2640)
-    parser.add_argument("--phone", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--pictures", type=int, default=880)
+    parser.add_argument("--phone", type=int, default=24)
     parser.add_argument("--about", default="")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(WORKERS)
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LIKEWISE_CACHE"] = f"{folder}/cache"
-        change = crop_mirror_light()
         every = photographs()
         small = every[:: max(1, len(every) // asked.pictures)][: asked.pictures]
         (phone := Path(folder) / "phone").mkdir()
         large = enlarged(phone, small[: asked.phone])
-        lines = ["| pictures | way | images/s | of the decoder | times the DataLoader |", "|---|---|---:|---:|---:|"]
-        lines += rows(f"{len(small):,} of grocery-store", measured(small, asked.rounds, change))
-        lines += rows(f"{len(large)} phone", measured(large, asked.rounds, change))
+        lines = [HEAD, *rows(f"{len(small):,} of grocery-store", measured(small, asked.rounds, augmented=True))]
+        lines += rows(f"{len(large)} phone", measured(large, max(1, asked.rounds // 3), augmented=False))
         seen = growth(small)
-    lines += ["", f"Memory over ten streamed epochs, MiB: {', '.join(f'{mib:,.0f}' for mib in seen)}."]
+    lines += ["", f"Memory over ten streamed epochs + photo, MiB: {', '.join(f'{mib:,.0f}' for mib in seen)}."]
+    lines += [f"Decoder: {decoder()}. The run took {time.perf_counter() - began:.0f} s."]
     machine.write("images", "\n".join(lines), f"{__doc__}\n{asked.about}")
 
 

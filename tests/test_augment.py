@@ -194,7 +194,7 @@ def test_one_resampling_equals_the_composition_of_exact_moves():
 
 def test_a_bend_is_smooth_and_as_large_as_said():
     x = torch.zeros(300, 1, 40, 40)
-    shift = elastic(amount=0.05, knots=4).bends[0](x, torch.Generator().manual_seed(0))
+    shift = elastic(amount=0.05, knots=4).bends[0](x, torch.Generator().manual_seed(0))(x, slice(0, 300))
     assert shift.shape == (300, 40, 40, 2)
     assert shift[:, 0, 0].std().item() / 2 == pytest.approx(0.05, rel=0.1)
     assert shift.diff(dim=1).abs().max() < 0.1
@@ -287,6 +287,39 @@ def test_cut_and_resampled_crops_show_the_same_part():
     smooth = crops(ramp / 255, torch.Generator().manual_seed(3)) * 255
     assert (whole - smooth).abs().max() < 3
     assert torch.equal(whole[:, :, 0], whole[:, :, -1]), "across the ramp every row is the same"
+
+
+@pytest.mark.parametrize("text", [t for t in EVERY if t not in ("none", "noise", "strong")])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_in_pieces_it_is_what_it_is_as_a_whole(text, dtype, monkeypatch):
+    x = pictures(9) if dtype == torch.uint8 else pictures(9) / 255
+    made = []
+    for piece in (1, 3 * x[0].numel(), 1 << 30):
+        monkeypatch.setattr(augment, "PIECE", piece)
+        made.append(built(text)(x, torch.Generator().manual_seed(0)))
+    assert torch.equal(made[0], made[1]), "piece by piece"
+    assert (made[0].float() - made[2].float()).abs().max() <= (1 if dtype == torch.uint8 else 1e-5)
+
+
+@pytest.mark.parametrize("text", EVERY)
+def test_the_number_of_threads_changes_nothing(text, monkeypatch):
+    monkeypatch.setattr(augment, "PIECE", 1)
+    x, before, made = pictures(9), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            made.append(built(text)(x, torch.Generator().manual_seed(0)))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*made)
+
+
+def test_no_two_pieces_have_the_same_noise(monkeypatch):
+    monkeypatch.setattr(augment, "PIECE", 1)
+    x = torch.full((30, 1, 16, 16), 0.5)
+    grain = (noise(amount=0.1)(x) - x).flatten(1)
+    alike = torch.nn.functional.normalize(grain) @ torch.nn.functional.normalize(grain).T
+    assert alike.fill_diagonal_(0).abs().max() < 0.35
 
 
 def test_a_crop_can_be_a_single_pixel():

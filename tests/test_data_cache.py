@@ -95,6 +95,20 @@ def test_pieces_are_joined_in_order(pictures, monkeypatch, piece):
     assert seen == sorted(seen)
 
 
+def test_a_piece_is_not_filled_anew_before_it_is_written(pictures, monkeypatch):
+    plain = read(pictures, WANT)[0]
+    shutil.rmtree(cache_home())
+    real = cache.Room.append
+
+    def slow(room, pixels):
+        time.sleep(0.05)
+        real(room, pixels)
+
+    monkeypatch.setattr(files, "PIECE", 1)
+    monkeypatch.setattr(cache.Room, "append", slow)
+    assert torch.equal(read(pictures, STREAMED)[0][range(79)], plain)
+
+
 def test_what_was_thrown_away_is_decoded_again(pictures, decoded, home):
     streamed, plain = read(pictures, STREAMED)[0], read(pictures, WANT)[0]
     shutil.rmtree(home)
@@ -314,6 +328,26 @@ def test_no_file_stays_open(pictures):
         shutil.rmtree(cache_home())
         read(pictures, STREAMED)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_rows_in_and_out_of_order(pictures):
+    pixels = read(pictures, STREAMED)[0]
+    stored = pixels.stored
+    assert torch.equal(torch.from_numpy(stored.all()), pixels[range(79)])
+    assert torch.equal(torch.from_numpy(stored.take([3, 1]).all()), pixels[[3, 1]])
+    first = stored.take(range(5))
+    assert torch.equal(torch.from_numpy(first.all()), pixels[range(5)])
+    os.truncate(first.path, 4 * EACH)
+    with pytest.raises(OSError, match="was cut short"):
+        first.all()
+
+
+def test_what_is_held_stays_when_its_file_is_cut_short(pictures, home):
+    held = read(pictures[:40], WANT)[0]
+    again = read(pictures[:40], WANT)[0]
+    os.truncate(entries(home)[0] / "pixels", 0)
+    assert torch.equal(held, again)
+    assert held[:, 0, 0, 0].tolist() == list(range(40))
 
 
 def test_where_it_is(monkeypatch, tmp_path):

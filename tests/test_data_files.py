@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from likewise.data.files import LARGEST, Files, common_shape, conform, read
+from likewise.data import files
+from likewise.data.files import LARGEST, Files, common_shape, conform, read, together
 from likewise.data.want import AbsentError, Want, data_home
 from likewise.decode import Head
 
@@ -51,6 +53,34 @@ def test_progress_counts_to_the_end(pictures):
     read(pictures, Want(progress=lambda done, total: seen.append((done, total))))
     assert seen[-1] == (98, 98) or seen[-1] == (99, 99)
     assert seen == sorted(seen)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_in_the_threads_of_the_pool_torch_starts_none(two_threads):
+    files._pool.cache_clear()
+    assert set(files._spread(lambda _: torch.get_num_threads(), range(40), 1)) == {1}
+    assert torch.get_num_threads() == 2
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(torch.get_num_threads).result() == 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_together_does_each_once(two_threads, count):
+    seen = []
+    together(seen.append, range(count))
+    assert sorted(seen) == list(range(count))
+
+
+def test_an_error_in_a_thread_is_raised(two_threads):
+    with pytest.raises(ZeroDivisionError):
+        together(lambda x: 1 / x, [1, 0, 2])
 
 
 def test_nothing_readable(tmp_path):

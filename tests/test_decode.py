@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from likewise import decode as module
-from likewise.decode import Head, PictureError, check, decode, fit, head
+from likewise.decode import Crop, Head, PictureError, check, decode, decoded, fit, head
 
 ORIENTATION = 0x0112
 
@@ -351,6 +351,158 @@ def test_without_avx2_pillow_stretches(monkeypatch):
     monkeypatch.setattr(module, "_quick", lambda: False)
     assert "torch" not in module.decoder()
     assert (decode(data, shape).int() - with_torch.int()).abs().max() <= 1
+
+
+JPEGS = {
+    "plain": {},
+    "progressive": {"progressive": True},
+    "444": {"subsampling": 0},
+    "422": {"subsampling": 1},
+    "best": {"quality": 100},
+    "poor": {"quality": 5},
+    "restarts": {"restart_marker_blocks": 3},
+    "stored as RGB": {"keep_rgb": True},
+}
+
+
+def rough(height: int, width: int, seed=0) -> Image.Image:
+    """Blocks of chance colours: edges in every direction."""
+    colours = np.random.default_rng(seed).integers(0, 255, (1 + height // 7, 1 + width // 7, 3), dtype=np.uint8)
+    return Image.fromarray(colours.repeat(7, 0).repeat(7, 1)[:height, :width])
+
+
+def by_pillow(picture, *rest, **more):
+    """What Pillow alone gives."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_simplejpeg", lambda: None)
+        return decode(picture, *rest, **more)
+
+
+@pytest.fixture
+def turbo(monkeypatch):
+    """How often simplejpeg has decoded."""
+    real, seen = pytest.importorskip("simplejpeg"), []
+
+    class Watched:
+        __version__ = real.__version__
+
+        @staticmethod
+        def decode_jpeg(*rest, **more):
+            pixels = real.decode_jpeg(*rest, **more)
+            seen.append(pixels.shape)
+            return pixels
+
+    monkeypatch.setattr(module, "_simplejpeg", lambda: Watched)
+    return seen
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("shape", [None, (3, 61, 83), (1, 61, 83), (3, 16, 16), (1, 7, 9), (3, 300, 200)])
+def test_simplejpeg_and_pillow_decode_alike(kind, mode, shape, turbo):
+    data = save(rough(131, 203).convert(mode), "JPEG", **JPEGS[kind])
+    pixels = decode(data, shape)
+    assert len(turbo) == 1, "Pillow has decoded"
+    assert (pixels.int() - by_pillow(data, shape).int()).abs().max() <= 1
+
+
+@given(
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from([1, 3]),
+    st.integers(1, 8),
+)
+def test_at_any_size_and_turn_they_decode_alike(height, width, high, wide, channels, orientation):
+    pytest.importorskip("simplejpeg")
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = save(rough(height, width, height), "JPEG", exif=exif, quality=90)
+    for shape in (None, (channels, high, wide)):
+        assert (decode(data, shape).int() - by_pillow(data, shape).int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("box", [(10, 20, 50, 44), (-5, -6, 300, 200), (100, 60, 101, 61)])
+def test_a_part_of_a_jpeg_is_the_same_part_by_both(box, channels, tmp_path):
+    rough(131, 203).save(path := tmp_path / "whole.jpg", quality=90)
+    part, shape = Crop(path, box), (channels, 24, 40)
+    with Image.open(path) as image:
+        wanted = np.array(image.convert("L" if channels == 1 else "RGB").crop(box).resize((40, 24), 2))
+    for pixels in (decode(part, shape), by_pillow(part, shape)):
+        assert np.abs(pixels.permute(1, 2, 0).numpy().reshape(wanted.shape).astype(int) - wanted).max() <= 1
+
+
+def test_a_large_jpeg_is_decoded_at_the_same_fraction_by_both(turbo):
+    data = save(rough(801, 1203), "JPEG")
+    for sides, fraction in [((400, 601), 2), ((401, 601), 1), ((200, 300), 4), ((100, 150), 8), ((9, 5), 8)]:
+        assert (decode(data, (3, *sides)).int() - by_pillow(data, (3, *sides)).int()).abs().max() <= 1
+        assert turbo[-1][:2] == (-(-801 // fraction), -(-1203 // fraction))
+
+
+@given(st.integers(0, 2**31), st.integers(1, 40), st.sampled_from(["cut", "flip", "cut and closed"]))
+def test_a_damaged_jpeg_is_what_pillow_says_it_is(seed, amount, harm):
+    pytest.importorskip("simplejpeg")
+    rng = np.random.default_rng(seed)
+    data = bytearray(save(rough(40, 56, seed), "JPEG", quality=90))
+    if harm == "flip":
+        for place in rng.integers(2, len(data), amount):
+            data[place] ^= 1 << rng.integers(8)
+    else:
+        del data[rng.integers(2, len(data)) :]
+    data += b"\xff\xd9" * (harm == "cut and closed")
+    assert verdict(decode, bytes(data)) == verdict(by_pillow, bytes(data))
+    if not verdict(decode, bytes(data)):
+        assert torch.equal(decode(bytes(data)), by_pillow(bytes(data)))
+
+
+def test_damaged_jpegs_are_not_commented_on(capfd):
+    data = save(rough(90, 90), "JPEG")
+    for broken in (data[: len(data) // 2], data[: len(data) // 2] + b"\xff\xd9", data[:-2], data[:300] + data[310:]):
+        verdict(decode, broken)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_profile_or_ink_is_about_is_left_to_pillow(turbo):
+    decode(save(photo(), "JPEG", icc_profile=swapped()), (3, 30, 40))
+    decode(save(photo().convert("CMYK"), "JPEG"), (3, 30, 40))
+    decode(save(photo(), "PNG"), (3, 30, 40))
+    assert turbo == []
+    assert decode(save(photo(), "JPEG"), (3, 30, 40)).shape == (3, 30, 40)
+    assert len(turbo) == 1
+
+
+def test_without_simplejpeg_pillow_decodes(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "simplejpeg", None)
+    module._simplejpeg.cache_clear()
+    try:
+        assert "simplejpeg" not in module.decoder()
+        assert decode(save(photo(), "JPEG"), (3, 30, 40)).shape == (3, 30, 40)
+    finally:
+        module._simplejpeg.cache_clear()
+
+
+def test_a_picture_in_many_blocks_of_memory():
+    """Pillow lends its memory where a picture lies in one piece, up to 16 MB of it."""
+    large = rough(2100, 2300)
+    assert torch.equal(decode(save(large, "PPM")), torch.from_numpy(np.array(large)).permute(2, 0, 1))
+
+
+def test_pixels_are_not_those_of_the_picture_given():
+    for image in (photo(), photo().convert("L")):
+        before = np.array(image)
+        for shape in (None, (len(image.getbands()), 60, 80)):
+            pixels = decoded(image, shape)
+            pixels.zero_()
+            assert np.array_equal(np.array(image), before)
+            assert pixels.is_contiguous()
+
+
+def test_pixels_outlive_the_picture_that_lent_them():
+    pixels = [decode(save(rough(50, 60, seed), "PPM"), (3, 50, 60)) for seed in range(20)]
+    for seed, each in enumerate(pixels):
+        assert torch.equal(each, torch.from_numpy(np.array(rough(50, 60, seed))).permute(2, 0, 1))
 
 
 def verdict(look, data: bytes) -> str:

@@ -8,17 +8,22 @@ the number of parts, so that nothing is blurred twice. It comes before what chan
 The resampling is not antialiased: it suits zooming in, and zooming out to about two thirds. Pictures that should end
 small are made small first. Crops and mirrorings alone, of uint8 on a CPU, are cut at whole pixels instead and stretched
 one by one, which is three times as fast.
+
+Everything is drawn for the whole batch first, and then done to a piece of it at a time, small enough for a core's own
+cache: a batch of photographs as floats is larger than any, and the memory of every step would be asked for anew.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from likewise import spec
+from likewise.data.files import together
 
 __all__ = [
     "affine",
@@ -38,13 +43,15 @@ __all__ = [
     "strong",
 ]
 
+PIECE = 1 << 18  # numbers in a piece of a batch: 1 MB as float32
+
 Random = Generator | None
 Map = Callable[
     [Tensor, Random], Tensor
 ]  # pictures -> theta [N,3,3]: where in the old picture, -1 to 1, a new pixel looks
-Bend = Callable[[Tensor, Random], Tensor]  # pictures -> [N,H,W,2], added to where each pixel looks
-Change = Callable[[Tensor, Random], Tensor]  # pictures -> pictures, float
-
+Step = Callable[[Tensor, slice], Tensor]  # some of the pictures, and which they are -> what becomes of them
+Bend = Callable[[Tensor, Random], Step]  # all pictures -> a step that gives [n,H,W,2], added to where each pixel looks
+Change = Callable[[Tensor, Random], Step]  # all pictures -> a step from float to float, which may write in what it gets
 
 LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R 601-2)
 
@@ -53,14 +60,17 @@ LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R 601-2
 class Augment:
     """What is done to a batch: maps and bends in one resampling, then changes in order.
 
+    What these draw is by the shape, device and dtype of all pictures, of which they see no pixel.
+
     paper: what comes in from outside is the median of each picture's own border, as behind a drawing; otherwise the
-    nearest pixel is repeated, as suits a photograph.
+    nearest pixel is repeated, as suits a photograph. whole: a change looks at all pictures of the batch.
     """
 
     maps: tuple[Map, ...] = ()
     bends: tuple[Bend, ...] = ()
     changes: tuple[Change, ...] = ()
     paper: bool = False
+    whole: bool = False
 
     def __call__(self, images: Tensor, generator: Random = None) -> Tensor:
         if not (self.maps or self.bends or self.changes) or not len(images):
@@ -70,34 +80,49 @@ class Augment:
                 f"augmentation takes pictures [N, C, H, W], uint8 or float, got {images.dtype} {list(images.shape)}; "
                 "for feature rows use augment=none"
             )
-        x = self.moved(images, generator) if self.maps or self.bends else images
-        if not self.changes:
-            return x
-        x = unit(x)
-        for change in self.changes:
-            x = change(x, generator)
-        return as_bytes(x) if images.dtype == torch.uint8 else x
+        steps = self.drawn(images, generator)
+        out = torch.empty_like(images, memory_format=torch.contiguous_format)
+
+        def done(at: slice) -> None:
+            x = images[at]
+            for step in steps:
+                x = step(x, at)
+            out[at] = nearest(x) if x.dtype != out.dtype else x
+
+        together(done, self.pieces(images))
+        return out
 
     def __add__(self, after: "Augment") -> "Augment":
         parts = (self.maps + after.maps, self.bends + after.bends, self.changes + after.changes)
-        return Augment(*parts, self.paper or after.paper)
+        return Augment(*parts, self.paper or after.paper, self.whole or after.whole)
 
-    def moved(self, images: Tensor, generator: Random) -> Tensor:
-        """Pictures after all maps and bends; of the same dtype, or float where changes are to follow."""
-        # what a map draws is by the shape, device and dtype of the pictures; no pixel of theirs is needed yet
+    def pieces(self, images: Tensor) -> list[slice]:
+        count = max(1, PIECE // images[0].numel())
+        if self.whole or images.device.type != "cpu":
+            count = len(images)
+        return [slice(start, min(start + count, len(images))) for start in range(0, len(images), count)]
+
+    def drawn(self, images: Tensor, generator: Random) -> list[Step]:
         like = unit(images[:, :, :1, :1]).expand(images.shape)
+        moves = [self.move(images, like, generator)] if self.maps or self.bends else []
+        changes = [change(like, generator) for change in self.changes]
+        own = [in_floats if images.dtype == torch.uint8 or moves else copied] if changes else []
+        return moves + own + changes
+
+    def move(self, images: Tensor, like: Tensor, generator: Random) -> Step:
+        """All maps and bends: a step that gives uint8 for uint8 where it only cuts, else float."""
         theta = torch.eye(3, device=like.device, dtype=like.dtype).expand(len(like), 3, 3)
         for each in self.maps:
             theta = theta @ each(like, generator)
         if images.dtype == torch.uint8 and images.device.type == "cpu" and not self.bends and is_crop(theta):
-            return cut(images, theta)
-        x = self.resample(unit(images), theta, generator)
-        return as_bytes(x) if images.dtype == torch.uint8 and not self.changes else x
+            return cuts(images, theta)
+        return partial(self.resample, theta, [bend(like, generator) for bend in self.bends])
 
-    def resample(self, x: Tensor, theta: Tensor, generator: Random) -> Tensor:
-        grid = places(x, theta)
-        for bend in self.bends:
-            grid = grid + bend(x, generator)
+    def resample(self, theta: Tensor, bends: Sequence[Step], images: Tensor, at: slice) -> Tensor:
+        x = unit(images)
+        grid = places(x, theta[at])
+        for bend in bends:
+            grid = grid + bend(x, at)
         if not self.paper:
             return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
         paper = border_median(x)
@@ -106,11 +131,20 @@ class Augment:
 
 def unit(images: Tensor) -> Tensor:
     """Float pictures: uint8 as 0 to 1, others as they are."""
-    return images / 255 if images.dtype == torch.uint8 else images
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
-def as_bytes(x: Tensor) -> Tensor:
-    return x.mul(255).round_().clamp_(0, 255).byte()
+def in_floats(x: Tensor, at: slice) -> Tensor:
+    return unit(x)
+
+
+def copied(x: Tensor, at: slice) -> Tensor:
+    return x.clone()
+
+
+def nearest(x: Tensor) -> Tensor:
+    """0 to 1 as what rounds off to the nearest of 256 values; `x` is written in."""
+    return x.mul_(255).add_(0.5).clamp_(0, 255)
 
 
 def places(x: Tensor, theta: Tensor) -> Tensor:
@@ -131,21 +165,31 @@ def is_crop(theta: Tensor) -> bool:
     return bool((theta[:, 0, 1] == 0).all() and (theta[:, 1, 0] == 0).all() and (size + shift <= 1 + 1e-4).all())
 
 
-def cut(images: Tensor, theta: Tensor) -> Tensor:
+def cuts(images: Tensor, theta: Tensor) -> Step:
     """uint8 pictures cropped at whole pixels, stretched with antialiasing to the old size, and mirrored."""
     sides = images.new_tensor([images.shape[-1], images.shape[-2]], dtype=theta.dtype)
     signed, shift = theta.diagonal(dim1=1, dim2=2)[:, :2], theta[:, :2, 2]
     low = ((shift - signed.abs() + 1) / 2 * sides).round().long()
     high = torch.maximum(((shift + signed.abs() + 1) / 2 * sides).round().long(), low + 1)
-    out = torch.empty_like(images, memory_format=torch.contiguous_format)
-    for row, (left, top), (right, bottom), mirrored in zip(
-        range(len(images)), low.tolist(), high.tolist(), (signed < 0).tolist(), strict=True
-    ):
-        part = images[row : row + 1, :, top:bottom, left:right]
-        if part.shape[2:] != images.shape[2:]:
-            part = F.interpolate(part, images.shape[2:], mode="bilinear", antialias=True)
-        out[row] = part[0].flip([dim for dim, turned in ((-1, mirrored[0]), (-2, mirrored[1])) if turned])
-    return out
+    boxes, mirrored = torch.cat([low, high], 1).tolist(), (signed < 0).tolist()
+
+    def cut(x: Tensor, at: slice) -> Tensor:
+        parts = [
+            part(picture[None], *boxes[row]).flip([-1 - axis for axis in range(2) if mirrored[row][axis]])
+            for row, picture in enumerate(x, at.start)
+        ]
+        return torch.cat(parts)
+
+    return cut
+
+
+def part(picture_1CHW: Tensor, left: int, top: int, right: int, bottom: int) -> Tensor:
+    """What is in the box, in the sides of the whole."""
+    inside = picture_1CHW[:, :, top:bottom, left:right]
+    if inside.shape == picture_1CHW.shape:
+        return inside
+    inside = inside.contiguous(memory_format=torch.channels_last)  # takes half as long, this copy included
+    return F.interpolate(inside, picture_1CHW.shape[2:], mode="bilinear", antialias=True)
 
 
 def border_median(x: Tensor) -> Tensor:
@@ -163,12 +207,6 @@ def uniform(x: Tensor, low: float, high: float, generator: Random, *shape: int) 
 def chance(x: Tensor, p: float, generator: Random) -> Tensor:
     """`[N, 1, 1, 1]`: whether a picture is meant."""
     return (uniform(x, 0, 1, generator) < p)[:, None, None, None]
-
-
-def on_some(x: Tensor, p: float, generator: Random, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """With probability p, a picture changed."""
-    at = (uniform(x, 0, 1, generator) < p).nonzero().flatten()
-    return x.index_copy(0, at, change(x[at])) if len(at) else x
 
 
 def matrix(x: Tensor, rows: Sequence[Sequence[Tensor | float]]) -> Tensor:
@@ -238,10 +276,10 @@ def elastic(*, amount: float = 0.03, knots: int = 4) -> Augment:
     amount: standard deviation of the shift of each of knots x knots control points, as a share of the side.
     """
 
-    def bend(x: Tensor, generator: Random) -> Tensor:
+    def bend(x: Tensor, generator: Random) -> Step:
         shift = torch.randn(len(x), 2, knots, knots, device=x.device, dtype=x.dtype, generator=generator)
         down, right = (cubic(x, knots, side) for side in x.shape[2:])
-        return torch.einsum("nckl,kh,lw->nhwc", shift * 2 * amount, down, right)
+        return lambda x, at: torch.einsum("nckl,kh,lw->nhwc", shift[at] * 2 * amount, down, right)
 
     return Augment(bends=(bend,))
 
@@ -258,7 +296,7 @@ def erase(*, p: float = 0.5, least: float = 0.02, most: float = 0.2, ratio: floa
     least, most: its share of the area; ratio: its sides' ratio is at most this.
     """
 
-    def erased(x: Tensor, generator: Random) -> Tensor:
+    def holes(x: Tensor, generator: Random) -> Step:
         area = uniform(x, least, most, generator)
         tilt = (uniform(x, -1, 1, generator) * math.log(ratio) / 2).exp()
         share = torch.stack([area.sqrt() * tilt, area.sqrt() / tilt], 1).clamp(max=1)
@@ -268,44 +306,67 @@ def erase(*, p: float = 0.5, least: float = 0.02, most: float = 0.2, ratio: floa
             torch.stack([start, start + share], 1).mul(sides).sub(0.5).ceil().long()
         )  # pixels whose middle is inside
         meant = chance(x, p, generator).flatten()
-        grey, out = x.mean((2, 3)), x.clone()
-        for row, ((top, left), (bottom, right)) in zip(meant.nonzero().flatten(), edges[meant].tolist(), strict=True):
-            out[row, :, top:bottom, left:right] = grey[row, :, None, None]
-        return out
+        holes = dict(zip(meant.nonzero().flatten().tolist(), edges[meant].tolist(), strict=True))
 
-    return Augment(changes=(erased,))
+        def erased(x: Tensor, at: slice) -> Tensor:
+            for row, picture in enumerate(x, at.start):
+                if row in holes:
+                    (top, left), (bottom, right) = holes[row]
+                    picture[:, top:bottom, left:right] = picture.mean((1, 2), keepdim=True)
+            return x
+
+        return erased
+
+    return Augment(changes=(holes,))
 
 
 def noise(*, amount: float = 0.05) -> Augment:
     """Gaussian noise whose standard deviation is drawn for each picture, up to `amount`."""
 
-    def noisy(x: Tensor, generator: Random) -> Tensor:
+    def noises(x: Tensor, generator: Random) -> Step:
         std = uniform(x, 0, amount, generator)[:, None, None, None]
-        return x + std * torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
+        # a piece draws from a generator of its own: so the pieces of a batch may be made at the same time
+        seeds = torch.randint(2**62, (len(x),), device=x.device, generator=generator)
 
-    return Augment(changes=(noisy,))
+        def noisy(x: Tensor, at: slice) -> Tensor:
+            own = Generator(x.device).manual_seed(int(seeds[at.start]))
+            return x.addcmul_(std[at], torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=own))
+
+        return noisy
+
+    return Augment(changes=(noises,))
 
 
 def blur(*, p: float = 0.5, radius: int = 2) -> Augment:
     """With probability p, blended by a random share with its Gaussian blur of so many pixels' radius."""
 
-    def blurred(x: Tensor, generator: Random) -> Tensor:
-        def softened(x: Tensor) -> Tensor:
-            return torch.lerp(x, smooth(x, radius), uniform(x, 0, 1, generator)[:, None, None, None])
+    def blurs(x: Tensor, generator: Random) -> Step:
+        meant = (uniform(x, 0, 1, generator) < p).nonzero().flatten()
+        share = x.new_zeros(len(x)).index_copy(0, meant, uniform(x[meant], 0, 1, generator))
 
-        return on_some(x, p, generator, softened)
+        def blurred(x: Tensor, at: slice) -> Tensor:
+            rows = share[at].nonzero().flatten()
+            if not len(rows):
+                return x
+            sharp, weight = x[rows], share[at][rows][:, None, None, None]
+            return x.index_copy_(0, rows, torch.lerp(sharp, smooth(sharp, radius), weight))
 
-    return Augment(changes=(blurred,))
+        return blurred
+
+    return Augment(changes=(blurs,))
 
 
 def smooth(x: Tensor, radius: int) -> Tensor:
     """Gaussian blur with a standard deviation of radius / 2 pixels."""
-    weights = torch.softmax(-2 * (torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype) / radius) ** 2, 0)
-    # as one picture of N * C channels: five times as fast on a CPU as N pictures of C
-    wide_1PHW = F.pad(x, (radius,) * 4, mode="replicate").flatten(0, 1)[None]
-    planes = wide_1PHW.shape[1]
-    kernel = (weights[:, None] * weights).expand(planes, 1, -1, -1)
-    return F.conv2d(wide_1PHW, kernel, groups=planes).view_as(x)
+    weights = torch.softmax(-2 * (torch.arange(-radius, radius + 1) / radius) ** 2, 0).tolist()
+    x = F.pad(x, (radius,) * 4, mode="replicate")
+    for dim in (-1, -2):
+        # as a sum of shifted pictures: on a CPU a third of the time of a convolution
+        shifted = [x.narrow(dim, start, x.shape[dim] - 2 * radius) for start in range(2 * radius + 1)]
+        x = shifted[0] * weights[0]
+        for weight, each in zip(weights[1:], shifted[1:], strict=True):
+            x.add_(each, alpha=weight)
+    return x
 
 
 def colour(*, brightness: float = 0.3, contrast: float = 0.3, saturation: float = 0.3) -> Augment:
@@ -314,7 +375,7 @@ def colour(*, brightness: float = 0.3, contrast: float = 0.3, saturation: float 
     Contrast is about the picture's mean grey; saturation, for three channels, about each pixel's grey.
     """
 
-    def coloured(x: Tensor, generator: Random) -> Tensor:
+    def colours(x: Tensor, generator: Random) -> Step:
         # All three are linear in the pixel once the picture's mean grey is known: one small matrix for each picture.
         factor = uniform(x, -1, 1, generator, 3) * x.new_tensor([brightness, contrast, saturation]) + 1
         bright, contrasty, saturated = factor[:, :, None, None].unbind(1)
@@ -324,10 +385,15 @@ def colour(*, brightness: float = 0.3, contrast: float = 0.3, saturation: float 
             saturated = torch.ones_like(saturated)
         same = torch.eye(channels, device=x.device, dtype=x.dtype)
         mixing_NCC = bright * contrasty * (saturated * same + (1 - saturated) * grey)
-        added_N11 = bright * (1 - contrasty) * (x.mean((2, 3)) @ grey)[:, None, None]
-        return torch.baddbmm(added_N11, mixing_NCC, x.flatten(2)).view_as(x).clamp_(0, 1)
+        lifted_N11 = bright * (1 - contrasty)
 
-    return Augment(changes=(coloured,))
+        def coloured(x: Tensor, at: slice) -> Tensor:
+            added_N11 = lifted_N11[at] * (x.mean((2, 3)) @ grey)[:, None, None]
+            return torch.bmm(mixing_NCC[at], x.flatten(2)).add_(added_N11).view_as(x).clamp_(0, 1)
+
+        return coloured
+
+    return Augment(changes=(colours,))
 
 
 def mix(*, p: float = 0.5, most: float = 0.3) -> Augment:
@@ -336,12 +402,12 @@ def mix(*, p: float = 0.5, most: float = 0.3) -> Augment:
     In no preset. After Zhang et al., 2018, who mix the labels too.
     """
 
-    def mixed(x: Tensor, generator: Random) -> Tensor:
+    def mixes(x: Tensor, generator: Random) -> Step:
         other = torch.randperm(len(x), device=x.device, generator=generator)
         share = uniform(x, 0, most, generator)[:, None, None, None] * chance(x, p, generator)
-        return torch.lerp(x, x[other], share)
+        return lambda x, at: torch.lerp(x, x[other], share)
 
-    return Augment(changes=(mixed,))
+    return Augment(changes=(mixes,), whole=True)
 
 
 def chain(*, steps: Sequence[str]) -> Augment:

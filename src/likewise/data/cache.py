@@ -65,6 +65,16 @@ class Stored:
         """Errors: OSError when the entry was thrown away."""
         return np.take(mapped(self.path, self.each), [self.rows[i] for i in indices], axis=0)
 
+    def all(self) -> np.ndarray:
+        """Every row, in memory; read from front to back where they follow one another. Errors: OSError."""
+        if self.rows != tuple(range(len(self.rows))):
+            return self[range(len(self.rows))]
+        size = len(self.rows) * prod(self.each)
+        pixels = np.fromfile(self.path, np.uint8, size)
+        if len(pixels) < size:
+            raise OSError(f"{self.path} was cut short")
+        return pixels.reshape(-1, *self.each)
+
 
 class Entry(NamedTuple):
     """A whole set: the row of each picture that could be read, and why each of the others could not."""

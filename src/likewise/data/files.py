@@ -2,12 +2,14 @@
 
 import functools
 import os
+import threading
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +23,11 @@ from likewise.data.cache import Entry, Key, Room, Stored
 from likewise.data.want import Want
 from likewise.decode import Crop, Head, Picture, PictureError, check, decode, fit, head
 
-__all__ = ["Files", "common_shape", "conform", "read"]
+__all__ = ["Files", "common_shape", "conform", "read", "together"]
 
-CHUNK = 32  # pictures a task: a thread that is handed single small pictures spends its time being handed them
+CHUNK = 16  # pictures a task: a thread that is handed single small pictures spends its time being handed them
 LARGEST = 512  # longest side, where no size was asked for
-PIECE = 64 << 20  # bytes decoded before they are written, which goes on beside the next ones
+PIECE = 8 << 20  # bytes that are written at once, beside the decoding of the next ones
 
 Shape = tuple[int, int, int]  # C, H, W
 Progress = Callable[[int, int], None] | None
@@ -105,7 +107,7 @@ def _silent() -> Iterator[None]:
 def _from(entry: Entry, pictures: Sequence[Picture], want: Want, invert: bool) -> Tensor | Files:
     """Errors: OSError when the entry was thrown away."""
     if entry.size <= want.memory:
-        return torch.from_numpy(entry.stored[range(len(entry.rows))])
+        return torch.from_numpy(entry.stored.all())
     return Files(tuple(pictures[at] for at in entry.rows), entry.each, invert, entry.stored)
 
 
@@ -119,7 +121,7 @@ def _decoded(
         return torch.empty((0, 1, 1, 1), dtype=torch.uint8), wrong
     shape = common_shape([heads[i] for i in good if heads], want)
     held = len(good) * prod(shape) <= want.memory
-    pixels = torch.empty((len(good) if held else 0, *shape), dtype=torch.uint8)
+    pixels = _empty(len(good) if held else 0, shape)
     chosen = [pictures[i] for i in good]
     room = cache.reserve(key, len(good), shape, want) if key else None
     if room:
@@ -146,13 +148,11 @@ def _kept(
 
     Gives the reasons of those that cannot be read, and the room, or None when it could not be written.
     """
-    step, writing = max(CHUNK, PIECE // prod(shape)), Written(room, want)
+    writing = Written(room, want)
     wrong: dict[int, str] = {}
     try:
-        for start in range(0, len(sources), step):
-            some = sources[start : start + step]
-            piece = torch.empty((len(some), *shape), dtype=torch.uint8) if pixels is None else pixels[start:][:step]
-            late = _fill(piece, some, invert, _shifted(want.progress, start, len(sources)))
+        for start, piece, results in _pieces(sources, shape, invert, pixels):
+            late = _gathered(results, len(piece), _shifted(want.progress, start, len(sources)))[1]
             wrong |= {start + row: why for row, why in late.items()}
             writing.append(piece.numpy())
         return wrong, room if writing.finished() else None
@@ -160,6 +160,28 @@ def _kept(
         writing.finished()
         room.leave()
         raise
+
+
+def _pieces(
+    sources: Sequence[Any], shape: Shape, invert: bool, pixels: Tensor | None
+) -> Iterator[tuple[int, Tensor, Iterator[Any]]]:
+    """Where a piece begins, its pixels, and the results of filling it, which has begun, as that of the one behind."""
+    step = max(CHUNK, PIECE // prod(shape))
+    # where nothing is held: one is written, one is waited for, and one is begun
+    turns = [_empty(min(step, len(sources)), shape) for _ in range(3)] if pixels is None else []
+    begun: deque[tuple[int, Tensor, Iterator[Any]]] = deque()
+    for count, start in enumerate(range(0, len(sources), step)):
+        some = sources[start : start + step]
+        piece = turns[count % 3][: len(some)] if pixels is None else pixels[start : start + len(some)]
+        begun.append((start, piece, _begun(piece, some, invert)))
+        if len(begun) > 1:
+            yield begun.popleft()
+    yield from begun
+
+
+def _empty(count: int, shape: Shape) -> Tensor:
+    """Pixels to be filled. Of numpy, which asks for large pages: small ones cost more than their copy."""
+    return torch.from_numpy(np.empty((count, *shape), np.uint8))
 
 
 class Written:
@@ -240,21 +262,23 @@ def conform(pixels: Tensor, want: Want) -> Tensor | Files:
 
 
 def _fill(
-    pixels: Tensor,
-    pictures: Sequence[Picture | Kept],
-    invert: bool,
-    progress: Progress = None,
-    chunk: int = CHUNK,
+    pixels: Tensor, pictures: Sequence[Picture | Kept], invert: bool, progress: Progress = None, chunk: int = CHUNK
 ) -> dict[int, str]:
     """Decode every picture (or copy it from where it lies decoded) into its row of `pixels`; why some cannot be."""
+    return _gathered(_begun(pixels, pictures, invert, chunk), len(pictures), progress)[1]
+
+
+def _begun(
+    pixels: Tensor, pictures: Sequence[Picture | Kept], invert: bool, chunk: int = CHUNK
+) -> Iterator[PictureError | None]:
+    """The same under way: what came of every row, when it is there."""
     _, channels, height, width = pixels.shape
     rows = pixels.numpy()
 
     def put(row: int) -> None:
-        # a numpy copy: torch would start its own threads in each of ours
         rows[row] = _one(pictures[row], (channels, height, width), invert)
 
-    return _each(put, range(len(pictures)), progress, chunk)[1]
+    return _spread(put, range(len(pictures)), chunk)
 
 
 def _one(picture: Picture | Kept, shape: Shape, invert: bool) -> np.ndarray:
@@ -266,29 +290,46 @@ def _one(picture: Picture | Kept, shape: Shape, invert: bool) -> np.ndarray:
 
 
 def _each(
-    do: Callable[[Any], Any],
-    items: Sequence[Any],
-    progress: Progress = None,
-    chunk: int = CHUNK,
+    do: Callable[[Any], Any], items: Sequence[Any], progress: Progress = None
 ) -> tuple[list[Any], dict[int, str]]:
     """`do` of every item, in threads, and the reason for every item that is PictureError."""
-    results: list[Any] = []
+    return _gathered(_spread(do, items, CHUNK), len(items), progress)
+
+
+def _gathered(results: Iterator[Any], total: int, progress: Progress) -> tuple[list[Any], dict[int, str]]:
+    """All results, and the reason for every one that is PictureError."""
+    seen: list[Any] = []
     wrong: dict[int, str] = {}
-    for result in _spread(do, items, chunk):
+    for result in results:
         if isinstance(result, PictureError):
-            wrong[len(results)] = str(result)
-        results.append(result)
-        if progress and (len(results) % chunk == 0 or len(results) == len(items)):
-            progress(len(results), len(items))
-    return results, wrong
+            wrong[len(seen)] = str(result)
+        seen.append(result)
+        if progress and (len(seen) % CHUNK == 0 or len(seen) == total):
+            progress(len(seen), total)
+    return seen, wrong
 
 
 def _spread(do: Callable[[Any], Any], items: Sequence[Any], chunk: int) -> Iterator[Any]:
+    """What comes of every item, in order; begun at once, in threads."""
+
     def some(start: int) -> list[Any]:
         return [_tried(do, item) for item in items[start : start + chunk]]
 
-    for part in _pool().map(some, range(0, len(items), chunk)):
-        yield from part
+    return chain.from_iterable(_pool().map(some, range(0, len(items), chunk)))
+
+
+def together(do: Callable[[Any], None], items: Sequence[Any]) -> None:
+    """`do` of every item, in as many threads as torch has here, each with one of torch's own."""
+    threads = max(1, min(torch.get_num_threads(), len(items)))
+
+    def some(first: int) -> None:
+        for item in items[first::threads]:
+            do(item)
+
+    if threads > 1:
+        list(_pool().map(some, range(threads)))
+    else:
+        some(0)
 
 
 def _tried(do: Callable[[Any], Any], item: Any) -> Any:
@@ -300,8 +341,21 @@ def _tried(do: Callable[[Any], Any], item: Any) -> Any:
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    """One pool for the process: Pillow lets go of the interpreter while it decodes."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="likewise-read")
+    """One pool for the process: decoders let go of the interpreter. In its threads torch starts none of its own."""
+    threads, torchs = os.cpu_count() or 1, torch.get_num_threads()
+    all_there = threading.Barrier(threads + 1)
+
+    def started() -> None:
+        torch.get_num_threads()  # the first call in a thread takes over the process's number
+        torch.set_num_threads(1)  # of this thread, and of those that come after
+        all_there.wait()
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="likewise-read", initializer=started)
+    for _ in range(threads):
+        pool.submit(int)
+    all_there.wait()
+    torch.set_num_threads(torchs)
+    return pool
 
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork; a child makes its own pool
