@@ -12,7 +12,7 @@ WORDS = {"spec", "geometry", "match", "decode"}
 LAYERS = [
     WORDS,
     {"losses", "mining", "models", "data", "metrics", "optim"},
-    {"training", "evaluate", "project", "one_shot", "doctor"},
+    {"training", "evaluate", "hard", "project", "one_shot", "doctor"},
     {"callbacks", "run", "symptoms", "gallery"},
     {"recipe", "recipes", "assemble", "pairing", "scoring", "launch", "compare", "tune", "translate"},
     {"plots", "page", "animate", "export", "audit", "serve", "api", "estimator", "reproduce", "cli", "__main__"},

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from likewise import api, optim
+from likewise import api, launch, optim
 from likewise.assemble import build, settled
-from likewise.callbacks import average_of, averaged
+from likewise.callbacks import average_of, averaged, keep_best, stop_when_flat
 from likewise.data import samplers
 from likewise.data.images import Images
 from likewise.losses import build as build_loss
 from likewise.models import Embedder
 from likewise.models.blocks import blocks, rates, thawed, thawing
 from likewise.recipe import Recipe
-from likewise.run import load_checkpoint, save_checkpoint
+from likewise.run import Run, load_checkpoint, save_checkpoint
 from likewise.spec import SpecError, bind
 from likewise.training import Feed, State, fit, steps
 
@@ -313,3 +313,140 @@ def test_going_on_is_exact_whatever_is_frozen(stop, tmp_path):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     fresh = copy.deepcopy(parts_of_practice().state.model.state_dict())
     assert len(changed(fresh, whole.state.model)) == len(fresh) - 1  # all but the shift of bnneck
+
+
+# --- what a recipe says is done --------------------------------------------------------------------------------------
+
+QUICK = ("size=8", "max_per_class=20", "network=mlp(widths=(8,))", "dim=4", "epochs=2", "doctor=false")
+
+
+def quick(*settings: str):
+    """The parts of a small recipe, built."""
+    from likewise.assemble import load_images
+
+    recipe = settled(api.load_recipe("digits").override(*QUICK, *settings))
+    return build(recipe, load_images(recipe))
+
+
+def test_the_rate_warms_up_and_goes_down_step_by_step():
+    parts = quick("schedule=cosine(warmup=0.5, floor=0.1)", "lr=0.01", "sampler=shuffled(batch=20)", "backbone_lr=0.5")
+    used, said = [], []
+    parts.state.optimizer.register_step_pre_hook(lambda o, *_: used.append(sorted({g["lr"] for g in o.param_groups})))
+    for state in launch.running(parts):
+        said.append(state.lr)
+    n = len(said)
+    assert said == pytest.approx([0.01 * optim.cosine(i / n, warmup=0.5, floor=0.1) for i in range(n)])
+    assert said[0] == 0
+    assert max(said) == pytest.approx(0.01)
+    assert said[-1] < 0.002
+    assert used[1:] == [pytest.approx([lr / 2, lr]) for lr in said[1:]]
+
+
+def test_the_moving_average_by_hand():
+    state, _ = start()
+    state.model, state.average = nn.BatchNorm1d(1), nn.BatchNorm1d(1)
+    weight, mean = state.model.weight, state.average.weight
+    expected = 1.0
+    for step, value, keeps in ((1, 3.0, 2 / 11), (2, -1.0, 3 / 12), (10_000, 5.0, 0.9)):
+        state.step = step
+        weight.data.fill_(value)
+        state.model.running_mean.fill_(value)
+        averaged(0.9)(state)
+        expected = keeps * expected + (1 - keeps) * value
+        assert mean.item() == pytest.approx(expected)
+        assert state.average.running_mean.item() == value, "statistics are copied, not averaged"
+    assert weight.item() == 5.0, "the network itself is left alone"
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_what_is_kept_is_the_average_where_there_is_one(ema, tmp_path):
+    run, _ = launch.train(quick(f"ema={ema}").recipe, out=tmp_path, name="r")
+    parts = quick(f"ema={ema}")
+    load_checkpoint(run.last, parts.state)
+    kept = Embedder.load(run.path).state_dict()
+    assert (parts.state.average is None) == (ema == 0.0)
+    assert all(torch.equal(t, kept[name]) for name, t in parts.state.final.state_dict().items())
+    if ema:
+        assert changed(kept, parts.state.model)
+
+
+@pytest.mark.parametrize(
+    ("amp", "dtype"), [("always", torch.bfloat16), ("never", torch.float32), ("gpu", torch.float32)]
+)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_half_precision_is_in_the_network_alone(amp, dtype, accumulate):
+    parts = quick(f"amp={amp}", f"accumulate={accumulate}", "normalize=false", "device=cpu")
+    model, made, compared = parts.state.model, set(), set()
+    layer = next(m for m in model.backbone.modules() if isinstance(m, nn.Linear))
+    layer.register_forward_hook(lambda module, given, out: made.add(out.dtype))
+    parts.state.loss_fn.register_forward_pre_hook(lambda module, given: compared.add(given[0].dtype))
+    next(launch.running(parts))
+    assert made == {dtype}
+    assert compared == {torch.float32}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_the_recipes_limit_on_the_gradient_is_kept():
+    def longest(*settings: str) -> float:
+        parts, seen = quick(*settings), []
+        params = [p for group in parts.state.optimizer.param_groups for p in group["params"]]
+        hook = lambda *_: seen.append(torch.stack([p.grad.norm() for p in params if p.grad is not None]).norm())  # noqa: E731
+        parts.state.optimizer.register_step_pre_hook(hook)
+        fit(launch.running(parts))
+        return float(max(seen))
+
+    assert longest() > 0.01
+    assert longest("clip=0.01") == pytest.approx(0.01, rel=1e-4)
+
+
+def scored(state: State, value: float) -> State:
+    state.scores = {"knn@1": {"value": value}}
+    state.epoch, state.at, state.of = state.epoch + 1, 0, 1
+    return state
+
+
+def test_the_best_is_kept_and_waiting_has_an_end(tmp_path):
+    state, _ = start()
+    run, bias = Run(tmp_path), state.model.head.linear.bias
+    callbacks = [keep_best(run, "knn@1"), stop_when_flat(2)]
+    stops = []
+    for epoch, value in enumerate((0.5, 0.7, 0.7, 0.6), 1):
+        bias.data.fill_(float(epoch))
+        scored(state, value)
+        for callback in callbacks:
+            callback(state)
+        stops.append(bool(state.stop))
+        if epoch < 4:
+            state.stop = None
+    assert stops == [False, False, False, True]
+    assert state.stop == "the validation score has not passed 0.7000 for 2 validations"
+    assert state.memory["best_epoch"] == 2, "an equal score keeps the earlier one"
+    load_checkpoint(run.best, state, numbers=False)
+    assert bias.tolist() == [2.0] * 4
+
+
+def test_a_score_that_is_not_measured_is_no_monitor(tmp_path):
+    state, _ = start()
+    with pytest.raises(ValueError, match="monitor='knn@7' is not a validation score of this run; there are knn@1"):
+        keep_best(Run(tmp_path), "knn@7")(scored(state, 0.5))
+
+
+def test_early_stopping_ends_with_the_best_model(tmp_path, monkeypatch):
+    """Of validation scores that fall from the second on, the second one's model is kept."""
+    values, seen = iter([0.4, 0.9, 0.8, 0.7, 0.6, 0.5]), []
+
+    def judge(recipe, images):
+        def score(model):
+            seen.append(weights(model))
+            return {"knn@1": {"value": next(values)}}
+
+        return score
+
+    monkeypatch.setattr(launch, "judge", judge)
+    run, _ = launch.train(quick("patience=2", "epochs=6", "ema=0.9").recipe, out=tmp_path, name="r")
+    assert len(seen) == 4
+    assert run.scores()["epochs"] == 4
+    assert "has not passed 0.9000 for 2 validations" in run.scores()["stopped"]
+    kept = Embedder.load(run.path)
+    assert not changed(seen[1], kept)
+    assert changed(seen[3], kept)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -77,3 +79,20 @@ def test_a_device_that_is_not_here():
     for wrong in ("cuda:99", "gpu"):
         with pytest.raises(ValueError, match=f"'{wrong}' is not to be had here; try device=auto"):
             choose_device(wrong)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks glibc, the C library of Linux")
+def test_freed_memory_is_kept_for_the_next_step():
+    """64 MiB taken and freed again and again: the kernel clears them once, and not every time."""
+    code = """
+import resource, sys, torch
+from likewise.run import keep_memory
+keep_memory() if sys.argv[1] == "keep" else None
+for _ in range(12): torch.ones(16 << 20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+    faults = [
+        int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("keep", "leave")
+    ]
+    assert faults[1] - faults[0] > 8 * 32, "eight times 64 MiB, in the largest pages there are"

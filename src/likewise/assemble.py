@@ -22,7 +22,7 @@ from likewise.recipe import Recipe
 from likewise.run import choose_device, seed_everything
 from likewise.training import Feed, State
 
-__all__ = ["Parts", "build", "load_images", "settled", "weights_of"]
+__all__ = ["Parts", "build", "feed_of", "load_images", "settled", "weights_of"]
 
 Moments = tuple[Sequence[float], Sequence[float]]
 PUBLISHED, NO_WEIGHTS = "published", "none"
@@ -99,20 +99,26 @@ def build(recipe: Recipe, images: Images) -> Parts:
     """Model, loss, optimizer and feed, on their device, from the recipe's seed."""
     device = choose_device(recipe.device)
     seed_everything(recipe.seed)
-    train = dense(images.part("train")).to(device)
-    if recipe.turns > 1 or recipe.mirror:
-        train = turned(train, turns=recipe.turns, mirror=recipe.mirror)
+    feed = feed_of(recipe, images, device)
     model = embedder(recipe, images).to(device)
-    loss_fn = loss_of(recipe, model, train).to(device)
+    loss_fn = loss_of(recipe, model, feed.images).to(device)
     check_trainable(recipe, model, loss_fn)
     multiples = rates(model.backbone, backbone_lr=recipe.backbone_lr, layer_decay=recipe.layer_decay)
     groups = param_groups(model, loss_fn, proxy_lr=recipe.proxy_lr or None, rates=multiples)
     optimizer = spec.bind("optimizer", recipe.optimizer)(groups, recipe.lr)
     average = average_of(model) if recipe.ema else None
     state = State(model, loss_fn, optimizer, recipe.epochs, max_seconds=recipe.max_seconds, average=average)
-    augment = spec.bind("augment", recipe.augment)() if recipe.augment else None
-    feed = Feed(train, spec.bind("sampler", recipe.sampler), seed=recipe.seed, augment=augment)
     return Parts(recipe, images, state, feed, device)
+
+
+def feed_of(recipe: Recipe, images: Images, device: torch.device | str = "cpu") -> Feed:
+    """The training part with its further classes, and how batches of it are drawn and varied."""
+    train = dense(images.part("train")).to(device)
+    if recipe.turns > 1 or recipe.mirror:
+        train = turned(train, turns=recipe.turns, mirror=recipe.mirror)
+    augment = spec.bind("augment", recipe.augment)() if recipe.augment else None
+    sampler, sim = spec.bind("sampler", recipe.sampler), spec.bind("sim", recipe.sim or "cosine")
+    return Feed(train, sampler, seed=recipe.seed, augment=augment, sim=sim)
 
 
 def dense(images: Images) -> Images:

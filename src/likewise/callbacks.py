@@ -11,7 +11,18 @@ from torch import nn
 from likewise.run import Run, save_checkpoint
 from likewise.training import Callback, State
 
-__all__ = ["averaged", "checkpoint", "keep_best", "log", "snapshot", "stop_when_flat", "tensorboard", "validate"]
+__all__ = [
+    "averaged",
+    "checkpoint",
+    "keep_best",
+    "log",
+    "lower_when_flat",
+    "note_draw",
+    "snapshot",
+    "stop_when_flat",
+    "tensorboard",
+    "validate",
+]
 
 
 def log(write: Callable[[dict[str, Any]], None], *, seconds: float = 0.25) -> Callback:
@@ -35,6 +46,16 @@ def record(state: State) -> dict[str, Any]:
     said |= {"seconds": round(state.seconds, 3), "loss": state.loss.item(), "lr": state.lr}
     said |= {"images_per_s": round(state.seen / max(state.seconds, 1e-9), 1), "empty": int(state.empty)}
     return said | {name: value.item() for name, value in state.notes.items() if name != "empty"}
+
+
+def note_draw(write: Callable[[dict[str, Any]], None]) -> Callback:
+    """Write down what the sampler noted when it drew the batches of an epoch."""
+
+    def call(state: State) -> None:
+        if state.at == 1 and state.drawn:
+            write({"kind": "draw", "step": state.step, "epoch": state.epoch, **state.drawn})
+
+    return call
 
 
 def validate(score: Callable[[nn.Module], dict[str, Any]], write: Callable[[dict[str, Any]], None]) -> Callback:
@@ -68,6 +89,21 @@ def stop_when_flat(patience: int) -> Callback:
         state.memory["waited"] = waited
         if waited >= patience:
             state.stop = f"the validation score has not passed {state.memory['best']:.4f} for {patience} validations"
+
+    return call
+
+
+def lower_when_flat(factor: float, patience: int) -> Callback:
+    """Times `factor` for the learning rate after `patience` validations without a better score, since the last time.
+
+    Goes behind `keep_best`.
+    """
+
+    def call(state: State) -> None:
+        flat = 0 if state.memory["best_epoch"] == state.epochs_done else state.memory.get("flat", 0) + 1
+        if flat >= patience:
+            state.memory["lowered"] = state.memory.get("lowered", 1.0) * factor
+        state.memory["flat"] = flat % patience
 
     return call
 

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import inspect
 import io
 import os
 import signal
@@ -15,9 +16,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from likewise import spec
+from likewise import optim, spec
 from likewise.assemble import Parts, build, load_images, settled
-from likewise.callbacks import averaged, checkpoint, keep_best, log, snapshot, stop_when_flat, tensorboard, validate
+from likewise.callbacks import (
+    averaged,
+    checkpoint,
+    keep_best,
+    log,
+    lower_when_flat,
+    note_draw,
+    snapshot,
+    stop_when_flat,
+    tensorboard,
+    validate,
+)
 from likewise.data.images import Images
 from likewise.doctor import Setup
 from likewise.evaluate import embed, evaluate
@@ -47,6 +59,7 @@ def train(
     """Train a recipe into a new run folder and evaluate it. `watch` sees every record as it is logged."""
     recipe = settled(recipe)
     parts = build(recipe, load_images(recipe, stage(watch, "reading pictures")))
+    lowering(parts)
     run = Run.create(out, name or default_name(recipe))
     run.write("recipe.toml", recipe.to_toml())
     write_skipped(run, parts.images)
@@ -150,7 +163,7 @@ def running(parts: Parts) -> Iterator[State]:
 def callbacks(run: Run, parts: Parts, write: Watch, asked: threading.Event) -> list[Callback]:
     """In the order in which they may rely on one another; the checkpoint comes last and holds what all of them did."""
     recipe, images = parts.recipe, parts.images
-    found: list[Callback] = [log(write)]
+    found: list[Callback] = [log(write), note_draw(write)]
     if recipe.ema:
         found.append(averaged(recipe.ema))
     if recipe.eval_every_epochs and len(images.part("val")):
@@ -175,6 +188,7 @@ def validation(run: Run, parts: Parts, write: Watch) -> Callback:
     """Score, keep the best, and stop when it is flat: one callback, since each needs the one before."""
     recipe = parts.recipe
     todo = [validate(judge(recipe, parts.images), write), keep_best(run, recipe.monitor)]
+    todo += lowering(parts)
     todo += [stop_when_flat(recipe.patience)] if recipe.patience else []
 
     def call(state: State) -> None:
@@ -182,6 +196,22 @@ def validation(run: Run, parts: Parts, write: Watch) -> Callback:
             callback(state)
 
     return call
+
+
+def lowering(parts: Parts) -> list[Callback]:
+    """What lowers the learning rate, where the schedule is `plateau`. Errors: ValueError where nothing could."""
+    schedule = spec.bind("schedule", parts.recipe.schedule)
+    if getattr(schedule, "func", schedule) is not optim.plateau:
+        return []
+    numbers = {name: p.default for name, p in inspect.signature(schedule).parameters.items() if name != "progress"}
+    if not (0 < numbers["factor"] < 1 and numbers["patience"] >= 1):
+        raise ValueError(f"plateau takes a factor between 0 and 1 and a patience of 1 or more, got {numbers}")
+    if not parts.recipe.eval_every_epochs or not len(parts.images.part("val")):
+        raise ValueError(
+            "schedule=plateau lowers the rate when validation scores are flat, and there is no validation; "
+            "give val=0.1 and eval_every_epochs=1, or another schedule"
+        )
+    return [lower_when_flat(**numbers)]
 
 
 def judge(recipe: Recipe, images: Images) -> Callable[[nn.Module], dict[str, Any]]:

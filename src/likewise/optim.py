@@ -18,6 +18,7 @@ __all__ = [
     "cosine",
     "one_cycle",
     "param_groups",
+    "plateau",
     "radam",
     "rmsprop",
     "sgd",
@@ -26,7 +27,7 @@ __all__ = [
 
 KINDS = {
     "optimizer": ["adamw", "adam", "sgd", "radam", "rmsprop"],
-    "schedule": ["constant", "step", "cosine", "one_cycle"],
+    "schedule": ["constant", "step", "plateau", "cosine", "one_cycle"],
 }
 
 Rates = Mapping[nn.Parameter, float]
@@ -66,6 +67,14 @@ def constant(progress: float) -> float:
 def step(progress: float, *, steps: int = 3, factor: float = 0.1) -> float:
     """Times `factor` after each of `steps` equal parts of the training."""
     return factor ** min(int(progress * steps), steps - 1)
+
+
+def plateau(progress: float, *, factor: float = 0.1, patience: int = 4) -> float:
+    """Times `factor` whenever `patience` validations in a row have not passed the best score.
+
+    The factor that progress alone gives is 1: the validations lower it, `callbacks.lower_when_flat`.
+    """
+    return 1.0
 
 
 def cosine(progress: float, *, warmup: float = 0.0, floor: float = 0.0) -> float:

@@ -53,14 +53,14 @@ class Recipe:
     loss: str = said("supcon(temperature=0.1)", "what is minimised")
     miner: str = said("", "narrows the pairs before the loss; empty is none")
     memory: int = said(0, "cross-batch memory, in embeddings; 0 is none")
-    sampler: str = said("pk(classes=10, images=12)", "how a batch is drawn: shuffled | pk | pairs | triplets")
+    sampler: str = said("pk(classes=10, images=12)", "how a batch is drawn: pk | shuffled | hard_classes | pairs ...")
     # training
     epochs: int = said(10, "passes over the training part")
     pretrain_epochs: int = said(0, "epochs before them in which the network is trained as a classifier (softmax)")
     max_seconds: float = said(0.0, "training time after which it ends, the schedule run to its end; 0 is no limit")
     optimizer: str = said("adamw", "optimizer")
     lr: float = said(1e-3, "peak learning rate")
-    schedule: str = said("one_cycle", "learning rate over the training: constant | step | cosine | one_cycle")
+    schedule: str = said("one_cycle", "learning rate over the training: constant | step | plateau | cosine | one_cycle")
     proxy_lr: float = said(
         0.0, "learning rate of what the loss learns, as a multiple of lr; 0 is the loss's own choice"
     )

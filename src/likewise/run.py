@@ -1,8 +1,10 @@
 """The run folder and what only a run may choose: the device and the seeds. Every file is written aside and renamed."""
 
+import ctypes
 import json
 import os
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +17,10 @@ from torch import Tensor
 
 from likewise.training import State
 
-__all__ = ["Run", "choose_device", "load_checkpoint", "save_checkpoint", "seed_everything"]
+__all__ = ["Run", "choose_device", "keep_memory", "kept_plan", "load_checkpoint", "save_checkpoint", "seed_everything"]
 
-NUMBERS = ("step", "epoch", "at", "of", "seen", "empty", "seconds", "scores", "memory")
+MALLOC = ((-4, 0), (-1, 2**31 - 1))  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h: no block apart, none given back
+NUMBERS = ("step", "epoch", "at", "of", "seen", "empty", "seconds", "scores", "memory", "drawn")
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,17 @@ def choose_device(wanted: str = "auto") -> torch.device:
     return device
 
 
+def keep_memory() -> None:
+    """Keep what a step has freed for the next one, where the C library is glibc; the same is asked for every step.
+
+    Left to itself it gives large blocks back at once, and every step waits for the kernel to clear them anew.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library and hasattr(library, "mallopt"):
+        for option, value in MALLOC:
+            library.mallopt(option, value)
+
+
 def seed_everything(seed: int) -> None:
     """Weights, dropout and random picks; orders, splits and intervals take their own generators from the same seed."""
     random.seed(seed)
@@ -168,6 +182,7 @@ def save_checkpoint(path: Path, state: State) -> None:
     """All of a State in one safetensors file: tensors by name, the rest as JSON in its header."""
     tensors: dict[str, Tensor] = {}
     parts = {name: flatten(part.state_dict(), f"{name}.", tensors) for name, part in modules(state).items()}
+    parts["plan"] = flatten(state.plan, "plan.", tensors)
     tensors |= random_states()
     header = {"parts": parts, **{name: getattr(state, name) for name in NUMBERS}, "empty": int(state.empty)}
     with replacing(path) as temporary:
@@ -187,8 +202,18 @@ def load_checkpoint(path: Path, state: State, *, numbers: bool = True) -> None:
     if numbers:
         lay_out_alike(state.optimizer)
         for name in NUMBERS:
-            setattr(state, name, header[name])
+            setattr(state, name, header.get(name, getattr(state, name)))
+        state.plan = unflatten(header["parts"].get("plan", []), tensors)
         restore_random(tensors)
+
+
+def kept_plan(path: Path) -> list[Tensor]:
+    """The batches that a checkpoint holds: those of its epoch, where the sampler looked; else none."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        plan = json.loads(file.metadata()["likewise"])["parts"].get("plan", [])
+        return [file.get_tensor(rows["tensor"]) for rows in plan]
 
 
 def lay_out_alike(optimizer: torch.optim.Optimizer) -> None:

@@ -32,7 +32,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "head": ("models.heads",),
     "data": ("data.sources",),
     "split": ("data.split",),
-    "sampler": ("data.samplers", "data.kin", "data.consecutive"),
+    "sampler": ("data.samplers", "data.kin", "data.consecutive", "hard"),
     "augment": ("data.augment",),
     "optimizer": ("optim",),
     "schedule": ("optim",),

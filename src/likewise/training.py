@@ -3,16 +3,20 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from likewise import geometry
 from likewise.data.images import Images
+from likewise.evaluate.embeddings import check, embed
+from likewise.hard import Seen
 from likewise.losses.cached import cached
 from likewise.losses.terms import Encoded
+from likewise.metrics.neighbours import Sim
 
 __all__ = ["Batch", "Callback", "Feed", "State", "at_epoch_end", "every", "fit", "steps"]
 
@@ -47,6 +51,8 @@ class State:
     average: Any = None  # exponential moving average of the model, when asked for
     scores: dict[str, Any] = field(default_factory=dict)  # of the last validation
     memory: dict[str, float] = field(default_factory=dict)  # what callbacks must remember across a resumption
+    plan: Sequence[Tensor] = ()  # the epoch's batches, where they follow from what the weights were at its start
+    drawn: dict[str, int] = field(default_factory=dict)  # what the sampler noted when it drew them
     stop: str | None = None  # why training should end early
 
     @property
@@ -73,15 +79,33 @@ Callback = Callable[[State], None]
 
 
 class Feed:
-    """The batches of every epoch, a function of (seed, epoch, rank) alone, so that any batch can be found again."""
+    """The batches of every epoch, a function of (seed, epoch, rank) alone, so that any batch can be found again.
 
-    def __init__(self, images: Images, sampler: Callable, *, seed: int, augment: Callable | None = None):
-        self.images, self.sampler, self.seed, self.augment = images, sampler, seed, augment
-        self.partners = partners_of(sampler)
+    Of a sampler that looks they follow from what it sees too: the embedding of `images`, compared by `sim`.
+    """
 
-    def plan(self, epoch: int) -> Sequence[Tensor]:
+    def __init__(
+        self,
+        images: Images,
+        sampler: Callable,
+        *,
+        seed: int,
+        augment: Callable | None = None,
+        sim: Sim = geometry.cosine,
+    ):
+        self.images, self.sampler, self.seed, self.augment, self.sim = images, sampler, seed, augment, sim
+        self.partners, self.looks = partners_of(sampler), mark_of(sampler, "looks", False)
+
+    def plan(self, epoch: int, seen: Seen | None = None) -> Sequence[Tensor]:
         """The index tensors of an epoch, one a batch."""
-        return self.sampler(self.images.labels.cpu(), seed=self.seed, epoch=epoch)
+        looking = {"seen": seen} if self.looks else {}
+        return self.sampler(self.images.labels.cpu(), seed=self.seed, epoch=epoch, **looking)
+
+    def look(self, model: Any) -> Seen:
+        """What a model makes of all pictures, as they are. Errors: DivergedError."""
+        found = embed(model, self.images)
+        check(found)
+        return Seen(found.vectors.to(self.images.labels.device), self.sim)
 
     def batches(self, plan: Sequence[Tensor]) -> Iterator[Batch]:
         """The batches of a plan; pictures that must be decoded are fetched one batch ahead."""
@@ -104,7 +128,12 @@ class Feed:
 
 def partners_of(sampler: Callable) -> int:
     """How many partners a sampler places behind each anchor."""
-    return getattr(getattr(sampler, "func", sampler), "partners", 0)
+    return mark_of(sampler, "partners", 0)
+
+
+def mark_of(sampler: Callable, name: str, default: Any) -> Any:
+    """What is written on a sampler."""
+    return getattr(getattr(sampler, "func", sampler), name, default)
 
 
 def steps(
@@ -121,16 +150,17 @@ def steps(
 ) -> Iterator[State]:
     """Train to the last epoch, yielding after every optimizer step.
 
-    schedule: progress -> factor of the peak `lr`. clip: largest gradient norm. amp: bfloat16 in the network's forward.
-    accumulate: parts in which a batch passes the network. freeze: called with the epoch, the model in train mode.
+    schedule: progress -> factor of the peak `lr`; what a callback leaves in memory["lowered"] is one more.
+    clip: largest gradient norm. amp: bfloat16 in the network's forward. accumulate: parts in which a batch passes the
+    network. freeze: called with the epoch, the model in train mode.
     """
     params = [p for group in state.optimizer.param_groups for p in group["params"]]
     began = time.perf_counter()
     while state.progress < 1 and not state.stop:
-        plan = feed.plan(state.epoch)
+        plan = planned(state, feed, device, amp)
         state.of = len(plan)
         for batch in feed.batches(plan[state.at :]):
-            set_lr(state, lr * schedule(state.progress))
+            set_lr(state, lr * schedule(state.progress) * state.memory.get("lowered", 1.0))
             state.model.train(), state.loss_fn.train()
             freeze(state.epoch)
             images, labels = batch.images.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
@@ -152,6 +182,23 @@ def steps(
         state.epoch, state.at = state.epoch + 1, 0
 
 
+def planned(state: State, feed: Feed, device: torch.device | str, amp: bool) -> Sequence[Tensor]:
+    """The batches of the epoch under way: those of its sampler, which may look at its start, and are then kept."""
+    if not feed.looks:
+        return feed.plan(state.epoch)
+    if state.at == 0:
+        with mixed(device, amp):
+            seen = feed.look(state.final) if state.epoch else None
+        state.plan = feed.plan(state.epoch, seen)
+        state.drawn = seen.notes if seen else {}
+    return state.plan
+
+
+def mixed(device: torch.device | str, amp: bool) -> AbstractContextManager:
+    """bfloat16 inside, where asked for."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16) if amp else nullcontext()
+
+
 def backward(state: State, batch: Encoded, labels: Tensor, device, amp: bool, accumulate: int) -> Tensor:
     """The loss of one batch, detached. Its gradient is in every `.grad`, and what it noted in `batch.notes`."""
     images = batch.images
@@ -159,7 +206,7 @@ def backward(state: State, batch: Encoded, labels: Tensor, device, amp: bool, ac
 
     def encoded(images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and embedding."""
-        with torch.autocast(torch.device(device).type, torch.bfloat16) if amp else nullcontext():
+        with mixed(device, amp):
             features = state.model.features(images)
             emb_ND = state.model.head(features)
         return features, emb_ND.float() if amp else emb_ND

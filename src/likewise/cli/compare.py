@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -26,15 +27,21 @@ def compare(
     from likewise.compare import compare as run
     from likewise.compare import parse_over, variants
     from likewise.page.comparison import markdown, write_comparison
+    from likewise.run import keep_memory
 
     named = [word for word in recipes if "=" not in word or Path(word).exists()]
     settings = [word for word in recipes if word not in named]
     if not named:
         raise ValueError("compare what? Give a recipe, and --over loss=softmax,contrastive for instance")
+    if len({api.name_of(what) for what in named}) < len(named):
+        raise ValueError(f"two of these recipes have one name, {', '.join(map(api.name_of, named))}; rename a file")
     chosen = {api.name_of(what): api.load_recipe(what).override(*settings) for what in named}
-    rows = variants(chosen, parse_over(over or []))
+    varied = parse_over(over or [])
+    rows = variants(chosen, varied)
+    keep_memory()
     with interruptible(), Progress(max(recipe.epochs for recipe in rows.values())) as progress:
         folder = out / (name or "-".join(chosen))
-        found = run(rows, folder=folder, seeds=seeds, watch=progress.watch, say=lambda s: print(s, file=sys.stderr))
+        told = partial(print, file=sys.stderr, flush=True)
+        found = run(rows, folder=folder, seeds=seeds, over=varied, watch=progress.watch, say=told)
     pages = write_comparison(found)
     print(json.dumps(found.to_dict(), indent=1) if as_json else f"{markdown(found)}\n{pages[-1]}")

@@ -11,7 +11,7 @@ from likewise.cli import app, interruptible
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="friends|mlp-pairs|epoch-series", help="the experiment")],
+    name: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="such as friends; a name that is none lists them")],
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="fields to change in all of its recipes")
     ] = None,
@@ -23,7 +23,9 @@ def reproduce(
     """Run the experiment of a forerunner and put its figures beside the right ones; interrupted, it goes on."""
     from likewise.cli.screen import Progress
     from likewise.reproduce import reproduce as run
+    from likewise.run import keep_memory
 
+    keep_memory()
     with interruptible(), Progress() as progress:
         path = run(
             name, *(settings or []), out=out, train=train, watch=progress.watch, say=lambda s: print(s, file=sys.stderr)

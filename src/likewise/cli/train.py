@@ -1,4 +1,4 @@
-"""train, evaluate, report, animate."""
+"""train, evaluate, report, map, animate."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,9 @@ def train(
         raise ValueError("train what? Give a recipe (`likewise list recipes`), a .toml or a folder of pictures")
     from likewise import api
     from likewise.cli.screen import Progress, headline, scores_json
+    from likewise.run import keep_memory
 
+    keep_memory()
     with interruptible(), Progress() as progress:
         if resume is not None:
             progress.epochs = api.epochs_of(resume)
@@ -53,6 +55,9 @@ def evaluate(
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="where the pictures that FILE names are, if not beside it")
     ] = None,
+    encodings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="score how well what `embed RUN` wrote names pictures instead")
+    ] = None,
     folds: Annotated[int, typer.Option(help="score pairs within so many folds of held-out classes instead")] = 0,
     threshold_at: Annotated[
         str,
@@ -63,13 +68,20 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a run again on its test part, or on pairs of your own; the same numbers as after training."""
-    if sum(map(bool, (pairs, folds, threshold_at))) > 1:
-        raise ValueError("give one of --pairs, --folds and --threshold-at at a time: a file of pairs has its own folds")
+    if sum(map(bool, (pairs, folds, threshold_at, encodings))) > 1:
+        raise ValueError(
+            "give one of --pairs, --folds and --threshold-at at a time, and --encodings by itself: "
+            "a file of pairs has its own folds"
+        )
     if images and not pairs:
         raise ValueError("--images says where the pictures of --pairs are; give both")
     from likewise import api
-    from likewise.cli.screen import headline, pairs_said, scores_json
+    from likewise.cli.screen import headline, names_said, pairs_said, scores_json
 
+    if encodings:
+        found = api.evaluate_encodings(run, encodings)
+        print(json.dumps(found, indent=1) if as_json else names_said(found))
+        return
     if pairs or folds:
         found = api.evaluate_pairs(run, pairs, images=images, folds=folds)
         print(json.dumps(found, indent=1) if as_json else pairs_said(found))
@@ -86,6 +98,21 @@ def report(
     from likewise import api
 
     path = api.report(run)
+    print(path)
+    if show:
+        typer.launch(path.resolve().as_uri())
+
+
+@app.command("map")
+def draw_map(
+    run: RunFolder,
+    method: Annotated[str, typer.Option(metavar="tsne|umap|pca", help="how it is laid out")] = "tsne",
+    show: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
+) -> None:
+    """Draw the embedding before and after training as a page to walk through, map.html, and as a picture."""
+    from likewise import api
+
+    path = api.draw_map(run, method=method)
     print(path)
     if show:
         typer.launch(path.resolve().as_uri())

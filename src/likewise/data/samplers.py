@@ -19,6 +19,7 @@ from likewise.data.order import starts
 __all__ = ["pairs", "pk", "shuffled", "triplets"]
 
 Batches = list[Tensor]
+Deal = Callable[[np.ndarray, int, Generator], tuple[np.ndarray, np.ndarray]]  # what `_deal` is
 
 
 def _partners(count: int) -> Callable[[Any], Any]:
@@ -34,8 +35,8 @@ def _partners(count: int) -> Callable[[Any], Any]:
 @_partners(0)
 def shuffled(labels: Tensor, *, batch: int = 128, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Batches:
     """Every picture once, in random order. Batches differ by at most one in size and none is larger than `batch`."""
-    rng = _rng(len(labels), seed, epoch, batch=batch)
-    return _of_rank(_even(rng.permutation(len(labels)), batch), rank, ranks)
+    rng = rng_of(len(labels), seed, epoch, batch=batch)
+    return of_rank(_even(rng.permutation(len(labels)), batch), rank, ranks)
 
 
 @_partners(0)
@@ -51,17 +52,8 @@ def pk(
     classes with the fewest hands, newly shuffled: so under a long tail rare classes are seen more often, never less.
     One class alone makes batches without negatives. (Hermans, Beyer, Leibe, arXiv:1703.07737, 2017)
     """
-    rng = _rng(len(labels), seed, epoch, classes=classes, images=images)
-    _, label_N, count_C = np.unique(labels.cpu().numpy(), return_inverse=True, return_counts=True)
-    p, size_C = min(classes, len(count_C)), np.minimum(count_C, images)
-    need_C = -(-count_C // size_C)  # hands that visit a whole class
-    batches = max(-(-int(need_C.sum()) // p), int(need_C.max()))
-    hands_C = _top_up(need_C, batches, p, rng)
-    batch_T, class_T = _deal(hands_C, batches, rng)
-    hand_TK = _hands(label_N, hands_C, size_C, images, rng)
-    in_batch = np.argsort(batch_T, kind="stable").reshape(batches, p)
-    real_TK = np.arange(images) < size_C[class_T][:, None]
-    return _of_rank([hand_TK[of][real_TK[of]] for of in in_batch], rank, ranks)
+    rng = rng_of(len(labels), seed, epoch, classes=classes, images=images)
+    return of_rank(hands_of(labels, classes, images, rng), rank, ranks)
 
 
 @_partners(1)
@@ -73,14 +65,14 @@ def pairs(labels: Tensor, *, batch: int = 128, seed: int, epoch: int, rank: int 
     per batch, rounded down, and as far as there are anchors with company.
     Errors: ValueError for fewer than two classes.
     """
-    rng = _rng(len(labels), seed, epoch, batch=batch)
+    rng = rng_of(len(labels), seed, epoch, batch=batch)
     world = _Classes(labels, "pairs")
     anchors = _even(rng.permutation(len(labels)), batch)
     partner_N = world.other_class(np.arange(len(labels)), rng)
     for anchor_B in anchors:
         same = anchor_B[world.count_C[world.label_N[anchor_B]] > 1][: len(anchor_B) // 2]
         partner_N[same] = world.same_class(same, rng)
-    return _of_rank([np.concatenate([anchor_B, partner_N[anchor_B]]) for anchor_B in anchors], rank, ranks)
+    return of_rank([np.concatenate([anchor_B, partner_N[anchor_B]]) for anchor_B in anchors], rank, ranks)
 
 
 @_partners(2)
@@ -110,7 +102,7 @@ def triplets(
         raise ValueError(
             f"triplets takes positive='random' or 'next', negative='other' or 'last'; got {positive!r} and {negative!r}"
         )
-    rng = _rng(len(labels), seed, epoch, batch=batch)
+    rng = rng_of(len(labels), seed, epoch, batch=batch)
     world = _Classes(labels, "triplets")
     last = len(world.count_C) - 1
     with_company = np.flatnonzero((world.count_C[world.label_N] > 1) & ((negative == "other") | (world.label_N < last)))
@@ -120,7 +112,7 @@ def triplets(
     alike = world.next_of_class if positive == "next" else partial(world.same_class, rng=rng)
     unlike = partial(world.other_class, rng=rng, only=last if negative == "last" else None)
     rows = [np.concatenate([a_B, alike(a_B), unlike(a_B)]) for a_B in anchors]
-    return _of_rank(rows, rank, ranks)
+    return of_rank(rows, rank, ranks)
 
 
 class _Classes:
@@ -157,6 +149,20 @@ class _Classes:
         class_B = (self.label_N[anchor_B] + rng.integers(1, classes, len(anchor_B))) % classes
         class_B = class_B if only is None else np.full(len(anchor_B), only)
         return self.by_class_N[self.start_C[class_B] + rng.integers(0, self.count_C[class_B])]
+
+
+def hands_of(labels: Tensor, classes: int, images: int, rng: Generator, deal: Deal | None = None) -> list[np.ndarray]:
+    """The batches of `pk`; deal, if given, says in its place which classes come together in a batch."""
+    _, label_N, count_C = np.unique(labels.cpu().numpy(), return_inverse=True, return_counts=True)
+    p, size_C = min(classes, len(count_C)), np.minimum(count_C, images)
+    need_C = -(-count_C // size_C)  # hands that visit a whole class
+    batches = max(-(-int(need_C.sum()) // p), int(need_C.max()))
+    hands_C = _top_up(need_C, batches, p, rng)
+    batch_T, class_T = (deal or _deal)(hands_C, batches, rng)
+    hand_TK = _hands(label_N, hands_C, size_C, images, rng)
+    in_batch = np.argsort(batch_T, kind="stable").reshape(batches, p)
+    real_TK = np.arange(images) < size_C[class_T][:, None]
+    return [hand_TK[of][real_TK[of]] for of in in_batch]
 
 
 def _top_up(need_C: np.ndarray, batches: int, p: int, rng: Generator) -> np.ndarray:
@@ -217,7 +223,7 @@ def _rounds(
     return picture_R[order_R], starts(count_C * rounds_C)
 
 
-def _rng(pictures: int, seed: int, epoch: int, **numbers: int) -> Generator:
+def rng_of(pictures: int, seed: int, epoch: int, **numbers: int) -> Generator:
     """The generator of an epoch. Errors: ValueError for nothing to draw from, or a number below 1."""
     if not pictures:
         raise ValueError("there is no picture to draw batches from; the training part is empty")
@@ -232,7 +238,7 @@ def _even(order: np.ndarray, batch: int) -> list[np.ndarray]:
     return np.array_split(order, -(-len(order) // batch))
 
 
-def _of_rank(batches: list[np.ndarray], rank: int, ranks: int) -> Batches:
+def of_rank(batches: list[np.ndarray], rank: int, ranks: int) -> Batches:
     if not 0 <= rank < ranks:
         raise ValueError(f"rank is 0 to ranks - 1; got rank={rank}, ranks={ranks}")
     steps = -(-len(batches) // ranks)
