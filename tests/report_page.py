@@ -3,11 +3,11 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
-VOID = {"br", "img", "meta", "link"}
+VOID = {"br", "img", "input", "meta", "link"}
 HEADINGS = [
-    "Scores", "Training", "Map of the embedding", "Before and after training", "Nearest neighbours", "Worst errors",
-    "Confused classes", "Silhouette of each class", "Similarity of pairs", "Class by class", "Pictures left out",
-    "Recipe",
+    "Scores", "Training", "A batch in training", "Map of the embedding", "Before and after training",
+    "Nearest neighbours", "Worst errors", "Confused classes", "Silhouette of each class", "State of the embedding",
+    "Similarity of pairs", "Class by class", "Pictures left out", "Recipe",
 ]  # fmt: skip
 
 

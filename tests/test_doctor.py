@@ -499,7 +499,8 @@ def test_the_command(tmp_path, monkeypatch, capsys, as_json):
         assert said.startswith(
             "lr-too-high: the loss is 0.2000 = the margin after epoch 3: all pictures are embedded at one point;"
         )
-        assert said.splitlines()[-1].split() == ["3", "0.2000", "0.2000", "0.0000", "8.0", "0.800", "0.700"]
+        shown = ["3", "0.2000", "0.2000", "0.0000", "8.0", "0%", "30%", "0.800", "0.700"]
+        assert said.splitlines()[-1].split() == shown
 
 
 def test_every_loss_can_be_asked_what_it_compares():

@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from likewise import geometry
+from likewise.cli import screen
 from likewise.data.images import Images
 from likewise.evaluate import (
     Embeddings,
@@ -16,18 +18,26 @@ from likewise.evaluate import (
     draw_pairs,
     embed,
     evaluate,
+    health,
+    lone,
     measure,
     pick_calibration,
     pick_threshold,
+    retrieve,
     too_few,
 )
-from likewise.evaluate.verifying import folded, units, verify
-from likewise.metrics import calibration, intervals, verification
+from likewise.evaluate.paired import Comparable, apart, over_seeds
+from likewise.evaluate.verifying import CURVED, Resampled, folded, pairs_apart, resampled, units, verify
+from likewise.metrics import calibration, clustering, intervals, retrieval, verification
+from likewise.metrics import health as of_health
 from likewise.metrics.pairs import Pairs, draw_folds, even, similarities
+from likewise.metrics.retrieval import Set
+from likewise.page import words
 
 CLOSED = [
-    "knn@1", "knn@5", "recall@1", "recall@10", "r_precision", "map@r", "silhouette", "nmi", "ami", "probe",
-    "few_shot@20w1s", "pair_auc", "eer", "tar@far=0.1", "tar@far=0.01", "tar@far=0.001",
+    "knn@1", "knn@5", "knn_weighted@20", "recall@1", "recall@10", "precision@10", "r_precision", "map@r", "silhouette",
+    "nmi", "ami", "ari", "purity", "centroid", "probe", "few_shot@20w1s", "few_shot@20w5s", "few_shot@5w1s",
+    "few_shot@5w5s", "pair_auc", "eer", "tar@far=0.1", "tar@far=0.01", "tar@far=0.001",
     "pair_accuracy", "pair_precision", "pair_recall", "pair_f1", "brier", "ece",
 ]  # fmt: skip
 OF_VALIDATION = CLOSED[-6:]
@@ -52,6 +62,14 @@ def parts() -> tuple[Embeddings, Embeddings, Embeddings]:
 def scores(parts):
     query, reference, val = parts
     return evaluate(query, reference, val=val)
+
+
+@pytest.mark.parametrize("name", [*CLOSED, "silhouette_simplified", "tar@far=0.0001"])
+def test_every_score_is_said_in_words(name: str):
+    """In the report and on the terminal."""
+    told = words.say(name, {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9})
+    assert told is not None
+    assert screen.in_words(name)
 
 
 def test_names_and_bounds(scores):
@@ -146,7 +164,7 @@ def test_the_threshold_is_given_or_chosen_on_validation_or_there_is_none(parts):
 def test_open_set_draws_classes_and_leaves_out_what_needs_training_classes(parts):
     query, reference, _ = parts
     scores = evaluate(query)
-    assert [name for name in CLOSED if name not in scores] == ["probe", *OF_VALIDATION]
+    assert [name for name in CLOSED if name not in scores] == ["centroid", "probe", *OF_VALIDATION]
     assert scores["knn@1"].value == scores["recall@1"].value
     closed = evaluate(query, reference)
     assert scores["map@r"].value == closed["map@r"].value
@@ -157,8 +175,42 @@ def test_few_shot_is_the_mean_of_its_trials(parts, scores):
     from likewise.metrics import few_shot
 
     query = parts[0]
-    trials = few_shot.right(query.vectors, few_shot.draw(query.labels))
-    assert scores["few_shot@20w1s"].value == pytest.approx(float(trials.double().mean()))
+    for ways, shots in ((20, 1), (20, 5), (5, 1), (5, 5)):
+        trials = few_shot.right(query.vectors, few_shot.draw(query.labels, ways=ways, shots=shots))
+        assert scores[f"few_shot@{ways}w{shots}s"].value == pytest.approx(float(trials.double().mean()))
+
+
+def test_few_shot_tasks_are_those_that_the_classes_suffice_for():
+    """Of 12 classes with 5 pictures, one has 6: five further ones to name are not there."""
+    held = [name for name in evaluate(made(61, 12)) if name.startswith("few_shot")]
+    assert held == ["few_shot@5w1s"]
+
+
+def test_the_weighted_vote_and_the_centroid_are_those_of_the_loops(parts, scores):
+    query, reference, _ = parts
+    x, y = (nn.functional.normalize(part.vectors, dim=1) for part in (query, reference))
+    weight_QM = ((x @ y.T) / 0.07).double().exp()
+    kept = weight_QM >= weight_QM.topk(20).values[:, -1:]
+    votes = (weight_QM * kept) @ nn.functional.one_hot(reference.labels).double()
+    expected = float((votes.argmax(1) == query.labels).double().mean())
+    assert scores["knn_weighted@20"].value == pytest.approx(expected)
+    middle = torch.stack([y[reference.labels == label].mean(0) for label in range(20)])
+    nearest = nn.functional.normalize(middle, dim=1) @ x.T
+    assert scores["centroid"].value == pytest.approx(float((nearest.argmax(0) == query.labels).double().mean()))
+
+
+def test_agreement_with_k_means_equals_scikit_learns(parts, scores):
+    from sklearn import metrics as theirs
+
+    from likewise.metrics.clustering import kmeans
+
+    labels = parts[0].labels
+    clusters = kmeans(nn.functional.normalize(parts[0].vectors, dim=1), 20)
+    assert scores["nmi"].value == pytest.approx(theirs.normalized_mutual_info_score(labels, clusters))
+    assert scores["ami"].value == pytest.approx(theirs.adjusted_mutual_info_score(labels, clusters))
+    assert scores["ari"].value == pytest.approx(theirs.adjusted_rand_score(labels, clusters))
+    commonest = theirs.cluster.contingency_matrix(labels, clusters).max(0).sum()
+    assert scores["purity"].value == pytest.approx(commonest / len(labels))
 
 
 def test_quick_is_a_part_of_the_whole(parts, scores):
@@ -193,6 +245,7 @@ def test_tiny_sets_have_what_they_can_tell_and_no_nan(n: int, classes: int, clos
     assert ("knn@1" in scores) == (closed or n > classes)
     assert ("knn@5" in scores) == ((closed and classes == 3) or (not closed and n == 7))
     assert ("recall@1" in scores) == (n > classes)
+    assert ("centroid" in scores) == (closed and classes > 1)
     assert ("silhouette" in scores) == (n > classes > 1)
     assert ("probe" in scores) == (closed and classes > 1)
     assert ("pair_auc" in scores) == (n > classes > 1)
@@ -206,6 +259,96 @@ def test_a_class_with_one_picture_is_left_out_and_counted():
     scores = evaluate(query)
     assert (scores["recall@1"].n, scores["knn@1"].n, scores["silhouette"].n) == (39, 39, 40)
     assert evaluate(query, made(40, 4, seed=1))["knn@1"].n == 39  # a class that the reference part does not have
+
+
+def test_pairs_all_judged_right_have_the_doubt_that_few_pictures_leave():
+    """Five pictures: a curve read in floating point is 1 but for rounding, and no bootstrap of it sees a doubt."""
+    query = made(6, 3, noise=1e-3)
+    scores = evaluate(query, threshold=0.99)
+    for name in ("pair_auc", "pair_accuracy", "pair_precision", "pair_recall", "pair_f1"):
+        assert scores[name].value == pytest.approx(1)
+        assert scores[name].low == pytest.approx(0.025 ** (1 / 6))
+    assert (scores["eer"].value, scores["eer"].high) == pytest.approx((0, 1 - 0.025 ** (1 / 6)))
+
+
+def test_precision_is_left_out_where_nothing_is_accepted(parts):
+    scores = evaluate(parts[0], threshold=2.0)
+    assert "pair_precision" not in scores
+    assert (scores["pair_accuracy"].value, scores["pair_recall"].value, scores["pair_f1"].value) == (0.5, 0, 0)
+
+
+def test_any_retrieval_metric_with_its_interval(parts):
+    query, reference, _ = parts
+    names = ["mrr", "ndcg@10", "map", "cmc@3", "found@5", "precision@1"]
+    scores, n = retrieve(query, None, names)
+    by_query = retrieval.measure(names, Set(query.vectors, query.labels)).values
+    assert n == 0
+    for name in names:
+        assert scores[name].value == pytest.approx(float(by_query[name].mean()))
+        assert scores[name].low < scores[name].value < scores[name].high
+    assert retrieve(query, None, ["recall@1"])[0]["recall@1"] == evaluate(query, reference)["recall@1"]
+    assert retrieve(query, None, ["recall@1"], open_set=True)[0]["recall@1"] == evaluate(query)["recall@1"]
+    apart = retrieve(query, reference, ["recall@1"])[0]["recall@1"]
+    assert apart.value == evaluate(query, reference)["knn@1"].value
+    assert retrieve(query, reference.take([0, 1, 2]), ["recall@1"])[1] == 260 - 39
+
+
+@pytest.mark.parametrize(
+    ("gallery", "names", "across", "sentence"),
+    [
+        (None, ["recal@1"], False, "no retrieval metric is named 'recal@1'"),
+        (None, ["recall@4"], False, "k is 4, but each query has 3 references to rank: choose k from 1 to 3"),
+        (made(9, 3).take([]), ["mrr"], False, "the part to search holds no pictures"),
+        (made(9, 3).take([2]), ["mrr"], False, "none of the 4 queries has a picture of its class to find in the gall"),
+        (None, ["mrr"], True, "across_groups needs the group"),
+        (made(9, 3, noise=math.nan), ["mrr"], False, "hold NaN"),
+    ],
+)
+def test_a_ranking_that_cannot_be_is_one_sentence(gallery, names, across, sentence: str):
+    with pytest.raises(ValueError, match=sentence):
+        retrieve(made(4, 2), gallery, names, across_groups=across)
+
+
+def test_queries_with_nothing_to_find_are_counted():
+    whole = made(40, 4)
+    labels = whole.labels.clone()
+    labels[3], labels[5] = 9, 8
+    query = Embeddings(whole.vectors, labels, whole.ids, whole.split, tuple("abcdefghij"))
+    assert lone(query) == {"retrieval": 2}
+    assert lone(query, made(40, 4, seed=1)) == {"retrieval": 2, "unseen": 2}
+    assert lone(whole, whole.take(range(3))) == {"unseen": 10}
+    assert lone(whole) == {}
+
+
+def test_health_is_what_the_metrics_say(parts):
+    query = parts[0]
+    found = health(query)
+    unit = nn.functional.normalize(query.vectors, dim=1)
+    assert found["effective_rank"] == of_health.effective_rank(query.vectors - query.vectors.mean(0))
+    assert (found["dimensions"], found["norm_max"]) == (8, pytest.approx(float(query.vectors.norm(dim=1).max())))
+    assert found["alignment"] == of_health.alignment(query.vectors, query.labels)
+    assert found["uniformity"] == of_health.uniformity(query.vectors)
+    sim = unit @ unit.T - 2 * torch.eye(len(unit))
+    counted = sim.topk(10).indices.flatten().bincount(minlength=len(unit))
+    assert found["hubness"] == pytest.approx(of_health.hubness(counted))
+    assert found["orphans"] == float((counted == 0).double().mean())
+    assert found["davies_bouldin"] == clustering.davies_bouldin(unit, query.labels)
+    assert found["calinski_harabasz"] == clustering.calinski_harabasz(unit, query.labels)
+    spread = of_health.spread(unit, query.labels)
+    assert found["overlapping"] == float((spread.within > spread.between).double().mean())
+
+
+@pytest.mark.parametrize("sim", ["cosine", "euclidean", "dot"])
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+@pytest.mark.parametrize("classes", [1, 2, 40])
+def test_health_of_any_set_is_numbers(n: int, classes: int, sim: str):
+    for part in (made(n, classes), replace(made(n, classes), vectors=torch.ones(n, 8))):
+        found = health(part, sim=sim)
+        assert all(math.isfinite(value) for value in found.values())
+        assert ("davies_bouldin" in found) == (1 < min(classes, n) < n)
+        assert ("hubness" in found) == (n == 40)
+    with pytest.raises(ValueError, match="hold NaN"):
+        health(made(n, classes, noise=math.nan))
 
 
 def test_collapsed_vectors_score_as_chance_does():
@@ -509,3 +652,51 @@ def test_interval_of_pairs_is_that_of_their_pictures():
     ]
     low, high = intervals.percentiles(torch.tensor(alone))
     assert score.high - score.low > 1.2 * (high - low)
+
+
+def drawn(query: Embeddings, seed: int = 0) -> dict[str, Resampled]:
+    pairs = draw_pairs(query.labels)
+    return resampled(pairs, similarities(query.vectors, pairs), query.labels, curves=CURVED, threshold=0.5, seed=seed)
+
+
+def test_runs_are_compared_on_the_same_draws_of_pairs(parts):
+    """The values of the resamples are those of the interval; the difference is surer than both intervals."""
+    query = parts[0]
+    near = replace(
+        query, vectors=query.vectors + 0.25 * torch.randn(260, 8, generator=torch.Generator().manual_seed(5))
+    )
+    first, second = drawn(query)["eer"], drawn(near)["eer"]
+    pairs = draw_pairs(query.labels)
+    score = verify(pairs, similarities(query.vectors, pairs), query.labels)["eer"]
+    assert (first.value, first.n) == (score.value, score.n)
+    assert intervals.percentiles(first.seen) == pytest.approx((score.low, score.high))
+    found = pairs_apart(first, second)
+    assert found.difference == pytest.approx(first.value - second.value)
+    assert found.low <= found.difference <= found.high
+    assert found.high - found.low < 0.7 * (score.high - score.low)
+    apart = (first.seen - second.seen).tolist()
+    assert found.p == pytest.approx(2 * (1 + min(sum(x <= 0 for x in apart), sum(x >= 0 for x in apart))) / 401)
+
+
+def test_pairs_of_a_run_against_itself_and_of_a_much_worse_one(parts):
+    query = parts[0]
+    assert pairs_apart(drawn(query)["eer"], drawn(query)["eer"]).p == 1
+    worse = pairs_apart(drawn(query)["pair_accuracy"], drawn(made(260, 20, noise=3.0))["pair_accuracy"])
+    assert worse.p == pytest.approx(2 / 401)
+    assert worse.low > 0
+
+
+def test_seeds_are_averaged_query_by_query(parts):
+    query, reference, _ = parts
+    other = made(260, 20, noise=1.4)
+    runs = [Comparable(measure(q, reference), drawn(q)) for q in (query, other)]
+    both = over_seeds(runs)
+    for name in ("knn@1", "map@r"):
+        values = [float(run.queries.ratios[name].over.mean()) for run in runs]
+        assert intervals.value(both.queries.ratios[name]) == pytest.approx(sum(values) / 2)
+    assert both.pairs["eer"].value == pytest.approx((runs[0].pairs["eer"].value + runs[1].pairs["eer"].value) / 2)
+    assert torch.allclose(both.pairs["eer"].seen, (runs[0].pairs["eer"].seen + runs[1].pairs["eer"].seen) / 2)
+    assert apart("map@r", both, both).p == 1
+    assert apart("map@r", *runs) == difference(runs[0].queries, runs[1].queries)["map@r"]
+    assert "eer" in both
+    assert "no" not in both

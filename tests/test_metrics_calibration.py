@@ -5,6 +5,8 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from likewise.metrics import calibration as c
 
@@ -51,6 +53,27 @@ def test_isotonic_equals_scikit_learns():
     torch.testing.assert_close(curve(seen), torch.from_numpy(theirs.predict(seen.double())))
     assert (curve(seen).diff() >= 0).all()
     assert c.isotonic(torch.ones(4), torch.tensor([True, False, True, True]))(seen[:3]).tolist() == [0.75] * 3
+
+
+def pooled(score: list[float], same: list[bool]) -> list[float]:
+    """Neighbours that fall are pooled until none does; equal scores are one."""
+    blocks: list[list[float]] = []
+    for at in sorted(set(score)):
+        mine = [s for x, s in zip(score, same, strict=True) if x == at]
+        blocks.append([float(sum(mine)), float(len(mine)), 1.0])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] >= blocks[-1][0] / blocks[-1][1]:
+            last = blocks.pop()
+            blocks[-1] = [a + b for a, b in zip(blocks[-1], last, strict=True)]
+    return [right / n for right, n, scores in blocks for _ in range(int(scores))]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=2, max_size=40))
+def test_isotonic_pools_neighbours_that_fall(pairs):
+    score, same = [s / 8 for s, _ in pairs], [is_same for _, is_same in pairs]
+    if len(set(same)) == 2:
+        curve = c.isotonic(torch.tensor(score), torch.tensor(same))
+        assert curve(torch.tensor(sorted(set(score)))).tolist() == pytest.approx(pooled(score, same), abs=1e-6)
 
 
 def test_calibrations_go_through_json():

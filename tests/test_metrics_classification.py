@@ -119,15 +119,3 @@ def test_probe_is_the_documented_recipe_on_a_fixed_sample():
 def test_probe_of_one_class_is_an_error():
     with pytest.raises(ValueError, match="at least two classes"):
         c.probe(torch.randn(5, 2), torch.zeros(5, dtype=torch.int64))
-
-
-def test_decision_regions_say_what_the_probe_says():
-    y, labels = blobs(100, 1, dim=2)
-    model = c.probe(y, labels)
-    xs, ys, regions = c.decision_regions(model, y, steps=30)
-    assert regions.shape == (30, 30)
-    assert regions[4, 20].item() == model.predict([[xs[20].item(), ys[4].item()]])[0]
-    assert xs[0] < y[:, 0].min()
-    assert ys[-1] > y[:, 1].max()
-    with pytest.raises(ValueError, match="a 3-d embedding has no decision regions"):
-        c.decision_regions(model, torch.randn(4, 3))

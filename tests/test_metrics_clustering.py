@@ -1,6 +1,8 @@
 """Silhouettes and clusterings against scikit-learn's and against their definitions in loops."""
 
 import math
+from collections import Counter
+from itertools import combinations
 
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_silhouette_of_collapsed_vectors_is_0():
 
 def test_simplified_silhouette_equals_its_definition():
     vectors, labels = adversarial()
-    means = {label: vectors[labels == label].double().mean(0) for label in labels.unique().tolist()}
+    means = middles(vectors, labels)
     found = c.simplified_silhouette(vectors, labels, tile=50)
     assert found[0] == 0
     for i in range(1, len(labels)):
@@ -51,10 +53,42 @@ def test_simplified_silhouette_equals_its_definition():
         assert float(found[i]) == pytest.approx((b - a) / max(a, b), abs=1e-9)
 
 
-def test_shape_scores_equal_scikit_learns():
+def middles(vectors: torch.Tensor, labels: torch.Tensor) -> dict[int, torch.Tensor]:
+    return {label: vectors[labels == label].double().mean(0) for label in labels.unique().tolist()}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shape_scores_equal_their_definitions(seed: int):
+    """Both are scikit-learn's: here once more with loops, from the papers' formulas."""
+    vectors, labels = adversarial(seed)
+    means = middles(vectors, labels)
+    members = {label: vectors[labels == label].double() for label in means}
+    wide = {label: sum(float((x - means[label]).norm()) for x in xs) / len(xs) for label, xs in members.items()}
+    worst = [max((wide[a] + wide[b]) / float((means[a] - means[b]).norm()) for b in means if b != a) for a in means]
+    assert c.davies_bouldin(vectors, labels) == pytest.approx(sum(worst) / len(worst), rel=1e-4)
+    middle = vectors.double().mean(0)
+    between = sum(len(xs) * float((means[label] - middle).square().sum()) for label, xs in members.items())
+    within = sum(float((x - means[label]).square().sum()) for label, xs in members.items() for x in xs)
+    expected = (between / (len(means) - 1)) / (within / (len(vectors) - len(means)))
+    assert c.calinski_harabasz(vectors, labels) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant")
+def test_shape_scores_and_agreement_equal_torchmetrics(vision):
+    from torchmetrics.functional import clustering as t
+
     vectors, labels = adversarial()
-    assert c.davies_bouldin(vectors, labels) == theirs.davies_bouldin_score(vectors.numpy(), labels.numpy())
-    assert c.calinski_harabasz(vectors, labels) == theirs.calinski_harabasz_score(vectors.numpy(), labels.numpy())
+    labels = labels.unique(return_inverse=True)[1]
+    centred = vectors - vectors.mean(0)  # theirs computes in single precision, far from 0
+    assert c.davies_bouldin(vectors, labels) == pytest.approx(float(t.davies_bouldin_score(centred, labels)), rel=1e-3)
+    expected = float(t.calinski_harabasz_score(centred, labels))
+    assert c.calinski_harabasz(vectors, labels) == pytest.approx(expected, rel=1e-3)
+    drawn = torch.randint(4, (len(labels),), generator=torch.Generator().manual_seed(3))
+    for clusters in (drawn, torch.where(drawn == 0, drawn, labels)):
+        assert c.nmi(labels, clusters) == pytest.approx(
+            float(t.normalized_mutual_info_score(clusters, labels, "arithmetic")), abs=1e-5
+        )
+        assert c.ari(labels, clusters) == pytest.approx(float(t.adjusted_rand_score(clusters, labels)), abs=1e-5)
 
 
 @pytest.mark.parametrize("score", [c.silhouette, c.simplified_silhouette, c.davies_bouldin, c.calinski_harabasz])
@@ -87,11 +121,25 @@ def test_expected_information_of_uneven_sizes_equals_scikit_learns():
     assert c.information(labels, clusters).expected == pytest.approx(expected, rel=1e-9)
 
 
-def test_purity_equals_a_loop():
-    generator = torch.Generator().manual_seed(0)
-    labels, clusters = torch.randint(4, (50,), generator=generator), torch.randint(6, (50,), generator=generator) * 3
-    commonest = [max((labels[clusters == k] == label).sum() for label in range(4)) for k in clusters.unique()]
-    assert c.purity(labels, clusters) == pytest.approx(float(sum(commonest)) / 50)
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=40))
+def test_purity_equals_a_count(pairs: list[tuple[int, int]]):
+    """Also where two classes are equally common in a cluster."""
+    labels, clusters = torch.tensor(pairs).T
+    most = [Counter(labels[clusters == k].tolist()).most_common(1)[0][1] for k in clusters.unique()]
+    assert c.purity(labels + 2**24, clusters * 3) == pytest.approx(sum(most) / len(pairs))
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=2, max_size=25))
+def test_ari_equals_a_count_of_pairs(pairs: list[tuple[int, int]]):
+    (labels, clusters), n = zip(*pairs, strict=True), len(pairs)
+    mates = [labels[i] == labels[j] for i, j in combinations(range(n), 2)]
+    near = [clusters[i] == clusters[j] for i, j in combinations(range(n), 2)]
+    both, chance = sum(map(all, zip(mates, near, strict=True))), sum(mates) * sum(near) / len(mates)
+    room = (sum(mates) + sum(near)) / 2 - chance
+    expected = (both - chance) / room if room else 1.0
+    assert c.ari(torch.tensor(labels), torch.tensor(clusters)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_kmeans_finds_what_is_apart_and_is_seeded():

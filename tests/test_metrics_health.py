@@ -64,4 +64,6 @@ def test_spread_by_hand():
     assert found.label.tolist() == [2, 5, 9]
     assert found.within.tolist() == pytest.approx([2, 1, 0])
     assert found.between.tolist() == pytest.approx([math.hypot(9, 2), 7, 7])
-    assert h.spread(x, torch.zeros(5, dtype=torch.int64)).between.tolist() == [math.inf]
+    assert found.nearest.tolist() == [5, 9, 5]
+    alone = h.spread(x, torch.full((5,), 3))
+    assert (alone.between.tolist(), alone.nearest.tolist()) == ([math.inf], [3])

@@ -123,3 +123,8 @@ def test_paired_counts_the_queries_that_both_have():
     nothing = Ratio(torch.zeros(30), torch.zeros(30))
     with pytest.raises(ValueError, match="no query in common"):
         i.paired(first, nothing)
+
+
+def test_holm_by_hand():
+    # Holm, 1979: 0.01 x 3, 0.02 x 2, 0.03 x 1, never falling.
+    assert i.holm({"a": 0.01, "b": 0.03, "c": 0.02}) == pytest.approx({"a": 0.03, "c": 0.04, "b": 0.04})

@@ -25,6 +25,8 @@ WORKED = {
     "map": [(1 / 1 + 2 / 3) / 2, (1 / 2 + 2 / 3 + 3 / 4) / 3, 0],
     "map@2": [(1 / 1) / 2, (1 / 2) / 2, 0],
     "mrr": [1, 1 / 2, 0],
+    "mrr@1": [1, 0, 0],
+    "cmc@2": [1, 1, 0],
     "ndcg@2": [1 / (1 + 1 / math.log2(3)), (1 / math.log2(3)) / (1 + 1 / math.log2(3)), 0],
     "ndcg": [
         (1 + 1 / 2) / (1 + 1 / math.log2(3)),
@@ -42,6 +44,8 @@ NAMES = (
     "map@3",
     "map",
     "mrr",
+    "mrr@3",
+    "cmc@3",
     "ndcg",
     "ndcg@3",
 )
@@ -77,11 +81,12 @@ def loop(name: str, hits: list[bool], relevant: int) -> float:
     gain = sum(1 / math.log2(i + 2) for i, hit in enumerate(first) if hit)
     return {
         "recall": lambda: float(any(first)),
+        "cmc": lambda: float(any(first)),
         "precision": lambda: sum(first) / int(at or 1),
         "found": lambda: sum(first) / relevant,
         "r_precision": lambda: sum(hits[:relevant]) / relevant,
         "map": lambda: sum(at_hits) / min(relevant, len(first)),
-        "mrr": lambda: 1 / (hits.index(True) + 1) if any(hits) else 0.0,
+        "mrr": lambda: 1 / (first.index(True) + 1) if any(first) else 0.0,
         "ndcg": lambda: gain / sum(1 / math.log2(i + 2) for i in range(min(relevant, len(first)))),
     }[stem]()
 
@@ -151,7 +156,7 @@ def test_equals_torchmetrics(vision):
     from torchmetrics.functional import retrieval as theirs
 
     vectors, labels = distinct()
-    names = ("recall@1", "precision@5", "found@5", "r_precision", "map", "map@5", "mrr", "ndcg", "ndcg@5")
+    names = ("recall@1", "precision@5", "found@5", "r_precision", "map", "map@5", "mrr", "mrr@3", "ndcg", "ndcg@5")
     found = measure(names, Set(vectors, labels))
     for row, i in enumerate(found.query.tolist()):
         others = torch.arange(len(labels)) != i
@@ -163,6 +168,7 @@ def test_equals_torchmetrics(vision):
             "r_precision": theirs.retrieval_r_precision(scores, target),
             "map": theirs.retrieval_average_precision(scores, target),
             "mrr": theirs.retrieval_reciprocal_rank(scores, target),
+            "mrr@3": theirs.retrieval_reciprocal_rank(scores, target, top_k=3),
             "ndcg": theirs.retrieval_normalized_dcg(scores, target),
             "ndcg@5": theirs.retrieval_normalized_dcg(scores, target, top_k=5),
         }
@@ -232,9 +238,9 @@ def test_rank_only_as_deep_as_needed(monkeypatch: pytest.MonkeyPatch):
     usual = retrieval.neighbours.tiles
     monkeypatch.setattr(retrieval.neighbours, "tiles", lambda x, y, k, **kw: depths.append(k) or usual(x, y, k, **kw))
     whole = Set(torch.randn(20, 2), torch.arange(20) % 5)
-    for names in (["recall@1"], ["recall@7", "map@r"], ["map@r"], ["r_precision"], ["map"]):
+    for names in (["recall@1"], ["recall@7", "map@r"], ["map@r"], ["r_precision"], ["map"], ["mrr@5", "cmc@2"]):
         measure(names, whole)
-    assert depths == [1, 7, 3, 3, 19]
+    assert depths == [1, 7, 3, 3, 19, 5]
 
 
 @pytest.mark.parametrize("name", ["recal@1", "recall", "recall@0", "recall@r", "recall@-1", "map@", "", "precision@x"])

@@ -93,6 +93,19 @@ def test_eer_is_near_torchmetrics(vision):
     assert float(v.eer(v.roc(score, same))) == pytest.approx(float(eer(score, same.int())), abs=1e-3)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_auc_and_rates_equal_torchmetrics(vision, seed: int):
+    from torchmetrics.functional import classification as theirs
+
+    score, same = scored(seed)
+    chance = (score - score.min()) / (score.max() - score.min())  # outside 0 to 1 they would squash it
+    curve = v.roc(chance, same)
+    assert float(v.auc(curve)) == pytest.approx(float(theirs.binary_auroc(chance, same.int())), abs=1e-6)
+    for far in (0.05, 0.2, 0.5):
+        tar, _ = theirs.binary_sensitivity_at_specificity(chance, same.int(), min_specificity=1 - far)
+        assert float(v.tar_at_far(curve, far)) == pytest.approx(float(tar), abs=1e-6)
+
+
 @pytest.mark.parametrize("far", [0.0, 0.01, 0.1, 0.25, 0.5, 1.0])
 @pytest.mark.parametrize("seed", range(3))
 def test_tar_at_far_equals_a_search_of_all_thresholds(seed: int, far: float):

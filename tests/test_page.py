@@ -5,13 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from likewise.evaluate import Embeddings
 from likewise.evaluate.pair_files import save
+from likewise.geometry import cosine
+from likewise.metrics.classification import probe
+from likewise.metrics.health import spread
 from likewise.metrics.pairs import draw
 from likewise.page import write_report
+from likewise.page.charts import Seen
 from likewise.page.html import Html, Thumbs, join, table, tag
 from report_page import HEADINGS, Page, read
 from report_run import clusters, digits, digits_metrics, digits_run, write_run
@@ -65,6 +71,46 @@ def test_the_page_says_the_scores_in_words(report):
     assert "nan" not in said.lower()
 
 
+def test_pictures_with_nothing_to_find_are_counted(report):
+    said = read(report).said()
+    assert "3 pictures are the only ones of their class: no score of retrieval counts them." in said
+    assert "1 picture is of classes without a training picture: no score of naming counts them." in said
+
+
+def test_the_state_of_the_embedding_in_words(report):
+    said = read(report).said()
+    assert re.search(r"Directions in use\s*6\.53\s*Of 8 dimensions, after centring\.", said)
+    assert re.search(r"Length of the vectors\s*1\s*From 1 to 1\.", said)
+    assert re.search(r"Orphans\s*7\.1 %\s*Pictures that are among the ten nearest of no other", said)
+    assert "Davies" not in said  # was not measured
+
+
+def test_the_spread_of_each_class_is_that_of_the_vectors_worst_first(report):
+    test = Embeddings.load(report / "embeddings.parquet").part("test")
+    found = spread(torch.nn.functional.normalize(test.vectors, dim=1), test.labels)
+    worst = int((found.within / found.between).argmax())
+    cells = (worst, f"{found.within[worst]:.3f}", int(found.nearest[worst]), f"{found.between[worst]:.3f}")
+    assert re.search(r"Width over distance\s*" + r"\s*".join(map(str, cells)), read(report).said())
+
+
+def test_an_embedding_in_the_plane_shows_its_decision_regions(tmp_path):
+    folder, images = digits_run(tmp_path / "flat", dim=2, snapshots=())
+    write_report(folder, images)
+    assert "a point on a field of another colour is named wrongly" in read(folder).said()
+    assert (folder / "plots" / "regions.png").exists()
+    open_run = write_run(tmp_path / "open", clusters(["a", "b"], dim=2), metrics=digits_metrics(open=True), dim=2)
+    write_report(open_run)
+    assert "on a field of another colour" not in read(open_run).said()
+
+
+def test_regions_are_those_of_what_the_similarity_sees():
+    """Under cosine a place counts by its direction."""
+    train = torch.tensor([[3.0, 0.1], [5.0, -0.1], [0.1, 9.0], [-0.1, 1.0]])
+    fitted = probe(torch.nn.functional.normalize(train, dim=1), torch.tensor([4, 4, 7, 7]))
+    far = np.array([[0.01, 0.001], [100.0, 1.0], [1.0, 50.0], [1e-4, 1e-2]])
+    assert Seen(fitted, cosine).predict(far).tolist() == [4, 4, 7, 7]
+
+
 def test_pairs_have_a_plain_sentence_for_each_figure(report):
     said = read(report).said()
     assert "Each point is a threshold: a stricter one accepts fewer pairs of two classes" in said
@@ -103,7 +149,7 @@ def test_figures_take_the_colours_of_the_page(report):
 def test_pictures_stand_in_the_page_at_their_own_size(report):
     found = read(report)
     pictures = [v for name, key, v in found.attributes if (name, key) == ("img", "src")]
-    assert len(pictures) == 10 * 9 + 2 * 12
+    assert len(pictures) == 10 * 4 + 10 * 9 + 2 * 12
     assert all(v.startswith("data:image/png;base64,") for v in pictures)
 
 
@@ -150,8 +196,9 @@ def test_one_class_and_three_hundred(classes, tmp_path):
     write_report(folder)
     found = read(folder)
     parts = ["Scores", "Map of the embedding", "Nearest neighbours", "Worst errors"]
-    many = ["Confused classes", "Silhouette of each class", "Similarity of pairs"] if classes > 1 else []
-    assert found.headings == [*parts, *many, "Class by class", "Recipe"]
+    many = ["Confused classes", "Silhouette of each class"], ["Similarity of pairs"]
+    before, behind = many if classes > 1 else ([], [])
+    assert found.headings == [*parts, *before, "State of the embedding", *behind, "Class by class", "Recipe"]
     said = found.said()
     assert "Open set: the classes of the test pictures were never seen in training." in said
     assert ("The other 280 classes" in said) == (classes > 1)

@@ -54,6 +54,7 @@ CALLS = {
     "reliability": lambda: plots.reliability(SimpleNamespace(pairs=[3, 9], predicted=[0.1, 0.8], observed=[0, 1])),
     "det": lambda: plots.det({"a": (np.linspace(0, 1, 9), np.linspace(1, 0, 9))}),
     "batch_grid": lambda: plots.batch_grid(RNG.normal(size=(5, 3, 8, 8)), NAMES[:5]),
+    "found_rows": lambda: plots.found_rows([RNG.normal(size=(3, 3, 8, 8))] * 2, [NAMES[:3]] * 2, [[True, False]] * 2),
 }
 
 

@@ -1,5 +1,6 @@
 """What the command line does, for Python: a recipe by name, train, evaluate, report, embed, predict, verify."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from likewise.audit import Audit, write_csv
 from likewise.audit import audit as examine
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
+from likewise.evaluate.encodings import at_most, naming
+from likewise.evaluate.encodings import centres as centred
 from likewise.metrics.calibration import restored
 from likewise.metrics.classification import vote
 from likewise.metrics.neighbours import nearest
@@ -20,19 +23,24 @@ from likewise.metrics.verification import aim
 from likewise.models import Embedder
 from likewise.page import write_report
 from likewise.page.audit import write_audit
+from likewise.page.map import write_map
 from likewise.pairing import score_pairs
 from likewise.recipe import Recipe
 from likewise.run import Run
-from likewise.scoring import evaluate_run
+from likewise.scoring import evaluate_run, rank_run
 
 __all__ = [
+    "draw_map",
     "embed",
+    "encodings",
     "epochs_of",
     "evaluate",
+    "evaluate_encodings",
     "evaluate_pairs",
     "load_recipe",
     "name_of",
     "predict",
+    "rank",
     "report",
     "resume",
     "train",
@@ -120,6 +128,63 @@ def evaluate_pairs(
     return score_pairs(opened, pairs, images=images, folds=folds)
 
 
+def rank(
+    run: str | os.PathLike, metrics: Sequence[str] = (), *, gallery: str = "", across_groups: bool = False
+) -> dict[str, Any]:
+    """Retrieval scores by name (mrr, ndcg@10, map, cmc@20 ...) of a run's embeddings, which it keeps as they are.
+
+    gallery: the part that is searched; empty is the other pictures of the scored part. across_groups: a picture does
+        not find its own class in its own group (camera, video, writer). Errors: ValueError.
+    """
+    opened = Run.open(run)
+    embedded(opened)
+    return rank_run(opened, metrics, gallery=gallery, across_groups=across_groups)
+
+
+def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool = False) -> Embeddings:
+    """What a run names pictures by: its training pictures' vectors, so many a class (0 is all), or their class centres.
+
+    Errors: ValueError where the run was not evaluated yet, or most_per_class is below 0.
+    """
+    found = embedded(Run.open(run)).part("train")
+    if most_per_class:
+        found = at_most(found, most_per_class, seed=Recipe.load(Run.open(run).recipe).split_seed)
+    return centred(found) if centres else found
+
+
+def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, Any]:
+    """How well the encodings of a file name the held-out pictures of a run, top-1 and top-5; the run keeps nothing.
+
+    Errors: ValueError for a file without classes, or of another model.
+    """
+    opened = Run.open(run)
+    split = opened.scores()["split"]
+    recipe = Recipe.load(opened.recipe)
+    scores = naming(embedded(opened).part(split), known(opened, file), sim=recipe.sim, seed=recipe.split_seed)
+    said = {name: dataclasses.asdict(score) for name, score in scores.items()}
+    return {"run": opened.name, "split": split, "encodings": os.fspath(file), "scores": said}
+
+
+def embedded(run: Run) -> Embeddings:
+    """The vectors of a run's own pictures. Errors: ValueError where it was not evaluated yet."""
+    if not run.embeddings.exists():
+        raise ValueError(f"{run.path} has no embeddings yet; run `likewise evaluate {run.path}`")
+    return Embeddings.load(run.embeddings)
+
+
+def known(run: Run, file: str | os.PathLike | None) -> Embeddings:
+    """What a run's pictures are named by: the encodings of a file, else all its training pictures."""
+    if file is None:
+        return embedded(run).part("train")
+    found = Embeddings.load(file)
+    if not any(found.classes):
+        raise ValueError(
+            f"{os.fspath(file)} has no classes to name pictures by; write such a file with "
+            f"`likewise embed {run.path} -o FILE`"
+        )
+    return found
+
+
 def reported(run: Run, images: Images | None) -> Run:
     write_report(run.path, images)
     return run
@@ -130,6 +195,15 @@ def report(run: str | os.PathLike) -> Path:
     opened = Run.open(run)
     opened.scores()
     return write_report(opened.path, pictures(opened))
+
+
+def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
+    """Write map.html, a map of the run's embedding before and after training to walk through; and plots/METHOD.png.
+
+    method: tsne, umap or pca. Errors: ValueError for another one, or a run without embeddings.
+    """
+    opened = Run.open(run)
+    return write_map(opened, pictures(opened), method=method)
 
 
 def audit(run: str | os.PathLike) -> Audit:
@@ -159,22 +233,31 @@ def embed(run: str | os.PathLike, images: Sequence[str | os.PathLike]) -> Embedd
     )
 
 
-def predict(run: str | os.PathLike, images: Sequence[str | os.PathLike], *, k: int = 5) -> list[dict[str, Any]]:
-    """The class of each picture by a vote of its k nearest training pictures, and those neighbours."""
+def predict(
+    run: str | os.PathLike,
+    images: Sequence[str | os.PathLike],
+    *,
+    k: int = 5,
+    encodings: str | os.PathLike | None = None,
+) -> list[dict[str, Any]]:
+    """The class of each picture by a vote of its k nearest training pictures, and those neighbours.
+
+    encodings: a file that `likewise embed RUN` wrote, in place of all training pictures.
+    """
     opened = Run.open(run)
-    known = Embeddings.load(opened.embeddings).part("train")
-    if not 1 <= k <= len(known):
-        raise ValueError(f"k is the number of neighbours, 1 to {len(known)} here, got {k}")
+    by = known(opened, encodings)
+    if not 1 <= k <= len(by):
+        raise ValueError(f"k is the number of neighbours, 1 to {len(by)} here, got {k}")
     model, paths = Embedder.load(opened.model), files(images)
-    near = nearest(model.embed(paths), known.vectors, k, sim=spec.bind("sim", model.sim))
-    named = vote(near, known.labels, k)
+    near = nearest(model.embed(paths), by.vectors, k, sim=spec.bind("sim", model.sim))
+    named = vote(near, by.labels, k)
     return [
         {
             "image": str(path),
-            "class": known.classes[label],
-            "votes": sum(known.labels[at].item() == label for at in row),
+            "class": by.classes[label],
+            "votes": sum(by.labels[at].item() == label for at in row),
             "neighbours": [
-                {"id": known.ids[at], "class": known.classes[known.labels[at]], "similarity": round(s, 6)}
+                {"id": by.ids[at], "class": by.classes[by.labels[at]], "similarity": round(s, 6)}
                 for at, s in zip(row, sims, strict=True)
             ],
         }

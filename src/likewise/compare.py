@@ -4,26 +4,34 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
-import torch
-
-from likewise.evaluate import Embeddings, Measured, Ratio, difference, draw_pairs, intervals, measure
+from likewise import spec
+from likewise.assemble import settled
+from likewise.evaluate import DivergedError, Embeddings, Measured, draw_pairs, measure
+from likewise.evaluate.paired import Comparable, apart, over_seeds
+from likewise.evaluate.verifying import CURVED, Resampled, resampled, units
 from likewise.launch import Watch, resume, train
-from likewise.metrics.pairs import even
+from likewise.metrics import intervals
+from likewise.metrics.pairs import Pairs, even, similarities
 from likewise.pairing import kept_pairs
-from likewise.recipe import Recipe
+from likewise.recipe import NAMED, Recipe, known
 from likewise.run import Run, replacing
 from likewise.spec import SpecError
 
 __all__ = ["Comparison", "Row", "compare", "parse_over", "variants"]
 
-METRICS = ("knn@1", "map@r", "silhouette", "pair_accuracy", "eer")
+# What the table shows, in this order, where it was measured.
+METRICS = ("knn@1", "map@r", "silhouette", "silhouette_simplified", "one_shot_error", "pair_accuracy", "eer")
 LOWER_IS_BETTER = {"eer", "one_shot_error"}
+SHARED = ("data", "split", "val", "split_seed", "min_per_class", "max_per_class", "max_classes")
+BUDGET = ("epochs", "pretrain_epochs", "max_seconds")
 LEVEL = 0.05
 FIXED_THRESHOLD = 0.5
 
@@ -36,7 +44,7 @@ class Row:
     recipe: Recipe
     runs: tuple[Run, ...]
     scores: dict[str, dict[str, float]]  # name: value, low, high, n
-    fixed: float  # accuracy on the same test pairs when distances below 0.5 are called the same
+    fixed: float | None  # accuracy on the same test pairs when distances below 0.5 are called the same
     seconds: float
     images_per_s: float
 
@@ -49,6 +57,7 @@ class Comparison:
     rows: tuple[Row, ...]
     best: dict[str, str]  # metric: label; a metric without a significant best is left out
     p: dict[str, dict[str, float]]  # metric: label: p of the paired test against the best value, Holm-corrected
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)  # label: why it has no scores
 
     def to_dict(self) -> dict[str, Any]:
         rows = [
@@ -63,7 +72,7 @@ class Comparison:
             }
             for row in self.rows
         ]
-        return {"rows": rows, "best": self.best, "p": self.p}
+        return {"rows": rows, "best": self.best, "p": self.p, "failed": self.failed}
 
 
 def parse_over(texts: Iterable[str]) -> dict[str, list[str]]:
@@ -103,8 +112,8 @@ def variants(recipes: Mapping[str, Recipe], over: Mapping[str, Sequence[str]]) -
     for name, recipe in recipes.items():
         for values in product(*over.values()):
             settings = [f"{field}={value}" for field, value in zip(over, values, strict=True)]
-            label = ", ".join([name] * (len(recipes) > 1 or not values) + list(values))
-            found[label] = recipe.override(*settings)
+            told = [v if known(f) in NAMED else f"{f}={v}" for f, v in zip(over, values, strict=True)]
+            found[", ".join([name] * (len(recipes) > 1 or not values) + told)] = recipe.override(*settings)
     return found
 
 
@@ -113,50 +122,97 @@ def compare(
     *,
     folder: str | os.PathLike,
     seeds: int = 1,
+    over: Collection[str] = (),
     watch: Watch | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Comparison:
     """Train every recipe with every seed, or go on where an earlier call stopped, and compare them.
 
-    Recipes must share data and split: the paired tests are on the same queries. Errors: ValueError where they do not.
+    over: fields that differ on purpose. Recipes must share data and split, since the paired tests are on the same
+    queries, and the budget (epochs, seconds) unless it is in `over`. A method that diverges is a row without scores.
+    Errors: ValueError where they do not, where the folder holds runs of other recipes, or where all diverge.
     """
     folder = Path(folder)
-    check_same_data(recipes)
-    rows = []
-    for label, recipe in recipes.items():
-        runs = tuple(done(folder, label, recipe.replace(seed=recipe.seed + i), watch, say) for i in range(seeds))
-        rows.append(runs)
-    measured = [seen(runs) for runs in rows]
-    made = tuple(row(*parts) for parts in zip(recipes, recipes.values(), rows, measured, strict=True))
-    best, p = judged(made, measured)
-    result = Comparison(folder, made, best, p)
+    check_shared(recipes, SHARED, "a comparison is on the same pictures")
+    check_shared(recipes, [name for name in BUDGET if name not in over], "every method has the same budget")
+    planned = plan(folder, recipes, seeds)
+    trained: dict[str, tuple[Run, ...]] = {}
+    failed: dict[str, str] = {}
+    for i, (label, tasks) in enumerate(planned.items()):
+        try:
+            trained[label] = tuple(done(f"{i + 1} of {len(planned)}: {label}", *task, watch, say) for task in tasks)
+        except DivergedError as error:
+            failed[label] = str(error)
+    if not trained:
+        raise DivergedError(f"every method diverged; {next(iter(failed))}: {next(iter(failed.values()))}")
+    say("comparing")
+    rows, found = zip(*(scored(label, recipes[label], runs) for label, runs in trained.items()), strict=True)
+    best, p = judged(rows, found)
+    result = Comparison(folder, rows, best, p, failed)
     with replacing(folder / "compare.json") as temporary:
         temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
     return result
 
 
-def check_same_data(recipes: Mapping[str, Recipe]) -> None:
-    shared = ("data", "split", "val", "split_seed", "min_per_class", "max_per_class", "max_classes")
-    for field in shared:
-        values = dict.fromkeys(getattr(recipe, field) for recipe in recipes.values())
-        if len(values) > 1:
+def check_shared(recipes: Mapping[str, Recipe], fields: Iterable[str], why: str) -> None:
+    """Errors: ValueError for a field in which two recipes differ, with its values and the first that has each."""
+    for field in fields:
+        whose: dict[Any, str] = {}
+        for label, recipe in recipes.items():
+            whose.setdefault(getattr(recipe, field), label)
+        if len(whose) > 1:
+            said = ", ".join(f"{value} ({label})" for value, label in whose.items())
+            raise ValueError(f"{why}, but {field} differs: {said}; give {field}=... for all of them")
+
+
+Task = tuple[Path, Recipe]  # the folder of a run, and what is trained there
+
+
+def plan(folder: Path, recipes: Mapping[str, Recipe], seeds: int) -> dict[str, list[Task]]:
+    """Every run by label. Errors: ValueError where a folder holds a run of another recipe."""
+    names = {label: slug(label) for label in recipes}
+    twice = {name for name, n in Counter(names.values()).items() if n > 1}
+    found: dict[str, list[Task]] = {}
+    for label, recipe in recipes.items():
+        name = names[label] if names[label] not in twice else f"{names[label]}-{crc32(label.encode()):08x}"
+        wanted = [settled(recipe.replace(seed=recipe.seed + i)) for i in range(seeds)]
+        found[label] = [(folder / "runs" / f"{name}-seed{each.seed}", each) for each in wanted]
+    for path, recipe in chain.from_iterable(found.values()):
+        check_same_recipe(path, recipe)
+    return found
+
+
+def check_same_recipe(path: Path, recipe: Recipe) -> None:
+    if not (path / "recipe.toml").exists():
+        return
+    held = Recipe.load(path / "recipe.toml")
+    for field, wanted in recipe.to_dict().items():
+        if (had := getattr(held, field)) != wanted:
             raise ValueError(
-                f"a comparison is on the same pictures, but {field} differs: {', '.join(map(str, values))}"
+                f"{path} was trained with {field}={had}, and {field}={wanted} is asked for now; "
+                f"give the comparison another --name, or delete {path}"
             )
 
 
-def done(folder: Path, label: str, recipe: Recipe, watch: Watch | None, say: Callable[[str], None]) -> Run:
+def done(label: str, path: Path, recipe: Recipe, watch: Watch | None, say: Callable[[str], None]) -> Run:
     """The run of one method and seed: as it is where it is finished, gone on with where it is not, else trained."""
-    name = f"{slug(label)}-seed{recipe.seed}"
-    path = folder / "runs" / name
     if (path / "metrics.json").exists():
         return Run(path)
-    if (path / "checkpoints" / "last.safetensors").exists():
+    if (path / "recipe.toml").exists():
         say(f"{label}, seed {recipe.seed}: going on")
         return resume(path, watch=watch)[0]
     say(f"{label}, seed {recipe.seed}")
-    path = path if not path.exists() else path.with_name(f"{name}-again")
-    return train(recipe, out=folder / "runs", name=path.name, watch=watch)[0]
+    clear(path)
+    return train(recipe, out=path.parent, name=path.name, watch=watch)[0]
+
+
+def clear(path: Path) -> None:
+    """Remove the folder of a run that was killed before it had begun."""
+    for part in path.glob(".*.part"):
+        part.unlink()
+    for empty in (path / "snapshots", path):
+        if empty.exists():
+            empty.rmdir()
 
 
 def slug(label: str) -> str:
@@ -164,37 +220,49 @@ def slug(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=]+", "-", label).strip("-")[:80]
 
 
-def seen(runs: Sequence[Run]) -> Measured:
-    """A method's metrics query by query, its seeds summed: each query's average over them, exactly."""
-    measured = [of_run(run) for run in runs]
-    shared = [name for name in measured[0].ratios if all(name in m.ratios for m in measured)]
-    ratios = {
-        name: Ratio(sum_of(m.ratios[name].over for m in measured), sum_of(m.ratios[name].under for m in measured))
-        for name in shared
-    }
-    return measured[0]._replace(ratios=ratios)
+def scored(label: str, recipe: Recipe, runs: tuple[Run, ...]) -> tuple[Row, Comparable]:
+    """A method's row, and what it is compared by; several seeds are averaged."""
+    seen = [of_run(run) for run in runs]
+    found = over_seeds([comparable for comparable, _ in seen])
+    fixed = [accuracy for _, accuracy in seen if accuracy is not None]
+    return row(label, recipe, runs, found.queries, mean(fixed) if fixed else None), found
 
 
-def sum_of(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-    return torch.stack(list(tensors)).sum(0)
+def of_run(run: Run) -> tuple[Comparable, float | None]:
+    """What a run is compared by, and its accuracy at the fixed threshold where there are pairs."""
+    held, recipe = run.scores(), Recipe.load(run.recipe)
+    found = Embeddings.load(run.embeddings)
+    query, reference = found.part(held["split"]), None if held["open"] else found.part("train")
+    measured = measure(query, reference, sim=recipe.sim, seed=recipe.split_seed)
+    pairs = kept_pairs(run, query, held["split"]) or draw_pairs(query.labels, seed=recipe.split_seed)
+    if not len(pairs.same):
+        return Comparable(measured, {}), None
+    return Comparable(measured, of_pairs(query, pairs, recipe, held)), fixed_threshold(query, pairs)
 
 
-def of_run(run: Run) -> Measured:
-    found, recipe, split = Embeddings.load(run.embeddings), Recipe.load(run.recipe), run.scores()["split"]
-    query, train_part = found.part(split), found.part("train")
-    closed = bool(torch.isin(query.labels, train_part.labels).any())
-    return measure(query, train_part if closed else None, sim=recipe.sim, seed=recipe.split_seed)
+def of_pairs(query: Embeddings, pairs: Pairs, recipe: Recipe, held: Mapping[str, Any]) -> dict[str, Resampled]:
+    """The table's scores of pairs, with the resamples of their intervals."""
+    curves = {name: of for name, of in CURVED.items() if name in METRICS}
+    score_T = similarities(query.vectors, pairs, sim=spec.bind("sim", recipe.sim))
+    at = (held.get("threshold") or {}).get("value")
+    drawn_N = units(query.labels, held["open"])
+    found = resampled(pairs, score_T, drawn_N, curves=curves, threshold=at, seed=recipe.split_seed)
+    return {name: x for name, x in found.items() if name in METRICS}
 
 
-def row(label: str, recipe: Recipe, runs: tuple[Run, ...], measured: Measured) -> Row:
+def fixed_threshold(query: Embeddings, pairs: Pairs) -> float:
+    """Accuracy on balanced pairs that calls two pictures the same below a distance of 0.5, whatever the model."""
+    distance_T = (query.vectors[pairs.first] - query.vectors[pairs.second]).norm(dim=-1)
+    return float(((distance_T < FIXED_THRESHOLD) == pairs.same)[even(pairs.same)].float().mean())
+
+
+def row(label: str, recipe: Recipe, runs: tuple[Run, ...], measured: Measured, fixed: float | None) -> Row:
     held = [run.scores() for run in runs]
     scores = {name: widest([h["scores"][name] for h in held if name in h["scores"]]) for name in held[0]["scores"]}
     drawn = intervals.bootstrap(measured.ratios, measured.units, seed=recipe.split_seed)
     scores |= {name: dataclasses.asdict(score) for name, score in drawn.items()}
-    fixed = mean(fixed_threshold(run) for run in runs)
-    return Row(
-        label, recipe, runs, scores, fixed, mean(h["seconds"] for h in held), mean(h["images_per_s"] for h in held)
-    )
+    seconds, speed = (mean(h[name] for h in held) for name in ("seconds", "images_per_s"))
+    return Row(label, recipe, runs, scores, fixed, seconds, speed)
 
 
 def widest(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -208,37 +276,22 @@ def mean(values: Iterable[float]) -> float:
     return sum(listed) / len(listed)
 
 
-def fixed_threshold(run: Run) -> float:
-    """Accuracy on balanced test pairs that calls two pictures the same below a distance of 0.5, whatever the model."""
-    split = run.scores()["split"]
-    query = Embeddings.load(run.embeddings).part(split)
-    pairs = kept_pairs(run, query, split) or draw_pairs(query.labels, seed=Recipe.load(run.recipe).split_seed)
-    distance_T = (query.vectors[pairs.first] - query.vectors[pairs.second]).norm(dim=-1)
-    return float(((distance_T < FIXED_THRESHOLD) == pairs.same)[even(pairs.same)].float().mean())
-
-
-def judged(rows: Sequence[Row], measured: Sequence[Measured]) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
-    """For each metric with a value per query: p of every row against the best, and the best where all are clear."""
-    pairs = combinations(range(len(rows)), 2)
-    paired = {(a, b): difference(measured[a], measured[b]) for a, b in pairs}
+def judged(rows: Sequence[Row], found: Sequence[Comparable]) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
+    """For each metric that all rows have: p of every row against the best, and the best where all are clear."""
     best: dict[str, str] = {}
-    found: dict[str, dict[str, float]] = {}
-    for name in METRICS:
-        if len(rows) < 2 or not all(name in m.ratios for m in measured):
+    against: dict[str, dict[str, float]] = {}
+    for name in METRICS if len(rows) > 1 else ():
+        if not all(name in one for one in found):
             continue
-        top = max(range(len(rows)), key=lambda i: rows[i].scores[name]["value"])
-        p = holm({rows[i].label: paired[min(top, i), max(top, i)][name].p for i in range(len(rows)) if i != top})
-        found[name] = p
-        if all(value < LEVEL for value in p.values()):
+        top = max(range(len(rows)), key=lambda i: merit(name, rows[i]))
+        others = [i for i in range(len(rows)) if i != top]
+        against[name] = intervals.holm({rows[i].label: apart(name, found[top], found[i]).p for i in others})
+        if all(p < LEVEL for p in against[name].values()):
             best[name] = rows[top].label
-    return best, found
+    return best, against
 
 
-def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """Holm's correction for as many tests as there are. Holm, 1979."""
-    found: dict[str, float] = {}
-    worst = 0.0
-    for rank, (label, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
-        worst = max(worst, min(1.0, value * (len(p) - rank)))
-        found[label] = worst
-    return found
+def merit(name: str, row: Row) -> float:
+    """A score, the higher the better."""
+    value = row.scores[name]["value"]
+    return -value if name in LOWER_IS_BETTER else value

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from likewise import spec
 from likewise.assemble import load_images
 from likewise.data.images import SPLITS, Images
-from likewise.evaluate import Embeddings, Threshold, embed, evaluate, too_few
+from likewise.evaluate import Embeddings, Threshold, embed, evaluate, health, lone, retrieve, too_few
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.pairs import Pairs
 from likewise.models import Embedder
@@ -19,7 +20,10 @@ from likewise.recipe import Recipe
 from likewise.run import Run
 from likewise.training import State
 
-__all__ = ["evaluate_run"]
+__all__ = ["evaluate_run", "rank_run"]
+
+# What `rank_run` measures unless told: all of a ranking, where a run's own scores stop at its first R.
+RANKED = ("recall@1", "recall@5", "recall@10", "precision@10", "r_precision", "map@r", "map", "mrr", "ndcg@10")
 
 
 def evaluate_run(
@@ -53,6 +57,8 @@ def evaluate_run(
         "open": not seen(found, split),
         "scores": scores | one_shot(model, recipe, images, split),
         "left_out": too_few(pairs["test"].same) if "test" in pairs else {},
+        "lone": lone(found.part(split), found.part("train") if seen(found, split) else None),
+        "health": health(found.part(split), sim=recipe.sim),
         "val": scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {},
         **kept,
         "data": about(images),
@@ -62,6 +68,35 @@ def evaluate_run(
     model.save(run.model)
     run.write("metrics.json", json.dumps(said, indent=1))
     return said
+
+
+def rank_run(run: Run, names: Sequence[str] = (), *, gallery: str = "", across_groups: bool = False) -> dict[str, Any]:
+    """Retrieval scores of a run's kept embeddings, by name, with their intervals; the run keeps nothing of it.
+
+    gallery: the part that is searched (train, val, test); empty is the other pictures of the part that is scored.
+    across_groups: a picture does not find those of its own class and group (camera, video, writer).
+    Errors: ValueError for a name that is no retrieval metric, a gallery without the classes, or unknown groups.
+    """
+    recipe, split = Recipe.load(run.recipe), run.scores()["split"]
+    found = Embeddings.load(run.embeddings)
+    query, searched = found.part(split), found.part(gallery) if gallery not in ("", split) else None
+    scores, n = retrieve(
+        query,
+        searched,
+        names or [name for name in RANKED if fits(name, len(query if searched is None else searched))],
+        sim=recipe.sim,
+        open_set=not seen(found, split),
+        across_groups=across_groups,
+        seed=recipe.split_seed,
+    )
+    said = {name: dataclasses.asdict(score) for name, score in scores.items()}
+    return {"run": run.name, "split": split, "gallery": gallery or split, "scores": said, "lone": n, "of": len(query)}
+
+
+def fits(name: str, pictures: int) -> bool:
+    """Whether a metric's k is less than there are pictures."""
+    k = name.partition("@")[2]
+    return not k.isdigit() or int(k) < pictures
 
 
 def seen(found: Embeddings, split: str) -> bool:

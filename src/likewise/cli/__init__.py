@@ -20,7 +20,7 @@ app = typer.Typer(
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 failed or interrupted, 2 the call was wrong."""
     # each adds its commands to `app`
-    from likewise.cli import audit, compare, doctor, export, listing, reproduce, train, translate, tune, using  # noqa: F401
+    from likewise.cli import audit, compare, doctor, export, listing, rank, reproduce, train, translate, tune, using  # noqa: F401
 
     try:
         app()

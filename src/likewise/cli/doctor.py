@@ -14,6 +14,8 @@ COLUMNS = (
     ("chance", 8, ".4f"),
     ("spread", 8, ".4f"),
     ("rank", 6, ".1f"),
+    ("dead", 6, ".0%"),
+    ("active", 7, ".0%"),
     ("auc", 6, ".3f"),
     ("val_auc", 8, ".3f"),
 )

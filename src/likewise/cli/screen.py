@@ -14,15 +14,23 @@ from likewise.run import Run
 
 # name: (what a newcomer calls it)
 WORDS = {
-    "knn@1": "named right by the nearest training neighbour",
+    "knn@1": "named right by the nearest neighbour",
     "knn@5": "named right by a vote of five",
+    "top@1": "named right by the nearest encoding",
+    "top@5": "the right class is among the five nearest encodings",
+    "knn_weighted@20": "the same of twenty, the nearer counting more",
+    "centroid": "named right by the nearest class mean",
     "recall@1": "nearest other test picture is of the same class",
-    "recall@10": "one of the ten nearest is of the same class",
     "r_precision": "of the R nearest, the share of the same class",
     "map@r": "the same, earlier hits counting more",
+    "map": "the same over the whole ranking",
+    "mrr": "1 over the rank of the first of the same class",
     "silhouette": "how apart the classes lie, -1 to 1",
+    "silhouette_simplified": "so by distances to class means, mostly higher",
     "nmi": "k-means clusters against classes, 0 to 1",
     "ami": "the same, corrected for chance",
+    "ari": "pairs that clusters and classes agree on, so corrected",
+    "purity": "share that is of its cluster's commonest class",
     "probe": "a linear classifier on the embedding",
     "pair_auc": "a same pair is more alike than a different one",
     "pair_accuracy": "same or different, at the validated threshold",
@@ -37,8 +45,28 @@ WORDS = {
     "tar@far=0.01": "same pairs accepted when 1 % of others are",
     "tar@far=0.001": "same pairs accepted when 0.1 % of others are",
     "tar@far=0.0001": "same pairs accepted when 0.01 % of others are",
-    "few_shot@20w1s": "20 new classes, one example each",
+    "few_shot@20w1s": "one class out of 20, from one example of each",
+    "few_shot@20w5s": "the same from five examples of each",
+    "few_shot@5w1s": "one class out of 5, from one example of each",
+    "few_shot@5w5s": "the same from five examples of each",
     "one_shot_error": "Omniglot's official trials, the lower the better",
+}
+
+# The same for any k.
+OF_K = {
+    "recall": "one of the {k} nearest is of the same class",
+    "cmc": "one of the {k} nearest is of the same class",
+    "precision": "of the {k} nearest, the share of the same class",
+    "found": "of all of the same class, the share among the {k} nearest",
+    "map": "of the {k} nearest, how early the same class comes",
+    "mrr": "1 over the rank of the first of the same class, to {k}",
+    "ndcg": "the {k} nearest against the best order of {k}",
+}
+
+# What queries without anything to find lack, and which scores they are left out of.
+LONE = {
+    "retrieval": "no other picture of their class (recall, precision, MAP)",
+    "unseen": "no training picture of their class (knn, centroid, probe)",
 }
 
 
@@ -130,6 +158,30 @@ def pairs_said(found: dict[str, Any]) -> str:
     return "\n".join([*said, *(f"note: {note}" for note in found["notes"])])
 
 
+def names_said(found: dict[str, Any]) -> str:
+    """The table of how well a file of encodings names pictures."""
+    said = f"{found['run']}: how {found['encodings']} names the pictures of {found['split']}"
+    return f"{said}\n\n{scores_table(found)}".rstrip()
+
+
+def ranking_said(found: dict[str, Any]) -> str:
+    """The table of what `rank` measured."""
+    where = "the other pictures" if found["gallery"] == found["split"] else found["gallery"]
+    said = f"{found['run']}: pictures of {found['split']}, searched for in {where}\n\n{scores_table(found)}"
+    return f"{said}{left_out(found['lone'], found['of'], 'no picture of their class to find')}".rstrip()
+
+
+def left_out(n: int, of: int, why: str) -> str:
+    """`3 of 400 pictures are left out: ...`, or nothing."""
+    return f"{n:,} of {of:,} pictures are left out: they have {why}\n" if n else ""
+
+
+def in_words(name: str) -> str:
+    """What a newcomer calls a score; nothing for one without words."""
+    stem, _, k = name.partition("@")
+    return WORDS.get(name) or OF_K.get(stem, "").format(k=k)
+
+
 def scores_table(held: dict[str, Any]) -> str:
     """A line a score, and one for each rate that the pairs cannot tell."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -143,7 +195,7 @@ def scores_table(held: dict[str, Any]) -> str:
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
     for name, s in held["scores"].items():
         interval = f"{s['low']:.4f} – {s['high']:.4f}"
-        table.add_row(name, f"{s['value']:.4f}", interval, f"{s['n']:,}", WORDS.get(name, ""))
+        table.add_row(name, f"{s['value']:.4f}", interval, f"{s['n']:,}", in_words(name))
     for name in held.get("left_out", {}):
         table.add_row(name, "", "", "", "too few pairs to say")
     console = Console(width=110, file=sys.stdout)
@@ -161,6 +213,9 @@ def ending(run: Run, held: dict[str, Any]) -> str:
     said = (
         [f"trained in {held['seconds']:.1f} s at {held['images_per_s']:,.0f} images/s"] if held.get("seconds") else []
     )
+    of = held["data"].get(held["split"], 0)
+    for kind, n in held.get("lone", {}).items():
+        said.append(left_out(n, of, LONE[kind]).rstrip())
     if (run.path / "skipped.csv").exists():
         said.append(f"pictures left out: {run.path / 'skipped.csv'}")
     if run.report.exists():

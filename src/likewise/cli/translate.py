@@ -41,6 +41,6 @@ def translate(
     for kind in (MAPPED, DIFFERS, REFUSED):
         for line in (line for line in found.lines if line.kind == kind):
             arrow = f" -> {line.ours}" if line.ours else ""
-            print(f"  {kind}: {line.key}: {line.value}{arrow}{f' ({line.why})' if line.why else ''}")
+            print(f"  {kind}: {line.written}: {line.value}{arrow}{f' ({line.why})' if line.why else ''}")
     name = f" --name {found.name}" if found.name else ""
     print(f"train it: likewise train {written}{name}")

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from likewise import geometry, spec
-from likewise.evaluate.embeddings import DivergedError, Embeddings, check, embed
+from likewise import spec
+from likewise.evaluate.embeddings import DivergedError, Embeddings, as_seen, check, embed
+from likewise.evaluate.health import health
 from likewise.evaluate.verifying import (
     DRAWN_CLASSES,
     Threshold,
@@ -37,23 +37,30 @@ __all__ = [
     "Score",
     "Scores",
     "Threshold",
+    "check_same",
     "difference",
     "draw_pairs",
     "embed",
     "evaluate",
+    "health",
+    "lone",
     "measure",
     "pick_calibration",
     "pick_threshold",
+    "retrieve",
     "too_few",
 ]
 
 Scores = dict[str, Score]
 
-RETRIEVAL = ("recall@1", "recall@10", "r_precision", "map@r")
+RETRIEVAL = ("recall@1", "recall@10", "precision@10", "r_precision", "map@r")
 QUICK = ("recall@1", "r_precision", "map@r")
 EXACT = 20_000  # queries up to which the silhouette is exact: its time grows with their square
 PROBE_CLASSES = 200
 KMEANS_WORK = 2e7  # samples times clusters
+VOTES = (1, 5)
+WEIGHTED = 20  # neighbours that vote by their similarity
+TASKS = ((20, 1), (20, 5), (5, 1), (5, 5))  # ways and shots
 
 
 class Measured(NamedTuple):
@@ -81,12 +88,12 @@ def measure(
             "no class of the queries is in the reference part: leave it out where classes were kept from training"
         )
     seen = _sets(query, reference, across_groups)
-    ratios = _neighbours(*seen, sim) | _retrieval(seen[0], sim, QUICK if quick else RETRIEVAL)
+    ratios = _neighbours(*seen, sim, quick) | _retrieval(seen[0], sim, QUICK if quick else RETRIEVAL)
     if not quick:
-        seen_QD = _as_seen(query.vectors, sim)
+        seen_QD = as_seen(query.vectors, sim)
         ratios |= _silhouette(seen_QD, query.labels) | _clusters(seen_QD, query.labels, seed)
         if reference is not None:
-            ratios |= _probe(seen_QD, query.labels, _as_seen(reference.vectors, sim), reference.labels, seed)
+            ratios |= _named(seen_QD, query.labels, as_seen(reference.vectors, sim), reference.labels, sim, seed)
         ratios |= _few_shot(query, sim, seed)
     return Measured(ratios, query.ids, _units(query.labels) if reference is None else None)
 
@@ -147,16 +154,54 @@ def _from_val(
     return threshold, fit or pick_calibration(val, sim=sim, open_set=open_set, pairs=pairs, seed=seed)
 
 
+def retrieve(
+    query: Embeddings,
+    gallery: Embeddings | None,
+    names: Sequence[str],
+    *,
+    sim: str | Sim = "cosine",
+    open_set: bool = False,
+    across_groups: bool = False,
+    seed: int = 0,
+) -> tuple[Scores, int]:
+    """Any retrieval metrics by name (`mrr`, `ndcg@10`, `cmc@20` ...), and how many queries have nothing to find.
+
+    gallery: what is searched; None: the other queries. open_set: draw classes, not queries, for the intervals.
+    Errors: ValueError for a name that is none, for k beyond the gallery, or where no query has anything to find.
+    """
+    check(query, gallery)
+    sets = _sets(query, gallery, across_groups)
+    found = retrieval.measure(names, *sets, sim=spec.bind("sim", sim) if isinstance(sim, str) else sim)
+    if not len(found.query):
+        where = "another group" if across_groups else "the gallery" if gallery is not None else "the part"
+        raise ValueError(f"none of the {len(query)} queries has a picture of its class to find in {where}")
+    ratios = {name: intervals.mean(value_Q, found.query, len(query)) for name, value_Q in found.values.items()}
+    return intervals.bootstrap(ratios, _units(query.labels) if open_set else None, seed=seed), found.lone
+
+
+def lone(query: Embeddings, reference: Embeddings | None = None) -> dict[str, int]:
+    """How many queries have nothing to find, and are in no score of their kind: none where all have.
+
+    retrieval: without another query of their class. unseen: without a picture of their class in the reference part.
+    """
+    sets = [Set(part.vectors, part.labels) for part in (query, reference) if part is not None]
+    counted = {"retrieval": retrieval.relevant(sets[0])}
+    if reference is not None:
+        counted["unseen"] = retrieval.relevant(*sets)
+    return {name: n for name, relevant_Q in counted.items() if (n := int((relevant_Q == 0).sum()))}
+
+
 def difference(first: Measured, second: Measured, *, seed: int = 0) -> dict[str, Paired]:
     """First run less second on the same queries: each metric's difference, its interval, and p of the paired test."""
-    if first.ids != second.ids:
-        raise ValueError("the two runs were measured on different queries, or in another order")
+    check_same(first, second)
     shared = [name for name in first.ratios if name in second.ratios]
     return {name: intervals.paired(first.ratios[name], second.ratios[name], first.units, seed=seed) for name in shared}
 
 
-def _as_seen(vectors_ND: Tensor, sim: Sim) -> Tensor:
-    return F.normalize(vectors_ND, dim=-1) if getattr(sim, "func", sim) is geometry.cosine else vectors_ND
+def check_same(first: Measured, second: Measured) -> None:
+    """Errors: ValueError where two runs were not measured on the same queries."""
+    if first.ids != second.ids:
+        raise ValueError("the two runs were measured on different queries, or in another order")
 
 
 def _units(labels_N: Tensor) -> Tensor | None:
@@ -178,21 +223,24 @@ def _sets(query: Embeddings, reference: Embeddings | None, across_groups: bool) 
     return sets[0], sets[1] if reference is not None else None
 
 
-def _neighbours(query: Set, reference: Set | None, sim: Sim) -> dict[str, Ratio]:
+def _neighbours(query: Set, reference: Set | None, sim: Sim, quick: bool) -> dict[str, Ratio]:
     refs, offset = (query, 0) if reference is None else (reference, None)
     where_Q = retrieval.relevant(query, reference).nonzero()[:, 0]
-    ks = [k for k in (1, 5) if k <= len(refs.labels) - (reference is None)]
+    seen = len(refs.labels) - (reference is None)
+    ks = [k for k in (*VOTES, WEIGHTED) if k <= seen and not (quick and k == WEIGHTED)]
     if not len(where_Q) or not ks:
         return {}
     hidden = retrieval.hidden(query, reference)
     near = nearest(query.vectors, refs.vectors, max(ks), sim=sim, offset=offset, hidden=hidden)
-    right = {f"knn@{k}": classification.vote(near, refs.labels, k) == query.labels for k in ks}
-    return {name: intervals.mean(right_Q[where_Q], where_Q, len(right_Q)) for name, right_Q in right.items()}
+    named = {f"knn@{k}": classification.vote(near, refs.labels, k) for k in ks if k != WEIGHTED}
+    if WEIGHTED in ks:
+        named[f"knn_weighted@{WEIGHTED}"] = classification.weighted_vote(near, refs.labels, WEIGHTED)
+    return {name: intervals.mean((x == query.labels)[where_Q], where_Q, len(x)) for name, x in named.items()}
 
 
 def _retrieval(query: Set, sim: Sim, names: Sequence[str]) -> dict[str, Ratio]:
     n = len(query.labels)
-    names = [name for name in names if n > (10 if name == "recall@10" else 1)]
+    names = [name for name in names if n > (int(k) if (k := name.partition("@")[2]).isdigit() else 1)]
     found = retrieval.measure(names, query, sim=sim) if names else None
     if found is None or not len(found.query):
         return {}
@@ -211,10 +259,13 @@ def _clusters(seen_QD: Tensor, labels_Q: Tensor, seed: int) -> dict[str, Ratio]:
     classes = len(labels_Q.unique())
     if not _clusterable(labels_Q) or classes * len(labels_Q) > KMEANS_WORK:
         return {}
-    told = clustering.information(labels_Q, clustering.kmeans(seen_QD, classes, seed=seed))
+    cluster_Q = clustering.kmeans(seen_QD, classes, seed=seed)
+    told, pairs = clustering.information(labels_Q, cluster_Q), clustering.agreement(labels_Q, cluster_Q)
     return {
         "nmi": Ratio(told.shared, told.entropy),
         "ami": Ratio(told.shared - told.expected, told.entropy - told.expected),
+        "ari": Ratio(pairs.both - pairs.expected, pairs.either - pairs.expected),
+        "purity": intervals.mean(clustering.commonest(labels_Q, cluster_Q)),
     }
 
 
@@ -222,19 +273,27 @@ def _clusterable(labels_Q: Tensor) -> bool:
     return 2 <= len(labels_Q.unique()) < len(labels_Q)
 
 
-def _probe(x_QD: Tensor, labels_Q: Tensor, y_MD: Tensor, labels_M: Tensor, seed: int) -> dict[str, Ratio]:
-    if not 2 <= len(labels_M.unique()) <= PROBE_CLASSES:
+def _named(x_QD: Tensor, labels_Q: Tensor, y_MD: Tensor, labels_M: Tensor, sim: Sim, seed: int) -> dict[str, Ratio]:
+    """By the nearest class centroid, and by the probe, where the reference part has two classes or more."""
+    if len(labels_M.unique()) < 2:
         return {}
     where_Q = torch.isin(labels_Q, labels_M).nonzero()[:, 0]
-    model = classification.probe(y_MD, labels_M, seed=seed)
-    right_Q = torch.from_numpy(model.predict(x_QD[where_Q].numpy())) == labels_Q[where_Q]
-    return {"probe": intervals.mean(right_Q, where_Q, len(labels_Q))}
+    named = {"centroid": classification.nearest_centroid(x_QD[where_Q], y_MD, labels_M, sim=sim)}
+    if len(labels_M.unique()) <= PROBE_CLASSES:
+        model = classification.probe(y_MD, labels_M, seed=seed)
+        named["probe"] = torch.from_numpy(model.predict(x_QD[where_Q].numpy()))
+    return {name: intervals.mean(x == labels_Q[where_Q], where_Q, len(labels_Q)) for name, x in named.items()}
 
 
 def _few_shot(query: Embeddings, sim: Sim, seed: int) -> dict[str, Ratio]:
-    if int((query.labels.unique(return_counts=True)[1] >= 2).sum()) < 20:
-        return {}
-    episodes = few_shot.draw(query.labels, ways=20, shots=1, seed=seed)
+    """Tasks that the classes suffice for; by class means, which of one example are the example."""
+    size_C = query.labels.unique(return_counts=True)[1]
+    tasks = [(ways, shots) for ways, shots in TASKS if int((size_C > shots).sum()) >= ways]
+    return {f"few_shot@{ways}w{shots}s": _episodes(query, ways, shots, sim, seed) for ways, shots in tasks}
+
+
+def _episodes(query: Embeddings, ways: int, shots: int, sim: Sim, seed: int) -> Ratio:
+    episodes = few_shot.draw(query.labels, ways=ways, shots=shots, seed=seed)
     right = few_shot.right(query.vectors, episodes, sim=sim)
     over_Q = episodes.query.flatten().bincount(right.flatten().double(), minlength=len(query))
-    return {"few_shot@20w1s": Ratio(over_Q, episodes.query.flatten().bincount(minlength=len(query)).double())}
+    return Ratio(over_Q, episodes.query.flatten().bincount(minlength=len(query)).double())

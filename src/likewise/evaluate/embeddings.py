@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from likewise import spec
+from likewise import geometry, spec
 from likewise.data.images import SPLITS, Images
 from likewise.geometry import DivergedError
+from likewise.metrics.neighbours import Sim
 
-__all__ = ["DivergedError", "Embeddings", "check", "embed"]
+__all__ = ["DivergedError", "Embeddings", "as_seen", "check", "embed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,12 +133,19 @@ def check(query: Embeddings, reference: Embeddings | None = None) -> None:
     """Errors: ValueError where there is nothing to measure; DivergedError where vectors are not finite."""
     if not len(query):
         raise ValueError("there are no queries: the part to evaluate holds no pictures")
+    if reference is not None and not len(reference):
+        raise ValueError("the part to search holds no pictures: leave it out, or choose one that has some")
     for part, name in ((query, "query"), (reference, "reference")):
         if part is not None and (broken := int((~part.vectors.isfinite().all(-1)).sum())):
             raise DivergedError(
                 f"{broken} of {len(part)} {name} vectors hold NaN or infinity: the training has diverged; "
                 "train with a lower lr, or with clip=1.0"
             )
+
+
+def as_seen(vectors_ND: Tensor, sim: Sim) -> Tensor:
+    """As the similarity sees them, for what is Euclidean by definition: at unit length under cosine."""
+    return F.normalize(vectors_ND, dim=-1) if getattr(sim, "func", sim) is geometry.cosine else vectors_ND
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """Same or different: scores of pairs with their intervals; what validation pairs choose, threshold and probability."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from math import ceil
@@ -13,16 +13,30 @@ from likewise import spec
 from likewise.evaluate.embeddings import Embeddings, check
 from likewise.metrics import calibration, intervals, verification
 from likewise.metrics.calibration import Calibration
-from likewise.metrics.intervals import Score
+from likewise.metrics.intervals import Paired, Score
 from likewise.metrics.neighbours import Sim
 from likewise.metrics.pairs import Pairs, draw, even, similarities
 
-__all__ = ["Folded", "Threshold", "draw_pairs", "folded", "pick_calibration", "pick_threshold", "too_few", "verify"]
+__all__ = [
+    "CURVED",
+    "Folded",
+    "Resampled",
+    "Threshold",
+    "draw_pairs",
+    "folded",
+    "pairs_apart",
+    "pick_calibration",
+    "pick_threshold",
+    "resampled",
+    "too_few",
+    "verify",
+]
 
 SAME = 10_000  # pairs of one class
 DIFFERENT = 300_000  # pairs of two: as many as speak of the lowest of RATES
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 CURVES = 400  # resamples of the ROC curve
+CURVED: dict[str, Callable[[verification.Roc], Tensor]] = {"pair_auc": verification.auc, "eer": verification.eer}
 DRAWN_CLASSES = 5
 RULE_OF_3 = 3.0  # n trials without an error bound its rate by 3 / n at 95 % (Hanley and Lippman-Hand, 1983)
 
@@ -116,6 +130,14 @@ def pick_calibration(
     return calibration.chosen(score_T[at_E], pairs.same[at_E], torch.where(a_E == b_E, a_E, -1))
 
 
+class Resampled(NamedTuple):
+    """A score of pairs with its values under the resamples of its interval; runs on the same pairs share these."""
+
+    value: float
+    seen: Tensor  # [B] float64
+    n: int
+
+
 def verify(
     pairs: Pairs,
     score_T: Tensor,
@@ -131,14 +153,32 @@ def verify(
     Brier and ECE of `fit`) is of as many pairs of one kind as of the other.
     units_N: what is drawn together, int64 `[N]` for the N pictures, such as their classes.
     """
+    left_out = too_few(pairs.same)
+    rates = {f"tar@far={rate:g}": partial(verification.tar_at_far, far=rate) for rate in RATES}
+    curves = CURVED | {name: of for name, of in rates.items() if name not in left_out}
+    found = resampled(pairs, score_T, units_N, curves=curves, threshold=threshold, fit=fit, seed=seed)
+    drawn = int(units_N.max()) + 1
+    return {name: intervals.interval(x.value, x.seen, n=x.n, units=drawn) for name, x in found.items()}
+
+
+def resampled(
+    pairs: Pairs,
+    score_T: Tensor,
+    units_N: Tensor,
+    *,
+    curves: Mapping[str, Callable[[verification.Roc], Tensor]],
+    threshold: float | None = None,
+    fit: Calibration | None = None,
+    seed: int = 0,
+) -> dict[str, Resampled]:
+    """What `verify` makes intervals of: scores read off the ROC curve by `curves`, and those at a threshold.
+
+    Precision is left out where nothing is accepted.
+    """
     order_T = score_T.argsort(descending=True, stable=True)
     at_E = order_T.argsort()[even(pairs.same)]
     pairs, score_T = _take(pairs, score_T, order_T)  # so that a curve reads its weights in the order they lie in
     ranked = verification.rank(score_T, pairs.same)
-    left_out = too_few(pairs.same)
-    curves: dict[str, Callable[[verification.Roc], Tensor]] = {"pair_auc": verification.auc, "eer": verification.eer}
-    rates = {f"tar@far={rate:g}": partial(verification.tar_at_far, far=rate) for rate in RATES}
-    curves |= {name: of for name, of in rates.items() if name not in left_out}
     judged = _judging(score_T[at_E], pairs.same[at_E], threshold, fit)
     seen: dict[str, list[Tensor]] = {}
     for weight_BT in chain([torch.ones(1, len(score_T))], _weights(pairs, units_N, seed)):
@@ -146,11 +186,23 @@ def verify(
         found = {name: of(curve) for name, of in curves.items()} | judged(weight_BT[:, at_E])
         for name, value_B in found.items():
             seen.setdefault(name, []).append(value_B)
-    n, drawn = {name: len(score_T) for name in curves}, int(units_N.max()) + 1
     return {
-        name: intervals.interval(float(parts[0]), torch.cat(parts[1:]), n=n.get(name, len(at_E)), units=drawn)
-        for name, parts in seen.items()
+        name: Resampled(float(first), torch.cat(rest), len(score_T) if name in curves else len(at_E))
+        for name, (first, *rest) in seen.items()
+        if first.isfinite().all()
     }
+
+
+def pairs_apart(first: Resampled, second: Resampled) -> Paired:
+    """First less second, of two runs scored on the same pairs under the same draws of pictures (or classes).
+
+    The interval is the bootstrap's; p is twice the share of resamples in which the difference has the other sign or is
+    none, never below 2 / (resamples + 1): pairs share pictures, so that runs cannot be exchanged pair by pair.
+    """
+    apart_B = (first.seen - second.seen)[(first.seen - second.seen).isfinite()]
+    other = 1 + min(int((apart_B <= 0).sum()), int((apart_B >= 0).sum()))
+    p = min(1.0, 2 * other / (len(apart_B) + 1))
+    return Paired(first.value - second.value, *intervals.percentiles(apart_B), p, first.n)
 
 
 def _judging(
@@ -174,7 +226,7 @@ def _judging(
         if at is not None:
             same, right, wrong = sums["same"], sums["right"], sums["wrong"]
             found["pair_accuracy"] = (right + all_B - same - wrong) / all_B
-            found["pair_precision"] = right / (right + wrong).clamp_min(1e-12)
+            found["pair_precision"] = right / (right + wrong)
             found["pair_recall"] = right / same
             found["pair_f1"] = 2 * right / (right + wrong + same)
         if fit is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from likewise import geometry
 from likewise.metrics.neighbours import Nearest, Sim, nearest
 
-__all__ = ["centroids", "decision_regions", "nearest_centroid", "probe", "vote", "weighted_vote"]
+__all__ = ["centroids", "nearest_centroid", "probe", "vote", "weighted_vote"]
 
 
 def vote(near: Nearest, labels_M: Tensor, k: int) -> Tensor:
@@ -75,15 +75,3 @@ def probe(vectors_MD: Tensor, labels_M: Tensor, *, at_most: int = 5000, seed: in
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 200 steps are part of the definition
         return model.fit(vectors_MD[keep].numpy(), labels_M[keep].numpy())
-
-
-def decision_regions(model: Any, vectors_ND: Tensor, *, steps: int = 200) -> tuple[Tensor, Tensor, Tensor]:
-    """The label a probe gives each place of the plane of 2-D vectors: `x [S]`, `y [S]` and `labels [S, S]` (y, x)."""
-    if vectors_ND.shape[1] != 2:
-        raise ValueError(f"a {vectors_ND.shape[1]}-d embedding has no decision regions to draw: train with dim=2")
-    low, high = vectors_ND.amin(0), vectors_ND.amax(0)
-    margin = (high - low) * 0.05
-    x, y = (torch.linspace(float(a), float(b), steps) for a, b in zip(low - margin, high + margin, strict=True))
-    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
-    labels = model.predict(torch.stack([grid_x, grid_y], dim=-1).flatten(0, 1).numpy())
-    return x, y, torch.from_numpy(labels).view(steps, steps)

@@ -11,10 +11,13 @@ from likewise.metrics.classification import centroids
 from likewise.metrics.neighbours import TILE
 
 __all__ = [
+    "Agreement",
     "Information",
+    "agreement",
     "ami",
     "ari",
     "calinski_harabasz",
+    "commonest",
     "davies_bouldin",
     "information",
     "kmeans",
@@ -103,12 +106,10 @@ class Information(NamedTuple):
 
 def information(labels_N: Tensor, cluster_N: Tensor) -> Information:
     """NMI is mean(shared) / mean(entropy), AMI the same less `expected` on both sides. Vinh et al., 2010."""
-    label_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)[1:]
-    found_N, size_K = cluster_N.unique(return_inverse=True, return_counts=True)[1:]
-    pair_N, size_P = (label_N * len(size_K) + found_N).unique(return_inverse=True, return_counts=True)[1:]
-    of = zip((pair_N, label_N, found_N), (size_P, size_C, size_K), strict=True)
-    both_N, one_N, other_N = (size[i].double().div(len(labels_N)).log() for i, size in of)
-    return Information(both_N - one_N - other_N, -(one_N + other_N) / 2, _expected(size_C, size_K))
+    label_N, found_N, pair_N = _together(labels_N, cluster_N)
+    both_N, one_N, other_N = (x_N.bincount()[x_N].double().div(len(x_N)).log() for x_N in (pair_N, label_N, found_N))
+    expected = _expected(label_N.bincount(), found_N.bincount())
+    return Information(both_N - one_N - other_N, -(one_N + other_N) / 2, expected)
 
 
 def _expected(size_C: Tensor, size_K: Tensor) -> float:
@@ -145,20 +146,47 @@ def ami(labels_N: Tensor, cluster_N: Tensor) -> float:
     return (float(told.shared.mean()) - told.expected) / room if room > 1e-12 else 1.0
 
 
-def ari(labels_N: Tensor, cluster_N: Tensor) -> float:
-    """Rand index, less what chance gives. Hubert & Arabie, 1985."""
-    from sklearn.metrics import adjusted_rand_score
+class Agreement(NamedTuple):
+    """With how many others labels and clusters put each sample together; the Rand index divides sums over samples."""
 
-    return float(adjusted_rand_score(labels_N.numpy(), cluster_N.numpy()))
+    both: Tensor  # with how many of its class its cluster holds it
+    either: Tensor  # mean of its classmates and of the others in its cluster
+    expected: float  # mean of `both` for random clusters of these sizes
+
+
+def agreement(labels_N: Tensor, cluster_N: Tensor) -> Agreement:
+    """ARI is mean(both) / mean(either), less `expected` on both sides. Hubert & Arabie, 1985."""
+    label_N, found_N, pair_N = _together(labels_N, cluster_N)
+    mates_N, near_N, both_N = ((x_N.bincount()[x_N] - 1).double() for x_N in (label_N, found_N, pair_N))
+    n = len(labels_N)
+    expected = float(mates_N.sum() * near_N.sum()) / max(n * n * (n - 1), 1)
+    return Agreement(both_N, (mates_N + near_N) / 2, expected)
+
+
+def ari(labels_N: Tensor, cluster_N: Tensor) -> float:
+    """Rand index, less what chance gives: 0 in the mean for random clusters, 1 for the classes themselves."""
+    told = agreement(labels_N, cluster_N)
+    room = float(told.either.mean()) - told.expected
+    return (float(told.both.mean()) - told.expected) / room if room > 1e-12 else 1.0
+
+
+def commonest(labels_N: Tensor, cluster_N: Tensor) -> Tensor:
+    """Whether each sample is of the commonest class of its cluster, bool `[N]`; of equally common ones the first."""
+    label_N, found_N, pair_N = _together(labels_N, cluster_N)
+    rank_N = pair_N.bincount()[pair_N] * (int(label_N.max()) + 1) - label_N
+    best_K = torch.full((int(found_N.max()) + 1,), -1).scatter_reduce(0, found_N, rank_N, "amax")
+    return rank_N == best_K[found_N]
 
 
 def purity(labels_N: Tensor, cluster_N: Tensor) -> float:
     """The share of samples that are of the commonest class of their cluster."""
-    label_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)[1:]
-    found_N = cluster_N.unique(return_inverse=True)[1]
-    pair_P, count_P = (found_N * len(size_C) + label_N).unique(return_counts=True)
-    best_K = torch.zeros(int(found_N.max()) + 1, dtype=torch.int64)
-    return int(best_K.scatter_reduce(0, pair_P // len(size_C), count_P, "amax").sum()) / len(labels_N)
+    return float(commonest(labels_N, cluster_N).double().mean())
+
+
+def _together(labels_N: Tensor, cluster_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Each sample's class, cluster and combination of both, numbered from 0."""
+    label_N, found_N = (x_N.unique(return_inverse=True)[1] for x_N in (labels_N, cluster_N))
+    return label_N, found_N, (found_N * (int(label_N.max()) + 1) + label_N).unique(return_inverse=True)[1]
 
 
 def _classes(labels_N: Tensor) -> tuple[Tensor, Tensor]:

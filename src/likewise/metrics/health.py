@@ -80,6 +80,7 @@ class Spread(NamedTuple):
     label: Tensor  # int64
     within: Tensor  # float64: root mean squared distance to the class mean
     between: Tensor  # float64: distance from the class mean to the nearest other one; infinite for a single class
+    nearest: Tensor  # int64: the label of that one; its own for a single class
 
 
 def spread(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Spread:
@@ -88,8 +89,8 @@ def spread(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Spread:
     class_N = labels_N.unique(return_inverse=True)[1]
     square_N = (vectors_ND.double() - means_CD[class_N]).square().sum(-1)
     within_C = torch.zeros(len(label_C), dtype=torch.float64).index_add_(0, class_N, square_N)
-    between_C = torch.empty_like(within_C)
+    between_C, nearest_C = torch.empty_like(within_C), torch.empty_like(label_C)
     for place_T in torch.arange(len(label_C)).split(max(1, tile // len(label_C))):
         apart_TC = torch.cdist(means_CD[place_T], means_CD)
-        between_C[place_T] = apart_TC.scatter(1, place_T[:, None], torch.inf).amin(1)
-    return Spread(label_C, (within_C / class_N.bincount()).sqrt(), between_C)
+        between_C[place_T], nearest_C[place_T] = apart_TC.scatter(1, place_T[:, None], torch.inf).min(1)
+    return Spread(label_C, (within_C / class_N.bincount()).sqrt(), between_C, label_C[nearest_C])

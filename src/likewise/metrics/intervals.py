@@ -10,10 +10,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Paired", "Ratio", "Score", "bootstrap", "draws", "interval", "mean", "paired", "percentiles"]
+__all__ = [
+    "Paired",
+    "Ratio",
+    "Score",
+    "bootstrap",
+    "draws",
+    "holm",
+    "interval",
+    "mean",
+    "paired",
+    "percentiles",
+    "value",
+]
 
 RESAMPLES = 1000
 TAIL = 0.025  # on either side of a 95 % interval
+ROUNDING = 1e-9  # within which a value is 1, or 0
 
 
 @dataclass(frozen=True)
@@ -73,11 +86,16 @@ def bootstrap(
         return {}
     over_US, under_US = (_by_unit(torch.stack(side, dim=1), units_N) for side in zip(*ratios.values(), strict=True))
     seen_BS = torch.cat([(c @ over_US) / (c @ under_US) for c in draws(len(over_US), resamples=resamples, seed=seed)])
-    value_S, units_S = over_US.sum(0) / under_US.sum(0), under_US.count_nonzero(0)
+    units_S = under_US.count_nonzero(0)
     return {
-        name: interval(float(value_S[i]), seen_BS[:, i], n=int(ratio.under.count_nonzero()), units=int(units_S[i]))
+        name: interval(value(ratio), seen_BS[:, i], n=int(ratio.under.count_nonzero()), units=int(units_S[i]))
         for i, (name, ratio) in enumerate(ratios.items())
     }
+
+
+def value(ratio: Ratio) -> float:
+    """The metric itself: to the last digit the same, whatever it is measured beside."""
+    return float(ratio.over.sum() / ratio.under.sum())
 
 
 def _by_unit(x_N: Tensor, units_N: Tensor | None) -> Tensor:
@@ -95,9 +113,9 @@ def interval(value: float, seen_B: Tensor, *, n: int, units: int) -> Score:
     """
     low, high = percentiles(seen_B.clamp(-1, 1))
     low, high = min(low, value), max(high, value)
-    if low == high == 1:
+    if low > 1 - ROUNDING:
         low = TAIL ** (1 / units)
-    elif low == high == 0:
+    elif low > -ROUNDING and high < ROUNDING:
         high = 1 - TAIL ** (1 / units)
     return Score(value, low, high, n)
 
@@ -143,3 +161,13 @@ def _coins(units: int, resamples: int, seed: int, at_once: int = 2**20) -> Itera
     step = max(1, at_once // units)
     for start in range(0, resamples, step):
         yield torch.randint(2, (min(step, resamples - start), units), generator=generator).double()
+
+
+def holm(p: Mapping[str, float]) -> dict[str, float]:
+    """Holm's correction for as many tests as there are. Holm, 1979."""
+    found: dict[str, float] = {}
+    worst = 0.0
+    for rank, (label, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
+        worst = max(worst, min(1.0, value * (len(p) - rank)))
+        found[label] = worst
+    return found

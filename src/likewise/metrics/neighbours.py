@@ -15,7 +15,7 @@ from likewise import geometry
 
 __all__ = ["TILE", "Nearest", "nearest", "tiles"]
 
-TILE = 2**22  # similarities held at once: 16 MB, about what a processor's last cache holds
+TILE = 2**21  # similarities held at once: 8 MB, within what a processor's caches hold
 WIDE = 2**14  # references in a tile, unless k asks for more
 NOTHING = torch.iinfo(torch.int64).min  # below every key: fills ragged rows
 

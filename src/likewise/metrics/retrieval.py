@@ -78,10 +78,10 @@ def cmc(ranked: Ranked, k: int) -> Tensor:
     return _first(ranked, k).cummax(-1).values.double()
 
 
-def reciprocal_rank(ranked: Ranked) -> Tensor:
-    """1 / the rank of the first relevant result; its mean is MRR. 0 when the ranking ends before one."""
-    first = ranked.hits.byte().argmax(-1) + 1
-    return torch.where(ranked.hits.any(-1), 1 / first.double(), 0)
+def reciprocal_rank(ranked: Ranked, k: int | None = None) -> Tensor:
+    """1 / the rank of the first relevant result among the first k, otherwise 0; its mean is MRR."""
+    hits_QK = _first(ranked, k or ranked.hits.shape[1])
+    return torch.where(hits_QK.any(-1), 1 / (hits_QK.byte().argmax(-1) + 1).double(), 0)
 
 
 def r_precision(ranked: Ranked) -> Tensor:
@@ -134,7 +134,15 @@ WITHOUT_K = {
     "mrr": reciprocal_rank,
     "ndcg": ndcg,
 }
-WITH_K = {"recall": recall, "precision": precision, "found": found, "map": average_precision, "ndcg": ndcg}
+WITH_K = {
+    "recall": recall,
+    "cmc": recall,  # at one rank they are the same; the curve over all ranks is `cmc`
+    "precision": precision,
+    "found": found,
+    "map": average_precision,
+    "mrr": reciprocal_rank,
+    "ndcg": ndcg,
+}
 
 
 def metric(name: str) -> Callable[[Ranked], Tensor]:

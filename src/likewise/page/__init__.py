@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from likewise.data.images import Images
-from likewise.page import cases, charts, scores
+from likewise.page import batch, cases, charts, health, scores
 from likewise.page.html import Html, tag
 from likewise.page.material import Material, read
 from likewise.run import replacing
@@ -17,12 +17,14 @@ __all__ = ["document", "write_report"]
 PARTS = (
     ("scores", "Scores", scores.scores),
     ("training", "Training", charts.training),
+    ("batch", "A batch in training", batch.batch),
     ("map", "Map of the embedding", charts.embedding_map),
     ("before-after", "Before and after training", charts.before_after),
     ("neighbours", "Nearest neighbours", cases.neighbours),
     ("errors", "Worst errors", cases.worst_errors),
     ("confusions", "Confused classes", cases.confusions),
     ("silhouette", "Silhouette of each class", charts.silhouette),
+    ("health", "State of the embedding", health.state),
     ("pairs", "Similarity of pairs", charts.pair_similarities),
     ("classes", "Class by class", cases.class_table),
     ("skipped", "Pictures left out", cases.skipped),
@@ -50,20 +52,31 @@ def page(m: Material) -> str:
     return document(m.run.name, "Likewise report", [scores.facts(m)], parts)
 
 
-def document(title: str, kicker: str, facts: Sequence[Html], parts: Sequence[tuple[str, str, Sequence[Html]]]) -> str:
-    """A page with a heading, its contents, and its parts: anchor, heading and content of each."""
+def document(
+    title: str,
+    kicker: str,
+    facts: Sequence[Html],
+    parts: Sequence[tuple[str, str, Sequence[Html]]],
+    *,
+    head: Sequence[Html] = (),
+) -> str:
+    """A page with a heading, its contents, and its parts: anchor, heading and content of each.
+
+    head: goes into <head>.
+    """
     links = [tag("a", heading, href=f"#{anchor}") for anchor, heading, _ in parts]
-    head = tag("header", tag("p", kicker, class_="kicker"), tag("h1", title), *facts)
+    top = tag("header", tag("p", kicker, class_="kicker"), tag("h1", title), *facts)
+    nav = [tag("nav", *links, aria_label="Contents")] if len(links) > 1 else []
     body = [tag("section", tag("h2", heading), *content, id=anchor) for anchor, heading, content in parts]
     return "<!doctype html>\n" + tag(
         "html",
-        _head(f"{title} · {kicker}"),
-        tag("body", head, tag("nav", *links, aria_label="Contents"), tag("main", *body)),
+        _head(f"{title} · {kicker}", *head),
+        tag("body", top, *nav, tag("main", *body)),
         lang="en",
     )
 
 
-def _head(title: str) -> Html:
+def _head(title: str, *more: Html) -> Html:
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
     return tag(
         "head",
@@ -73,6 +86,7 @@ def _head(title: str) -> Html:
         tag("link", rel="icon", href="data:,"),
         tag("title", title),
         tag("style", Html(style)),
+        *more,
     )
 
 

@@ -10,7 +10,7 @@ from likewise.page.html import Html, Thumbs, table, tag
 from likewise.page.material import Material
 from likewise.plots.style import decimal
 
-__all__ = ["class_table", "confusions", "neighbours", "skipped", "worst_errors"]
+__all__ = ["card", "class_table", "confusions", "neighbours", "skipped", "worst_errors"]
 
 OPEN_ROWS = 20  # of a table; further rows unfold
 
@@ -37,7 +37,7 @@ def _reference(m: Material, found: Neighbours) -> str:
 
 def _query_row(found: Neighbours, q: int, thumbs: Thumbs) -> Html:
     query = found.query
-    own = _card(thumbs(query.ids[q]), query.classes[int(query.labels[q])], "")
+    own = card(thumbs(query.ids[q]), query.classes[int(query.labels[q])], "")
     hits = [_neighbour(found, q, k, thumbs) for k in range(found.place.shape[1])]
     return tag("div", tag("div", own, class_="query"), tag("div", *hits, class_="found"), class_="row")
 
@@ -46,12 +46,10 @@ def _neighbour(found: Neighbours, q: int, k: int, thumbs: Thumbs) -> Html:
     at, right = int(found.place[q, k]), bool(found.hit[q, k])
     name = found.reference.classes[int(found.reference.labels[at])]
     said = decimal(float(found.sim[q, k]), 3)
-    return _card(
-        thumbs(found.reference.ids[at]), f"{'✓' if right else '✗'} {name}", said, "right" if right else "wrong"
-    )
+    return card(thumbs(found.reference.ids[at]), f"{'✓' if right else '✗'} {name}", said, "right" if right else "wrong")
 
 
-def _card(picture: Html, name: str, figure: str, kind: str = "") -> Html:
+def card(picture: Html, name: str, figure: str, kind: str = "") -> Html:
     said = [tag("span", name, class_="name", title=name)] + ([tag("span", figure, class_="sim")] if figure else [])
     return tag("div", picture, *said, class_=f"card {kind}".strip())
 
@@ -77,7 +75,7 @@ def worst_errors(m: Material) -> list[Html]:
 
 def _error(found: Neighbours, q: int, thumbs: Thumbs) -> Html:
     query = found.query
-    own = _card(thumbs(query.ids[q]), query.classes[int(query.labels[q])], "true class")
+    own = card(thumbs(query.ids[q]), query.classes[int(query.labels[q])], "true class")
     return tag("div", own, _neighbour(found, q, 0, thumbs), class_="pair")
 
 

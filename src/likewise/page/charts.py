@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from likewise import plots
+from likewise import plots, spec
 from likewise.evaluate import Embeddings
+from likewise.evaluate.embeddings import as_seen
+from likewise.metrics import classification
 from likewise.metrics.calibration import restored
+from likewise.metrics.neighbours import Sim
 from likewise.page import findings, words
 from likewise.page.html import Html, inline, tag
 from likewise.page.material import Material, held_out
@@ -88,7 +92,33 @@ def embedding_map(m: Material) -> list[Html]:
     panels = dict(list(panels.items())[:2])  # validation only where there is no test part
     figure = plots.maps(panels, key=m.key, columns=len(panels))
     says = f"Each point is a picture, its colour the class. {_plane_said(m.embeddings, seen)} {_beyond(m)}"
-    return [shown(m, "map", figure, says.strip())]
+    return [shown(m, "map", figure, says.strip()), *_regions(m)]
+
+
+def _regions(m: Material) -> Iterator[Html]:
+    """Of an embedding in the plane: which class a linear classifier names where."""
+    if m.embeddings is None or m.query is None or m.open or m.embeddings.vectors.shape[1] != 2:
+        return
+    train, sim = m.embeddings.part("train"), spec.bind("sim", m.sim_name)
+    if not 2 <= len(train.labels.unique()) <= DISTINCT:
+        return
+    probe = classification.probe(as_seen(train.vectors, sim), train.labels)
+    cloud = _cloud(findings.spaced(m.query, POINTS), plane(m.query.vectors))
+    says = (
+        "The held-out pictures over the regions in which a linear classifier (logistic regression, fitted to the "
+        "training pictures) names each class: a point on a field of another colour is named wrongly."
+    )
+    yield shown(m, "regions", plots.decision_regions(cloud, Seen(probe, sim)), says)
+
+
+class Seen:
+    """A probe that sees places of the plane as the similarity does."""
+
+    def __init__(self, probe: Any, sim: Sim):
+        self.probe, self.sim = probe, sim
+
+    def predict(self, xy_N2: np.ndarray) -> np.ndarray:
+        return self.probe.predict(as_seen(torch.from_numpy(xy_N2).float(), self.sim).numpy())
 
 
 def _panel(name: str, part: Embeddings, seen: Plane) -> tuple[str, Cloud]:

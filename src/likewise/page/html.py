@@ -16,9 +16,9 @@ from likewise.plots.style import FAINT, GRID, INK, MUTED, PAPER, quiet
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Html", "Thumbs", "inline", "join", "table", "tag"]
+__all__ = ["Html", "Thumbs", "inline", "join", "table", "tag", "thumb"]
 
-VOID = {"br", "img", "meta", "link"}
+VOID = {"br", "img", "input", "meta", "link"}
 # The greys of a figure become the page's own, so that figures follow its light and dark theme.
 THEME = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", FAINT: "var(--faint)", PAPER: "var(--paper)"}
 THUMB = 96  # pixels on the longer side
@@ -85,18 +85,22 @@ class Thumbs:
     def __call__(self, name: str) -> Html:
         if self.images is None or name not in self.at:
             return tag("span", name, class_="plate", title=name)
-        picture = np.asarray(self.images.batch([self.at[name]])[0])
-        crisp = "crisp" if max(picture.shape[1:]) < THUMB / 2 else None
-        return tag("img", src=data_uri(picture), alt=name, title=name, class_=crisp)
+        return thumb(np.asarray(self.images.batch([self.at[name]])[0]), name)
 
 
-def data_uri(picture_CHW: np.ndarray) -> str:
-    """A picture inside its own address: small ones as they are (PNG), larger ones reduced to THUMB (JPEG)."""
+def thumb(picture_CHW: np.ndarray, name: str) -> Html:
+    """A small picture, its pixels to be seen where they are few."""
+    crisp = "crisp" if max(picture_CHW.shape[1:]) < THUMB / 2 else None
+    return tag("img", src=data_uri(picture_CHW), alt=name, title=name, class_=crisp)
+
+
+def data_uri(picture_CHW: np.ndarray, side: int = THUMB) -> str:
+    """A picture inside its own address: small ones as they are (PNG), larger ones reduced to `side` (JPEG)."""
     from PIL import Image
 
     picture, kind, written = Image.fromarray(displayable(picture_CHW)), "png", io.BytesIO()
-    if max(picture.size) > THUMB:
-        picture.thumbnail((THUMB, THUMB))
+    if max(picture.size) > side:
+        picture.thumbnail((side, side))
         kind = "jpeg"
     picture.save(written, kind, quality=85)
     return f"data:image/{kind};base64,{base64.b64encode(written.getvalue()).decode()}"

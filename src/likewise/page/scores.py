@@ -95,7 +95,7 @@ def _setting(m: Material) -> list[Html]:
         said = f"Open set: the classes of the {part} pictures were never seen in training."
     else:
         said = f"Closed set: the {part} pictures are new, their classes were seen in training."
-    return [tag("p", tag("strong", said), " ", *_guess(m))]
+    return [tag("p", tag("strong", said), " ", *_guess(m), *_lone(m))]
 
 
 def _guess(m: Material) -> list[str]:
@@ -104,6 +104,18 @@ def _guess(m: Material) -> list[str]:
         return []
     counts = np.bincount(m.query.labels.numpy())
     return [f"Always naming the commonest class would be right for {words.percent(counts.max() / counts.sum())}."]
+
+
+LONE = {
+    "retrieval": "the only ones of their class: no score of retrieval counts them.",
+    "unseen": "of classes without a training picture: no score of naming counts them.",
+}
+
+
+def _lone(m: Material) -> list[str]:
+    """Pictures that have nothing to find."""
+    counted = m.metrics.get("lone") or {}
+    return [f" {n:,} picture{'s are' if n > 1 else ' is'} {LONE[kind]}" for kind, n in counted.items()]
 
 
 def _threshold(m: Material) -> list[Html]:

@@ -22,7 +22,7 @@ CURVES = {"platt": "a logistic curve (Platt)", "isotonic": "a rising curve of st
 HEADLINES = (
     ("knn@1", "recall@1"),
     ("map@r", "r_precision"),
-    ("silhouette", "ami"),
+    ("silhouette", "silhouette_simplified", "ami"),
     ("pair_accuracy", "pair_auc"),
     ("few_shot",),
 )
@@ -84,6 +84,16 @@ SAYINGS: dict[str, Saying] = {
         "Of the first R results, R being how many there are to find, it counts how many are right and how early they "
         "come. It is stricter than recall: one good hit is not enough.",
     ),
+    "knn_weighted@": Saying(
+        "Weighted vote of {k}",
+        "{v} of held-out {noun} are named correctly by a vote of {k} neighbours in which the nearer count more.",
+        "Each neighbour's vote weighs exp(similarity / 0.07).",
+    ),
+    "centroid": Saying(
+        "Nearest class mean",
+        "{v} of held-out {noun} lie nearest to the mean of their own class.",
+        "Each class is one point, the mean of its training pictures: right where classes are compact.",
+    ),
     "probe": Saying(
         "Linear probe",
         "{v} of held-out {noun} are named correctly by a linear classifier on the embedding.",
@@ -93,6 +103,14 @@ SAYINGS: dict[str, Saying] = {
         "Silhouette",
         "The mean silhouette is {v}, on a scale from −1 to 1.",
         "1: classes are tight and far apart. 0: they touch. Below 0: pictures lie nearer to another class.",
+        share=False,
+        bottom=-1.0,
+    ),
+    "silhouette_simplified": Saying(
+        "Silhouette, simplified",
+        "The mean simplified silhouette is {v}, on a scale from −1 to 1.",
+        "By distances to class means, since there are too many pictures for all pairs. It is mostly higher than the "
+        "silhouette, and not to be compared with it.",
         share=False,
         bottom=-1.0,
     ),
@@ -106,6 +124,18 @@ SAYINGS: dict[str, Saying] = {
         "Clusters found without labels agree with the classes to {v} (AMI).",
         "k-means on the embedding, corrected for chance: 0 is what random clusters reach, 1 is the same grouping.",
         share=False,
+    ),
+    "ari": Saying(
+        "ARI of k-means",
+        "Clusters found without labels agree with the classes on pairs of pictures to {v} (ARI).",
+        "The Rand index of k-means on the embedding, corrected for chance: 0 is random, 1 is the same grouping.",
+        share=False,
+        bottom=-1.0,
+    ),
+    "purity": Saying(
+        "Purity of k-means",
+        "{v} of held-out {noun} are of the commonest class of their cluster.",
+        "k-means on the embedding, as many clusters as classes. Not corrected for chance.",
     ),
     "pair_auc": Saying(
         "Pair AUC",

@@ -11,7 +11,7 @@ from likewise.plots.curves import (
     silhouette_sequence,
 )
 from likewise.plots.measures import compare_bars, det, pair_histogram, reliability, silhouette
-from likewise.plots.pictures import batch_grid
+from likewise.plots.pictures import batch_grid, found_rows
 from likewise.plots.style import class_key, save
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "curves_family",
     "decision_regions",
     "det",
+    "found_rows",
     "loss_curve",
     "losses_family",
     "maps",
