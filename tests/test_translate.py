@@ -60,9 +60,11 @@ softmax_batch_size: 32
 softmax_is_binary: false
 work_dir: work_dirs/
 min_n_obj_per_class: 5
-max_n_obj_per_class: 100
+select_max_n_obj_per_class: 100
+max_n_obj_per_class: 10000
 save_encodings: true
 centers_only: false
+max_num_samples_of_each_class: 30
 knn_k: 1
 """
 OF_AUGUST = """
@@ -130,6 +132,7 @@ def test_2019():
     assert (r.optimizer, r.lr, found.name) == ("radam", 1e-4, "road_signs")
     kinds = {line.key: line.kind for line in found.lines}
     assert kinds["augmentations"] == DIFFERS, "it never ran in theirs"
+    assert "augmentation_type" in {line.written for line in found.lines}, "by the name that it was written under"
     assert kinds["distance_type"] == REFUSED, "it is of the siamese mode"
 
 
@@ -143,6 +146,27 @@ def test_january_2020():
     assert kinds["margin"] == DIFFERS, "theirs was 1 whatever was written"
     assert kinds["k_classes"] == REFUSED
     assert kinds["n_epochs"] == DIFFERS, "an epoch there was so many batches"
+    assert kinds["max_n_obj_per_class"] == REFUSED, "it left out large classes, and did not cut them down"
+    assert kinds["freeze_backbone"] == DIFFERS
+    ours = {line.key: line.ours for line in found.lines}
+    assert ours["max_num_samples_of_each_class"] == "likewise embed RUN --most-per-class 30"
+    assert ours["centers_only"] == "likewise embed RUN"
+
+
+def test_each_positive_has_its_hardest_negative():
+    """Theirs looked for the nearest negative of every positive, not of the farthest one alone."""
+    found = translate("mode: triplet\nnegatives_selection_mode: hardest\nmargin: 0.3").recipe
+    assert (found.loss, found.miner) == ("triplet(margin=0.3, pick='all')", "nearest(k=1)")
+    assert translate("mode: triplet\nnegatives_selection_mode: semihard").recipe.miner == ""
+
+
+@pytest.mark.parametrize("backbone", ["simple", "simple2"])
+def test_their_own_networks_start_from_nothing_and_are_trained(backbone):
+    """Their configurations say imagenet and freeze, and their code heeds neither for these two."""
+    text = f"input_shape: [105, 105, 3]\nbackbone: {backbone}\nbackbone_weights: imagenet\nfreeze_backbone: true"
+    found = translate(text)
+    assert (found.recipe.weights, found.recipe.frozen_epochs) == ("", 0)
+    assert {line.key for line in found.lines if line.kind == DIFFERS} == {"backbone_weights", "freeze_backbone"}
 
 
 def test_august_2020():
@@ -156,6 +180,12 @@ def test_august_2020():
     assert kinds["optimizer"] == DIFFERS
     assert kinds["favourite_colour"] == kinds["wandb_callback"] == kinds["val_csv_file"] == REFUSED
     assert kinds["learning_rate"] == MAPPED
+    written = {line.key: line.written for line in found.lines}
+    assert (written["k_classes"], written["softmax.n_epochs"]) == (
+        "GENERATOR.k_classes",
+        "SOFTMAX_PRETRAINING.n_epochs",
+    )
+    assert written["softmax.wanted"] == "SOFTMAX_PRETRAINING"
 
 
 def test_small_pictures_are_enlarged_for_kochs_network():
@@ -203,7 +233,7 @@ def test_from_the_command_line(tmp_path):
     call = [sys.executable, "-m", "likewise", "translate", str(tmp_path / "signs.yml")]
     done = subprocess.run(call, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "not taken over: favourite_colour: blue (no such key is known" in done.stdout
+    assert "not taken over: GENERAL.favourite_colour: blue (no such key is known" in done.stdout
     assert f"likewise train {tmp_path / 'signs.toml'} --name apollo" in done.stdout
     assert Recipe.load(tmp_path / "signs.toml") == translate(OF_AUGUST).recipe
     wrong = subprocess.run([*call[:-1], str(tmp_path / "none.yml")], capture_output=True, text=True)

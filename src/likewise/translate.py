@@ -31,7 +31,9 @@ ALIASES = {
     "softmax_epochs": "softmax.n_epochs",
     "softmax_pretraining": "softmax.wanted",
 }
-PICKS = {"semihard": "semihard", "hardest": "hard", "random_hard": "random-hard"}
+# Their mode: our pick, and the miner before it. Theirs took for each positive its nearest negative.
+PICKS = {"semihard": ("semihard", ""), "hardest": ("all", "nearest(k=1)"), "random_hard": ("random-hard", "")}
+OWN_NETWORKS = ("simple", "simple2")
 OPTIMIZERS = {"adam": "adam", "radam": "radam", "rms_prop": "rmsprop", "sgd": "sgd"}
 AUGMENTATIONS = {
     "none": "",
@@ -51,6 +53,7 @@ class Line:
     value: Any
     ours: str = ""
     why: str = ""
+    written: str = ""  # the key as it stood in the file, with its section
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Work:
     """A configuration under translation."""
 
     said: dict[str, Any]
+    written: dict[str, str] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
 
@@ -78,10 +82,13 @@ class Work:
     def put(self, key: str, fields: Mapping[str, Any], ours: str = "", why: str = "") -> None:
         self.fields |= fields
         shown = ours or ", ".join(f"{name}={value}" for name, value in fields.items())
-        self.lines.append(Line(DIFFERS if why else MAPPED, key, self.said[key], shown, why))
+        self.note(DIFFERS if why else MAPPED, key, shown, why)
 
     def refuse(self, key: str, why: str) -> None:
-        self.lines.append(Line(REFUSED, key, self.said[key], "", why))
+        self.note(REFUSED, key, "", why)
+
+    def note(self, kind: str, key: str, ours: str, why: str) -> None:
+        self.lines.append(Line(kind, key, self.said[key], ours, why, self.written.get(key, key)))
 
     def get(self, key: str, default: Any = None) -> Any:
         value = self.said.get(key, default)
@@ -104,8 +111,8 @@ class Work:
 
 def translate(text: str) -> Translation:
     """Read a configuration. Errors: SpecError for what is no such YAML, or a value that makes no recipe."""
-    said, generation = keys(parsed(text))
-    work = Work(said)
+    said, written, generation = keys(parsed(text))
+    work = Work(said, written)
     for key in said:
         rule = RULES.get(key) or next((r for start, r in BEGINNINGS.items() if key.startswith(start)), None)
         if rule is None:
@@ -130,10 +137,11 @@ def parsed(text: str) -> dict[str, Any]:
     return found
 
 
-def keys(config: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Every key in one flat dict under one name, and the generation that wrote it."""
+def keys(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], str]:
+    """Every key in one flat dict under one name, how each was written, and the generation that wrote it."""
     nested = [key for key, value in config.items() if key.lower() in SECTIONS and isinstance(value, dict)]
     flat: dict[str, Any] = {}
+    written: dict[str, str] = {}
     for key, value in config.items():
         section = key.lower() if key in nested else ""
         inside = value if section else {key: value}
@@ -141,11 +149,13 @@ def keys(config: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         for name, entry in inside.items():
             plain = str(name).lower()
             plain = start + plain if start else ALIASES.get(plain, plain)
-            flat[plain.replace("softmax_", "softmax.", 1) if plain.startswith("softmax_") else plain] = entry
+            plain = plain.replace("softmax_", "softmax.", 1) if plain.startswith("softmax_") else plain
+            flat[plain], written[plain] = entry, f"{key}.{name}" if section else str(name)
         if section == "softmax_pretraining":
             flat.setdefault("softmax.wanted", True)
+            written.setdefault("softmax.wanted", key)
     generation = "2020-08" if nested else "2020-01" if any(key in config for key in LATER) else "2019"
-    return flat, generation
+    return flat, written, generation
 
 
 def input_shape(work: Work, key: str) -> None:
@@ -191,6 +201,8 @@ def weights(work: Work, key: str) -> None:
     value = work.get(key)
     if value is None or str(value).lower() in ("none", ""):
         work.take(key, "weights=none")
+    elif work.get("backbone_name") in OWN_NETWORKS:
+        work.take(key, "weights=none", "there are none for this network, and theirs did not look for any")
     elif str(value).replace("_", "-") in ("imagenet", "noisy-student"):
         work.take(key, "the network's published weights")
     else:
@@ -200,14 +212,14 @@ def weights(work: Work, key: str) -> None:
 def mode(work: Work, key: str) -> None:
     value = work.get(key)
     if value == "triplet":
-        pick = PICKS.get(str(work.get("negatives_selection_mode", "semihard")), "semihard")
+        pick, miner = PICKS.get(str(work.get("negatives_selection_mode", "semihard")), PICKS["semihard"])
         margin = float(work.number("margin", 0.5))
         loss = f"triplet(margin={margin}, pick='{pick}')"
         batch = f"pk(classes={work.whole('k_classes', 2)}, images={work.whole('k_samples', 4)})"
-        work.take(key, loss=loss, sim="sqeuclidean", sampler=batch)
+        work.take(key, loss=loss, sim="sqeuclidean", sampler=batch, **({"miner": miner} if miner else {}))
     elif value == "siamese":
         absolute = work.get("distance_type", "l2") == "l1"
-        loss, sim = ("siamese_bce()", "") if absolute else ("contrastive(margin=1.0)", "euclidean")
+        loss, sim = ("siamese_bce()", "manhattan") if absolute else ("contrastive(margin=1.0)", "euclidean")
         work.take(key, loss=loss, sim=sim, sampler=f"pairs(batch={work.whole('batch_size', 32)})")
     else:
         raise SpecError(f"mode is siamese or triplet, got {value!r}")
@@ -223,6 +235,12 @@ def part_of_mode(work: Work, key: str) -> None:
         work.refuse(key, "it has no meaning in triplet mode")
     elif key in ("k_classes", "k_samples", "negatives_selection_mode") and siamese:
         work.refuse(key, "it has no meaning in siamese mode")
+    elif key == "negatives_selection_mode":
+        work.take(
+            key,
+            "loss and miner",
+            "theirs picked by the distance and weighed by its square, ours does both by the square",
+        )
     else:
         work.take(key, "sampler" if key in ("k_classes", "k_samples", "batch_size") else "loss")
 
@@ -311,7 +329,19 @@ def told(ours: str, why: str = "") -> Callable[[Work, str], None]:
 
 
 def freeze(work: Work, key: str) -> None:
-    work.take(key, frozen_epochs=-1 if work.get(key) else 0)
+    if work.get(key) and work.get("backbone_name") in OWN_NETWORKS:
+        work.take(key, "frozen_epochs=0", "theirs froze nothing in its own networks, which start from nothing")
+    else:
+        why = "theirs left the last two layers free" if work.get(key) else ""
+        work.take(key, why=why, frozen_epochs=-1 if work.get(key) else 0)
+
+
+def too_many(work: Work, key: str) -> None:
+    if work.get(key):
+        why = "theirs left out classes of so many pictures or more; here a class is cut down, by max_per_class"
+        work.refuse(key, why)
+    else:
+        work.take(key, "no limit")
 
 
 def encodings_len(work: Work, key: str) -> None:
@@ -333,6 +363,14 @@ def pretraining(work: Work, key: str) -> None:
         work.refuse(
             key, "the softmax stage takes the recipe's own settings" if wanted else "no softmax stage is asked for"
         )
+
+
+def centers_only(work: Work, key: str) -> None:
+    work.take(key, "likewise embed RUN --centres" if work.get(key) else "likewise embed RUN")
+
+
+def most_encodings(work: Work, key: str) -> None:
+    work.take(key, f"likewise embed RUN --most-per-class {work.whole(key)}")
 
 
 FOLDER = told("--out and --name", "a run keeps its model, plots, log and embeddings in one folder")
@@ -362,7 +400,7 @@ RULES: dict[str, Callable[[Work, str], None]] = {
     **dict.fromkeys(("image_id_column", "label_column", "is_google"), part_of_data),
     "val_ratio": as_field("val", float),
     "min_n_obj_per_class": at_least("min_per_class"),
-    "max_n_obj_per_class": at_least("max_per_class"),
+    "max_n_obj_per_class": too_many,
     "select_max_n_obj_per_class": at_least("max_per_class"),
     "validate": told("val", "validation is always there; val=0 leaves it out"),
     "n_batches_val": WHOLE,
@@ -377,8 +415,8 @@ RULES: dict[str, Callable[[Work, str], None]] = {
     "tensorboard_callback": told("RUN/tensorboard", "always written where tensorboard is installed"),
     "plot_history": told("RUN/report.html", "always written"),
     "save_encodings": told("RUN/embeddings.parquet", "always written, every picture with its label"),
-    "centers_only": told("likewise embed", "embeddings.parquet has every picture; a class centre is their mean"),
-    "max_num_samples_of_each_class": told("max_per_class", "all training pictures are kept as neighbours"),
+    "centers_only": centers_only,
+    "max_num_samples_of_each_class": most_encodings,
     "knn_k": told("likewise predict RUN PICTURE --k"),
     "gpu_ids": told("device", "one GPU is found by itself; device=cuda:1 names another"),
 }

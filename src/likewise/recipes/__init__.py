@@ -4,6 +4,15 @@ from likewise.recipes.digits import digits
 from likewise.recipes.epoch_series import series_cnn, series_siamese, series_triplet
 from likewise.recipes.faces import faces
 from likewise.recipes.folder import folder
+from likewise.recipes.folder_trainer import (
+    trainer_frozen,
+    trainer_pretrained,
+    trainer_siamese_l1,
+    trainer_siamese_l2,
+    trainer_simple,
+    trainer_simple2,
+    trainer_two_stages,
+)
 from likewise.recipes.friends import (
     lenet_2d_bce,
     lenet_2d_contrastive,
@@ -13,8 +22,9 @@ from likewise.recipes.friends import (
 )
 from likewise.recipes.groceries import groceries, groceries_new
 from likewise.recipes.mnist import fashion_mnist, fashion_mnist_2d, mnist, mnist_2d
-from likewise.recipes.omniglot import omniglot
+from likewise.recipes.omniglot import omniglot, omniglot_quick
 from likewise.recipes.pairs_mlp import mlp3_contrastive, mlp3_pairs, mlp4_contrastive, mlp4_pairs
+from likewise.recipes.video_objects import video_alexnet, video_small
 
 __all__ = [
     "digits",
@@ -36,7 +46,17 @@ __all__ = [
     "mnist",
     "mnist_2d",
     "omniglot",
+    "omniglot_quick",
     "series_cnn",
     "series_siamese",
     "series_triplet",
+    "trainer_frozen",
+    "trainer_pretrained",
+    "trainer_siamese_l1",
+    "trainer_siamese_l2",
+    "trainer_simple",
+    "trainer_simple2",
+    "trainer_two_stages",
+    "video_alexnet",
+    "video_small",
 ]

@@ -16,6 +16,8 @@ EXPERIMENTS = {
     "friends": ("friends", "four losses and a VAE to a plane, MNIST and Fashion-MNIST"),
     "mlp-pairs": ("mlp_pairs", "dense siamese networks of 3 and 4 layers on Fashion-MNIST, and the order of pairs"),
     "epoch-series": ("epoch_series", "a classifier against a siamese network on MNIST, epoch by epoch"),
+    "video-objects": ("video_objects", "crops from videos by triplets and mined negatives, and what the split hides"),
+    "folder-trainer": ("folder_trainer", "photographs by two networks of its own and a published one, pairs, triplets"),
 }
 
 

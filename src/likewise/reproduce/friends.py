@@ -89,8 +89,9 @@ def introduction(one: Run) -> list[str]:
         "was planned and never done; here it is.",
         f"Theirs trains on 60,000 pictures and watches the test pictures; ours trains on {data['train']:,} for "
         f"{recipe.epochs} epochs, keeps {data['val']:,} to choose thresholds by, and looks at the test pictures once. "
-        "Ours also shifts the pictures to mean 0 and deviation 1. Seed 0. Said kindly: its network stays on the CPU "
-        "while its batches move to a GPU, `--animation False` switches the animation on, and the last epoch is never "
+        "Ours also shifts the pictures to mean 0 and deviation 1. Seed 0; training times are those of one core of "
+        "machines that did other work beside. Said kindly: its network stays on the CPU while its batches move to a "
+        "GPU, `--animation False` switches the animation on, and the last epoch is never "
         "in the animation, whose frames each have axes of their own.",
     ]
 
