@@ -118,3 +118,20 @@ def test_resuming_a_finished_run_changes_nothing(whole):
     before = weights(whole)
     assert resumed(whole).returncode == 0
     assert weights(whole) == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("sampler", ["hard_classes(classes=4, images=8)", "hard_negatives(batch=48)"])
+def test_killed_while_batches_follow_from_the_last_epoch(sampler, tmp_path):
+    finished(started(tmp_path, "whole", f"sampler={sampler}"))
+    total = Run(tmp_path / "whole").records()[-1]["step"]
+    process = started(tmp_path, "k", f"sampler={sampler}")
+    for part in (0.3, 0.7):
+        wait_for_steps(tmp_path / "k", process, int(part * total))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        words = command("--resume", str(tmp_path / "k"))
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=one_thread())
+    finished(process)
+    assert weights(tmp_path / "k") == weights(tmp_path / "whole")

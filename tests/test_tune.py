@@ -104,6 +104,19 @@ def test_an_interrupted_trial_is_first_in_line(tmp_path, monkeypatch):
     assert len(found.trials) == 3
 
 
+def test_a_trial_that_was_killed_is_tried_again_and_its_study_is_in_the_folder(tmp_path, monkeypatch):
+    space, dims = parse_space(["dim=2..64"], recipe()), []
+    monkeypatch.setattr(tuning, "score", lambda *args: dims.append(args[2].dim) or 0.5)
+    tune(recipe(), space, folder=tmp_path, trials=1)
+    assert {"study.log", "search.json", "trials.csv", "best.toml"} <= {path.name for path in tmp_path.iterdir()}
+    study = tuning.opened(tuning.required(), tmp_path, recipe())
+    killed = study.ask()  # a process that was killed leaves its trial running
+    tuning.drawn(killed, space)
+    found = tune(recipe(), space, folder=tmp_path, trials=3)
+    assert dims[1] == killed.params["dim"]
+    assert len(dims) == len(found.trials) == 3
+
+
 def test_a_diverged_trial_is_no_reason_to_stop(tmp_path):
     base = recipe("normalize=false", "loss=contrastive(margin=1.0)", "optimizer=sgd", "epochs=4")
     space = parse_space(["lr=1e5,1e6"], base)
