@@ -39,6 +39,8 @@ def test_commands_in_the_readme_exist_with_their_options(words):
         doctor,
         export,
         listing,
+        rank,
+        reproduce,
         train,
         translate,
         tune,

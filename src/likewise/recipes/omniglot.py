@@ -2,7 +2,7 @@
 
 from likewise.recipe import Recipe
 
-__all__ = ["omniglot", "omniglot_quick"]
+__all__ = ["omniglot"]
 
 
 def omniglot() -> Recipe:
@@ -34,9 +34,3 @@ def omniglot() -> Recipe:
         amp="always",
         eval_every_epochs=0,
     )
-
-
-def omniglot_quick() -> Recipe:
-    """The same in a quarter of an hour, with what later trials on background alphabets chose (docs/log.md)."""
-    loss = "sum(losses=['supcon(temperature=0.07)', 'cosface(scale=30.0, margin=0.3)'])"
-    return omniglot().replace(size=48, loss=loss, epochs=4)
