@@ -30,7 +30,7 @@ format: .venv/dev ## put the code in order
 bench: .venv/dev ## every benchmark (long; on a quiet machine)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
-forerunners: .venv/core ## the forerunners' experiments, whole (hours on two cores; interrupted, they go on), and their page
+forerunners: .venv/dev ## the forerunners' experiments, whole (hours on two cores; interrupted, they go on), and their page
 	for name in video-objects friends mlp-pairs epoch-series folder-trainer; do $(BIN)/likewise reproduce $$name || exit 1; done
 	$(BIN)/python tools/forerunners_page.py
 

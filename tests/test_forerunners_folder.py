@@ -304,7 +304,7 @@ def test_it_is_written_up_from_its_runs(tiny, data_root, tmp_path, monkeypatch):
     shown = re.findall(r"\]\(pictures/forerunners/([^)]+)\)", text)
     assert len(shown) == 2
     assert all(0 < (path.parent / file).stat().st_size < 150_000 for file in shown)
-    assert (path.parent / "runs" / folder_trainer.slug(folder_trainer.TUNED) / "map.html").exists()
+    assert len(list(path.parent.glob("runs/*/map.html"))) == 1
     before = {p: p.stat().st_mtime_ns for p in path.parent.rglob("metrics.json")}
     assert len(before) == len(folder_trainer.MODES) + len(folder_trainer.NEW) + len(folder_trainer.RANDOM)
     assert reproduce("folder-trainer", out=tmp_path, train=False).read_text() == text, "nothing is trained twice"

@@ -15,6 +15,7 @@ from likewise.evaluate.encodings import at_most, centres, naming
 from likewise.metrics.intervals import Score
 from likewise.models import Embedder
 from likewise.page.map import clouds, stages, write_map
+from likewise.plots import Cloud
 from likewise.recipe import Recipe
 from likewise.reproduce.bench import Bench
 from likewise.reproduce.folder_configs import of_configs
@@ -23,6 +24,7 @@ from likewise.run import Run
 
 __all__ = ["MODES", "NEW", "RANDOM", "lookup", "run"]
 
+SECONDS = "seconds.json"
 MOST = 30  # encodings of a class, as theirs
 BASE, TUNED = "simple2, semi-hard", "MobileNetV2, all trained"
 
@@ -70,17 +72,22 @@ def run(bench: Bench) -> Path:
     if BASE not in there:
         raise ValueError(f"{bench.folder} lacks finished runs; run `likewise reproduce folder-trainer` first")
     section = Section("folder-trainer", bench.folder)
-    section.say(*introduction(there[BASE]))
+    section.say(*introduction(there[BASE], kept(bench.folder / SECONDS) or {}))
     of_modes(section, bench, there)
     of_splits(section, there, finished(random))
     of_new_classes(section, bench, finished(new))
-    best = there.get(TUNED, there[BASE])
-    of_encodings(section, best)
-    of_prediction(section, bench, best)
-    of_map(section, best)
+    best = best_on_bursts(there)
+    of_encodings(section, best, there[best])
+    of_prediction(section, bench, there[best])
+    of_map(section, there, best)
     of_configs(section, bench)
     section.say(*slips())
     return section.write()
+
+
+def best_on_bursts(runs: Mapping[str, Run]) -> str:
+    """By validation, which is of other bursts than the training."""
+    return max(runs, key=lambda name: runs[name].scores()["val"]["knn@1"]["value"])
 
 
 def finished(runs: Mapping[str, Run | None]) -> dict[str, Run]:
@@ -93,7 +100,7 @@ def recipe_of(bench: Bench, recipe: str, changes: Mapping[str, Any]) -> Recipe:
 
 def trained(bench: Bench, name: str, recipe: str, changes: Mapping[str, Any]) -> Run | None:
     """The run, and what it cost in CPU seconds, over all the times it was gone on with."""
-    costs, began = bench.folder / "seconds.json", time.process_time()
+    costs, began = bench.folder / SECONDS, time.process_time()
     done = (bench.folder / "runs" / slug(name) / "metrics.json").exists()
     try:
         return bench.run(slug(name), recipe_of(bench, recipe, changes))
@@ -107,7 +114,7 @@ def slug(name: str) -> str:
     return name.lower().replace(", ", "-").replace(" ", "-")
 
 
-def introduction(one: Run) -> list[str]:
+def introduction(one: Run, seconds: Mapping[str, float]) -> list[str]:
     data = one.scores()["data"]
     return [
         "## A folder of photographs",
@@ -118,10 +125,10 @@ def introduction(one: Run) -> list[str]:
         "whose pictures are not at hand; so its figure and ours are not of the same pictures.",
         f"Ours are the Grocery Store photographs: {data['classes']} classes, {data['train']:,} pictures to train on, "
         f"{data['val']:,} of other bursts (a tenth) to choose by, and the {data['test']:,} of the published "
-        "validation list, of other days, to test. Seed 0. Small pictures and few epochs, so that all of it is three "
-        "quarters of an hour of one core: 48 x 48 as theirs (65 x 65 is the least for `simple`, 96 x 96 for "
-        "MobileNetV2), 20 epochs where theirs were up to 1,000. `likewise train groceries` is what such photographs "
-        "allow.",
+        "validation list, of other days, to test. Seed 0. Small pictures and few epochs, so that all of it took "
+        f"{sum(seconds.values()) / 60:.0f} minutes of one core: 48 x 48 as theirs (65 x 65 is the least for `simple`, "
+        "96 x 96 for MobileNetV2), 20 epochs where theirs were up to 1,000. `likewise train groceries` is what such "
+        "photographs allow.",
     ]
 
 
@@ -151,7 +158,7 @@ def of_modes(section: Section, bench: Bench, runs: Mapping[str, Run]) -> None:
         "how many of the nearest test pictures are of the class, which is easier, since these share days with one "
         "another. Every test picture is of another day than the training; of theirs that is not said."
     )
-    costs = kept(bench.folder / "seconds.json") or {}
+    costs = kept(bench.folder / SECONDS) or {}
     rows = [["theirs: 107 traffic signs, simple2", "90.64", "–", "–", "–", "–"]]
     rows += [mode_row(name, one, costs.get(name)) for name, one in runs.items()]
     section.rows(["network and mode", "top-1, %", "top-5, %", "knn@1", "map@r", "CPU s"], rows)
@@ -207,17 +214,13 @@ def of_splits(section: Section, runs: Mapping[str, Run], random: Mapping[str, Ru
     section.say(
         "The photographs come in bursts, so a random part of them has a near-copy of nearly every picture in the "
         "training; and the last generation of their code reads validation from the cache of the training rows. `knn@1` "
-        "of one and the same kind of network, from the most flattering to the honest:"
+        "of one kind of network, from the most flattering to the honest; the second figure is of a training of its "
+        "own, from which a random tenth was kept:"
     )
     rows = [split_row(name, runs[name], random[name]) for name in random if name in runs]
-    head = [
-        "network",
-        "the training pictures themselves",
-        "a random part",
-        "other bursts of the same days",
-        "other days",
-    ]
-    section.rows(head, rows)
+    section.rows(
+        ["network", "the training pictures", "a random part", "other bursts of the same days", "other days"], rows
+    )
 
 
 def split_row(name: str, apart: Run, random: Run) -> list[str]:
@@ -253,7 +256,7 @@ def of_new_classes(section: Section, bench: Bench, runs: Mapping[str, Run]) -> N
 # Encodings, a prediction, a map.
 
 
-def of_encodings(section: Section, one: Run) -> None:
+def of_encodings(section: Section, name: str, one: Run) -> None:
     """Every picture, some of a class, or class centres: what a file of encodings may hold, and how well it names."""
     found, sim = Embeddings.load(one.embeddings), Recipe.load(one.recipe).sim
     train = found.part("train")
@@ -266,7 +269,8 @@ def of_encodings(section: Section, one: Run) -> None:
     section.say("### Train, encode, test")
     section.say(
         "The three steps in which users of theirs got stuck are three commands. A file of encodings is Parquet: id "
-        f"(path), class, label, part and vector of every picture it keeps. Below is the run `{one.name}`:"
+        f"(path), class, label, part and vector of every picture it keeps. Below are those of "
+        f"{name}, the best on validation bursts:"
     )
     section.say(
         f"```sh\nlikewise embed RUN --most-per-class {MOST} -o encodings.parquet   # or all, or --centres\n"
@@ -290,15 +294,17 @@ def of_prediction(section: Section, bench: Bench, one: Run) -> None:
     for n in chosen:
         near = named[n]["neighbours"]
         rows.append(images.batch([place[found.ids[n]], *(place[p["id"]] for p in near)]))
-        titles.append([f"asked: {truth[n]}", *(f"{p['class']} {p['similarity']:+.2f}" for p in near)])
+        titles.append(
+            [f"{truth[n]}, named {named[n]['class']}", *(f"{p['class']} {p['similarity']:+.2f}" for p in near)]
+        )
         right.append([p["class"] == truth[n] for p in near])
-    section.figure("prediction", plots.found_rows(rows, titles, right), PREDICTED)
+    section.figure("prediction", plots.found_rows(rows, titles, right), PREDICTED, colours=256)
     section.say(PREDICTED + " " + speed(bench, one, top / found.ids[0]))
 
 
 PREDICTED = (
-    "The first test picture that is named right, above, and the first that is named wrong, below: each with its five "
-    "nearest training pictures and their similarity (minus the squared distance)."
+    "The first test picture that is named right, above, and the first that is named wrong, below, by a vote of the "
+    "five nearest training pictures, which are beside it with their similarity (minus the squared distance)."
 )
 
 
@@ -323,23 +329,25 @@ def timed(one: Run, picture: Path) -> dict[str, float]:
     return {"cold": ticks[0], "warm": statistics.median(ticks[1:])}
 
 
-def of_map(section: Section, one: Run) -> None:
+def of_map(section: Section, runs: Mapping[str, Run], best: str) -> None:
     """t-SNE before and after, as a picture here and as a page in the run."""
-    seen = stages(one)
-    drawn = clouds(seen, sim=Recipe.load(one.recipe).sim)
-    last = next(reversed(seen.values()))
-    write_map(one, load_images(Recipe.load(one.recipe)))
     section.say("### The map, before and after")
+    panels: dict[str, Cloud] = {}
+    for name in dict.fromkeys((BASE, best)):
+        drawn = clouds(stages(runs[name]), sim=Recipe.load(runs[name].recipe).sim)
+        panels |= {f"{name}, {stage}": cloud for stage, cloud in drawn.items()}
+    shown = next(iter(panels.values()))
     section.figure(
         "tsne",
-        plots.maps(drawn, side=3.6, shared=False, names=False),
-        f"t-SNE of {len(last):,} pictures before and after training; ten of the classes are coloured",
+        plots.maps(panels, side=3.4, shared=False, names=False),
+        f"t-SNE of {len(shown.labels):,} pictures before and after training; ten of the classes are coloured",
+        colours=256,
     )
     section.say(
-        "Before is not nothing: the weights are published ones. `likewise map RUN` writes the same as a "
-        "page that opens offline: pointing at a picture shows it with its class and file, and where it lies in the "
-        "other map."
+        "`likewise map RUN` writes the same as a page that opens offline: pointing at a picture shows it with its "
+        "class and file, and where it lies in the other map. Published weights have an order before any training."
     )
+    write_map(runs[best], load_images(Recipe.load(runs[best].recipe)))
 
 
 # What to mind.

@@ -34,11 +34,11 @@ class Section:
     def rows(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         self.parts.append(table(head, rows))
 
-    def figure(self, name: str, figure: "Figure", caption: str) -> None:
-        """Keep a figure as a small PNG, and show it."""
+    def figure(self, name: str, figure: "Figure", caption: str, *, colours: int = COLOURS) -> None:
+        """Keep a figure as a small PNG of so many colours, at most 256, and show it."""
         file = f"{self.name}-{name}.png"
         with replacing(self.folder / file) as temporary:
-            temporary.write_bytes(small_png(figure))
+            temporary.write_bytes(small_png(figure, colours))
         self.picture(file, caption)
 
     def picture(self, file: str, caption: str) -> None:
@@ -52,7 +52,7 @@ class Section:
         return path
 
 
-def small_png(figure: "Figure") -> bytes:
+def small_png(figure: "Figure", colours: int = COLOURS) -> bytes:
     """The figure as PNG in few colours."""
     from PIL import Image
 
@@ -60,7 +60,7 @@ def small_png(figure: "Figure") -> bytes:
     with quiet():
         figure.savefig(drawn, format="png", dpi=DPI)
     with Image.open(drawn) as picture:
-        flat = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        flat = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     flat.save(small, "png", optimize=True)
     return small.getvalue()
 
