@@ -37,5 +37,14 @@ def groceries() -> Recipe:
 
 
 def groceries_new() -> Recipe:
-    """Kinds of groceries never seen in training: fine ids from 41 on."""
+    """Kinds of groceries never seen in training: fine ids from 41 on, packages and vegetables.
+
+    command  likewise train groceries-new, with the same weights
+    result   map@r 0.524 (95 % interval 0.470 to 0.579), recall@1 0.949 (0.935 to 0.963), seed 0; untrained map@r 0.448,
+             recall@1 0.975
+    time     16 minutes on one core
+
+    Bursts among them flatter recall@1, which training lowers; map@r is what it is for. The settings are those of
+    `groceries` as they are; none was chosen for classes that are new.
+    """
     return groceries().replace(data="groceries(held_out=41)")
