@@ -24,7 +24,7 @@ import torch
 from PIL import Image, ImageEnhance
 
 from likewise import api
-from likewise.assemble import load_images
+from likewise.assemble import load_images, weights_of
 from likewise.audit import Audit, audit
 from likewise.data import data_home, load
 from likewise.data.images import SPLITS, Images
@@ -132,7 +132,7 @@ def scenes(asked: argparse.Namespace, folder: Path) -> list[str]:
 
 def model_of(asked: argparse.Namespace) -> Embedder:
     model = Embedder("mobilenet_v2", shape=(3, asked.size, asked.size), dim=0)
-    model.load_weights(asked.weights)
+    model.load_weights(weights_of(Recipe(weights=asked.weights)))
     return model.eval()
 
 

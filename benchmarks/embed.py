@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likewise.assemble import build, load_images, settled
+from likewise.assemble import build, load_images, settled, weights_of
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings, evaluate
 from likewise.export.making import about, parity, spaced, write_int8, write_onnx
@@ -56,7 +56,7 @@ def made(asked: argparse.Namespace) -> tuple[Embedder, Images, Recipe]:
     images = load_images(recipe)
     if asked.weights:
         model = Embedder(recipe.network, shape=images.shape, dim=0, classes=images.classes)
-        model.load_weights(asked.weights)
+        model.load_weights(weights_of(Recipe(weights=asked.weights)))
         return model.eval(), images, recipe
     parts = build(recipe, images)
     for _ in running(parts):

@@ -157,6 +157,13 @@ def test_every_planted_copy_is_found_and_no_other(folder):
     ]
 
 
+def test_pictures_of_which_no_two_are_alike_have_no_copies():
+    pixels = torch.randint(0, 256, (30, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    ids = tuple(map(str, range(30)))
+    images = Images(pixels, torch.arange(30) % 2, ("a", "b"), ids, torch.zeros(30).byte())
+    assert list(copies(images, thumbs(images))) == []
+
+
 def test_same_pixels_are_paired_with_the_first():
     pixels = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 1, 2, 2).clone()
     pixels[3] = pixels[1]

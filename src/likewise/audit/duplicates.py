@@ -97,6 +97,8 @@ def close(grey_N1SS: Tensor, near: Nearest | None, known: set[tuple[int, int]]) 
         usual_P = usual_N[pair_P2].amax(1)
         rough_P = laid_over(coarse_N1SS[pair_P2[:, 0]], coarse_N1SS[pair_P2[:, 1]], ROUGH_STEPS)
         worth = 1 - rough_P <= 2 * allowed(usual_P)
+        if not worth.any():
+            continue
         pair_P2, usual_P = pair_P2[worth], usual_P[worth]
         likeness_P = laid_over(grey_N1SS[pair_P2[:, 0]], grey_N1SS[pair_P2[:, 1]], STEPS)
         for at in (1 - likeness_P <= allowed(usual_P)).nonzero()[:, 0].tolist():
@@ -147,7 +149,7 @@ def correlation(a_P1SS: Tensor, b_P1SS: Tensor, inside_P1SS: Tensor) -> Tensor:
     """Of each pair, over the pixels inside; 0 where less than half of them are."""
     product = (even(a_P1SS, inside_P1SS) * even(b_P1SS, inside_P1SS) * inside_P1SS).sum((1, 2, 3))
     count_P = inside_P1SS.sum((1, 2, 3))
-    return torch.where(count_P >= inside_P1SS[0].numel() / 2, product / count_P.clamp(min=1), 0.0).clamp(max=1)
+    return torch.where(count_P >= inside_P1SS.shape[1:].numel() / 2, product / count_P.clamp(min=1), 0.0).clamp(max=1)
 
 
 def even(x_P1SS: Tensor, inside_P1SS: Tensor | None = None) -> Tensor:
