@@ -21,8 +21,8 @@ INTRO = """\
 
 Public siamese-network projects that Likewise's users come from, each run again with its own settings: its figures, ours
 under its definition, and ours under the right one, with 95 % intervals. `likewise reproduce NAME` runs one of them into
-`reproductions/NAME`; `make forerunners` runs them all and makes this page. All figures are from such runs, with seed 0
-where nothing else is said.
+`reproductions/NAME`; `make forerunners` runs them all, in somewhat over two hours of one core, and makes this page. All
+figures are from such runs, with seed 0 where nothing else is said.
 """
 
 
