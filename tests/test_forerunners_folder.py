@@ -1,6 +1,7 @@
 """The folder trainer: its recipes train, its picks are its picks, and the experiment is written up from its runs."""
 
 import csv
+import os
 import re
 from itertools import combinations, islice
 from pathlib import Path
@@ -75,7 +76,8 @@ def test_every_recipe_trains_two_steps_on_its_own_data(name, data_root):
     if recipe.weights and not any(
         (data_root("grocery-store").parent / up).exists() for up in ("weights", "../weights")
     ):
-        pytest.skip("needs the published weights")
+        missing = "needs the published weights, in weights/ of the data root or beside it"
+        pytest.fail(missing) if os.environ.get("LIKEWISE_REQUIRE_DATA") == "1" else pytest.skip(missing)
     two_steps(recipe)
 
 

@@ -6,6 +6,7 @@ embedding is kept after every epoch from 0 to 50. `likewise reproduce epoch-seri
 """
 
 from likewise.recipe import Recipe
+from likewise.recipes.friends import lenet_2d_softmax
 
 __all__ = ["series_cnn", "series_siamese", "series_triplet"]
 
@@ -14,20 +15,8 @@ EPOCHS = 50
 
 def series_cnn() -> Recipe:
     """LeNet to 2 numbers and a 10-way classifier on them, 50 epochs, every epoch kept."""
-    return Recipe(
-        data="mnist",
-        network="lenet",
-        dim=2,
-        normalize=False,
-        loss="softmax()",
-        sampler="shuffled(batch=128)",
-        epochs=EPOCHS,
-        optimizer="adam()",
-        lr=1e-3,
-        schedule="constant",
-        eval_every_epochs=0,
-        snapshot_epochs=",".join(map(str, range(EPOCHS + 1))),
-    )
+    kept = ",".join(map(str, range(EPOCHS + 1)))
+    return lenet_2d_softmax().replace(sampler="shuffled(batch=128)", lr=1e-3, epochs=EPOCHS, snapshot_epochs=kept)
 
 
 def series_siamese() -> Recipe:
