@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise import spec
-from likewise.data import augment
-from likewise.data.augment import Augment, affine, border_median, chain, colour, elastic, erase, flip, noise, photo
+from likewise.data import augment, resample
+from likewise.data.augment import affine, chain, colour, elastic, erase, flip, noise, photo
+from likewise.data.resample import Augment, border_median
 
 NAMES = ["affine(rotate=20)", *(name for name in augment.__all__ if name not in ("chain", "affine"))]
 EVERY = [*NAMES, "chain(steps=['flip', 'affine(rotate=20)', 'colour', 'erase(p=1.0)'])"]
@@ -295,7 +296,7 @@ def test_in_pieces_it_is_what_it_is_as_a_whole(text, dtype, monkeypatch):
     x = pictures(9) if dtype == torch.uint8 else pictures(9) / 255
     made = []
     for piece in (1, 3 * x[0].numel(), 1 << 30):
-        monkeypatch.setattr(augment, "PIECE", piece)
+        monkeypatch.setattr(resample, "PIECE", piece)
         made.append(built(text)(x, torch.Generator().manual_seed(0)))
     assert torch.equal(made[0], made[1]), "piece by piece"
     assert (made[0].float() - made[2].float()).abs().max() <= (1 if dtype == torch.uint8 else 1e-5)
@@ -303,7 +304,7 @@ def test_in_pieces_it_is_what_it_is_as_a_whole(text, dtype, monkeypatch):
 
 @pytest.mark.parametrize("text", EVERY)
 def test_the_number_of_threads_changes_nothing(text, monkeypatch):
-    monkeypatch.setattr(augment, "PIECE", 1)
+    monkeypatch.setattr(resample, "PIECE", 1)
     x, before, made = pictures(9), torch.get_num_threads(), []
     try:
         for threads in (1, 2):
@@ -315,7 +316,7 @@ def test_the_number_of_threads_changes_nothing(text, monkeypatch):
 
 
 def test_no_two_pieces_have_the_same_noise(monkeypatch):
-    monkeypatch.setattr(augment, "PIECE", 1)
+    monkeypatch.setattr(resample, "PIECE", 1)
     x = torch.full((30, 1, 16, 16), 0.5)
     grain = (noise(amount=0.1)(x) - x).flatten(1)
     alike = torch.nn.functional.normalize(grain) @ torch.nn.functional.normalize(grain).T
@@ -342,7 +343,7 @@ def test_places_are_those_of_torch():
     theta = torch.eye(3).repeat(4, 1, 1) + torch.randn(4, 3, 3, generator=torch.Generator().manual_seed(0)) / 5
     x = torch.zeros(4, 3, 9, 14)
     wanted = torch.nn.functional.affine_grid(theta[:, :2], list(x.shape), align_corners=False)
-    torch.testing.assert_close(augment.places(x, theta), wanted)
+    torch.testing.assert_close(resample.places(x, theta), wanted)
 
 
 def test_a_blur_is_the_same_in_every_channel():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as any_array
 
 from likewise.data import from_arrays
-from likewise.data.arrays import arrays
+from likewise.data.arrays import arrays, holds_rows
 from likewise.data.want import Want
 
 
@@ -132,6 +132,18 @@ def test_npz(tmp_path):
     assert images.name == "d"
     assert images.split.tolist() == [0, 2]
     assert images.classes == ("a", "b")
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((4, 3), True), ((4, 3, 3), False), ((4,), False)])
+def test_rows_are_told_from_pictures_by_the_header(shape, rows, tmp_path):
+    np.savez_compressed(tmp_path / "d.npz", X=np.zeros(shape), y=np.zeros(4))
+    assert holds_rows(tmp_path / "d.npz") == rows
+
+
+def test_what_does_not_read_holds_no_rows(tmp_path):
+    np.savez(tmp_path / "no_x.npz", Y=np.zeros((2, 2)))
+    (tmp_path / "text.npz").write_text("no")
+    assert not any(holds_rows(tmp_path / name) for name in ("nowhere.npz", "no_x.npz", "text.npz"))
 
 
 def test_npz_that_cannot_be_read(tmp_path):

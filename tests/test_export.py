@@ -168,9 +168,8 @@ def test_vectors_are_exported_as_numbers(tmp_path):
     rng = np.random.default_rng(0)
     y = np.arange(120) % 3
     np.savez(tmp_path / "rows.npz", X=(rng.normal(size=(3, 6))[y] + rng.normal(size=(120, 6))).astype(np.float32), y=y)
-    recipe = api.load_recipe(str(tmp_path / "rows.npz")).replace(
-        size=0, network="mlp(widths=(8,))", dim=4, epochs=1, sampler="pk(classes=3, images=8)"
-    )
+    recipe = api.load_recipe(str(tmp_path / "rows.npz")).replace(dim=4, epochs=1, sampler="pk(classes=3, images=8)")
+    assert (recipe.size, recipe.network) == (0, "mlp(widths=(256,))")
     run = api.train(recipe, out=tmp_path / "runs", name="rows")
     made = export(run.path)
     opened = Session(made.folder / "model.onnx")

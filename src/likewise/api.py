@@ -12,6 +12,7 @@ from likewise import launch, spec
 from likewise.assemble import load_images
 from likewise.audit import Audit, write_csv
 from likewise.audit import audit as examine
+from likewise.data.arrays import holds_rows
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.evaluate.encodings import at_most, naming
@@ -71,9 +72,9 @@ def own(path: Path) -> Recipe:
     """The recipe for a user's own data; a folder that is a run is a mistake worth naming."""
     if (path / "recipe.toml").is_file():
         raise spec.SpecError(f"{path} is a run; to go on with it: likewise train --resume {path}")
-    from likewise.recipes import folder
+    from likewise.recipes import folder, rows
 
-    return folder(path=os.fspath(path))
+    return (rows if path.suffix == ".npz" and holds_rows(path) else folder)(path=os.fspath(path))
 
 
 def name_of(what: str | os.PathLike) -> str:

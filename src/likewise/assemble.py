@@ -100,6 +100,11 @@ def build(recipe: Recipe, images: Images) -> Parts:
     device = choose_device(recipe.device)
     seed_everything(recipe.seed)
     feed = feed_of(recipe, images, device)
+    if recipe.whiten and not (feed.images.labels.bincount() > 1).any():
+        raise ValueError(
+            f"whiten={recipe.whiten} looks at what varies within classes, and no class of {images.name} has two "
+            "training pictures; give whiten=0"
+        )
     model = embedder(recipe, images).to(device)
     loss_fn = loss_of(recipe, model, feed.images).to(device)
     check_trainable(recipe, model, loss_fn)

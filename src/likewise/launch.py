@@ -106,6 +106,10 @@ def pretrained(run: Run, parts: Parts, watch: Watch | None) -> Parts:
 def finish(run: Run, parts: Parts, watch: Watch | None) -> tuple[Run, Images]:
     """Train what is left, keep the model, evaluate."""
     learn(run, parts, watch, whole=run)
+    if parts.recipe.whiten:
+        stage(watch, "whitening")(0, 0)
+        train = parts.images.part("train")
+        parts.state.final.whiten(train, train.labels, shrink=parts.recipe.whiten)
     stage(watch, "scoring")(0, 0)
     evaluate_run(run, model=parts.state.final, images=parts.images, state=parts.state)
     return run, parts.images

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from likewise import spec
-from likewise.data.augment import Augment
 from likewise.data.one_shot import OneShot, omniglot_runs
+from likewise.data.resample import Augment
 from likewise.data.want import AbsentError
 from likewise.metrics import few_shot, intervals
 from likewise.metrics.intervals import Score

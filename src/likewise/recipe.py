@@ -71,6 +71,10 @@ class Recipe:
     accumulate: int = said(1, "parts in which a batch passes the network, to save memory; the loss is the whole one's")
     clip: float = said(0.0, "largest gradient norm; 0 is no limit")
     ema: float = said(0.0, "decay of the weights' moving average, e.g. 0.999; 0 is none")
+    whiten: float = said(
+        0.0,
+        "after training, the embedding is whitened by what varies within training classes, shrunk by so much; 0 is not",
+    )
     amp: str = said("gpu", "bfloat16 in the network while training: gpu (where there is one) | always | never")
     patience: int = said(0, "stop after this many validations without a better score and keep the best; 0 is never")
     monitor: str = said("knn@1", "the validation score that decides what is best")
@@ -183,6 +187,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "accumulate": (1, 1_000_000),
     "clip": (0, 1e12),
     "ema": (0, 0.9999999),
+    "whiten": (0, 1e6),
     "patience": (0, 1_000_000),
     "eval_every_epochs": (0, 1_000_000),
     "seed": (0, 2**32 - 1),

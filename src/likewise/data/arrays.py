@@ -13,7 +13,7 @@ from likewise.data.listing import legible, number, split_of
 from likewise.data.want import Want, as_path
 from likewise.spec import near
 
-__all__ = ["arrays", "from_arrays"]
+__all__ = ["arrays", "from_arrays", "holds_rows"]
 
 
 def arrays(want: Want, *, path: str) -> Images:
@@ -58,6 +58,17 @@ def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: 
         groups=None if groups is None else tuple(map(str, np.asarray(groups).tolist())),
         name=name,
     )
+
+
+def holds_rows(path: Path) -> bool:
+    """Whether the X of an .npz is rows of numbers [N, D] and not pictures, by its header; False where none reads."""
+    try:
+        with zipfile.ZipFile(path) as file, file.open("X.npy") as opened:
+            version = np.lib.format.read_magic(opened)
+            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            return len(header(opened)[0]) == 2
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return False
 
 
 def _load(file: Path) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Embedder: what turns pictures into embeddings, with its own preprocessing, so that no two uses of it can differ."""
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf, isfinite
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise.models import inputs, weights
+from likewise.models.whitening import relevant
 from likewise.spec import bind
 
 __all__ = ["Embedder", "evaluating"]
@@ -29,6 +31,7 @@ class Embedder(nn.Module):
     published weights were trained with, where it has such, else 0 and 1.
     sim, classes: the similarity it is trained for and the names of its training classes; they are kept with it.
     architecture: what a network of someone else's is built from without its makers; filled in by itself, and saved.
+    whitened: whether `whiten` has added its layer; filled in by itself, and saved.
     info: a dict of free JSON-able extras, such as a threshold, that is saved with it.
 
     The first weights come from torch's global seed. Errors: ValueError for an unknown name or an unfit shape.
@@ -50,6 +53,7 @@ class Embedder(nn.Module):
         sim: str = "cosine",
         classes: Sequence[str] = (),
         architecture: dict[str, Any] | None = None,
+        whitened: bool = False,
     ):
         super().__init__()
         bind("sim", sim)  # an unknown one fails here
@@ -61,6 +65,8 @@ class Embedder(nn.Module):
         self.width: int = self.backbone.width
         self.dim = dim or self.width
         self.head = nn.Sequential(bind("head", head)(self.width, dim))
+        if whitened:
+            self.head.add_module("whitening", nn.Linear(self.dim, self.dim).requires_grad_(False))
         if normalize:
             self.head.add_module("unit", Unit())
         self.config: dict[str, Any] = {
@@ -74,6 +80,8 @@ class Embedder(nn.Module):
         }
         if kept := getattr(self.backbone, "architecture", None):
             self.config["architecture"] = kept
+        if whitened:
+            self.config["whitened"] = True
         self.info: dict[str, Any] = {}
         self.standardise(mean, std)
 
@@ -138,6 +146,27 @@ class Embedder(nn.Module):
             given = inputs.batches(images, self.shape, batch)
             parts = [self(part.to(self.scale.device)).float().cpu() for part in given]
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
+
+    def whiten(self, images: Any, labels_N: Tensor, *, shrink: float = 1.0, batch: int = 512) -> None:
+        """Add a layer, in front of the length of 1, that makes small what varies within the classes of these pictures.
+
+        For training pictures, after the training; `models.whitening.relevant` says what the layer is. An earlier one
+        is replaced. images: as for embed; labels_N int64. Errors: ValueError where no class has two pictures, and for
+        a shrink that is not above 0.
+        """
+        whole, layers = self.head, OrderedDict(self.head.named_children())
+        layers.pop("whitening", None)
+        unit = layers.pop("unit", None)
+        try:
+            self.head = nn.Sequential(layers)
+            emb_ND = self.embed(images, batch)
+        finally:
+            self.head = whole
+        layers["whitening"] = relevant(emb_ND, labels_N.cpu(), shrink=shrink).to(self.scale)
+        if unit is not None:
+            layers["unit"] = unit
+        self.head = nn.Sequential(layers)
+        self.config["whitened"] = True
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write model.safetensors and model.json, each atomically. Errors: ValueError when `info` is not JSON."""

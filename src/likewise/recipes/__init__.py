@@ -3,7 +3,7 @@
 from likewise.recipes.digits import digits
 from likewise.recipes.epoch_series import series_cnn, series_siamese, series_triplet
 from likewise.recipes.faces import faces
-from likewise.recipes.folder import folder
+from likewise.recipes.folder import folder, rows
 from likewise.recipes.folder_trainer import (
     trainer_frozen,
     trainer_pretrained,
@@ -46,6 +46,7 @@ __all__ = [
     "mnist",
     "mnist_2d",
     "omniglot",
+    "rows",
     "series_cnn",
     "series_siamese",
     "series_triplet",
