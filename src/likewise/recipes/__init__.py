@@ -22,7 +22,7 @@ from likewise.recipes.friends import (
 )
 from likewise.recipes.groceries import groceries, groceries_new
 from likewise.recipes.mnist import fashion_mnist, fashion_mnist_2d, mnist, mnist_2d
-from likewise.recipes.omniglot import omniglot
+from likewise.recipes.omniglot import omniglot, omniglot_quick
 from likewise.recipes.pairs_mlp import mlp3_contrastive, mlp3_pairs, mlp4_contrastive, mlp4_pairs
 from likewise.recipes.video_objects import video_alexnet, video_small
 
@@ -46,6 +46,7 @@ __all__ = [
     "mnist",
     "mnist_2d",
     "omniglot",
+    "omniglot_quick",
     "rows",
     "series_cnn",
     "series_siamese",

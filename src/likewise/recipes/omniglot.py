@@ -2,7 +2,7 @@
 
 from likewise.recipe import Recipe
 
-__all__ = ["omniglot"]
+__all__ = ["omniglot", "omniglot_quick"]
 
 
 def omniglot() -> Recipe:
@@ -35,3 +35,13 @@ def omniglot() -> Recipe:
         amp="always",
         eval_every_epochs=0,
     )
+
+
+def omniglot_quick() -> Recipe:
+    """The same in a quarter of an hour: smaller pictures, and a quarter of the epochs.
+
+    command  likewise train omniglot-quick
+    result   one_shot_error 0.0225 (95 % interval 0.01 to 0.035; 9 of the 400 official trials), seed 0
+    time     11 minutes on 2 cores, 21 CPU minutes
+    """
+    return omniglot().replace(size=40, epochs=5)
