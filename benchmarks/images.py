@@ -8,7 +8,7 @@ rounds, and the ratios are medians of each round's own, so that a busy machine s
 use the same cores, the ratios of processor time are the ones to read.
   decoder      the decoding alone, in 2 processes that keep nothing: what no first epoch can beat;
   first, bytes finding the files, decoding, writing the cache, which is empty before it, and all batches as uint8: what
-               the decoder gives and what our networks take, which standardise by themselves;
+               the decoder gives and what our networks take, which standardise by themselves; the disk may get it later;
   first        the same with normalised floats;
   next run     the cache is found, the pixels are held, and all batches are read;
   held         a later epoch of it;
@@ -41,10 +41,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from likewise.data import cache
 from likewise.data.augment import photo, strong
 from likewise.data.files import read, together
 from likewise.data.images import Images
-from likewise.data.want import Want, data_home
+from likewise.data.want import Want, cache_home, data_home
 from likewise.decode import decode, decoder
 from likewise.training import Feed
 
@@ -73,6 +74,8 @@ def cpu() -> float:
 
 
 def timed(way: Way, pictures: int) -> Cost:
+    cache.settle()
+    getattr(way, "before", lambda: None)()
     wall, spent = time.perf_counter(), cpu()
     way()
     return Cost((time.perf_counter() - wall) / pictures, (cpu() - spent) / pictures)
@@ -118,6 +121,19 @@ class Epoch:
 
         half = -(-len(images) // WORKERS)
         together(some, [slice(start, min(start + half, len(images))) for start in range(0, len(images), half)])
+
+
+class First:
+    """The first epoch, the cache empty before it."""
+
+    def __init__(self, paths: Sequence[Path], epoch: Epoch):
+        self.paths, self.epoch = paths, epoch
+
+    def before(self) -> None:
+        shutil.rmtree(cache_home(), ignore_errors=True)
+
+    def __call__(self) -> None:
+        self.epoch(found(self.paths))
 
 
 class Pictures(Dataset):
@@ -207,20 +223,14 @@ def enlarged(folder: Path, paths: Sequence[Path]) -> list[Path]:
 
 def ways_of(paths: Sequence[Path], augmented: bool) -> Iterator[tuple[str, Way]]:
     """The ways, in the order in which each round takes them: what a ratio compares stands close together."""
-    cache = Path(os.environ["LIKEWISE_CACHE"])
     plain, ours = Epoch(), {"photo": Epoch(photo()), "strong": Epoch(strong())}
-    shutil.rmtree(cache, ignore_errors=True)
     found(paths)
     held, streamed = found(paths), found(paths, memory=0)
     assert streamed.stored, "fewer than 8 MB of files are not kept; give more --pictures"
 
-    def first(epoch: Epoch) -> None:
-        shutil.rmtree(cache)
-        epoch(found(paths))
-
     yield "decoder", decoding(paths)
-    yield "first, bytes", partial(first, Epoch(as_bytes=True))
-    yield "first", partial(first, plain)
+    yield "first, bytes", First(paths, Epoch(as_bytes=True))
+    yield "first", First(paths, plain)
     yield "DataLoader", loading(paths)
     yield "next run", lambda: plain(found(paths))
     yield "held", partial(plain, held)

@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import signal
+import threading
 import time
 import warnings
 
@@ -29,7 +30,8 @@ def home(tmp_path, monkeypatch):
     monkeypatch.delenv("LIKEWISE_CACHE_LIMIT", raising=False)
     monkeypatch.setattr(cache, "WORTH", 1)
     cache.said().clear()
-    return tmp_path / "cache"
+    yield tmp_path / "cache"
+    cache.settle()
 
 
 @pytest.fixture
@@ -56,7 +58,13 @@ def decoded(monkeypatch):
 
 
 def entries(home) -> list:
+    cache.settle()
     return sorted(home.iterdir()) if home.exists() else []
+
+
+def emptied() -> None:
+    cache.settle()
+    shutil.rmtree(cache_home())
 
 
 @pytest.mark.parametrize("want", [WANT, STREAMED])
@@ -83,11 +91,9 @@ def test_a_set_larger_than_memory_streams_from_the_cache(pictures, decoded, monk
     assert streamed[[]].shape == (0, 3, 8, 8)
 
 
-@pytest.mark.parametrize("piece", [1, 3 * files.CHUNK * EACH // 2, 1 << 30])
-def test_pieces_are_joined_in_order(pictures, monkeypatch, piece):
+def test_rows_are_in_order_and_progress_grows(pictures):
     plain = read(pictures, WANT)[0]
-    shutil.rmtree(cache_home())
-    monkeypatch.setattr(files, "PIECE", piece)
+    emptied()
     seen = []
     streamed = read(pictures, Want(size=8, channels=3, memory=0, progress=lambda *at: seen.append(at)))[0]
     assert torch.equal(streamed[range(79)], plain)
@@ -95,23 +101,43 @@ def test_pieces_are_joined_in_order(pictures, monkeypatch, piece):
     assert seen == sorted(seen)
 
 
-def test_a_piece_is_not_filled_anew_before_it_is_written(pictures, monkeypatch):
-    plain = read(pictures, WANT)[0]
-    shutil.rmtree(cache_home())
-    real = cache.Room.append
+def test_few_pictures_are_shared_out_among_all_threads(pictures, monkeypatch):
+    """Twelve of a phone in one task would be decoded by one thread."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    tasks, real = [], files._pool().map
+    monkeypatch.setattr(files._pool(), "map", lambda some, starts: tasks.extend(starts) or real(some, starts))
+    read(pictures[:24], WANT)
+    assert tasks == list(range(0, 24, 2))
 
-    def slow(room, pixels):
-        time.sleep(0.05)
-        real(room, pixels)
 
-    monkeypatch.setattr(files, "PIECE", 1)
-    monkeypatch.setattr(cache.Room, "append", slow)
-    assert torch.equal(read(pictures, STREAMED)[0][range(79)], plain)
+def test_what_is_held_does_not_wait_for_the_disk(pictures, home, monkeypatch):
+    """What is held is given back first; whoever asks for it again waits until it is there."""
+    real, leave = cache.Room.close, threading.Event()
+
+    def slow(*rest):
+        assert leave.wait(10)
+        return real(*rest)
+
+    monkeypatch.setattr(cache.Room, "close", slow)
+    first = read(pictures, WANT)[0]
+    assert not any(p.name == cache.key_of(pictures, WANT, False).name for p in home.iterdir())
+    threading.Timer(0.05, leave.set).start()
+    assert torch.equal(read(pictures, WANT)[0], first)
+    assert [p.name for p in home.iterdir()] == [cache.key_of(pictures, WANT, False).name]
+
+
+def test_the_last_picture_is_broken(pictures, decoded):
+    """The file is as long as its rows say although nothing was written in the last."""
+    first, wrong = read(pictures[:42], STREAMED)
+    assert list(wrong) == [41]
+    decoded.clear()
+    assert torch.equal(read(pictures[:42], WANT)[0], first[range(41)])
+    assert decoded == []
 
 
 def test_what_was_thrown_away_is_decoded_again(pictures, decoded, home):
     streamed, plain = read(pictures, STREAMED)[0], read(pictures, WANT)[0]
-    shutil.rmtree(home)
+    emptied()
     decoded.clear()
     assert torch.equal(streamed[[1, 50]], plain[[1, 50]])
     assert decoded == ["001.png", "051.png"]
@@ -198,7 +224,6 @@ def test_a_killed_process_leaves_nothing_that_counts(pictures, decoded, home, mo
             os.kill(os.getpid(), signal.SIGKILL)
         return torch.zeros(3, 8, 8, dtype=torch.uint8)
 
-    monkeypatch.setattr(files, "PIECE", 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         child = os.fork()
@@ -229,7 +254,7 @@ def test_two_that_build_the_same_do_not_meet(pictures, home):
     key = cache.key_of(pictures, WANT, False)
     rooms = [cache.reserve(key, 1, (3, 8, 8), WANT) for _ in range(2)]
     for room in rooms:
-        room.append(torch.ones(1, 3, 8, 8, dtype=torch.uint8).numpy())
+        room.put(0, torch.ones(3, 8, 8, dtype=torch.uint8).numpy())
     kept = [room.close({0: 0}, {}) for room in rooms]
     assert kept[0].folder == kept[1].folder == entries(home)[0]
     assert len(entries(home)) == 1
@@ -254,7 +279,7 @@ def test_what_was_used_last_stays(pictures, home, monkeypatch):
 
 def test_without_room_there_is_one_sentence_and_the_same_pixels(pictures, home, monkeypatch, capsys):
     first = read(pictures, WANT)[0]
-    shutil.rmtree(home)
+    emptied()
     monkeypatch.setenv("LIKEWISE_CACHE_LIMIT", "1KB")
     for want in (WANT, WANT, STREAMED):
         assert torch.equal(read(pictures, want)[0][range(79)], first)
@@ -280,19 +305,27 @@ def test_a_full_disk_says_so_beforehand(pictures, home, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("want", [WANT, STREAMED])
-@pytest.mark.parametrize("method", ["append", "close"])
-def test_a_disk_that_fills_up_meanwhile(pictures, home, monkeypatch, capsys, want, method):
+@pytest.mark.parametrize("where", ["put", "close"])
+def test_a_disk_that_fills_up_meanwhile(pictures, home, monkeypatch, capsys, want, where):
     plain = read(pictures, WANT)[0]
-    shutil.rmtree(home)
+    emptied()
+    real = cache.Room.__init__
 
-    def full(self, *rest):
+    def onto_a_full_disk(room, *rest):
+        real(room, *rest)
+        room.file.close()
+        room.file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115
+
+    def no_close(*rest):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "PIECE", 1)
-    monkeypatch.setattr(cache.Room, method, full)
+    if where == "put":
+        monkeypatch.setattr(cache.Room, "__init__", onto_a_full_disk)
+    else:
+        monkeypatch.setattr(cache.Room, "close", no_close)
     assert torch.equal(read(pictures, want)[0][range(79)], plain)
-    assert capsys.readouterr().err.count("No space left on device") == 1
     assert entries(home) == []
+    assert capsys.readouterr().err.count("No space left on device") == 1
 
 
 def test_no_cache_at_all(pictures, home, monkeypatch, capsys):
@@ -325,7 +358,7 @@ def test_no_file_stays_open(pictures):
         read(pictures, held)
         streamed = read(pictures, STREAMED)[0]
         streamed[[1, 2, 3]]
-        shutil.rmtree(cache_home())
+        emptied()
         read(pictures, STREAMED)
     assert len(os.listdir("/proc/self/fd")) == before
 

@@ -65,7 +65,7 @@ def two_threads():
 
 def test_in_the_threads_of_the_pool_torch_starts_none(two_threads):
     files._pool.cache_clear()
-    assert set(files._spread(lambda _: torch.get_num_threads(), range(40), 1)) == {1}
+    assert set(files._spread(lambda _: torch.get_num_threads(), range(40))) == {1}
     assert torch.get_num_threads() == 2
     with ThreadPoolExecutor(1) as other:
         assert other.submit(torch.get_num_threads).result() == 2

@@ -473,6 +473,44 @@ def test_what_a_profile_or_ink_is_about_is_left_to_pillow(turbo):
     assert len(turbo) == 1
 
 
+@pytest.fixture
+def opened(monkeypatch):
+    """How often Pillow has opened a file."""
+    real, seen = module._opened, []
+    monkeypatch.setattr(module, "_opened", lambda picture: seen.append(picture) or real(picture))
+    return seen
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", None])
+@pytest.mark.parametrize("more", [{}, {"progressive": True}, {"restart_marker_blocks": 4}, {"dpi": (72, 72)}])
+def test_a_jpeg_of_pixels_alone_is_not_opened_by_pillow(name, more, tmp_path, opened):
+    pytest.importorskip("simplejpeg")
+    data = save(rough(131, 203), "JPEG", **more)
+    picture = data
+    if name:
+        (picture := tmp_path / name).write_bytes(data)
+    pixels = decode(picture, (3, 61, 83))
+    assert opened == []
+    assert (pixels.int() - by_pillow(picture, (3, 61, 83)).int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"comment": b"x"}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}, {"icc_profile": swapped()}, {"xmp": b"x"}],
+)
+def test_whatever_else_a_jpeg_carries_pillow_looks_at(more, opened):
+    pytest.importorskip("simplejpeg")
+    assert decode(save(rough(131, 203), "JPEG", **more), (3, 61, 83)).shape == (3, 61, 83)
+    assert len(opened) == 1
+
+
+def test_a_bomb_is_left_to_pillow(monkeypatch, opened):
+    pytest.importorskip("simplejpeg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 131 * 203 // 2 - 1)
+    with pytest.raises(PictureError, match="decompression bomb"):
+        decode(save(rough(131, 203), "JPEG"), (3, 61, 83))
+
+
 def test_without_simplejpeg_pillow_decodes(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "simplejpeg", None)
     module._simplejpeg.cache_clear()

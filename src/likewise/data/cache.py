@@ -18,8 +18,9 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -149,6 +150,7 @@ def limit() -> int:
 
 def find(key: Key) -> Entry | None:
     """The entry of a key, which from now on was used last; None where there is none that is whole."""
+    settle()
     folder = cache_home() / key.name
     entry = opened(folder, key.settings)
     if entry:
@@ -200,35 +202,48 @@ def last_used(folder: Path) -> float:
 
 
 class Room:
-    """An entry that is being written. Rows are appended; `close` gives it its name, `leave` throws it away."""
+    """An entry that is being written. Threads `put` rows; `close` gives it its name, `leave` throws it away."""
 
-    def __init__(self, folder: Path, key: Key, each: tuple[int, int, int]):
-        self.folder, self.key, self.each = folder, key, each
+    def __init__(self, folder: Path, key: Key, count: int, each: tuple[int, int, int]):
+        self.folder, self.key, self.count, self.each = folder, key, count, each
         self.file = (folder / "pixels").open("wb", buffering=0)
+        self.alone = threading.Lock()
+        self.failed: OSError | None = None
 
-    def append(self, pixels_NCHW: np.ndarray) -> None:
-        """Errors: OSError, as when the disk is full."""
-        unwritten = np.ascontiguousarray(pixels_NCHW).reshape(-1).data
-        while unwritten:
-            unwritten = unwritten[self.file.write(unwritten) :]
-        os.fsync(self.file.fileno())
+    def put(self, row: int, pixels_CHW: np.ndarray) -> None:
+        """Where a disk is full this is kept for `close` to say, and nothing is written from then on."""
+        unwritten = np.ascontiguousarray(pixels_CHW).reshape(-1).data
+        with self.alone:
+            if self.failed or self.file.closed:
+                return
+            try:
+                self.file.seek(row * prod(self.each))
+                while unwritten:
+                    unwritten = unwritten[self.file.write(unwritten) :]
+            except OSError as error:
+                self.failed = error
 
     def close(self, rows: dict[int, int], wrong: dict[int, str]) -> Entry:
         """rows: the row of each picture that could be read; wrong: why each other could not. Errors: OSError."""
+        if self.failed:
+            raise self.failed
+        size = self.count * prod(self.each)
         index = {
             "settings": self.key.settings,
             "each": self.each,
-            "bytes": self.file.tell(),
+            "bytes": size,
             "rows": [rows.get(at, -1) for at in range(len(self.key.prints))],
             "wrong": wrong,
             "prints": self.key.prints,
         }
+        self.file.truncate(size)  # the last rows may be of pictures that cannot be read
+        os.fsync(self.file.fileno())
         self.file.close()
         with (self.folder / "index.json").open("w", encoding="utf-8") as file:
             json.dump(index, file)
             file.flush()
             os.fsync(file.fileno())
-        named = cache_home() / self.key.name
+        named = self.folder.with_name(self.key.name)
         try:
             self.folder.rename(named)
         except OSError:
@@ -240,7 +255,8 @@ class Room:
         return Entry(named, self.each, rows, wrong, self.key.prints)
 
     def leave(self) -> None:
-        self.file.close()
+        with self.alone:
+            self.file.close()
         throw_away(self.folder)
 
 
@@ -254,12 +270,30 @@ def reserve(key: Key, count: int, each: tuple[int, int, int], want: Want) -> Roo
             home.mkdir(parents=True, exist_ok=True)
             evict(most - size)
             if (free := shutil.disk_usage(home).free) >= size + SPARE:
-                return Room(Path(tempfile.mkdtemp(prefix=f"{key.name}{BUILDING}", dir=home)), key, each)
+                return Room(Path(tempfile.mkdtemp(prefix=f"{key.name}{BUILDING}", dir=home)), key, count, each)
             why = f"they take {gb(size)}, and the disk of {home} has {gb(free)} free; set LIKEWISE_CACHE to another"
     except OSError as error:
         why = unwritable(error)
     without(why, want)
     return None
+
+
+def behind(do: Callable[[], object]) -> None:
+    """Do it in a thread, for which `settle` waits, and the end of the process."""
+    thread = threading.Thread(target=do, name="likewise-keep")
+    thread.start()
+    waiting().append(thread)
+
+
+def settle() -> None:
+    """Wait until what this process has put behind is done."""
+    while waiting():
+        waiting().pop().join()
+
+
+@functools.cache
+def waiting() -> list[threading.Thread]:
+    return []
 
 
 def unwritable(error: OSError) -> str:

@@ -4,9 +4,9 @@ import functools
 import os
 import threading
 import warnings
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -25,9 +25,8 @@ from likewise.decode import Crop, Head, Picture, PictureError, check, decode, fi
 
 __all__ = ["Files", "common_shape", "conform", "read", "together"]
 
-CHUNK = 16  # pictures a task: a thread that is handed single small pictures spends its time being handed them
+CHUNK = 16  # most pictures a task: a thread that is handed single small pictures spends its time being handed them
 LARGEST = 512  # longest side, where no size was asked for
-PIECE = 8 << 20  # bytes that are written at once, beside the decoding of the next ones
 
 Shape = tuple[int, int, int]  # C, H, W
 Progress = Callable[[int, int], None] | None
@@ -74,7 +73,7 @@ class Files:
             with suppress(OSError):
                 return torch.from_numpy(self.stored[rows])
         pixels = torch.empty((len(rows), *self.each), dtype=torch.uint8)
-        wrong = _fill(pixels, [self.pictures[i] for i in rows], self.invert, chunk=1)
+        wrong = _fill(pixels.numpy().__setitem__, [self.pictures[i] for i in rows], self.each, self.invert)
         for row, why in wrong.items():
             raise ValueError(
                 f"{_called(self.pictures[rows[row]])} could be read when it was listed and cannot now: {why}"
@@ -128,55 +127,34 @@ def _decoded(
         known = cache.known(room.key, shape)
         prints = room.key.prints
         sources = [Kept(pictures[i], *known[prints[i]]) if prints[i] in known else pictures[i] for i in good]
-        late, room = _kept(sources, shape, invert, want, room, pixels if held else None)
+        late = _kept(sources, shape, invert, want, room, pixels.numpy() if held else None)
     elif held:
-        late = _fill(pixels, chosen, invert, want.progress)
+        late = _fill(pixels.numpy().__setitem__, chosen, shape, invert, want.progress)
     else:
         late = _each(check, chosen, want.progress)[1]
     kept = [row for row in range(len(good)) if row not in late]
     wrong |= {good[row]: why for row, why in late.items()}
-    stored = _closed(room, {good[row]: row for row in kept}, wrong, want) if room else None
+    stored = _closed(room, {good[row]: row for row in kept}, dict(wrong), want, behind=held) if room else None
     if held:
         return pixels[kept] if late else pixels, wrong
     return Files(tuple(chosen[row] for row in kept), shape, invert, stored), wrong
 
 
 def _kept(
-    sources: Sequence[Any], shape: Shape, invert: bool, want: Want, room: Room, pixels: Tensor | None
-) -> tuple[dict[int, str], Room | None]:
-    """Decode piece by piece, each written to the cache beside the next; into `pixels` too, where they are held.
+    sources: Sequence[Any], shape: Shape, invert: bool, want: Want, room: Room, rows: np.ndarray | None
+) -> dict[int, str]:
+    """Decode into the cache, and into `rows` where they are held; the reasons of those that cannot be read."""
 
-    Gives the reasons of those that cannot be read, and the room, or None when it could not be written.
-    """
-    writing = Written(room, want)
-    wrong: dict[int, str] = {}
+    def put(row: int, pixels_CHW: np.ndarray) -> None:
+        if rows is not None:
+            rows[row] = pixels_CHW
+        room.put(row, pixels_CHW)
+
     try:
-        for start, piece, results in _pieces(sources, shape, invert, pixels):
-            late = _gathered(results, len(piece), _shifted(want.progress, start, len(sources)))[1]
-            wrong |= {start + row: why for row, why in late.items()}
-            writing.append(piece.numpy())
-        return wrong, room if writing.finished() else None
+        return _fill(put, sources, shape, invert, want.progress)
     except BaseException:
-        writing.finished()
         room.leave()
         raise
-
-
-def _pieces(
-    sources: Sequence[Any], shape: Shape, invert: bool, pixels: Tensor | None
-) -> Iterator[tuple[int, Tensor, Iterator[Any]]]:
-    """Where a piece begins, its pixels, and the results of filling it, which has begun, as that of the one behind."""
-    step = max(CHUNK, PIECE // prod(shape))
-    # where nothing is held: one is written, one is waited for, and one is begun
-    turns = [_empty(min(step, len(sources)), shape) for _ in range(3)] if pixels is None else []
-    begun: deque[tuple[int, Tensor, Iterator[Any]]] = deque()
-    for count, start in enumerate(range(0, len(sources), step)):
-        some = sources[start : start + step]
-        piece = turns[count % 3][: len(some)] if pixels is None else pixels[start : start + len(some)]
-        begun.append((start, piece, _begun(piece, some, invert)))
-        if len(begun) > 1:
-            yield begun.popleft()
-    yield from begun
 
 
 def _empty(count: int, shape: Shape) -> Tensor:
@@ -184,47 +162,21 @@ def _empty(count: int, shape: Shape) -> Tensor:
     return torch.from_numpy(np.empty((count, *shape), np.uint8))
 
 
-class Written:
-    """Pieces on their way to the cache in a thread of their own, one at a time; the first that fails is the last."""
+def _closed(room: Room, rows: dict[int, int], wrong: dict[int, str], want: Want, behind: bool) -> Stored | None:
+    """Bring it to the disk. behind: the caller has the pixels and need not wait until the disk has them; None then."""
 
-    def __init__(self, room: Room, want: Want):
-        self.room, self.want, self.failed = room, want, False
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="likewise-write")
-        self.under_way: Future | None = None
-
-    def append(self, piece: np.ndarray) -> None:
-        self.wait()
-        if not self.failed:
-            self.under_way = self.thread.submit(self.room.append, piece)
-
-    def wait(self) -> None:
-        under_way, self.under_way = self.under_way, None
+    def close() -> Stored | None:
         try:
-            if under_way:
-                under_way.result()
+            return room.close(rows, wrong).stored
         except OSError as error:
-            self.failed = True
-            self.room.leave()
-            cache.without(cache.unwritable(error), self.want)
+            room.leave()
+            cache.without(cache.unwritable(error), want)
+            return None
 
-    def finished(self) -> bool:
-        """Whether all was written."""
-        self.wait()
-        self.thread.shutdown()
-        return not self.failed
-
-
-def _closed(room: Room, rows: dict[int, int], wrong: dict[int, str], want: Want) -> Stored | None:
-    try:
-        return room.close(rows, wrong).stored
-    except OSError as error:
-        room.leave()
-        cache.without(cache.unwritable(error), want)
-        return None
-
-
-def _shifted(progress: Progress, start: int, total: int) -> Progress:
-    return progress and (lambda done, _: progress(start + done, total))
+    if not behind or room.failed:
+        return close()
+    cache.behind(close)
+    return None
 
 
 def common_shape(heads: Sequence[Head], want: Want) -> tuple[int, int, int]:
@@ -262,23 +214,18 @@ def conform(pixels: Tensor, want: Want) -> Tensor | Files:
 
 
 def _fill(
-    pixels: Tensor, pictures: Sequence[Picture | Kept], invert: bool, progress: Progress = None, chunk: int = CHUNK
+    put: Callable[[int, np.ndarray], None],
+    pictures: Sequence[Picture | Kept],
+    shape: Shape,
+    invert: bool,
+    progress: Progress = None,
 ) -> dict[int, str]:
-    """Decode every picture (or copy it from where it lies decoded) into its row of `pixels`; why some cannot be."""
-    return _gathered(_begun(pixels, pictures, invert, chunk), len(pictures), progress)[1]
+    """Decode every picture (or copy it from where it lies decoded) and `put` it at its row; why some cannot be."""
 
+    def one(row: int) -> None:
+        put(row, _one(pictures[row], shape, invert))
 
-def _begun(
-    pixels: Tensor, pictures: Sequence[Picture | Kept], invert: bool, chunk: int = CHUNK
-) -> Iterator[PictureError | None]:
-    """The same under way: what came of every row, when it is there."""
-    _, channels, height, width = pixels.shape
-    rows = pixels.numpy()
-
-    def put(row: int) -> None:
-        rows[row] = _one(pictures[row], (channels, height, width), invert)
-
-    return _spread(put, range(len(pictures)), chunk)
+    return _each(one, range(len(pictures)), progress)[1]
 
 
 def _one(picture: Picture | Kept, shape: Shape, invert: bool) -> np.ndarray:
@@ -292,25 +239,21 @@ def _one(picture: Picture | Kept, shape: Shape, invert: bool) -> np.ndarray:
 def _each(
     do: Callable[[Any], Any], items: Sequence[Any], progress: Progress = None
 ) -> tuple[list[Any], dict[int, str]]:
-    """`do` of every item, in threads, and the reason for every item that is PictureError."""
-    return _gathered(_spread(do, items, CHUNK), len(items), progress)
-
-
-def _gathered(results: Iterator[Any], total: int, progress: Progress) -> tuple[list[Any], dict[int, str]]:
-    """All results, and the reason for every one that is PictureError."""
+    """`do` of every item, in threads: what comes of each, in order, and the reason where that is a PictureError."""
     seen: list[Any] = []
     wrong: dict[int, str] = {}
-    for result in results:
+    for result in _spread(do, items):
         if isinstance(result, PictureError):
             wrong[len(seen)] = str(result)
         seen.append(result)
-        if progress and (len(seen) % CHUNK == 0 or len(seen) == total):
-            progress(len(seen), total)
+        if progress and (len(seen) % CHUNK == 0 or len(seen) == len(items)):
+            progress(len(seen), len(items))
     return seen, wrong
 
 
-def _spread(do: Callable[[Any], Any], items: Sequence[Any], chunk: int) -> Iterator[Any]:
+def _spread(do: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
     """What comes of every item, in order; begun at once, in threads."""
+    chunk = max(1, min(CHUNK, len(items) // (4 * (os.cpu_count() or 1))))
 
     def some(start: int) -> list[Any]:
         return [_tried(do, item) for item in items[start : start + chunk]]
