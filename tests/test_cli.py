@@ -1,6 +1,7 @@
 """The command line: what is printed, the exit codes, and one sentence for whatever is wrong."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -172,6 +173,19 @@ def test_explain_triplet_says_all_there_is_to_know(call):
     out = call("explain", "triplet")[1]
     for word in ("margin=0.2", "pick='all'", "2015", "hance"):
         assert word in out
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_that_wait_soon_let_go_of_their_core(call, monkeypatch, given, spins):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert call("list", "losses")[0] == 0
+    assert os.environ.get("GOMP_SPINCOUNT") == spins
 
 
 @pytest.mark.parametrize("words", [["-c", "import likewise"], ["-m", "likewise", "--help"]])

@@ -1,5 +1,6 @@
 """The command `likewise`. Nothing heavy is imported until a command runs, so that help answers at once."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,8 @@ from contextlib import contextmanager
 import typer
 
 __all__ = ["app", "interruptible", "main"]
+
+SPINS = "10000"  # turns for which a thread of OpenMP (libgomp) that waits for others keeps its core
 
 app = typer.Typer(
     help="Likewise learns what is alike: train an embedding, measure it honestly, look at it, use it.",
@@ -19,6 +22,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Run a command. Exit codes: 0 done, 1 failed or interrupted, 2 the call was wrong."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # by itself 30 times as many: where others want the cores too, a training then mostly waits for its own threads
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     # each adds its commands to `app`
     from likewise.cli import audit, compare, doctor, export, listing, rank, reproduce, train, translate, tune, using  # noqa: F401
 

@@ -15,6 +15,7 @@ from likewise import geometry, spec
 from likewise.data.images import SPLITS, Images
 from likewise.geometry import DivergedError
 from likewise.metrics.neighbours import Sim
+from likewise.models.inputs import at_once
 
 __all__ = ["DivergedError", "Embeddings", "as_seen", "check", "embed"]
 
@@ -149,13 +150,16 @@ def as_seen(vectors_ND: Tensor, sim: Sim) -> Tensor:
 
 
 @torch.no_grad()
-def embed(model: nn.Module, images: Images, batch: int = 512) -> Embeddings:
-    """Every picture's vector, float32 on the CPU. The model runs in eval mode where it is, and is left as it was."""
+def embed(model: nn.Module, images: Images, batch: int | None = None) -> Embeddings:
+    """Every picture's vector, float32 on the CPU. The model runs in eval mode where it is, and is left as it was.
+
+    batch: how many pass it at once, by their size where it is not said.
+    """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        places = torch.arange(len(images)).split(batch)
+        places = torch.arange(len(images)).split(batch or at_once(images.shape))
         parts = [model(images.batch(at).to(device)).float().cpu() for at in places if len(at)]
     finally:
         for module, was in training.items():

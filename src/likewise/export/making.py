@@ -26,6 +26,7 @@ from likewise.evaluate import Embeddings, evaluate
 from likewise.export.card import card
 from likewise.export.session import BYTES, SUMS, Session, extra, sha256
 from likewise.models import Embedder
+from likewise.models.inputs import at_once
 from likewise.recipe import Recipe
 from likewise.run import Run
 
@@ -247,8 +248,8 @@ def measured(session: Session, images: Images, part: str, recipe: Recipe) -> dic
     return {name: dataclasses.asdict(score) for name, score in scores.items()}
 
 
-def embedded(session: Session, images: Images, batch: int = 256) -> Embeddings:
-    places = torch.arange(len(images)).split(batch)
+def embedded(session: Session, images: Images) -> Embeddings:
+    places = torch.arange(len(images)).split(at_once(images.shape))
     parts = [session(given(images.take(at), session.about["input"])) for at in places]
     vectors = torch.from_numpy(np.concatenate(parts))
     return Embeddings(vectors, images.labels, images.ids, images.split, images.classes, images.groups)

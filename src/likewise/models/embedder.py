@@ -136,18 +136,19 @@ class Embedder(nn.Module):
         return _widened(self.head(self.features(images)))
 
     @torch.no_grad()
-    def embed(self, images: Any, batch: int = 512) -> Tensor:
+    def embed(self, images: Any, batch: int | None = None) -> Tensor:
         """Embeddings `[N, dim]` as float32 on the CPU, in eval mode; afterwards every module has the mode it had.
 
         images: tensors or arrays `[N, C, H, W]`, `[N, H, W, C]` or `[N, D]` (uint8, or float in [0, 1]); one of them;
-        a Pillow picture; a path; a list of any of these, of any sizes; or Images. Errors: ValueError for anything else.
+        a Pillow picture; a path; a list of any of these, of any sizes; or Images. batch: how many pass the network at
+        once, by their size where it is not said. Errors: ValueError for anything else.
         """
         with evaluating(self):
-            given = inputs.batches(images, self.shape, batch)
+            given = inputs.batches(images, self.shape, batch or inputs.at_once(self.shape))
             parts = [self(part.to(self.scale.device)).float().cpu() for part in given]
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 
-    def whiten(self, images: Any, labels_N: Tensor, *, shrink: float = 1.0, batch: int = 512) -> None:
+    def whiten(self, images: Any, labels_N: Tensor, *, shrink: float = 1.0, batch: int | None = None) -> None:
         """Add a layer, in front of the length of 1, that makes small what varies within the classes of these pictures.
 
         For training pictures, after the training; `models.whitening.relevant` says what the layer is. An earlier one

@@ -5,6 +5,7 @@ antialiased bilinear filter changes sizes and does not keep the aspect ratio; co
 very numbers of Pillow.
 """
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,11 +17,20 @@ from torch import Tensor
 
 from likewise.decode import decode, decoded
 
-__all__ = ["batches", "fit"]
+__all__ = ["at_once", "batches", "fit"]
 
 Shape = tuple[int, ...]
 LUMA = (19595, 38470, 7471)  # red, green and blue in 1/65536, as Pillow has them; exact in float32
+PIXELS = 1 << 22  # of all pictures that pass a network at once
 COLOURS = (1, 3, 4)  # what the side of a picture can hardly be, and its channels usually are
+
+
+def at_once(shape: Sequence[int]) -> int:
+    """How many pictures of a shape (C, H, W) pass a network together where nothing is kept for a gradient.
+
+    512, and fewer of the large ones: maps as large as the picture, of a hundred channels, take about 2 GB.
+    """
+    return max(1, min(512, PIXELS // math.prod(shape[1:])))
 
 
 def batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
