@@ -107,7 +107,16 @@ def test_by_class_parts_classes(labels, val, test):
     assert counts[TRAIN] >= 1
     for part, share in ((VAL, val), (TEST, test)):
         assert (counts[part] > 0) == (share > 0)
-        assert abs(counts[part] - len(part_of) * share) <= 1
+        assert abs(counts[part] - len(part_of) * share) <= 1 or counts[part] == 2
+
+
+def test_a_part_of_new_classes_has_two_of_them():
+    """In a part of one class every neighbour is right, and no pair is different."""
+    ten = splits.by_class(of(range(10)), val=0.1, test=0.1).split.bincount().tolist()
+    assert ten == [6, 2, 2]
+    assert splits.by_class(of(range(6)), val=0.1, test=0.2).split.bincount().tolist() == [2, 2, 2]
+    assert splits.by_class(of(range(5)), val=0.1, test=0.2).split.bincount().tolist() == [3, 1, 1]
+    assert splits.by_class(of(range(4)), val=0.0, test=0.2).split.bincount().tolist() == [2, 0, 2]
 
 
 def test_by_class_needs_a_class_a_part():

@@ -49,7 +49,8 @@ def ratio(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0)
 def by_class(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
     """The shares `val` and `test` of the classes, the rest train: an open set, in which no class is in two parts.
 
-    At least one class for each share above 0. Errors: ValueError when none would be left to train on.
+    At least two classes for each share above 0, since in a single one every neighbour is right; one where fewer than
+    two for each part are there. Errors: ValueError when none would be left to train on.
     """
     labels = images.labels.cpu().numpy()
     classes, wanted = len(np.unique(labels)), (val > 0) + (test > 0) + 1
@@ -99,11 +100,12 @@ def _pictures(labels: np.ndarray, val: float, test: float, rng: Generator) -> np
 
 
 def _classes(labels: np.ndarray, val: float, test: float, rng: Generator) -> np.ndarray:
-    """uint8 [N] parts: the shares of the classes, at least one class for each, of which one at least stays in train."""
+    """uint8 [N] parts: the shares of the classes, and of each as many as there must be to tell them apart."""
     _check(val, test)
     names = rng.permutation(np.unique(labels))
-    tests = min(max(round(len(names) * test), 1), len(names) - 1 - (val > 0)) if test else 0
-    vals = min(max(round(len(names) * val), 1), len(names) - 1 - tests) if val else 0
+    least = 2 if len(names) >= 2 * ((val > 0) + (test > 0) + 1) else 1
+    tests = min(max(round(len(names) * test), least), len(names) - 1 - least * (val > 0)) if test else 0
+    vals = min(max(round(len(names) * val), least), len(names) - 1 - tests) if val else 0
     held_out = [np.isin(labels, names[:tests]), np.isin(labels, names[tests : tests + vals])]
     return np.select(held_out, [TEST, VAL], TRAIN).astype(np.uint8)
 
