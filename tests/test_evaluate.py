@@ -628,7 +628,7 @@ def test_embed_keeps_order_and_everything_known(batch: int):
 
 @pytest.mark.parametrize(("side", "most"), [(28, 512), (224, 83), (2048, 1), (5000, 1)])
 def test_large_pictures_pass_a_few_at_a_time(side, most):
-    """512 photographs at 288 pixels in one go took 17 GB of a machine that had trained them in 4."""
+    """512 photographs at 288 pixels in one go took the process to 17 GB."""
     assert at_once((3, side, side)) == most
     assert at_once((side,)) == 512, "rows of numbers"
 

@@ -28,7 +28,7 @@ COLOURS = (1, 3, 4)  # what the side of a picture can hardly be, and its channel
 def at_once(shape: Sequence[int]) -> int:
     """How many pictures of a shape (C, H, W) pass a network together where nothing is kept for a gradient.
 
-    512, and fewer of the large ones: maps as large as the picture, of a hundred channels, take about 2 GB.
+    512, and fewer of the large ones: MobileNetV2 takes 0.9 GiB for 50 at 288 pixels, and 2.7 for 160.
     """
     return max(1, min(512, PIXELS // math.prod(shape[1:])))
 
