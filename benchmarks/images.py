@@ -7,16 +7,18 @@ is all ways, one after the other; images/s and processor time (that of all threa
 rounds, and the ratios are medians of each round's own, so that a busy machine slows both of their sides. Where others
 use the same cores, the ratios of processor time are the ones to read.
   decoder      the decoding alone, in 2 processes that keep nothing: what no first epoch can beat;
-  first, bytes finding the files, decoding, writing the cache, which is empty before it, and all batches as uint8: what
-               the decoder gives and what our networks take, which standardise by themselves; the disk may get it later;
+  first, bytes finding the files, decoding, holding the pixels, and all batches as uint8: what the decoder gives and
+               what our networks take, which standardise by themselves. The cache is empty before it, and is written
+               behind: in the processor time it is whole;
   first        the same with normalised floats;
+  first, new   as `first, bytes`, in a process just started, to which the machine must give all memory for its pixels;
   next run     the cache is found, the pixels are held, and all batches are read;
   held         a later epoch of it;
   streamed     a later epoch, from the memory map, of a set that may not be held;
   DataLoader   a picture at a time: Pillow, stretched, float, normalised; a later epoch, its workers kept.
 `photo` and `strong` are our augmentations on batches, held; beside them torchvision's nearest, on Pillow pictures where
 that is quicker. The pictures are of grocery-store, 348 x 348, evenly spaced; phone is some of them enlarged to
-4000 x 3000, JPEG.
+4000 x 3000, JPEG. Here, as in `likewise train`, malloc keeps what was freed; workers and `first, new` begin without.
 """
 
 import argparse
@@ -47,6 +49,7 @@ from likewise.data.files import read, together
 from likewise.data.images import Images
 from likewise.data.want import Want, cache_home, data_home
 from likewise.decode import decode, decoder
+from likewise.run import keep_memory
 from likewise.training import Feed
 
 SIDE, BATCH, WORKERS = 224, 64, 2
@@ -76,9 +79,13 @@ def cpu() -> float:
 def timed(way: Way, pictures: int) -> Cost:
     cache.settle()
     getattr(way, "before", lambda: None)()
-    wall, spent = time.perf_counter(), cpu()
+    began, spent = time.perf_counter(), cpu()
     way()
-    return Cost((time.perf_counter() - wall) / pictures, (cpu() - spent) / pictures)
+    wall = time.perf_counter() - began
+    getattr(way, "after", cache.settle)()
+    spent = cpu() - spent
+    getattr(way, "end", lambda: None)()
+    return Cost(wall / pictures, spent / pictures)
 
 
 def alone(paths: Sequence[Path]) -> None:
@@ -134,6 +141,32 @@ class First:
 
     def __call__(self) -> None:
         self.epoch(found(self.paths))
+
+
+class Fresh:
+    """The first epoch of a process that has decoded eight pictures before."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = paths
+
+    def before(self) -> None:
+        shutil.rmtree(cache_home(), ignore_errors=True)
+        self.pool = ProcessPoolExecutor(1, SPAWN)
+        self.pool.submit(alone, self.paths[:8]).result()
+
+    def __call__(self) -> None:
+        self.pool.submit(of_bytes, self.paths).result()
+
+    def after(self) -> None:
+        self.pool.submit(cache.settle).result()
+
+    def end(self) -> None:
+        self.pool.shutdown()
+
+
+def of_bytes(paths: Sequence[Path]) -> None:
+    torch.set_num_threads(WORKERS)
+    Epoch(as_bytes=True)(found(paths))
 
 
 class Pictures(Dataset):
@@ -231,6 +264,7 @@ def ways_of(paths: Sequence[Path], augmented: bool) -> Iterator[tuple[str, Way]]
     yield "decoder", decoding(paths)
     yield "first, bytes", First(paths, Epoch(as_bytes=True))
     yield "first", First(paths, plain)
+    yield "first, new", Fresh(paths)
     yield "DataLoader", loading(paths)
     yield "next run", lambda: plain(found(paths))
     yield "held", partial(plain, held)
@@ -254,6 +288,8 @@ def measured(paths: Sequence[Path], rounds: int, augmented: bool) -> dict[str, l
 
 def growth(paths: Sequence[Path], epochs: int = 10) -> list[float]:
     """MiB of this process after each of ten streamed epochs."""
+    torch.set_num_threads(WORKERS)
+    keep_memory()
     pixels, epoch, seen = found(paths, memory=0), Epoch(photo()), []
     for _ in range(epochs):
         epoch(pixels)
@@ -290,6 +326,7 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(WORKERS)
+    keep_memory()
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LIKEWISE_CACHE"] = f"{folder}/cache"
@@ -299,7 +336,8 @@ def main() -> None:
         large = enlarged(phone, small[: asked.phone])
         lines = [HEAD, *rows(f"{len(small):,} of grocery-store", measured(small, asked.rounds, augmented=True))]
         lines += rows(f"{len(large)} phone", measured(large, max(1, asked.rounds // 3), augmented=False))
-        seen = growth(small)
+        with ProcessPoolExecutor(1, SPAWN) as pool:
+            seen = pool.submit(growth, small).result()
     lines += ["", f"Memory over ten streamed epochs + photo, MiB: {', '.join(f'{mib:,.0f}' for mib in seen)}."]
     lines += [f"Decoder: {decoder()}. The run took {time.perf_counter() - began:.0f} s."]
     machine.write("images", "\n".join(lines), f"{__doc__}\n{asked.about}")

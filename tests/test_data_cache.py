@@ -126,6 +126,38 @@ def test_what_is_held_does_not_wait_for_the_disk(pictures, home, monkeypatch):
     assert [p.name for p in home.iterdir()] == [cache.key_of(pictures, WANT, False).name]
 
 
+@pytest.mark.parametrize("change", [lambda x: x.zero_(), lambda x: x[3:].add_(1), lambda x: x.view(-1).fill_(7)])
+def test_pixels_that_are_changed_before_they_are_on_the_disk_do_not_get_there(pictures, home, monkeypatch, change):
+    plain = read(pictures, WANT)[0]
+    emptied()
+    real, leave = cache.Room.put, threading.Event()
+
+    def slow(*rest):
+        assert leave.wait(10)
+        real(*rest)
+
+    monkeypatch.setattr(cache.Room, "put", slow)
+    change(read(pictures, WANT)[0])
+    leave.set()
+    assert entries(home) == []
+    assert torch.equal(read(pictures, WANT)[0], plain)
+
+
+@pytest.mark.parametrize("limit", ["0", "1GB"])
+def test_reading_in_inference_mode_gives_and_leaves_the_same(pictures, decoded, limit, monkeypatch):
+    monkeypatch.setenv("LIKEWISE_CACHE_LIMIT", limit)
+    with torch.inference_mode():
+        first, streamed = read(pictures, WANT)[0], read(pictures, STREAMED)[0]
+        assert torch.equal(streamed[range(79)], first)
+    monkeypatch.delenv("LIKEWISE_CACHE_LIMIT")
+    assert not first.is_inference()
+    if limit == "0":
+        return
+    decoded.clear()
+    assert torch.equal(read(pictures, WANT)[0], first)
+    assert decoded == []
+
+
 def test_the_last_picture_is_broken(pictures, decoded):
     """The file is as long as its rows say although nothing was written in the last."""
     first, wrong = read(pictures[:42], STREAMED)

@@ -353,6 +353,23 @@ def test_without_avx2_pillow_stretches(monkeypatch):
     assert (decode(data, shape).int() - with_torch.int()).abs().max() <= 1
 
 
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("invert", [True, False])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("kind", [*KINDS, "pixels"])
+def test_pixels_go_where_they_are_wanted(kind, mode, invert, quick, monkeypatch):
+    if not quick:
+        monkeypatch.setattr(module, "_quick", lambda: False)
+    image = rough(131, 203).convert(mode)
+    picture = decoded(image) if kind == "pixels" else save(image, kind)
+    for shape in [(3, 61, 83), (1, 61, 83), (3, 131, 203), (1, 131, 203)]:
+        rows = torch.zeros((3, *shape), dtype=torch.uint8)
+        given = decode(picture, shape, invert=invert, out=rows[1])
+        assert given.data_ptr() == rows[1].data_ptr()
+        assert torch.equal(rows[1], decode(picture, shape, invert=invert))
+        assert not rows[::2].any()
+
+
 JPEGS = {
     "plain": {},
     "progressive": {"progressive": True},

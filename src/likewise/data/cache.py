@@ -8,8 +8,10 @@ all files would have to be read whole, which costs what the cache saves; and the
 (ctime) moves with any writing, where the one that programs can set back (mtime) does not. A file that has moved is
 decoded anew, nothing worse; one that stayed while others were added is copied from the older set.
 
-An entry is written under another name, brought to the disk, and renamed: under its own name it is whole. Any number of
-processes may read, build and throw away at once. What was not used for longest goes when the limit is reached.
+What is held in memory is written behind the caller, by a thread of low priority; what streams is written as it is
+decoded. An entry is written under another name, brought to the disk, and renamed: under its own name it is whole. Any
+number of processes may read, build and throw away at once. What was not used for longest goes when the limit is
+reached.
 """
 
 import functools
@@ -17,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -202,17 +205,17 @@ def last_used(folder: Path) -> float:
 
 
 class Room:
-    """An entry that is being written. Threads `put` rows; `close` gives it its name, `leave` throws it away."""
+    """An entry that is being written. Any thread may `put`; `close` gives it its name, `leave` throws it away."""
 
-    def __init__(self, folder: Path, key: Key, count: int, each: tuple[int, int, int]):
-        self.folder, self.key, self.count, self.each = folder, key, count, each
+    def __init__(self, folder: Path, key: Key, each: tuple[int, int, int]):
+        self.folder, self.key, self.each = folder, key, each
         self.file = (folder / "pixels").open("wb", buffering=0)
         self.alone = threading.Lock()
         self.failed: OSError | None = None
 
-    def put(self, row: int, pixels_CHW: np.ndarray) -> None:
-        """Where a disk is full this is kept for `close` to say, and nothing is written from then on."""
-        unwritten = np.ascontiguousarray(pixels_CHW).reshape(-1).data
+    def put(self, row: int, pixels: np.ndarray) -> None:
+        """A picture [C,H,W], or several [B,C,H,W] from that row on. `close` will say if the disk is full."""
+        unwritten = np.ascontiguousarray(pixels).reshape(-1).data
         with self.alone:
             if self.failed or self.file.closed:
                 return
@@ -227,7 +230,7 @@ class Room:
         """rows: the row of each picture that could be read; wrong: why each other could not. Errors: OSError."""
         if self.failed:
             raise self.failed
-        size = self.count * prod(self.each)
+        size = (1 + max(rows.values(), default=-1)) * prod(self.each)
         index = {
             "settings": self.key.settings,
             "each": self.each,
@@ -236,7 +239,7 @@ class Room:
             "wrong": wrong,
             "prints": self.key.prints,
         }
-        self.file.truncate(size)  # the last rows may be of pictures that cannot be read
+        self.file.truncate(size)
         os.fsync(self.file.fileno())
         self.file.close()
         with (self.folder / "index.json").open("w", encoding="utf-8") as file:
@@ -270,7 +273,7 @@ def reserve(key: Key, count: int, each: tuple[int, int, int], want: Want) -> Roo
             home.mkdir(parents=True, exist_ok=True)
             evict(most - size)
             if (free := shutil.disk_usage(home).free) >= size + SPARE:
-                return Room(Path(tempfile.mkdtemp(prefix=f"{key.name}{BUILDING}", dir=home)), key, count, each)
+                return Room(Path(tempfile.mkdtemp(prefix=f"{key.name}{BUILDING}", dir=home)), key, each)
             why = f"they take {gb(size)}, and the disk of {home} has {gb(free)} free; set LIKEWISE_CACHE to another"
     except OSError as error:
         why = unwritable(error)
@@ -280,7 +283,14 @@ def reserve(key: Key, count: int, each: tuple[int, int, int], want: Want) -> Roo
 
 def behind(do: Callable[[], object]) -> None:
     """Do it in a thread, for which `settle` waits, and the end of the process."""
-    thread = threading.Thread(target=do, name="likewise-keep")
+
+    def politely() -> None:
+        if sys.platform == "linux":  # where each thread has a priority of its own
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        do()
+
+    thread = threading.Thread(target=politely, name="likewise-keep")
     thread.start()
     waiting().append(thread)
 

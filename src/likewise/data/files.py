@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from math import prod
 from pathlib import Path
@@ -72,8 +73,8 @@ class Files:
         if self.stored:
             with suppress(OSError):
                 return torch.from_numpy(self.stored[rows])
-        pixels = torch.empty((len(rows), *self.each), dtype=torch.uint8)
-        wrong = _fill(pixels.numpy().__setitem__, [self.pictures[i] for i in rows], self.each, self.invert)
+        pixels = _empty(len(rows), self.each)
+        wrong = _fill(pixels, [self.pictures[i] for i in rows], self.each, self.invert)
         for row, why in wrong.items():
             raise ValueError(
                 f"{_called(self.pictures[rows[row]])} could be read when it was listed and cannot now: {why}"
@@ -87,7 +88,7 @@ def read(pictures: Sequence[Picture], want: Want, *, invert: bool = False) -> tu
     The pixels are a uint8 tensor [N,C,H,W] when that fits in `want.memory` and Files when it does not. What was decoded
     by an earlier call is taken from the cache (see cache.py), and what is decoded now is left there.
     """
-    with _silent():
+    with _silent(), torch.inference_mode(False):
         key = cache.key_of(pictures, want, invert)
         if key and (entry := cache.find(key)):
             with suppress(OSError):  # thrown away by another process just now
@@ -119,64 +120,60 @@ def _decoded(
     if not good:
         return torch.empty((0, 1, 1, 1), dtype=torch.uint8), wrong
     shape = common_shape([heads[i] for i in good if heads], want)
-    held = len(good) * prod(shape) <= want.memory
-    pixels = _empty(len(good) if held else 0, shape)
     chosen = [pictures[i] for i in good]
+    pixels = _empty(len(good), shape) if len(good) * prod(shape) <= want.memory else None
     room = cache.reserve(key, len(good), shape, want) if key else None
-    if room:
-        known = cache.known(room.key, shape)
-        prints = room.key.prints
-        sources = [Kept(pictures[i], *known[prints[i]]) if prints[i] in known else pictures[i] for i in good]
-        late = _kept(sources, shape, invert, want, room, pixels.numpy() if held else None)
-    elif held:
-        late = _fill(pixels.numpy().__setitem__, chosen, shape, invert, want.progress)
-    else:
-        late = _each(check, chosen, want.progress)[1]
+    try:
+        sources = _sources(chosen, [room.key.prints[i] for i in good], room.key, shape) if room else chosen
+        place = room if pixels is None else pixels
+        if place is None:
+            late = _each(check, sources, want.progress)[1]
+        else:
+            late = _fill(place, sources, shape, invert, want.progress)
+    except BaseException:
+        if room:
+            room.leave()
+        raise
     kept = [row for row in range(len(good)) if row not in late]
     wrong |= {good[row]: why for row, why in late.items()}
-    stored = _closed(room, {good[row]: row for row in kept}, dict(wrong), want, behind=held) if room else None
-    if held:
-        return pixels[kept] if late else pixels, wrong
-    return Files(tuple(chosen[row] for row in kept), shape, invert, stored), wrong
+    if pixels is None:
+        stored = _closed(room, {good[row]: row for row in kept}, wrong, want) if room else None
+        return Files(tuple(chosen[row] for row in kept), shape, invert, stored), wrong
+    pixels = pixels[kept] if late else pixels
+    if room:
+        rows = {good[row]: place for place, row in enumerate(kept)}
+        cache.behind(partial(_written, room, pixels, pixels._version, rows, dict(wrong), want))
+    return pixels, wrong
 
 
-def _kept(
-    sources: Sequence[Any], shape: Shape, invert: bool, want: Want, room: Room, rows: np.ndarray | None
-) -> dict[int, str]:
-    """Decode into the cache, and into `rows` where they are held; the reasons of those that cannot be read."""
-
-    def put(row: int, pixels_CHW: np.ndarray) -> None:
-        if rows is not None:
-            rows[row] = pixels_CHW
-        room.put(row, pixels_CHW)
-
-    try:
-        return _fill(put, sources, shape, invert, want.progress)
-    except BaseException:
-        room.leave()
-        raise
+def _sources(pictures: Sequence[Picture], prints: Sequence[str], key: Key, shape: Shape) -> Sequence[Picture | Kept]:
+    """The pictures, or where older sets of the cache have them decoded."""
+    known = cache.known(key, shape)
+    return [Kept(p, *known[print_]) if print_ in known else p for p, print_ in zip(pictures, prints, strict=True)]
 
 
 def _empty(count: int, shape: Shape) -> Tensor:
-    """Pixels to be filled. Of numpy, which asks for large pages: small ones cost more than their copy."""
-    return torch.from_numpy(np.empty((count, *shape), np.uint8))
+    """Pixels that any thread may fill. Of numpy, which asks for large pages: small ones cost more than their copy."""
+    with torch.inference_mode(False):
+        return torch.from_numpy(np.empty((count, *shape), np.uint8))
 
 
-def _closed(room: Room, rows: dict[int, int], wrong: dict[int, str], want: Want, behind: bool) -> Stored | None:
-    """Bring it to the disk. behind: the caller has the pixels and need not wait until the disk has them; None then."""
+def _written(room: Room, pixels: Tensor, version: int, rows: dict[int, int], wrong: dict[int, str], want: Want) -> None:
+    """Bring pixels that are held to the disk, unless their holder changes them before all are there."""
+    room.put(0, pixels.numpy())
+    if pixels._version == version:  # torch counts what it changes, through whichever view
+        _closed(room, rows, wrong, want)
+    else:
+        room.leave()
 
-    def close() -> Stored | None:
-        try:
-            return room.close(rows, wrong).stored
-        except OSError as error:
-            room.leave()
-            cache.without(cache.unwritable(error), want)
-            return None
 
-    if not behind or room.failed:
-        return close()
-    cache.behind(close)
-    return None
+def _closed(room: Room, rows: dict[int, int], wrong: dict[int, str], want: Want) -> Stored | None:
+    try:
+        return room.close(rows, wrong).stored
+    except OSError as error:
+        room.leave()
+        cache.without(cache.unwritable(error), want)
+        return None
 
 
 def common_shape(heads: Sequence[Head], want: Want) -> tuple[int, int, int]:
@@ -214,26 +211,30 @@ def conform(pixels: Tensor, want: Want) -> Tensor | Files:
 
 
 def _fill(
-    put: Callable[[int, np.ndarray], None],
+    place: Tensor | Room,
     pictures: Sequence[Picture | Kept],
     shape: Shape,
     invert: bool,
     progress: Progress = None,
 ) -> dict[int, str]:
-    """Decode every picture (or copy it from where it lies decoded) and `put` it at its row; why some cannot be."""
+    """Decode every picture (or copy it from where it lies decoded) and put it at its row; why some cannot be."""
 
     def one(row: int) -> None:
-        put(row, _one(pictures[row], shape, invert))
+        if isinstance(place, Room):
+            place.put(row, _one(pictures[row], shape, invert).numpy())
+        else:
+            _one(pictures[row], shape, invert, place[row])
 
     return _each(one, range(len(pictures)), progress)[1]
 
 
-def _one(picture: Picture | Kept, shape: Shape, invert: bool) -> np.ndarray:
+def _one(picture: Picture | Kept, shape: Shape, invert: bool, out: Tensor | None = None) -> Tensor:
     if isinstance(picture, Kept):
         with suppress(OSError):
-            return picture.stored[[picture.place]][0]
+            pixels = torch.from_numpy(picture.stored[[picture.place]])[0]
+            return pixels if out is None else out.copy_(pixels)
         picture = picture.picture
-    return decode(picture, shape, invert=invert).numpy()
+    return decode(picture, shape, invert=invert, out=out)
 
 
 def _each(
