@@ -49,7 +49,7 @@ from likewise.data.files import read, together
 from likewise.data.images import Images
 from likewise.data.want import Want, cache_home, data_home
 from likewise.decode import decode, decoder
-from likewise.run import keep_memory
+from likewise.memory import keep_memory
 from likewise.training import Feed
 
 SIDE, BATCH, WORKERS = 224, 64, 2

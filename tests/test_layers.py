@@ -13,7 +13,7 @@ LAYERS = [
     WORDS,
     {"losses", "mining", "models", "data", "metrics", "optim"},
     {"training", "evaluate", "hard", "project", "one_shot", "doctor"},
-    {"callbacks", "run", "symptoms", "gallery"},
+    {"callbacks", "run", "memory", "symptoms", "gallery"},
     {"recipe", "recipes", "assemble", "pairing", "scoring", "launch", "compare", "tune", "translate"},
     {"plots", "page", "animate", "export", "audit", "serve", "api", "estimator", "reproduce", "cli", "__main__"},
 ]

@@ -86,7 +86,7 @@ def test_freed_memory_is_kept_for_the_next_step():
     """64 MiB taken and freed again and again: the kernel clears them once, and not every time."""
     code = """
 import resource, sys, torch
-from likewise.run import keep_memory
+from likewise.memory import keep_memory
 keep_memory() if sys.argv[1] == "keep" else None
 for _ in range(12): torch.ones(16 << 20)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)

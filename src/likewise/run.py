@@ -1,10 +1,8 @@
 """The run folder and what only a run may choose: the device and the seeds. Every file is written aside and renamed."""
 
-import ctypes
 import json
 import os
 import random
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +15,8 @@ from torch import Tensor
 
 from likewise.training import State
 
-__all__ = ["Run", "choose_device", "keep_memory", "kept_plan", "load_checkpoint", "save_checkpoint", "seed_everything"]
+__all__ = ["Run", "choose_device", "kept_plan", "load_checkpoint", "save_checkpoint", "seed_everything"]
 
-MALLOC = ((-4, 0), (-1, 2**31 - 1))  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h: no block apart, none given back
 NUMBERS = ("step", "epoch", "at", "of", "seen", "empty", "seconds", "scores", "memory", "drawn")
 
 
@@ -159,17 +156,6 @@ def choose_device(wanted: str = "auto") -> torch.device:
             f"device is cpu, cuda, cuda:N, mps or auto, and {wanted!r} is not to be had here; try device=auto"
         ) from None
     return device
-
-
-def keep_memory() -> None:
-    """Keep what a step has freed for the next one, where the C library is glibc; the same is asked for every step.
-
-    Left to itself it gives large blocks back at once, and every step waits for the kernel to clear them anew.
-    """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if library and hasattr(library, "mallopt"):
-        for option, value in MALLOC:
-            library.mallopt(option, value)
 
 
 def seed_everything(seed: int) -> None:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
+from likewise.memory import keep_memory
+
 __all__ = ["app", "interruptible", "main"]
 
 SPINS = "10000"  # turns for which a thread of OpenMP (libgomp) that waits for others keeps its core
@@ -25,6 +27,7 @@ def main() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         # by itself 30 times as many: where others want the cores too, a training then mostly waits for its own threads
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    keep_memory()
     # each adds its commands to `app`
     from likewise.cli import audit, compare, doctor, export, listing, rank, reproduce, train, translate, tune, using  # noqa: F401
 

@@ -27,7 +27,6 @@ def compare(
     from likewise.compare import compare as run
     from likewise.compare import parse_over, variants
     from likewise.page.comparison import markdown, write_comparison
-    from likewise.run import keep_memory
 
     named = [word for word in recipes if "=" not in word or Path(word).exists()]
     settings = [word for word in recipes if word not in named]
@@ -38,7 +37,6 @@ def compare(
     chosen = {api.name_of(what): api.load_recipe(what).override(*settings) for what in named}
     varied = parse_over(over or [])
     rows = variants(chosen, varied)
-    keep_memory()
     with interruptible(), Progress(max(recipe.epochs for recipe in rows.values())) as progress:
         folder = out / (name or "-".join(chosen))
         told = partial(print, file=sys.stderr, flush=True)

@@ -23,9 +23,7 @@ def reproduce(
     """Run the experiment of a forerunner and put its figures beside the right ones; interrupted, it goes on."""
     from likewise.cli.screen import Progress
     from likewise.reproduce import reproduce as run
-    from likewise.run import keep_memory
 
-    keep_memory()
     with interruptible(), Progress() as progress:
         path = run(
             name, *(settings or []), out=out, train=train, watch=progress.watch, say=lambda s: print(s, file=sys.stderr)

@@ -32,9 +32,7 @@ def train(
         raise ValueError("train what? Give a recipe (`likewise list recipes`), a .toml or a folder of pictures")
     from likewise import api
     from likewise.cli.screen import Progress, headline, scores_json
-    from likewise.run import keep_memory
 
-    keep_memory()
     with interruptible(), Progress() as progress:
         if resume is not None:
             progress.epochs = api.epochs_of(resume)

@@ -34,13 +34,11 @@ def tune(
     """Search fields of a recipe on validation pictures; the test part is not read. Interrupted, it goes on."""
     from likewise import api
     from likewise.cli.screen import Progress
-    from likewise.run import keep_memory
     from likewise.tune import parse_space
     from likewise.tune import tune as run
 
     chosen = api.load_recipe(recipe).override(*(settings or []))
     space = parse_space(over or [], chosen)
-    keep_memory()
     with interruptible(), Progress(chosen.epochs) as progress:
         found = run(
             chosen,
