@@ -12,8 +12,8 @@ def groceries() -> Recipe:
     result   knn@1 0.878 (95 % interval 0.841 to 0.916), map@r 0.868 (0.839 to 0.895), seed 0; untrained knn@1 0.544
     time     33 minutes on 2 cores, 60 CPU minutes, 8.5 GB
 
-    Bursts of train are held out for the threshold, and chose the loss and the augmentation (docs/log.md). The data's authors report about 0.85, on their
-    own test part, with DenseNet-169 (Klasson, Zhang, Kjellstrom, WACV 2019).
+    Bursts of train are held out for the threshold, and chose the loss and the augmentation (docs/log.md). The data's
+    authors report about 0.85, on their own test part, with DenseNet-169 (Klasson, Zhang, Kjellstrom, WACV 2019).
     """
     return Recipe(
         data="groceries",
