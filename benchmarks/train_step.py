@@ -7,7 +7,8 @@ MNIST, `convnet`, 64-d, batches of P x K = 10 x 25, semi-hard triplets. Images/s
   bare    forward, backward and step of the same network on one random tensor: what no loop can beat;
   loss    the same with our loss on top: what our loop adds beside the loss;
   common  a DataLoader over Pillow images, a transform per sample, a Python loop over anchors that picks negatives.
-The rounds alternate, so that a slow minute of the machine hits all of them; the ratio is of the medians.
+The rounds alternate, so that a slow minute of the machine hits all of them; the ratio is of the medians. As in the
+command line, malloc keeps what was freed, for all of them.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from likewise.assemble import Parts, build, load_images, settled
 from likewise.callbacks import log
 from likewise.launch import running
+from likewise.memory import keep_memory
 from likewise.recipe import Recipe
 
 RECIPE = Recipe(
@@ -131,6 +133,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     asked = parser.parse_args()
     torch.set_num_threads(min(2, os.cpu_count() or 1))
+    keep_memory()
     images = load_images(RECIPE)
     loops = {name: way(build(settled(RECIPE), images)) for name, way in WAYS.items()}
     for steps in loops.values():
