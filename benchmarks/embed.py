@@ -1,4 +1,4 @@
-r"""Embedding speed of one model in five ways: torch eager, torch.compile, ONNX Runtime in floats and in 8 bits.
+r"""Embedding speed of one model: torch eager and compiled, ONNX Runtime in floats and in 8 bits.
 
     LIKEWISE_DATA=... python benchmarks/embed.py                       # convnet on MNIST
     LIKEWISE_DATA=... python benchmarks/embed.py --data groceries --network mobilenet_v2 --size 224 \

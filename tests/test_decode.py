@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from likewise import decode as module
+from likewise import jpeg
 from likewise.decode import Crop, Head, PictureError, check, decode, decoded, fit, head
 
 ORIENTATION = 0x0112
@@ -391,7 +392,7 @@ def rough(height: int, width: int, seed=0) -> Image.Image:
 def by_pillow(picture, *rest, **more):
     """What Pillow alone gives."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_simplejpeg", lambda: None)
+        patch.setattr(jpeg, "simplejpeg", lambda: None)
         return decode(picture, *rest, **more)
 
 
@@ -409,7 +410,7 @@ def turbo(monkeypatch):
             seen.append(pixels.shape)
             return pixels
 
-    monkeypatch.setattr(module, "_simplejpeg", lambda: Watched)
+    monkeypatch.setattr(jpeg, "simplejpeg", lambda: Watched)
     return seen
 
 
@@ -530,12 +531,12 @@ def test_a_bomb_is_left_to_pillow(monkeypatch, opened):
 
 def test_without_simplejpeg_pillow_decodes(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "simplejpeg", None)
-    module._simplejpeg.cache_clear()
+    jpeg.simplejpeg.cache_clear()
     try:
         assert "simplejpeg" not in module.decoder()
         assert decode(save(photo(), "JPEG"), (3, 30, 40)).shape == (3, 30, 40)
     finally:
-        module._simplejpeg.cache_clear()
+        jpeg.simplejpeg.cache_clear()
 
 
 def test_a_picture_in_many_blocks_of_memory():

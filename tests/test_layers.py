@@ -8,7 +8,7 @@ import likewise
 ROOT = Path(likewise.__file__).parent
 
 # A file may import what stands above it, and its own package. Parts never import one another, except the words.
-WORDS = {"spec", "geometry", "match", "decode"}
+WORDS = {"spec", "geometry", "match", "decode", "jpeg"}
 LAYERS = [
     WORDS,
     {"losses", "mining", "models", "data", "metrics", "optim"},

@@ -7,10 +7,6 @@ of its size when a small picture is wanted.
 
 import functools
 import io
-import math
-import os
-import stat
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from likewise import jpeg
 
 __all__ = ["RULES", "Crop", "Head", "Picture", "PictureError", "check", "decode", "decoded", "decoder", "fit", "head"]
 
@@ -46,12 +44,6 @@ UPRIGHT = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))} | {
     7: (True, (0, 1)),
     8: (True, (0,)),
 }
-# the parts of a JPEG that say how its pixels are packed, and no more: JFIF's head, tables, and the frame
-SEGMENTS = {b"\xe0", b"\xdb", b"\xc4", b"\xdd"} | (FRAMES := {b"\xc0", b"\xc1", b"\xc2"})
-READING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is no reason to hang
-MEMORY = 1 << 28  # bytes of a file that may be read whole
-FRONT = 4096  # bytes of a file within which they are
-REDUCED = (8, 4, 2)  # what a JPEG can be divided by while it is decoded
 
 
 class PictureError(ValueError):
@@ -94,11 +86,11 @@ def _decode(picture: Picture, shape: Shape | None, out: Tensor | None) -> Tensor
     if isinstance(picture, Tensor):
         return fit(picture[None], shape)[0] if shape else picture
     file, box = picture if isinstance(picture, Crop) else (picture, None)
-    data = file if isinstance(file, bytes) else _whole(file)
-    jpeg = _simple(data) if data and not (box and shape and shape[0] == 1) else None
-    if jpeg:
-        channels, height, width = shape or (jpeg.channels, 0, 0)
-        pixels_HWC = _turbo(jpeg, channels, None if box or not shape else (width, height))
+    data = file if isinstance(file, bytes) else jpeg.whole(file)
+    simple = jpeg.simple(data) if data and not (box and shape and shape[0] == 1) else None
+    if simple:
+        channels, height, width = shape or (simple.channels, 0, 0)
+        pixels_HWC = jpeg.pixels(simple, channels, None if box or not shape else (width, height))
         if pixels_HWC is not None:
             return _finished(pixels_HWC.permute(2, 0, 1), shape, channels, box, out)
     with _opened(data or file) as image:
@@ -119,8 +111,8 @@ def _of_image(
     # the sides that are enough, as the file has them
     enough = None if box or not shape else (height, width) if turn >= 5 else (width, height)
     quick = fresh and not (box and channels == 1)  # the brightness that a JPEG holds is not that of a whole one to 1
-    jpeg = _jpeg(image) if quick else None
-    pixels_HWC = _turbo(jpeg, channels, enough) if jpeg else None
+    plain = jpeg.of_image(image) if quick else None
+    pixels_HWC = jpeg.pixels(plain, channels, enough) if plain else None
     if pixels_HWC is None:
         pixels_HWC = _pixels(image, channels, enough)
     return _finished(_upright(pixels_HWC, turn).permute(2, 0, 1), shape, channels, box, out)
@@ -132,77 +124,6 @@ def _finished(pixels_CHW: Tensor, shape: Shape | None, channels: int, box: Box |
     if len(pixels_CHW) == channels:
         return _stretched(pixels_CHW, sides, out)
     return _stretched(pixels_CHW, sides)[:channels]
-
-
-class Jpeg(NamedTuple):
-    """The bytes of a JPEG in grey or in colour (channels 1 or 3), and its sides as it lies in the file."""
-
-    data: bytes
-    channels: int
-    height: int
-    width: int
-
-
-def _jpeg(image: Any) -> Jpeg | None:
-    """What Pillow has just opened, where it is one and its colours are those of sRGB."""
-    plain = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") and "icc_profile" not in image.info
-    if plain and _simplejpeg():
-        image.fp.seek(0)
-        return Jpeg(image.fp.read(), 1 if image.mode == "L" else 3, *image.size[::-1])
-    return None
-
-
-def _whole(path: Path) -> bytes | None:
-    """All of a JPEG file, in the fewest calls: threads meet at each. None where it is another, or odd in any way."""
-    name = os.fspath(path)
-    if not name.lower().endswith((".jpg", ".jpeg")) or not _simplejpeg():
-        return None
-    with suppress(OSError, ValueError):
-        file = os.open(name, READING)
-        try:
-            status = os.fstat(file)
-            if stat.S_ISREG(status.st_mode) and status.st_size < MEMORY:
-                data = os.read(file, status.st_size)
-                return data if len(data) == status.st_size else None
-        finally:
-            os.close(file)
-    return None
-
-
-def _simple(data: bytes) -> Jpeg | None:
-    """A JPEG with nothing in it but pixels: no profile, orientation or comment. None for all else: Pillow looks at it.
-
-    Pillow takes a tenth of the time of decoding a small one to open it, and the interpreter with it.
-    """
-    frame = _frame(data[:FRONT]) if _simplejpeg() else None
-    return frame and Jpeg(data, *frame)
-
-
-def _frame(front: bytes) -> Head | None:
-    """Of the first bytes of a JPEG: what its frame says, where up to the pixels all segments are among SEGMENTS."""
-    at, frame = 2, None
-    while front[at : at + 1] == b"\xff" and front[at + 1 : at + 2] in SEGMENTS:
-        if front[at + 1 : at + 2] in FRAMES and len(front) > at + 9:
-            frame = Head(front[at + 9], *struct.unpack_from(">HH", front, at + 5))
-        at += 2 + int.from_bytes(front[at + 2 : at + 4], "big")
-    if not frame or front[:2] != b"\xff\xd8" or front[at : at + 2] != b"\xff\xda":
-        return None
-    bomb = frame.height * frame.width > (_pillow().MAX_IMAGE_PIXELS or math.inf)
-    return frame if frame.channels in (1, 3) and not bomb else None
-
-
-def _turbo(jpeg: Jpeg, channels: int, enough: tuple[int, int] | None) -> Tensor | None:
-    """Its pixels, those that Pillow gives, sooner; None where Pillow must look at it."""
-    data, _, height, width = jpeg
-    if min(width, height) < max(REDUCED):
-        return None
-    by = next((by for by in REDUCED if enough and by * enough[0] <= width and by * enough[1] <= height), 1)
-    sides = -(-height // by), -(-width // by)
-    with suppress(ValueError, RuntimeError):  # whatever is odd about a file: Pillow says whether it can be read
-        colours = "GRAY" if channels == 1 else "RGB"
-        rows = _simplejpeg().decode_jpeg(data, colours, min_height=sides[0], min_width=sides[1])
-        return torch.from_numpy(rows) if rows.shape[:2] == sides else None
-    return None
 
 
 def _pixels(image: Any, channels: int, enough: tuple[int, int] | None) -> Tensor:
@@ -248,18 +169,8 @@ def decoder() -> str:
     """What decodes here, by name and version; another one may give pixels that differ by one of 255."""
     import PIL
 
-    turbo = f" + simplejpeg {_simplejpeg().__version__}" if _simplejpeg() else ""
+    turbo = f" + simplejpeg {jpeg.simplejpeg().__version__}" if jpeg.simplejpeg() else ""
     return f"Pillow {PIL.__version__}{turbo}{' + torch' * _quick()}"
-
-
-@functools.cache
-def _simplejpeg() -> Any:
-    """The library of the extra `images`, or None."""
-    try:
-        import simplejpeg
-    except ImportError:
-        return None
-    return simplejpeg
 
 
 @functools.cache
