@@ -2,24 +2,13 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import typer
+from likewise.cli.app import app, stop
+from likewise.malloc import keep_memory
 
-from likewise.memory import keep_memory
+__all__ = ["main"]
 
-__all__ = ["app", "interruptible", "main"]
-
-SPINS = "10000"  # turns for which a thread of OpenMP (libgomp) that waits for others keeps its core
-
-app = typer.Typer(
-    help="Likewise learns what is alike: train an embedding, measure it honestly, look at it, use it.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+SPINS = "10000"  # rotations for which a thread of OpenMP (libgomp) that waits for others keeps its core
 
 
 def main() -> None:
@@ -38,18 +27,3 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C inside ends the command with what the work says of it, and exit code 1."""
-    try:
-        yield
-    except KeyboardInterrupt as stopped:
-        stop(str(stopped) or "interrupted", 1)
-
-
-def stop(sentence: str, code: int) -> None:
-    """One sentence on stderr, and the exit code."""
-    print(f"likewise: {sentence}", file=sys.stderr)
-    sys.exit(code)
