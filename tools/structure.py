@@ -55,9 +55,13 @@ def at_revision(rev: str) -> dict[str, str]:
     return dict(sorted(sources.items()))
 
 
+def parsed(sources: Mapping[str, str]) -> dict[str, ast.Module]:
+    return {path: ast.parse(text, path) for path, text in sources.items()}
+
+
 def measure(sources: Mapping[str, str]) -> dict[str, object]:
     """Every number of the table by name, and lists of names in `details`."""
-    trees = {path: ast.parse(text) for path, text in sources.items()}
+    trees = parsed(sources)
     files = import_graph(trees)
     groups = grouped(files)
     lengths = sorted(function_lengths(trees), key=lambda entry: entry[1])
@@ -193,7 +197,7 @@ def count_any(tree: ast.Module) -> int:
 def repeated_blocks(sources: Mapping[str, str]) -> list[list[str]]:
     """Places of each run of code lines that occurs more than once; longer runs count once for the places they share."""
     places: dict[tuple[str, ...], list[tuple[str, int]]] = defaultdict(list)
-    for path, text in sources.items():
+    for path, text in sorted(sources.items()):
         lines = list(code_lines(text))
         for start in range(len(lines) - BLOCK + 1):
             block = tuple(line for _, line in lines[start : start + BLOCK])
