@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "likewise"
-GUIDE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+GUIDES = [(ROOT / name).read_text(encoding="utf-8") for name in ("docs/architecture.md", "CONTRIBUTING.md")]
+NAMED = {path for text in GUIDES for path in re.findall(r"`([a-z_/]+(?:\.py|/))`", text)}
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,6 @@ def test_a_cycle_of_files_is_counted(tools):
     assert structure.longest_chain(graph) == ["c", "a", "b"]
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`([a-z_/]+(?:\.py|/))`", GUIDE))))
-def test_files_named_in_the_guide_exist(path):
+@pytest.mark.parametrize("path", sorted(NAMED))
+def test_files_named_in_the_guides_exist(path):
     assert (PACKAGE / path).exists() or (ROOT / path).exists()
