@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fingerprint_digests import attempt, flat
-from fingerprint_runs import RECIPES, commands, train, write_data
+from fingerprint_digests import FIRST_NAMES, attempt, flat, sha
+from fingerprint_runs import RECIPE_LINE, RECIPES, commands, numbers_in, train, write_data
 from fingerprint_values import losses, metrics, miners, partners, samplers, similarities
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -74,7 +74,7 @@ def measure(out: Path, only: str) -> None:
 
 def compare(first: Path, second: Path) -> int:
     """Print what differs. Words alone are no difference of values."""
-    a, b = (dict(flat(json.loads(file.read_text(encoding="utf-8")))) for file in (first, second))
+    a, b = measured(first), measured(second)
     differ = [path for path in {**a, **b} if a.get(path, "absent") != b.get(path, "absent")]
     words = [path for path in differ if path.endswith("/ words")]
     values = [path for path in differ if not path.endswith("/ words")]
@@ -87,6 +87,21 @@ def compare(first: Path, second: Path) -> int:
             print(f"    {line}")
     print(f"{len(a):,} fingerprints, {len(values)} values differ, {len(words)} texts differ")
     return 1 if values else 0
+
+
+def measured(file: Path) -> dict[str, Any]:
+    """Fingerprints by path, under their first names. Lines of a recipe in a report are no results and are left out."""
+    found = {}
+    for path, value in flat(json.loads(file.read_text(encoding="utf-8"))):
+        steps = path.split(" / ")
+        found[" / ".join(FIRST_NAMES.get(step, step) for step in steps)] = value
+    for path in [path for path in found if path.endswith("/ text")]:
+        side = file.with_suffix("") / found[path]
+        if side.is_file():
+            text = RECIPE_LINE.sub("", side.read_text(encoding="utf-8"))
+            stem = path.removesuffix("text")
+            found |= {stem + key: value for key, value in numbers_in(text).items()} | {stem + "words": sha(text)}
+    return found
 
 
 def changed(first: Path, second: Path, most: int = 40) -> list[str]:

@@ -23,6 +23,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "metrics.clustering.commonest": ("commonest", "most_frequent"),
     "metrics.retrieval.found": ("found", "hit"),
 }
+# Keys of metrics.json that were renamed: their first names.
+FIRST_NAMES = {"loss_at_collapse": "chance", "queries_without_positives": "lone"}
 TIMES = re.compile(r"seconds|images_per_s|time|_s$|version|date|host|threads|peak|bytes")
 
 

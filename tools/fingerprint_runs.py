@@ -161,6 +161,9 @@ PASSING = (
 )
 
 
+RECIPE_LINE = re.compile(r"^\w+ = .* # .*\n", re.M)
+
+
 def page(file: Path, side: Path) -> dict[str, Any]:
     """Hashes of a page's text and of its numbers; the text itself goes to the side file."""
     whole = file.read_text(encoding="utf-8")
@@ -174,8 +177,12 @@ def texts(text: str, side: Path) -> dict[str, Any]:
         text = pattern.sub("~", text)
     text = "\n".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
     side.write_text(text + "\n", encoding="utf-8")
+    return {"words": sha(text), **numbers_in(text), "text": side.name}
+
+
+def numbers_in(text: str) -> dict[str, Any]:
     found = NUMBER.findall(text)
-    return {"words": sha(text), "numbers": sha(" ".join(found)), "count": len(found), "text": side.name}
+    return {"numbers": sha(" ".join(found)), "count": len(found)}
 
 
 RANKED = ("mrr", "ndcg@10", "map", "cmc@5", "precision@5", "recall@10", "map@r", "r_precision")
