@@ -4,12 +4,13 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import inf, isfinite
+from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from likewise.geometry import unit
 from likewise.models import inputs, weights
 from likewise.models.whitening import relevant
 from likewise.spec import bind
@@ -17,7 +18,6 @@ from likewise.spec import bind
 __all__ = ["Embedder", "evaluating"]
 
 Numbers = float | Sequence[float] | Tensor
-SHORTEST = 1e-12  # a row that is not longer counts as zero: its direction is rounding error
 
 
 class Embedder(nn.Module):
@@ -225,9 +225,7 @@ class Unit(nn.Module):
     """Rows scaled to length 1, in float32 or better; a zero row stays zero and has gradient zero."""
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        x_ND = _widened(x_ND)
-        length_N1 = torch.linalg.vector_norm(x_ND, dim=-1, keepdim=True)
-        return x_ND / length_N1.where(length_N1 > SHORTEST, inf)
+        return unit(_widened(x_ND))
 
 
 @contextmanager
