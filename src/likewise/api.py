@@ -273,7 +273,7 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
     """
     model = Embedder.load(run)
     threshold, fit = model.info.get("threshold"), model.info.get("calibration")
-    if not threshold:
+    if not isinstance(threshold, dict):
         raise ValueError(
             f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 pictures a class"
         )
