@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli import app
+from likewise.cli import App, app
 from likewise.cli.train import Json
 
 KINDS = {
@@ -55,7 +55,7 @@ def explain(name: str) -> None:
     print(explanation(name))
 
 
-data = typer.Typer(help="The data sources: what is here, and how to get the others.", no_args_is_help=True)
+data = App(help="The data sources: what is here, and how to get the others.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
