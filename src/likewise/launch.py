@@ -1,9 +1,7 @@
 """A recipe becomes a run: train, keep, evaluate; and goes on with one that was interrupted."""
 
-import csv
 import dataclasses
 import inspect
-import io
 import os
 import signal
 import sys
@@ -35,8 +33,9 @@ from likewise.doctor import Setup
 from likewise.evaluate import embed, evaluate
 from likewise.models.blocks import thawing
 from likewise.recipe import Recipe, epochs_of
-from likewise.run import Run, load_checkpoint, save_checkpoint
+from likewise.run import Run, folder_in, load_checkpoint, save_checkpoint
 from likewise.scoring import evaluate_run
+from likewise.spreadsheets import csv_text
 from likewise.symptoms import watch_collapse
 from likewise.training import Callback, State, at_epoch_end, fit, steps
 
@@ -57,10 +56,12 @@ def train(
     recipe: Recipe, *, out: str | os.PathLike = "runs", name: str | None = None, watch: Watch | None = None
 ) -> tuple[Run, Images]:
     """Train a recipe into a new run folder and evaluate it. `watch` sees every record as it is logged."""
+    if name is not None:
+        folder_in(out, name)
     recipe = settled(recipe)
     parts = build(recipe, load_images(recipe, stage(watch, "reading pictures")))
     lowering(parts)
-    run = Run.create(out, name or default_name(recipe))
+    run = Run.create(out, default_name(recipe) if name is None else name)
     run.write("recipe.toml", recipe.to_toml())
     write_skipped(run, parts.images)
     return finish(run, pretrained(run, parts, watch), watch)
@@ -301,6 +302,4 @@ def default_name(recipe: Recipe) -> str:
 def write_skipped(run: Run, images: Images) -> None:
     """skipped.csv: the pictures that were left out, and why."""
     if images.skipped:
-        text = io.StringIO()
-        csv.writer(text).writerows([("id", "why"), *images.skipped])
-        run.write("skipped.csv", text.getvalue())
+        run.write("skipped.csv", csv_text([("id", "why"), *images.skipped]))

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from likewise.run_files import checked_metrics, records
 from likewise.training import State
 
 __all__ = ["Run", "choose_device", "kept_plan", "load_checkpoint", "save_checkpoint", "seed_everything"]
@@ -29,6 +30,7 @@ class Run:
     @classmethod
     def create(cls, out: str | os.PathLike, name: str) -> "Run":
         """A new folder `out/name`, or `out/name-2` and so on when that is taken."""
+        folder_in(out, name)
         for attempt in range(1, 10_000):
             path = Path(out) / (name if attempt == 1 else f"{name}-{attempt}")
             try:
@@ -106,7 +108,7 @@ class Run:
 
     def records(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; one cut short by a crash is left out."""
-        return list(whole_lines(self.log)) if self.log.exists() else []
+        return list(records(self.log)) if self.log.exists() else []
 
     def forget_after(self, step: int) -> None:
         """Drop what was logged after the step that training resumes from."""
@@ -117,15 +119,32 @@ class Run:
         """What metrics.json holds. Errors: ValueError when the run was never evaluated."""
         if not self.metrics.exists():
             raise ValueError(f"{self.path} has no metrics.json yet; run `likewise evaluate {self.path}`")
-        return json.loads(self.metrics.read_text(encoding="utf-8"))
+        return checked_metrics(self.metrics)
+
+    def metrics_or_nothing(self) -> dict[str, Any]:
+        """What metrics.json holds, as far as it goes; nothing where there is none."""
+        return checked_metrics(self.metrics, needed=()) if self.metrics.exists() else {}
 
 
-def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            continue
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}
+
+
+def folder_in(out: str | os.PathLike, name: str) -> Path:
+    """The folder `out/name`. Errors: ValueError for a name that leads elsewhere, or that some system cannot hold."""
+    why = ""
+    if not name.strip():
+        why = "it is blank"
+    elif name in (".", "..") or {"/", "\\", ":"} & set(name) or Path(name).is_absolute():
+        why = "it would lead out of --out"
+    elif name != name.strip() or name.endswith(".") or any(ord(c) < 32 or ord(c) == 127 for c in name):
+        why = "it begins or ends in a blank or a dot, or holds a control character"
+    elif name.partition(".")[0].upper() in RESERVED:
+        why = "Windows keeps it for a device"
+    elif len(os.fsencode(name)) > 200:
+        why = "it is longer than 200 bytes"
+    if why:
+        raise ValueError(f"{name[:100]!r} cannot be the name of a folder in {os.fspath(out)}: {why}; give another --name")
+    return Path(out) / name
 
 
 @contextmanager

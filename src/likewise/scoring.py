@@ -155,5 +155,5 @@ def of_training(state: State, images: Images) -> dict[str, Any]:
 def earlier(run: Run) -> dict[str, Any]:
     """What metrics.json said of the training before."""
     kept = ("chance", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters")
-    held = json.loads(run.metrics.read_text(encoding="utf-8")) if run.metrics.exists() else {}
+    held = run.metrics_or_nothing()
     return {name: held[name] for name in kept if name in held}

@@ -72,6 +72,7 @@ SHIPPED = {"split": ("likewise.recipes.faces:tenth",), "loss": ("likewise.recipe
 LIBRARIES = {"loss": ("pml",), "miner": ("pml",)}  # read by losses/interop.py: classes of that library and no other
 SIZED = ("network", "head", "loss", "miner", "augment")  # kinds whose whole numbers become sizes in memory
 
+TYPED: set[tuple[str, str]] = set()  # (kind, module:function) that this process was given by its user
 TRUST: ContextVar[bool] = ContextVar("likewise_trust_code", default=False)
 
 
@@ -115,7 +116,7 @@ def from_file(kind: str, text: Any, where: object, *, depth: int = 0) -> str:
         raise SpecError(f"{where}: {kind} {text[:200]!r} is not a name with keywords") from None
     module = name.partition(":")[0] if ":" in name and name not in SHIPPED.get(kind, ()) else ""
     if module and module not in LIBRARIES.get(kind, ()):
-        if not trusted():
+        if not trusted() and (kind, name) not in TYPED:
             raise SpecError(
                 f"{where} names code outside likewise: {kind} {name[:200]!r} of the module {module[:100]!r}; code of "
                 "others may do anything, so give --trust-code (in Python: trust_code=True) if you trust its author"
@@ -231,7 +232,9 @@ def find(kind: str, name: str) -> Callable:
 def _outside(kind: str, name: str) -> Callable:
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
+        TYPED.add((kind, name))
+        return found
     except (ImportError, ValueError) as error:
         raise SpecError(f"{kind} {name!r}: cannot import {module!r} ({error})") from None
     except AttributeError:

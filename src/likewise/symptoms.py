@@ -5,7 +5,6 @@ time. Nothing is drawn at random, and a GPU is waited for at a look only.
 """
 
 import math
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,6 +21,7 @@ from likewise.metrics.health import effective_rank
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import auc, roc
 from likewise.models import evaluating
+from likewise.recipe import Recipe
 from likewise.run import Run
 from likewise.training import Callback, Feed, State
 
@@ -218,7 +218,7 @@ def examine(run: Run) -> tuple[list[Finding], list[Look]]:
 
     A run that was not watched has one last look, at its embeddings. Errors: ValueError when there are none either.
     """
-    recipe = tomllib.loads(run.recipe.read_text(encoding="utf-8"))
+    recipe = Recipe.load(run.recipe).to_dict()
     kept = Embeddings.load(run.embeddings) if run.embeddings.exists() else None
     classes = len(kept.part("train").labels.unique()) if kept else 0
     setup = Setup.of(recipe, classes=classes or None)

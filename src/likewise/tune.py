@@ -1,7 +1,5 @@
 """A recipe's fields searched on validation: Optuna proposes, validation decides, the test part is never read."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,9 +18,10 @@ from likewise.data.images import SPLITS, Images
 from likewise.data.split import by_class
 from likewise.geometry import DivergedError
 from likewise.launch import Watch, judge, running
-from likewise.recipe import Recipe, known, setting
+from likewise.recipe import NAMED, Recipe, known, setting
 from likewise.run import replacing
-from likewise.spec import SpecError
+from likewise.spec import SpecError, from_file
+from likewise.spreadsheets import csv_text
 from likewise.training import State
 
 __all__ = ["Span", "Tuned", "parse_space", "tune"]
@@ -249,11 +248,9 @@ def decisive(scores: Mapping[str, Any], monitor: str) -> float:
 
 def keep(folder: Path, study: Any, space: Space) -> None:
     """trials.csv, after every trial."""
-    text = io.StringIO()
     rows = [[t.number, t.state.name.lower(), t.value, *(t.params.get(name) for name in space)] for t in study.trials]
-    csv.writer(text).writerows([("trial", "state", "value", *space), *rows])
     with replacing(folder / "trials.csv") as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.write_text(csv_text([("trial", "state", "value", *space), *rows]), encoding="utf-8")
 
 
 def result(optuna: Any, folder: Path, study: Any, recipe: Recipe, images: Images) -> Tuned:
@@ -263,6 +260,9 @@ def result(optuna: Any, folder: Path, study: Any, recipe: Recipe, images: Images
     if not ended:
         raise ValueError(f"no trial of {folder} ended in the time given; give more --seconds, or fewer epochs")
     ended.sort(key=lambda t: t.value, reverse=study.direction == optuna.study.StudyDirection.MAXIMIZE)
+    for name, value in ended[0].params.items():
+        if name in NAMED and value:
+            from_file(NAMED[name], value, folder)
     best = recipe.override(*(f"{name}={value}" for name, value in ended[0].params.items()))
     with replacing(folder / "best.toml") as temporary:
         temporary.write_text(best.to_toml(), encoding="utf-8")

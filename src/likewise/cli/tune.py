@@ -28,12 +28,13 @@ def tune(
         typer.Option("--new-classes/--same-classes", help="validate on classes kept out of training, or on the same"),
     ] = None,
     out: Annotated[Path, typer.Option(help="where searches are kept")] = Path("searches"),
-    name: Annotated[str, typer.Option(help="name of the search's folder")] = "",
+    name: Annotated[str | None, typer.Option(help="name of the search's folder")] = None,
     as_json: Json = False,
 ) -> None:
     """Search fields of a recipe on validation pictures; the test part is not read. Interrupted, it goes on."""
     from likewise import api
     from likewise.cli.screen import Progress
+    from likewise.run import folder_in
     from likewise.tune import parse_space
     from likewise.tune import tune as run
 
@@ -43,7 +44,7 @@ def tune(
         found = run(
             chosen,
             space,
-            folder=out / (name or api.name_of(recipe)),
+            folder=folder_in(out, api.name_of(recipe) if name is None else name),
             trials=trials,
             seconds=seconds,
             apart=apart,

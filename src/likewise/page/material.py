@@ -1,8 +1,5 @@
 """What a run folder holds, read for its report; what is missing is empty or None."""
 
-import csv
-import json
-import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +13,9 @@ from likewise.evaluate import Embeddings
 from likewise.page.findings import Neighbours, Similarities, nearest, similarities
 from likewise.pairing import kept_pairs
 from likewise.plots.style import Key, class_key
+from likewise.recipe import Recipe
 from likewise.run import Run
+from likewise.spreadsheets import read_skipped
 
 __all__ = ["Material", "read", "snapshots"]
 
@@ -90,12 +89,12 @@ def read(path: str | Path, images: Images | None = None) -> Material:
     run = Run.open(path)
     return Material(
         run,
-        recipe=tomllib.loads(run.recipe.read_text(encoding="utf-8")),
-        metrics=json.loads(run.metrics.read_text(encoding="utf-8")) if run.metrics.exists() else {},
+        recipe=Recipe.load(run.recipe).to_dict(),
+        metrics=run.metrics_or_nothing(),
         log=run.records(),
         embeddings=Embeddings.load(run.embeddings) if run.embeddings.exists() else None,
         snapshots=snapshots(run),
-        skipped=_skipped(run.path / "skipped.csv"),
+        skipped=read_skipped(run.path / "skipped.csv"),
         images=images,
     )
 
@@ -103,17 +102,11 @@ def read(path: str | Path, images: Images | None = None) -> Material:
 def snapshots(run: Run) -> dict[int, Embeddings]:
     """The kept embeddings by epoch, in order."""
     found = sorted((run.path / "snapshots").glob("epoch_*.parquet"))
-    return {int(path.stem.removeprefix("epoch_")): Embeddings.load(path) for path in found}
+    epochs = {path: path.stem.removeprefix("epoch_") for path in found}
+    return {int(epoch): Embeddings.load(path) for path, epoch in epochs.items() if epoch.isascii() and epoch.isdigit()}
 
 
 def held_out(embeddings: Embeddings) -> Embeddings | None:
     """The test part, else the validation part, else nothing."""
     parts = (embeddings.part(split) for split in ("test", "val"))
     return next((part for part in parts if len(part)), None)
-
-
-def _skipped(path: Path) -> list[tuple[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as lines:
-        return [(row["id"], row["why"]) for row in csv.DictReader(lines)]
