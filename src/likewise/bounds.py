@@ -38,7 +38,10 @@ SPEC_DEPTH = 20  # names inside names, as in sum(losses=[...])
 SPEC_ITEMS = 64  # entries of a list that a model or run file gives as a keyword
 SPEC_NUMBER = 65_536  # largest whole number that a model file may give as a keyword: a width, a kernel, a count
 YAML_NODES = 100_000  # values of a YAML document after its aliases are expanded
-CLASSES = 10_000_000  # largest class number of embeddings, and number of classes
+CLASSES = 10_000_000  # names of classes
+LABEL = 1_000_000  # largest label of embeddings with fewer rows; each number up to it is a class with a name
+FOLDS = 100_000  # of a pairs.txt
+IMAGES_IN_ARCHIVE = 2_000_000  # entries of a zip
 PAIRS = 50_000_000  # pairs of one file
 ROWS = 1_000_000  # rows of a Parquet file that is shorter than a byte a row
 EXPANDED = 256 * MiB  # what any compressed file may expand to

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from likewise import jpeg
+from likewise import bounds, jpeg
 
 __all__ = ["RULES", "Crop", "Head", "Picture", "PictureError", "check", "decode", "decoded", "decoder", "fit", "head"]
 
@@ -230,12 +230,24 @@ def _opened(picture: Path | bytes) -> Iterator[Any]:
             formats = ("JPEG",) if file.read(3) == b"\xff\xd8\xff" else None
             file.seek(0)
             with _pillow().open(file, formats=formats) as image:
+                _check_size(image.size)
                 yield image
-    except (PictureError, MemoryError):
+    except PictureError:
         raise
+    except MemoryError:
+        raise PictureError("there is not enough memory to decode it") from None
     # decoders meet bytes that nobody foresaw, and fail in every way there is: struct.error, SyntaxError, IndexError ...
     except Exception as error:
         raise PictureError(_reason(picture, error)) from None
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    """Errors: PictureError for an image of more pixels than `bounds` allow; nothing is decoded yet."""
+    if size[0] * size[1] > bounds.IMAGE_PIXELS:
+        raise PictureError(
+            f"it announces {size[0]:,} x {size[1]:,} pixels, and at most {bounds.IMAGE_PIXELS:,} are decoded; "
+            "make it smaller"
+        )
 
 
 def _regular(path: Path) -> Path:
@@ -244,6 +256,8 @@ def _regular(path: Path) -> Path:
         raise PictureError(
             "a folder, not a picture" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
         )
+    if path.stat().st_size > bounds.IMAGE_FILE:
+        raise PictureError(f"it is longer than {bounds.human(bounds.IMAGE_FILE)}")
     return path
 
 

@@ -1,7 +1,6 @@
 """Plain JPEGs without Pillow, by simplejpeg where it is installed: the same pixels, sooner; None for what is odd."""
 
 import functools
-import math
 import os
 import stat
 import struct
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from likewise import bounds
 
 __all__ = ["Jpeg", "of_image", "pixels", "simple", "simplejpeg", "whole"]
 
@@ -68,8 +69,6 @@ def simple(data: bytes) -> Jpeg | None:
 
 def _frame(front: bytes) -> tuple[int, int, int] | None:
     """Of the first bytes of a JPEG: channels, height and width, where up to the pixels all segments are in SEGMENTS."""
-    from PIL import Image
-
     at, frame = 2, None
     while front[at : at + 1] == b"\xff" and front[at + 1 : at + 2] in SEGMENTS:
         if front[at + 1 : at + 2] in FRAMES and len(front) > at + 9:
@@ -78,7 +77,7 @@ def _frame(front: bytes) -> tuple[int, int, int] | None:
     if not frame or front[:2] != b"\xff\xd8" or front[at : at + 2] != b"\xff\xda":
         return None
     channels, height, width = frame
-    bomb = height * width > (Image.MAX_IMAGE_PIXELS or math.inf)
+    bomb = height * width > bounds.IMAGE_PIXELS
     return frame if channels in (1, 3) and not bomb else None
 
 

@@ -1,4 +1,4 @@
-"""What metrics.json and metrics.jsonl of a run may hold: checked when they are read, since a run may be someone else's."""
+"""What metrics.json and metrics.jsonl of a run may hold, checked when they are read: a run may be someone else's."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -134,11 +134,13 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
         except ValueError:
             continue
         if is_record(record):
-            yield record
+            yield {"kind": ""} | record
 
 
 def is_record(record: Mapping[str, Any]) -> bool:
-    kind = record.get("kind")
+    kind = record.get("kind", "")
     if not text(kind) or not whole(record.get("step")) or not plain(record):
         return False
-    return all(LINE[k](v) for k, v in record.items() if k in LINE) and all(k in record for k in LINE_NEEDED.get(kind, ()))
+    return all(LINE[k](v) for k, v in record.items() if k in LINE) and all(
+        k in record for k in LINE_NEEDED.get(kind, ())
+    )

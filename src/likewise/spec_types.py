@@ -1,4 +1,4 @@
-"""Whether keyword values fit the annotations of a function: `margin=0.2` for `float`, `widths=(64, 64)` for sequences."""
+"""Whether keyword values fit the annotations of a function: `margin=0.2` for `float`, `widths=(64, 64)` for a list."""
 
 import inspect
 import math

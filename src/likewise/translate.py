@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from math import ceil, isfinite
 from typing import Any
 
-from likewise.recipe import Recipe
+from likewise import bounds
+from likewise.recipe import Recipe, checked_names
 from likewise.spec import SpecError, near
 
 __all__ = ["Line", "Translation", "translate"]
@@ -119,7 +120,7 @@ def translate(text: str) -> Translation:
             work.refuse(key, f"no such key is known{near(key, RULES)}")
         else:
             rule(work, key)
-    recipe = Recipe.from_dict(work.fields)
+    recipe = Recipe.from_dict(checked_names(work.fields, "the configuration"))
     return Translation(recipe, str(work.get("project_name", "")), generation, tuple(work.lines))
 
 
@@ -128,13 +129,38 @@ def parsed(text: str) -> dict[str, Any]:
         import yaml
     except ModuleNotFoundError:
         raise ModuleNotFoundError("YAML needs PyYAML; install it with: pip install 'likewise[yaml]'") from None
+    if len(text) > bounds.RECIPE_FILE:
+        raise SpecError(f"a configuration has at most {bounds.human(bounds.RECIPE_FILE)}, and this one {len(text):,}")
     try:
+        check_nodes(yaml.compose(text, Loader=yaml.SafeLoader))
         found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+    except RecursionError:
+        raise SpecError("the configuration does not read as YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise SpecError(f"the configuration does not read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise SpecError("a configuration is keys with values, such as `mode: triplet`; this is none")
     return found
+
+
+def check_nodes(top: Any) -> None:
+    """Errors: ValueError for more values than `bounds` allow once aliases are expanded, or an alias inside itself.
+
+    A short text with aliases of aliases stands for billions of values. Nodes are counted where they are defined.
+    """
+    counts: dict[int, int] = {}
+
+    def count(node: Any) -> int:
+        if node is None:
+            return 0
+        if id(node) not in counts:
+            counts[id(node)] = bounds.YAML_NODES + 1  # found again while it is being counted: it holds itself
+            inner = node.value if isinstance(node.value, list) else []
+            parts = [part for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]
+            counts[id(node)] = 1 + sum(map(count, parts))
+        return counts[id(node)]
+
+    bounds.largest(count(top), bounds.YAML_NODES, "its values with all aliases expanded")
 
 
 def keys(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], str]:

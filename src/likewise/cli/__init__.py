@@ -19,7 +19,6 @@ __all__ = ["App", "app", "interruptible", "main"]
 SPINS = "10000"  # turns for which a thread of OpenMP (libgomp) that waits for others keeps its core
 
 
-
 TRUST = Annotated[
     bool,
     typer.Option(

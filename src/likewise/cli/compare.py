@@ -26,8 +26,8 @@ def compare(
     from likewise.cli.screen import Progress
     from likewise.compare import compare as run
     from likewise.compare import parse_over, variants
-    from likewise.run import folder_in
     from likewise.page.comparison import markdown, write_comparison
+    from likewise.run import folder_in
 
     named = [word for word in recipes if "=" not in word or Path(word).exists()]
     settings = [word for word in recipes if word not in named]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from likewise import bounds
 from likewise.data.images import Images, Skipped
 from likewise.data.listing import Listed, gather, legible, split_of
 from likewise.data.want import Want, as_path
@@ -67,6 +68,7 @@ def _rows(file: Path, separator: str) -> list[Row]:
     if len(separator) != 1:
         raise ValueError(f"separator is one character, such as ',' or ';' or '\\t'; got {separator!r}")
     try:
+        bounds.size(file, bounds.TEXT_FILE, "a table of images")
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
             return [Row(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]

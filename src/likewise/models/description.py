@@ -92,7 +92,9 @@ def checked_config(config: Any, where: object) -> dict[str, Any]:
     if "architecture" in config:
         check_architecture(config["architecture"], where)
     elif config["network"].startswith("hf:") and not spec.trusted():
-        raise ValueError(f"{where}: an hf: network comes with its architecture, and this model has none; export it anew")
+        raise ValueError(
+            f"{where}: an hf: network comes with its architecture, and this model has none; export it anew"
+        )
     return config
 
 
@@ -136,4 +138,6 @@ def check_calibration(fit: dict[str, Any], where: object) -> None:
         raise ValueError(f"{where}: calibration is an object with a kind, got {fit!r:.80}")
     for key, value in fit.items():
         if not (isinstance(value, str | bool) or value is None or number(value) or numbers(value)):
-            raise ValueError(f"{where}: {key[:100]} of the calibration is a number or a list of them, got {value!r:.80}")
+            raise ValueError(
+                f"{where}: {key[:100]} of the calibration is a number or a list of them, got {value!r:.80}"
+            )
