@@ -19,8 +19,8 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from likewise import bounds
-from likewise.spec_types import check_types
+from likewise.safety import bounds
+from likewise.safety.annotations import check_types
 
 __all__ = [
     "HOMES",
@@ -48,16 +48,21 @@ HOMES: dict[str, tuple[str, ...]] = {
         "losses.heads",
         "losses.combine",
     ),
-    "miner": ("mining",),
+    "miner": ("losses.mining",),
     "sim": ("geometry",),
     "network": ("models.networks", "models.strokes", "models.mobilenet", "models.pretrained"),
-    "head": ("models.heads",),
+    "head": ("models.embedding_heads",),
     "data": ("data.sources",),
     "split": ("data.split",),
-    "sampler": ("data.samplers", "data.kin", "data.consecutive", "hard"),
+    "sampler": (
+        "data.samplers",
+        "data.hierarchical_sampler",
+        "data.consecutive_sampler",
+        "training.embedding_samplers",
+    ),
     "augment": ("data.augment",),
-    "optimizer": ("optim",),
-    "schedule": ("optim",),
+    "optimizer": ("training.optim",),
+    "schedule": ("training.optim",),
     "recipe": ("recipes",),
 }
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from likewise.cli import app, interruptible
-from likewise.cli.train import Json
+from likewise.cli.app import Json, app, interruptible
 
 if TYPE_CHECKING:
-    from likewise.tune import Tuned
+    from likewise.experiment.tune import Tuned
 
 SHOWN = 5
 
@@ -32,19 +31,19 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Search fields of a recipe on validation pictures; the test part is not read. Interrupted, it goes on."""
-    from likewise import api
     from likewise.cli.screen import Progress
-    from likewise.run import folder_in
-    from likewise.tune import parse_space
-    from likewise.tune import tune as run
+    from likewise.experiment.run import folder_in
+    from likewise.experiment.tune import parse_space
+    from likewise.experiment.tune import tune as run
+    from likewise.recipes.load import load_recipe, name_of
 
-    chosen = api.load_recipe(recipe).override(*(settings or []))
+    chosen = load_recipe(recipe).override(*(settings or []))
     space = parse_space(over or [], chosen)
     with interruptible(), Progress(chosen.epochs) as progress:
         found = run(
             chosen,
             space,
-            folder=folder_in(out, api.name_of(recipe) if name is None else name),
+            folder=folder_in(out, name_of(recipe) if name is None else name),
             trials=trials,
             seconds=seconds,
             apart=apart,

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likewise import bounds
+from likewise.data.gather import legible, number, split_of
 from likewise.data.images import SPLITS, Images
-from likewise.data.listing import legible, number, split_of
-from likewise.data.want import Want, as_path
+from likewise.data.options import LoadOptions, as_path
+from likewise.safety import bounds
 from likewise.spec import near
 
 __all__ = ["arrays", "from_arrays", "holds_rows"]
@@ -25,7 +25,7 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, O
 UNREADABLE += (NotImplementedError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # type: ignore[assignment]
 
 
-def arrays(want: Want, *, path: str) -> Images:
+def arrays(want: LoadOptions, *, path: str) -> Images:
     """An .npz file with X, y and, where the source has parts, split (train, val, test, or 0, 1, 2); see from_arrays.
 
     Errors: ValueError for no such file, or an array that is missing or holds Python objects.

@@ -14,7 +14,7 @@ import torch
 from numpy.random import Generator, default_rng
 from torch import Tensor
 
-from likewise.data.order import starts
+from likewise.data.within_class import starts
 
 __all__ = ["pairs", "pk", "shuffled", "triplets"]
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
-from likewise import bounds
+from likewise.atomic import replacing
 from likewise.data.images import SPLITS
-from likewise.evaluate.embeddings import Embeddings, replacing
-from likewise.metrics.pair_list import Named, named
-from likewise.metrics.pairs import Pairs
-from likewise.parquet import read_table
+from likewise.embeddings import Embeddings
+from likewise.evaluate.pair_list import Named, named
+from likewise.metrics.sampled_pairs import Pairs
+from likewise.safety import bounds
+from likewise.safety.parquet import read_table
 
 __all__ = ["found_at", "part", "read", "save"]
 

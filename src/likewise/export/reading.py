@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from likewise import bounds
+from likewise.safety import bounds
 
 __all__ = ["PICTURES", "files", "pixels"]
 

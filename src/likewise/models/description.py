@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from likewise import bounds, spec
+from likewise import spec
+from likewise.safety import bounds
 
 __all__ = ["checked_config", "checked_info"]
 

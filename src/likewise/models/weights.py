@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from likewise import bounds
 from likewise.models.description import checked_config, checked_info
+from likewise.safety import bounds
 
 __all__ = ["find", "load", "misfits", "read", "save"]
 
