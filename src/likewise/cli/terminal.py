@@ -55,8 +55,8 @@ def raw(stream: Any) -> Any:
 def plain_output() -> Iterator[None]:
     """Inside, whatever is printed to stdout and stderr is `plain`."""
     before = sys.stdout, sys.stderr
-    sys.stdout = Plain(raw(sys.stdout), returns=False)  # type: ignore[assignment]
-    sys.stderr = Plain(raw(sys.stderr), returns=True)  # type: ignore[assignment]
+    sys.stdout = Plain(raw(sys.stdout), returns=False)
+    sys.stderr = Plain(raw(sys.stderr), returns=True)
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from likewise import spec
 from likewise.safety import bounds
 from likewise.spec import SpecError, near
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "read_fields"]
 
 
 def said(default: Any, meaning: str) -> Any:
@@ -154,6 +154,15 @@ def as_spec_error(read: Callable[..., Any], *given: Any) -> Any:
         return read(*given)
     except ValueError as error:
         raise SpecError(str(error)) from None
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """The fields that a recipe file gives, each of its type, its names safe to bind; ranges are not checked.
+
+    For pages and the doctor, which show a run that this version could not train. Errors: SpecError.
+    """
+    values = checked_names(as_spec_error(bounds.read_toml, path), str(path))
+    return {known(name): typed(name, value) for name, value in values.items()}
 
 
 def checked_names(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:

@@ -124,7 +124,8 @@ class Run:
 
     def scores(self) -> dict[str, Score]:
         """The scores of the held-out images by name. Errors: ValueError when the run was never evaluated."""
-        return {name: Score(**score) for name, score in self.metrics()["scores"].items()}
+        found = self.metrics()["scores"].items()
+        return {name: Score(score["value"], score["low"], score["high"], score["n"]) for name, score in found}
 
 
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}

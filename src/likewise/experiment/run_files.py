@@ -40,7 +40,9 @@ def entries(check: Check) -> Check:
 
 
 def score(value: Any) -> bool:
-    return plain(value) and isinstance(value, dict) and all(number(value.get(k)) for k in ("value", "low", "high", "n"))
+    if not (plain(value) and isinstance(value, dict) and number(value.get("value"))):
+        return False
+    return all(optional(number)(value.get(name)) for name in ("low", "high", "n"))
 
 
 def finite(value: Any) -> bool:
@@ -104,8 +106,6 @@ LINE: dict[str, Check] = {
     "findings": entries(text),
 }
 LINE_NEEDED = {
-    "train": ("step", "epoch", "loss"),
-    "val": ("step", "epoch", "scores"),
     "health": ("step", "epoch", "loss", "spread", "rank", "dead"),
 }
 
@@ -120,6 +120,9 @@ def checked_metrics(path: Path, *, needed: tuple[str, ...] = NEEDED) -> dict[str
         check, accepted = METRICS.get(name, (plain, f"plain and at most {DEPTH} deep"))
         if not check(value):
             raise ValueError(f"{path}: {name[:100]} is {accepted}, got {value!r:.80}")
+    for name, one in held["scores"].items() if "scores" in needed else ():
+        if lost := [key for key in ("low", "high", "n") if one.get(key) is None]:
+            raise ValueError(f"{path}: the score {name[:100]} has no {lost[0]}; run `likewise evaluate {path.parent}`")
     return held
 
 

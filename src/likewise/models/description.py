@@ -103,7 +103,8 @@ def check_architecture(fields: Mapping[str, Any], where: object) -> None:
     """Errors: ValueError for what is not plain, is too large, or would bring code along."""
     if not isinstance(fields.get("model_type"), str):
         raise ValueError(f"{where}: architecture has no model_type")
-    left, seen = [("architecture", fields)], 0
+    left: list[tuple[str, Any]] = [("architecture", fields)]
+    seen = 0
     while left:
         key, value = left.pop()
         seen += 1

@@ -10,7 +10,7 @@ from math import ceil, isfinite
 from typing import Any
 
 from likewise.experiment.recipe import Recipe, checked_names
-from likewise.safety import bounds
+from likewise.safety.yaml_files import parsed_yaml
 from likewise.spec import SpecError, near
 
 __all__ = ["Line", "Translation", "translate"]
@@ -126,41 +126,12 @@ def translate(text: str) -> Translation:
 
 def parsed(text: str) -> dict[str, Any]:
     try:
-        import yaml
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("YAML needs PyYAML; install it with: pip install 'likewise[yaml]'") from None
-    if len(text) > bounds.RECIPE_FILE:
-        raise SpecError(f"a configuration has at most {bounds.human(bounds.RECIPE_FILE)}, and this one {len(text):,}")
-    try:
-        check_nodes(yaml.compose(text, Loader=yaml.SafeLoader))
-        found = yaml.safe_load(text)
-    except RecursionError:
-        raise SpecError("the configuration does not read as YAML: it is nested too deeply") from None
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise SpecError(f"the configuration does not read as YAML: {' '.join(str(error).split())}") from None
+        found = parsed_yaml(text)
+    except ValueError as error:
+        raise SpecError(f"the configuration does not read as YAML: {error}") from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise SpecError("a configuration is keys with values, such as `mode: triplet`; this is none")
     return found
-
-
-def check_nodes(top: Any) -> None:
-    """Errors: ValueError for more values than `bounds` allow once aliases are expanded, or an alias inside itself.
-
-    A short text with aliases of aliases stands for billions of values. Nodes are counted where they are defined.
-    """
-    counts: dict[int, int] = {}
-
-    def count(node: Any) -> int:
-        if node is None:
-            return 0
-        if id(node) not in counts:
-            counts[id(node)] = bounds.YAML_NODES + 1  # found again while it is being counted: it holds itself
-            inner = node.value if isinstance(node.value, list) else []
-            parts = [part for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]
-            counts[id(node)] = 1 + sum(map(count, parts))
-        return counts[id(node)]
-
-    bounds.largest(count(top), bounds.YAML_NODES, "its values with all aliases expanded")
 
 
 def keys(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], str]:

@@ -42,7 +42,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 def _hints(fn: Callable) -> dict[str, Any]:
     try:
-        return get_type_hints(fn.__init__ if inspect.isclass(fn) else fn)  # type: ignore[misc]
+        return get_type_hints(fn.__init__ if inspect.isclass(fn) else fn)
     except (NameError, TypeError, AttributeError):  # names that exist for the type checker only
         return {}
 

@@ -106,7 +106,7 @@ def parsed_json(content: str | bytes, where: object, kind: type = dict) -> Any:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ValueError(f"{where} does not read as JSON: {reason}") from None
     if not isinstance(found, kind):
-        wanted = {dict: "an object of fields", list: "a list"}.get(kind, kind.__name__)
+        wanted = "an object of fields" if kind is dict else f"a {kind.__name__}"
         raise ValueError(f"{where} is {wanted}, not {type(found).__name__}")
     return found
 

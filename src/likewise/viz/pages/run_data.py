@@ -11,6 +11,7 @@ from likewise import spec
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.experiment.pairs import kept_pairs
+from likewise.experiment.recipe import read_fields
 from likewise.experiment.run import Run
 from likewise.safety.spreadsheets import read_skipped
 from likewise.viz.pages.findings import Neighbours, Similarities, nearest, similarities
@@ -88,7 +89,7 @@ def read(path: str | Path, images: Images | None = None) -> RunData:
     run = Run.open(path)
     return RunData(
         run,
-        recipe=run.recipe.to_dict(),
+        recipe=read_fields(run.recipe_file),
         metrics=run.metrics_or_nothing(),
         log=run.records(),
         embeddings=Embeddings.load(run.embeddings) if run.embeddings.exists() else None,
