@@ -68,15 +68,6 @@ def test_contract(sampler, labels, a, b, seen, epoch):
     assert all(torch.equal(x, y) for x, y in zip(batches, again, strict=True))
 
 
-@pytest.mark.parametrize("sampler", LOOKING)
-@given(labels=LABELS, ranks=st.integers(1, 4), seen=SEEN)
-def test_ranks_together_draw_what_one_alone_draws(sampler, labels, ranks, seen):
-    alone = {tuple(batch.tolist()) for batch in drawn(sampler, labels, seen)}
-    shared = [drawn(sampler, labels, seen, rank=rank, ranks=ranks) for rank in range(ranks)]
-    assert len({len(batches) for batches in shared}) == 1
-    assert {tuple(batch.tolist()) for batches in shared for batch in batches} == alone
-
-
 @pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize("sampler", LOOKING)
 def test_epochs_and_seeds_differ_and_labels_are_only_told_apart(sampler, seen):

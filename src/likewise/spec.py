@@ -13,6 +13,7 @@ import ast
 import difflib
 import importlib
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -49,6 +50,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "losses.combine",
     ),
     "miner": ("losses.mining",),
+    "relation": ("match",),
     "sim": ("geometry",),
     "network": ("models.networks", "models.strokes", "models.mobilenet", "models.pretrained"),
     "head": ("models.embedding_heads",),
@@ -69,6 +71,11 @@ HOMES: dict[str, tuple[str, ...]] = {
 # Members that name one of many things elsewhere: `timm:resnet18(pooling='gem')` is timm with name='resnet18'.
 PREFIXES: dict[str, tuple[str, ...]] = {"network": ("timm", "torchvision", "hf")}
 
+
+# Names of earlier versions, still read with a notice: (kind, name) -> today's name, and its renamed keywords.
+EARLIER: dict[tuple[str, str], tuple[str, dict[str, str]]] = {
+    ("sampler", "kin"): ("hierarchical_pk", {"families": "superclasses"}),
+}
 
 # Kinds whose keywords hold further names of the same kind: sum(losses=[...]), chain(steps=[...]).
 NESTED = ("loss", "augment", "miner")
@@ -199,7 +206,7 @@ def _reason(error: Exception) -> str:
 
 def near(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown word: `; did you mean a or b?`, or what there is when nothing is near."""
-    known = list(known)
+    known, word = list(known), word[:100]
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f"; did you mean {' or '.join(close)}?"
@@ -221,6 +228,16 @@ def homes(kind: str) -> dict[str, Any]:
 def names(kind: str) -> list[str]:
     """The names of a kind, as `likewise list` prints them."""
     return list(homes(kind))
+
+
+def _current(kind: str, name: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A name and its keywords as they are called today."""
+    earlier = (kind, name.replace("-", "_"))
+    if earlier not in EARLIER:
+        return name, settings
+    current, renamed = EARLIER[earlier]
+    warnings.warn(f"{kind} {name!r} is now called {current!r}", FutureWarning, stacklevel=3)
+    return current, {renamed.get(k, k): v for k, v in settings.items()}
 
 
 def find(kind: str, name: str) -> Callable:
@@ -254,7 +271,7 @@ def keywords(fn: Callable) -> list[str]:
 
 def bind(kind: str, text: str, **given: Any) -> Callable:
     """The named function with its keywords (and `given`) bound. Errors: SpecError for an unknown name or keyword."""
-    name, settings = _parsed(kind, text)
+    name, settings = _current(kind, *_parsed(kind, text))
     fn = find(kind, name)
     parameters = inspect.signature(fn).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

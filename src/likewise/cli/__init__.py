@@ -2,14 +2,16 @@
 
 import os
 import sys
+import warnings
 
 from likewise.cli.app import app, stop
 from likewise.cli.failures import explained
+from likewise.cli.terminal import plain
 from likewise.malloc import keep_memory
 
 __all__ = ["main"]
 
-SPINS = "10000"  # rotations for which a thread of OpenMP (libgomp) that waits for others keeps its core
+SPINS = "10000"  # turns for which a thread of OpenMP (libgomp) that waits for others keeps its core
 
 
 def main() -> None:
@@ -18,6 +20,7 @@ def main() -> None:
         # by itself 30 times as many: where others want the cores too, a training then mostly waits for its own threads
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     keep_memory()
+    warnings.showwarning = one_line  # type: ignore[assignment]
     # each adds its commands to `app`
     from likewise.cli import audit, compare, doctor, export, listing, rank, reproduce, train, translate, tune, using  # noqa: F401
 
@@ -30,3 +33,9 @@ def main() -> None:
         if os.environ.get("LIKEWISE_TRACEBACK"):
             raise
         stop(*explained(error))
+
+
+def one_line(message: Warning | str, category: type[Warning], *rest: object) -> None:
+    """A warning of ours as one sentence; others stay silent, since a user can do nothing about them."""
+    if category is FutureWarning:
+        print(f"likewise: {plain(str(message))}", file=sys.stderr)

@@ -5,6 +5,7 @@ __all__ = ["KINDS"]
 KINDS = {
     "losses": "loss",
     "miners": "miner",
+    "relations": "relation",
     "similarities": "sim",
     "networks": "network",
     "models": "network",

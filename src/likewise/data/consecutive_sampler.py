@@ -9,15 +9,7 @@ __all__ = ["consecutive"]
 
 
 def consecutive(
-    labels: Tensor,
-    *,
-    batch: int = 128,
-    share: float = 1.0,
-    shuffle: bool = False,
-    seed: int,
-    epoch: int,
-    rank: int = 0,
-    ranks: int = 1,
+    labels: Tensor, *, batch: int = 128, share: float = 1.0, shuffle: bool = False, seed: int, epoch: int
 ) -> list[Tensor]:
     """Pairs class after class: each picture with the next of its class, then with one of another class.
 
@@ -37,8 +29,7 @@ def consecutive(
         order_T = default_rng((seed, epoch)).permutation(order_T)
     cut = np.split(order_T, np.arange(batch, len(order_T), batch))
     batches = [np.concatenate([first_T[at], second_T[at]]) for at in cut]
-    steps = -(-len(batches) // ranks)
-    return [torch.from_numpy(batches[(rank + step * ranks) % len(batches)]) for step in range(steps)]
+    return [torch.from_numpy(batch) for batch in batches]
 
 
 consecutive.partners = 1  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A sampler for classes that come in families: letters of an alphabet, breeds of an animal, brands of a thing."""
+"""A sampler for classes that come in superclasses: letters of an alphabet, breeds of an animal, brands of a thing."""
 
 import numpy as np
 import torch
@@ -9,17 +9,9 @@ __all__ = ["hierarchical_pk"]
 
 
 def hierarchical_pk(
-    labels: Tensor,
-    *,
-    families: int = 2,
-    classes: int = 32,
-    images: int = 2,
-    seed: int,
-    epoch: int,
-    rank: int = 0,
-    ranks: int = 1,
+    labels: Tensor, *, superclasses: int = 2, classes: int = 32, images: int = 2, seed: int, epoch: int
 ) -> list[Tensor]:
-    """Batches of a few runs of neighbouring classes: `families` runs of `classes` classes, `images` pictures of each.
+    """Batches of `superclasses` runs of `classes` neighbouring classes, `images` images of each.
 
     Classes are numbered in the order of their names, so neighbours (Greek/alpha, Greek/beta ...) are what is hardest to
     tell apart, and what a test within a family asks. An epoch has a round for every hand of `images` pictures that the
@@ -30,9 +22,10 @@ def hierarchical_pk(
     rounds = [[own[turn] for own in hands if len(own) > turn] for turn in range(max(map(len, hands)))]
     runs = [run for around in rounds for run in cut(around, classes, rng)]
     order = rng.permutation(len(runs))
-    batches = [np.concatenate([runs[i] for i in order[at : at + families]]) for at in range(0, len(runs), families)]
-    steps = -(-len(batches) // ranks)
-    return [torch.from_numpy(batches[(rank + step * ranks) % len(batches)]) for step in range(steps)]
+    batches = [
+        np.concatenate([runs[i] for i in order[at : at + superclasses]]) for at in range(0, len(runs), superclasses)
+    ]
+    return [torch.from_numpy(batch) for batch in batches]
 
 
 def dealt(labels_N: np.ndarray, images: int, rng: Generator) -> list[np.ndarray]:

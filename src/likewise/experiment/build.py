@@ -14,6 +14,7 @@ from likewise.data.options import as_path, data_home
 from likewise.data.rotated_classes import rotated_classes
 from likewise.experiment.callbacks import average_of
 from likewise.experiment.recipe import Recipe
+from likewise.losses.class_labels import ClassLabels, paths, tags
 from likewise.losses.heads import VAE
 from likewise.models import Embedder, weights
 from likewise.models.blocks import lr_multipliers
@@ -184,7 +185,9 @@ def channel_mean_std(images: Images, sample: int = 4096) -> MeanStd:
 
 
 def loss_of(recipe: Recipe, model: Embedder, train: Images) -> nn.Module:
-    return losses.build(
+    """The recipe's loss. With a relation it reads class names: `a/b` as a path for `level`, `a|b` as tags else."""
+    relation = "" if spec.parse(recipe.relation or "same")[0] == "same" else recipe.relation
+    loss = losses.build(
         recipe.loss,
         sim=recipe.sim,
         miner=recipe.miner or None,
@@ -192,6 +195,12 @@ def loss_of(recipe: Recipe, model: Embedder, train: Images) -> nn.Module:
         classes=len(train.classes),
         counts=train.labels.bincount(minlength=len(train.classes)),
         memory=recipe.memory,
+        balanced=recipe.balanced,
+        tile=recipe.tile or None,
+        relation=relation or None,
         shape=model.shape,
         width=model.width,
     )
+    if not relation:
+        return loss
+    return ClassLabels(loss, (paths if spec.parse(relation)[0] == "level" else tags)(train.classes))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from likewise.spec import SpecError, near
 __all__ = ["Recipe", "read_fields"]
 
 
-def said(default: Any, meaning: str) -> Any:
+def documented(default: Any, meaning: str) -> Any:
     """A field with its default and its meaning, which the help, the docs and the errors print."""
     return field(default=default, metadata={"meaning": meaning})
 
@@ -25,68 +26,91 @@ class Recipe:
     """Everything a training depends on. `Recipe(data="mnist", dim=2)`; a wrong field or name fails here."""
 
     # data
-    data: str = said("digits", "source: a name, name(keyword=value), a folder, a .csv or an .npz")
-    split: str = said("given", "how pictures are parted: given | ratio(...) | by_class(...)")
-    val: float = said(0.1, "share of the training part kept for validation, where the source has none")
-    size: int = said(
+    data: str = documented("digits", "source: a name, name(keyword=value), a folder, a .csv or an .npz")
+    split: str = documented("given", "how pictures are parted: given | ratio(...) | by_class(...)")
+    val: float = documented(0.1, "share of the training part kept for validation, where the source has none")
+    size: int = documented(
         0,
         "side of the square that pictures are resized to, in pixels; 0 is as timm: and the like ask, or as it is",
     )
-    channels: int = said(0, "1 grey, 3 colour, 0 as most pictures are, and 3 for timm: and the like")
-    min_per_class: int = said(1, "classes with fewer pictures are left out")
-    max_per_class: int = said(0, "at most this many pictures a class; 0 is all")
-    max_classes: int = said(0, "at most this many classes; 0 is all")
-    rotations: int = said(1, "each class turned by 90, 180, 270 degrees is a further training class: 1, 2 or 4")
-    mirror: bool = said(False, "each class mirrored is a further training class")
-    augment: str = said("", "how training pictures are varied, e.g. light, photo, handwriting; empty is not at all")
-    strict: bool = said(False, "a broken picture is an error, not a line in skipped.csv")
+    channels: int = documented(0, "1 grey, 3 colour, 0 as most pictures are, and 3 for timm: and the like")
+    min_per_class: int = documented(1, "classes with fewer pictures are left out")
+    max_per_class: int = documented(0, "at most this many pictures a class; 0 is all")
+    max_classes: int = documented(0, "at most this many classes; 0 is all")
+    rotations: int = documented(1, "each class turned by 90, 180, 270 degrees is a further training class: 1, 2 or 4")
+    mirror: bool = documented(False, "each class mirrored is a further training class")
+    augment: str = documented(
+        "", "how training pictures are varied, e.g. light, photo, handwriting; empty is not at all"
+    )
+    strict: bool = documented(False, "a broken picture is an error, not a line in skipped.csv")
     # model
-    network: str = said("convnet", "backbone: a name, timm:NAME, torchvision:NAME or hf:NAME_OR_FOLDER")
-    weights: str = said(
+    network: str = documented("convnet", "backbone: a name, timm:NAME, torchvision:NAME or hf:NAME_OR_FOLDER")
+    weights: str = documented(
         "", "first weights: a file, a folder or a run; published; none; empty is published for timm: and the like"
     )
-    head: str = said("linear", "from features to the embedding: linear | bnneck | projection(hidden=...)")
-    dim: int = said(64, "length of the embedding; 0 takes the network's features as they are")
-    normalize: bool | None = said(None, "scale every embedding to length 1; auto is as the loss prefers")
-    sim: str = said("", "similarity shared by loss, miner, evaluation and gallery; empty is as the loss prefers")
+    head: str = documented("linear", "from features to the embedding: linear | bnneck | projection(hidden=...)")
+    dim: int = documented(64, "length of the embedding; 0 takes the network's features as they are")
+    normalize: bool | None = documented(None, "scale every embedding to length 1; auto is as the loss prefers")
+    sim: str = documented("", "similarity shared by loss, miner, evaluation and gallery; empty is as the loss prefers")
     # loss
-    loss: str = said("supcon(temperature=0.1)", "what is minimised")
-    miner: str = said("", "narrows the pairs before the loss; empty is none")
-    memory: int = said(0, "cross-batch memory, in embeddings; 0 is none")
-    sampler: str = said("pk(classes=10, images=12)", "how a batch is drawn: pk | shuffled | hard_classes | pairs ...")
+    loss: str = documented("supcon(temperature=0.1)", "what is minimised")
+    miner: str = documented("", "narrows the pairs before the loss; empty is none")
+    relation: str = documented(
+        "", "which classes are alike: level(depth=0) of names such as Fruit/Apple, shared or jaccard(at=0.5) of a|b"
+    )
+    balanced: bool = documented(False, "every class of a batch weighs the same, however many images of it are there")
+    tile: int = documented(0, "rows of the similarity matrix worked on at once; 0 is as many as fit")
+    memory: int = documented(0, "cross-batch memory, in embeddings; 0 is none")
+    sampler: str = documented(
+        "pk(classes=10, images=12)", "how a batch is drawn: pk | shuffled | hard_classes | pairs ..."
+    )
     # training
-    epochs: int = said(10, "passes over the training part")
-    pretrain_epochs: int = said(0, "epochs before them in which the network is trained as a classifier (softmax)")
-    max_seconds: float = said(0.0, "training time after which it ends, the schedule run to its end; 0 is no limit")
-    optimizer: str = said("adamw", "optimizer")
-    lr: float = said(1e-3, "peak learning rate")
-    schedule: str = said("one_cycle", "learning rate over the training: constant | step | plateau | cosine | one_cycle")
-    proxy_lr: float = said(
+    epochs: int = documented(10, "passes over the training part")
+    pretrain_epochs: int = documented(0, "epochs before them in which the network is trained as a classifier (softmax)")
+    max_seconds: float = documented(
+        0.0, "training time after which it ends, the schedule run to its end; 0 is no limit"
+    )
+    optimizer: str = documented("adamw", "optimizer")
+    lr: float = documented(1e-3, "peak learning rate")
+    schedule: str = documented(
+        "one_cycle", "learning rate over the training: constant | step | plateau | cosine | one_cycle"
+    )
+    proxy_lr: float = documented(
         0.0, "learning rate of what the loss learns, as a multiple of lr; 0 is the loss's own choice"
     )
-    backbone_lr: float = said(1.0, "learning rate of the backbone, as a multiple of lr")
-    layer_decay: float = said(1.0, "learning rate of each block of the backbone, as a multiple of the next block's")
-    frozen_epochs: int = said(0, "epochs at the start in which the backbone is not trained; -1 is always")
-    unfreeze_epochs: int = said(0, "epochs over which its blocks then join, the last ones first; 0 is all at once")
-    accumulate: int = said(1, "parts in which a batch passes the network, to save memory; the loss is the whole one's")
-    clip: float = said(0.0, "largest gradient norm; 0 is no limit")
-    ema: float = said(0.0, "decay of the weights' moving average, e.g. 0.999; 0 is none")
-    whiten: float = said(
+    backbone_lr: float = documented(1.0, "learning rate of the backbone, as a multiple of lr")
+    layer_decay: float = documented(
+        1.0, "learning rate of each block of the backbone, as a multiple of the next block's"
+    )
+    frozen_epochs: int = documented(0, "epochs at the start in which the backbone is not trained; -1 is always")
+    unfreeze_epochs: int = documented(
+        0, "epochs over which its blocks then join, the last ones first; 0 is all at once"
+    )
+    accumulate: int = documented(
+        1, "parts in which a batch passes the network, to save memory; the loss is the whole one's"
+    )
+    clip: float = documented(0.0, "largest gradient norm; 0 is no limit")
+    ema: float = documented(0.0, "decay of the weights' moving average, e.g. 0.999; 0 is none")
+    whiten: float = documented(
         0.0,
         "after training, the embedding is whitened by what varies within training classes, shrunk by so much; 0 is not",
     )
-    amp: str = said("gpu", "bfloat16 in the network while training: gpu (where there is one) | always | never")
-    patience: int = said(0, "stop after this many validations without a better score and keep the best; 0 is never")
-    monitor: str = said("knn@1", "the validation score that decides what is best")
-    eval_every_epochs: int = said(1, "validate after every so many epochs; 0 is never")
-    snapshot_epochs: str = said(
+    amp: str = documented("gpu", "bfloat16 in the network while training: gpu (where there is one) | always | never")
+    patience: int = documented(
+        0, "stop after this many validations without a better score and keep the best; 0 is never"
+    )
+    monitor: str = documented("knn@1", "the validation score that decides what is best")
+    eval_every_epochs: int = documented(1, "validate after every so many epochs; 0 is never")
+    snapshot_epochs: str = documented(
         "", "epochs after which the embedding is kept, e.g. 0,1,2,5,10; empty is 0 and the last"
     )
-    doctor: bool = said(True, "watch for collapse and say in one sentence what to change")
+    doctor: bool = documented(True, "watch for collapse and say in one sentence what to change")
     # the run
-    seed: int = said(0, "of the weights and the order")
-    split_seed: int = said(0, "of the split, the class filters and the intervals; the same for all that are compared")
-    device: str = said("auto", "cpu | cuda | cuda:1 | mps | auto")
+    seed: int = documented(0, "of the weights and the order")
+    split_seed: int = documented(
+        0, "of the split, the class filters and the intervals; the same for all that are compared"
+    )
+    device: str = documented("auto", "cpu | cuda | cuda:1 | mps | auto")
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
@@ -108,17 +132,17 @@ class Recipe:
 
     def to_toml(self) -> str:
         """Every field, a line each, its meaning behind it."""
-        said = {k: f"{k} = {literal(v)}" for k, v in self.to_dict().items() if v is not None}
-        width = min(44, max(map(len, said.values())))
-        return "".join(f"{text.ljust(width)}  # {meaning(name)}\n" for name, text in said.items())
+        lines = {k: f"{k} = {literal(v)}" for k, v in self.to_dict().items() if v is not None}
+        width = min(44, max(map(len, lines.values())))
+        return "".join(f"{text.ljust(width)}  # {meaning(name)}\n" for name, text in lines.items())
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Errors: SpecError for an unknown field, with the nearest name."""
-        return cls().replace(**values)
+        """Fields of earlier versions are still read. Errors: SpecError for an unknown field, with the nearest name."""
+        return cls().replace(**{current(name): value for name, value in values.items()})
 
     @classmethod
     def from_toml(cls, text: str, where: str = "the recipe") -> "Recipe":
@@ -162,7 +186,7 @@ def read_fields(path: Path) -> dict[str, Any]:
     For pages and the doctor, which show a run that this version could not train. Errors: SpecError.
     """
     values = checked_names(as_spec_error(bounds.read_toml, path), str(path))
-    return {known(name): typed(name, value) for name, value in values.items()}
+    return {known(current(name)): typed(current(name), value) for name, value in values.items()}
 
 
 def checked_names(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
@@ -170,8 +194,8 @@ def checked_names(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     for name, value in values.items():
         if isinstance(value, str) and len(value) > bounds.SPEC_CHARACTERS:
             raise SpecError(f"{where}: {name[:100]} has more than {bounds.SPEC_CHARACTERS:,} characters")
-        if value and name in {**NAMED, "data": "data"}:
-            spec.from_file({**NAMED, "data": "data"}[name], value, where)
+        if value and (kind := {**NAMED, "data": "data"}.get(EARLIER.get(name, name))):
+            spec.from_file(kind, value, where)
     return values
 
 
@@ -181,8 +205,12 @@ NAMED = {"split": "split", "network": "network", "head": "head", "sim": "sim", "
     "schedule": "schedule",
     "loss": "loss",
     "miner": "miner",
+    "relation": "relation",
     "augment": "augment",
 }
+
+# Fields that were renamed.
+EARLIER = {"turns": "rotations"}
 
 AMP = ("gpu", "always", "never")
 
@@ -197,6 +225,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "rotations": (1, 4),
     "dim": (0, 65536),
     "memory": (0, 2**31),
+    "tile": (0, 2**31),
     "epochs": (1, 1_000_000),
     "pretrain_epochs": (0, 1_000_000),
     "max_seconds": (0, 1e9),
@@ -249,12 +278,21 @@ def a(kind: type) -> str:
     return words.get(kind) or f"a {getattr(kind, '__name__', kind)}"
 
 
+def current(name: str) -> str:
+    """A field's name today, with a notice where it was renamed."""
+    if name not in EARLIER:
+        return name
+    warnings.warn(f"the field {name} of a recipe is now called {EARLIER[name]}", FutureWarning, stacklevel=2)
+    return EARLIER[name]
+
+
 def setting(text: str) -> tuple[str, Any]:
     """`'dim=2'` -> `('dim', 2)`, read in the type of the field."""
     name, equals, value = text.partition("=")
     if not equals:
         raise SpecError(f"{text!r} is not field=value; write for instance epochs=10")
-    return name, read(known(name), value)
+    name = known(current(name))
+    return name, read(name, value)
 
 
 def read(name: str, value: str) -> Any:

@@ -25,7 +25,7 @@ def omniglot() -> Recipe:
         network="strokes(channels=(48, 96, 192, 192, 320))",
         dim=0,
         loss="sum(losses=['supcon(temperature=0.07)', 'cosface(scale=30.0, margin=0.3)'])",
-        sampler="hierarchical_pk(families=4, classes=32, images=2)",
+        sampler="hierarchical_pk(superclasses=4, classes=32, images=2)",
         epochs=20,
         optimizer="adamw(weight_decay=0.02)",
         lr=3e-3,

@@ -15,7 +15,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from likewise import geometry
-from likewise.data.samplers import Batches, Deal, hands_of, of_rank, rng_of
+from likewise.data.samplers import Batches, Deal, as_tensors, hands_of, rng_of
 from likewise.data.within_class import starts
 from likewise.metrics.classification import centroids
 from likewise.metrics.neighbours import Sim, nearest
@@ -45,8 +45,6 @@ def hard_classes(
     seed: int,
     epoch: int,
     embeddings: EpochEmbeddings | None,
-    rank: int = 0,
-    ranks: int = 1,
 ) -> Batches:
     """P x K as `pk`, with confusable classes together: by the class centres after the last epoch.
 
@@ -58,7 +56,7 @@ def hard_classes(
     """
     rng = rng_of(len(labels), seed, epoch, classes=classes, images=images, groups=groups)
     deal = alike(embeddings, labels, groups) if embeddings else None
-    return of_rank(hands_of(labels, classes, images, rng, deal), rank, ranks)
+    return as_tensors(hands_of(labels, classes, images, rng, deal))
 
 
 def hard_negatives(
@@ -72,8 +70,6 @@ def hard_negatives(
     seed: int,
     epoch: int,
     embeddings: EpochEmbeddings | None,
-    rank: int = 0,
-    ranks: int = 1,
 ) -> Batches:
     """Anchors with others of their class, and with their hardest negatives, each of these with others of its own.
 
@@ -96,7 +92,7 @@ def hard_negatives(
     label_N = labels.unique(return_inverse=True)[1]
     hard_NK = hardest(embeddings, label_N, depth=depth, guard=guard) if embeddings else unlike(label_N, depth, rng)
     hands = Hands(label_N.numpy(), images, rng)
-    return of_rank(gathered(hands, in_any_order(hard_NK, rng), negatives, batch), rank, ranks)
+    return as_tensors(gathered(hands, in_any_order(hard_NK, rng), negatives, batch))
 
 
 for _sampler in (hard_classes, hard_negatives):
