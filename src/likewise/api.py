@@ -271,8 +271,8 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
     The probability holds where as many pairs are of one class as of two; None for a run scored before there was one.
     """
     model = Embedder.load(run)
-    threshold, fit = model.info.get("threshold"), model.info.get("calibration")
-    if not isinstance(threshold, dict):
+    threshold, fit = model.record("threshold"), model.record("calibration")
+    if not threshold:
         raise ValueError(
             f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 pictures a class"
         )

@@ -56,7 +56,7 @@ def evaluate_run(
     if not len(found.part(split)):
         raise ValueError(f"{images.name} has no held-out pictures to score; give val=0.1, or split='ratio(test=0.2)'")
     pairs = pairs_of(run, found, recipe.split_seed)
-    target = threshold_at or (model.info.get("threshold") or {}).get("target", "accuracy")
+    target = threshold_at or model.record("threshold").get("target", "accuracy")
     threshold, fit = choices(found, pairs.get("val"), recipe, open_set=not is_closed_set(found, "val"), target=target)
     kept = {"threshold": threshold._asdict() if threshold else None, "calibration": told(fit, pairs.get("val"))}
     scores = scores_of(found, split, recipe, pairs.get(split), threshold, fit)

@@ -113,6 +113,11 @@ class Embedder(nn.Module):
     def sim(self) -> str:
         return self.config["sim"]
 
+    def record(self, name: str) -> dict[str, Any]:
+        """What `info` holds under a name, such as threshold or calibration; nothing where that is no object."""
+        found = self.info.get(name)
+        return found if isinstance(found, dict) else {}
+
     @property
     def classes(self) -> tuple[str, ...]:
         return tuple(self.config["classes"])
