@@ -41,7 +41,7 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
     channels, height, width = shape
     try:
         with Image.open(path) as image:
-            bounds.largest(image.size[0] * image.size[1], bounds.IMAGE_PIXELS, "it announces too many pixels")
+            bounds.image_size(*image.size, os.stat(path).st_size)
             turn = orientation(image)
             grey = channels == 1 and "icc_profile" not in image.info
             image.draft("L" if grey else None, (height, width) if turn >= 5 else (width, height))

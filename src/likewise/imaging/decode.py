@@ -227,11 +227,13 @@ def _opened(picture: Path | bytes) -> Iterator[Any]:
         # the file is opened here, since Pillow leaves one open whose first bytes it cannot read
         file = io.BytesIO(picture) if isinstance(picture, bytes) else _regular(picture).open("rb")
         with file:
+            length = file.seek(0, io.SEEK_END)
+            file.seek(0)
             # trying a JPEG's 20 bytes in every other format first costs a tenth of decoding it
             formats = ("JPEG",) if file.read(3) == b"\xff\xd8\xff" else None
             file.seek(0)
             with _pillow().open(file, formats=formats) as image:
-                _check_size(image.size)
+                bounds.image_size(*image.size, length)
                 yield image
     except PictureError:
         raise
@@ -240,15 +242,6 @@ def _opened(picture: Path | bytes) -> Iterator[Any]:
     # decoders meet bytes that nobody foresaw, and fail in every way there is: struct.error, SyntaxError, IndexError ...
     except Exception as error:
         raise PictureError(_reason(picture, error)) from None
-
-
-def _check_size(size: tuple[int, int]) -> None:
-    """Errors: PictureError for an image of more pixels than `bounds` allow; nothing is decoded yet."""
-    if size[0] * size[1] > bounds.IMAGE_PIXELS:
-        raise PictureError(
-            f"it announces {size[0]:,} x {size[1]:,} pixels, and at most {bounds.IMAGE_PIXELS:,} are decoded; "
-            "make it smaller"
-        )
 
 
 def _regular(path: Path) -> Path:

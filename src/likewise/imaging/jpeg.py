@@ -77,7 +77,7 @@ def _frame(front: bytes) -> tuple[int, int, int] | None:
     if not frame or front[:2] != b"\xff\xd8" or front[at : at + 2] != b"\xff\xda":
         return None
     channels, height, width = frame
-    bomb = height * width > bounds.IMAGE_PIXELS
+    bomb = height * width > bounds.IMAGE_SMALL
     return frame if channels in (1, 3) and not bomb else None
 
 

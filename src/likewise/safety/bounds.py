@@ -27,6 +27,8 @@ __all__ = [
 
 MiB = 1 << 20
 IMAGE_PIXELS = 100_000_000  # pixels of one image: 300 MB in colour; the largest camera files are about 100 megapixels
+IMAGE_PIXELS_A_BYTE = 2_000  # and of one above 16 megapixels for each byte of its file; a blank PNG has about 1,000
+IMAGE_SMALL = 16_000_000  # pixels up to which a file may be as short as it likes
 IMAGE_FILE = 1 << 30  # bytes of one image file
 TEXT_FILE = 256 * MiB  # bytes of a CSV, pairs.txt, metrics.jsonl or ground truth file
 JSON_FILE = 64 * MiB  # bytes of model.json, metrics.json and other JSON; class names are most of it
@@ -79,6 +81,16 @@ def expanded(announced: int, length: int, path: object) -> int:
             f"accepted ({human(EXPANDED)}, or {RATIO} times the length of the file)"
         )
     return announced
+
+
+def image_size(width: int, height: int, length: int) -> None:
+    """The announced sides of an image in a file of `length` bytes. Errors: ValueError beyond the bounds."""
+    bound = min(IMAGE_PIXELS, max(IMAGE_SMALL, IMAGE_PIXELS_A_BYTE * length))
+    if width * height > bound:
+        raise ValueError(
+            f"it announces {width:,} x {height:,} pixels in {human(length)}, and at most {bound:,} are decoded "
+            f"({IMAGE_PIXELS:,}, and {IMAGE_PIXELS_A_BYTE:,} for each byte of the file); make it smaller"
+        )
 
 
 def rows(count: int, length: int, path: object) -> int:
