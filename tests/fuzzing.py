@@ -38,11 +38,33 @@ from likewise.reproduce.translate import translate
 
 SECONDS = 5.0  # an input that takes longer counts as a hang
 FORMATS = {
-    **{"png": "PNG", "png16": "PNG", "pngp": "PNG", "pnga": "PNG", "jpg": "JPEG", "gif": "GIF", "bmp": "BMP"},
-    **{"tif": "TIFF", "tiflzw": "TIFF", "webp": "WEBP", "ppm": "PPM", "pgm": "PPM", "pbm": "PPM"},
+    "png": "PNG",
+    "png16": "PNG",
+    "pngp": "PNG",
+    "pnga": "PNG",
+    "jpg": "JPEG",
+    "gif": "GIF",
+    "bmp": "BMP",
+    "tif": "TIFF",
+    "tiflzw": "TIFF",
+    "webp": "WEBP",
+    "ppm": "PPM",
+    "pgm": "PPM",
+    "pbm": "PPM",
 }
 TOKENS = [b"0", b"-1", b"99999999999", b"1e999", b"nan", b"null", b"true", b"[]", b"{}", b'"', b"'", b"(", b")", b","]
-TOKENS += [b"\x00", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80", b"\n", b"\t", b"=", b":", b"os:system", b"[" * 300]
+TOKENS += [
+    b"\x00",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\x80",
+    b"\n",
+    b"\t",
+    b"=",
+    b":",
+    b"os:system",
+    b"[" * 300,
+]
 
 
 @dataclass
@@ -174,8 +196,10 @@ def read_spec(path: Path) -> None:
 
 def add_tables(add: Callable, folder: Path) -> None:
     row = b"1,10,10,20,20,0\n2,11,10,20,20,0\n3,12,11,20,20,1\n"
-    add("ground truth", "groundtruth_rect.txt", read_truth, row, b"10,10,20,20\n11\t10\t20\t20\n", b"1;2;3;4\n5 6 7 8\n")
-    text = b"image,label,split\na.png,cat,train\nb.png,dog,train\n\"c, d.png\",cat,test\n"
+    add(
+        "ground truth", "groundtruth_rect.txt", read_truth, row, b"10,10,20,20\n11\t10\t20\t20\n", b"1;2;3;4\n5 6 7 8\n"
+    )
+    text = b'image,label,split\na.png,cat,train\nb.png,dog,train\n"c, d.png",cat,test\n'
     add("csv table", "t.csv", lambda path: table(options(path), path=str(path)), text)
     for name in ("a.png", "b.png", "c, d.png"):
         (folder / "csv_table").mkdir(exist_ok=True)

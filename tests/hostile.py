@@ -68,7 +68,9 @@ def watched(folder: Path) -> Iterator[list[str]]:
 
 def marker(folder: Path) -> None:
     """The module on the path whose import and call leave the trace."""
-    text = f"open({str(folder / 'TRACE')!r}, 'w').close()\ndef touch(*a, **k):\n    open({str(folder / 'TRACE')!r}, 'w')\n"
+    text = (
+        f"open({str(folder / 'TRACE')!r}, 'w').close()\ndef touch(*a, **k):\n    open({str(folder / 'TRACE')!r}, 'w')\n"
+    )
     (folder / f"{MARKER}.py").write_text(text, encoding="utf-8")
 
 

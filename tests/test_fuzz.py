@@ -1,6 +1,7 @@
 """1,000 mutated inputs of each format: a value or one sentence, no hang, bounded memory. benchmarks/fuzz.py runs more."""
 
 import pytest
+
 from fuzzing import FORMATS, fuzz, targets
 
 NAMES = ["recipe toml", "recipe json", "spec", "ground truth", "csv table", "pairs csv", "pairs lfw", "yaml", "npz"]

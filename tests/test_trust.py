@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import MARKER, command, fields, fresh, marker, values, watched
 from PIL import Image
 
 import likewise
+from hostile import MARKER, command, fields, fresh, marker, values, watched
 from likewise import spec
 from likewise.cli import main
 from likewise.experiment.recipe import Recipe

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from likewise.safety import bounds
+from likewise.safety.footer import announced
 
 __all__ = ["read_table"]
 
@@ -23,28 +24,25 @@ def read_table(path: str | os.PathLike, what: str, columns: Sequence[str] = ()) 
     name = os.fspath(path)
     try:
         length = os.stat(path).st_size
+        check_announced(path, length, name)
         with pq.ParquetFile(path, thrift_string_size_limit=bounds.JSON_FILE, pre_buffer=False) as file:
-            check_announced(file.metadata, length, name)
             wanted = [c for c in columns if c in file.schema_arrow.names] if columns else None
             batches = within_bounds(file, wanted, length, name)
             schema = file.schema_arrow
         if wanted is not None:
             schema = pa.schema([schema.field(c) for c in wanted], metadata=schema.metadata)
-        return pa.Table.from_batches(batches, schema=schema)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        found = pa.Table.from_batches(batches, schema=schema)
+        found.validate(full=True)  # texts that are no UTF-8, offsets beyond their values
+        return found
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"cannot read {what} from {name}: {error}") from None
 
 
-def check_announced(metadata: Any, length: int, name: str) -> None:
+def check_announced(path: str | os.PathLike, length: int, name: str) -> None:
     """Errors: ValueError when rows, or the values and bytes of the columns, are beyond the bounds."""
-    bounds.rows(metadata.num_rows, length, name)
-    total = 0
-    for group in range(metadata.num_row_groups):
-        of_group = metadata.row_group(group)
-        for column in range(of_group.num_columns):
-            chunk = of_group.column(column)
-            total += max(chunk.total_uncompressed_size, 4 * chunk.num_values, 0)
-    bounds.expanded(total, length, name)
+    found = announced(path)
+    bounds.rows(found.rows, length, name)
+    bounds.expanded(max(found.size, 4 * found.values), length, name)
 
 
 def within_bounds(file: Any, columns: Sequence[str] | None, length: int, name: str) -> list[Any]:
