@@ -208,7 +208,7 @@ def add_tables(add: Callable, folder: Path) -> None:
     add("pairs csv", "p.csv", pair_files.read, pairs, b"a b,c d,same\nx,y,different\n")
     lfw = b"2\t1\nann\t1\t2\nann\t1\tbob\t2\nbob\t1\t2\nann\t1\tbob\t1\n"
     add("pairs lfw", "pairs.txt", pair_files.read, lfw, b"1\nann 1 2\nann 1 bob 2\n")
-    yaml = b"mode: triplet\nproject_name: x\nbackbone_name: simple\ninput_shape: [48, 48, 3]\nencodings_len: 16\nmargin: 0.2\n"
+    yaml = b"mode: triplet\nproject_name: x\nbackbone_name: simple\ninput_shape: [48, 48, 3]\nencodings_len: 16\n"
     alias = b"a: &a [1, 2]\nb: &b [*a, *a]\nc: {<<: {d: 1}, e: *b}\nmode: siamese\n"
     add("yaml", "c.yml", lambda path: translate(path.read_bytes().decode("utf-8", "replace")), yaml, alias)
 

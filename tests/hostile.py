@@ -1,4 +1,4 @@
-"""A run that someone else has changed: every field of every file, hostile values, and the traces that code would leave."""
+"""A run that someone else has changed: every field of every file, hostile values, and the traces of code."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""1,000 mutated inputs of each format: a value or one sentence, no hang, bounded memory. benchmarks/fuzz.py runs more."""
+"""1,000 mutated inputs of each format: a value or one sentence, no hang, bounded memory; benchmarks/fuzz.py has more."""
 
 import pytest
 

@@ -120,6 +120,8 @@ def checked_metrics(path: Path, *, needed: tuple[str, ...] = NEEDED) -> dict[str
         check, accepted = METRICS.get(name, (plain, f"plain and at most {DEPTH} deep"))
         if not check(value):
             raise ValueError(f"{path}: {name[:100]} is {accepted}, got {value!r:.80}")
+    if "scores" in needed and not isinstance(held.get("data", {}), dict):
+        raise ValueError(f"{path}: data is {METRICS['data'][1]}, got {held['data']!r:.80}")
     for name, one in held["scores"].items() if "scores" in needed else ():
         if lost := [key for key in ("low", "high", "n") if one.get(key) is None]:
             raise ValueError(f"{path}: the score {name[:100]} has no {lost[0]}; run `likewise evaluate {path.parent}`")
