@@ -1,4 +1,4 @@
-"""1,000 mutated inputs of each format: a value or one sentence, no hang, bounded memory; benchmarks/fuzz.py has more."""
+"""1,000 mutated inputs of each format: a value or one sentence, no hang, bounded memory. More: benchmarks/fuzz.py."""
 
 import pytest
 

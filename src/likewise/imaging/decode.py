@@ -233,7 +233,8 @@ def _opened(picture: Path | bytes) -> Iterator[Any]:
             formats = ("JPEG",) if file.read(3) == b"\xff\xd8\xff" else None
             file.seek(0)
             with _pillow().open(file, formats=formats) as image:
-                bounds.image_size(*image.size, length)
+                width, height = image.size
+                bounds.image_size(width, height, length)
                 yield image
     except PictureError:
         raise

@@ -31,7 +31,8 @@ def read_table(path: str | os.PathLike, what: str, columns: Sequence[str] = ()) 
             schema = file.schema_arrow
         if wanted is not None:
             schema = pa.schema([schema.field(c) for c in wanted], metadata=schema.metadata)
-        found = pa.Table.from_batches(batches, schema=schema)
+        found = pa.Table.from_batches(batches) if batches else schema.empty_table()
+        found = found.replace_schema_metadata(schema.metadata)
         found.validate(full=True)  # texts that are no UTF-8, offsets beyond their values
         return found
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -58,6 +59,7 @@ def within_bounds(file: Any, columns: Sequence[str] | None, length: int, name: s
                 batch = batch.slice(step)
                 if not len(batch):
                     continue
+            batch = decoded(batch)
             found.append(batch)
             held, done = held + batch.nbytes, done + len(batch)
             bounds.expanded(held, length, name)
@@ -67,3 +69,11 @@ def within_bounds(file: Any, columns: Sequence[str] | None, length: int, name: s
             break
         size = max(1, min(1 << 16, BATCH * done // max(held, 1)))
     return found
+
+
+def decoded(batch: Any) -> Any:
+    """The batch with the values of its dictionaries in place, so that its bytes are those that texts will take."""
+    import pyarrow as pa
+
+    columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
+    return pa.record_batch(columns, names=batch.schema.names)
