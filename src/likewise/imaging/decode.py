@@ -236,10 +236,8 @@ def _opened(picture: Path | bytes) -> Iterator[Any]:
                 width, height = image.size
                 bounds.image_size(width, height, length)
                 yield image
-    except PictureError:
+    except (PictureError, MemoryError):
         raise
-    except MemoryError:
-        raise PictureError("there is not enough memory to decode it") from None
     # decoders meet bytes that nobody foresaw, and fail in every way there is: struct.error, SyntaxError, IndexError ...
     except Exception as error:
         raise PictureError(_reason(picture, error)) from None

@@ -69,6 +69,8 @@ def simple(data: bytes) -> Jpeg | None:
 
 def _frame(front: bytes) -> tuple[int, int, int] | None:
     """Of the first bytes of a JPEG: channels, height and width, where up to the pixels all segments are in SEGMENTS."""
+    from PIL import Image
+
     at, frame = 2, None
     while front[at : at + 1] == b"\xff" and front[at + 1 : at + 2] in SEGMENTS:
         if front[at + 1 : at + 2] in FRAMES and len(front) > at + 9:
@@ -77,7 +79,7 @@ def _frame(front: bytes) -> tuple[int, int, int] | None:
     if not frame or front[:2] != b"\xff\xd8" or front[at : at + 2] != b"\xff\xda":
         return None
     channels, height, width = frame
-    bomb = height * width > bounds.IMAGE_SMALL
+    bomb = height * width > min(bounds.IMAGE_SMALL, Image.MAX_IMAGE_PIXELS or bounds.IMAGE_SMALL)
     return frame if channels in (1, 3) and not bomb else None
 
 
