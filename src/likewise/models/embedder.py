@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from likewise.geometry import unit
 from likewise.models import inputs, weights
 from likewise.models.whitening import relevant
-from likewise.spec import bind
+from likewise.spec import bind, trusting
 
 __all__ = ["Embedder", "evaluating"]
 
@@ -96,7 +96,7 @@ class Embedder(nn.Module):
     def _per_channel(self, what: str, numbers: Numbers | None, default: float) -> list[float]:
         numbers = getattr(self.backbone, what, None) if numbers is None else numbers
         numbers = default if numbers is None else numbers
-        listed = torch.as_tensor(numbers, dtype=torch.float64).flatten().tolist()
+        listed = torch.as_tensor(numbers, dtype=torch.float64, device="cpu").flatten().tolist()
         if len(listed) not in (1, self.shape[0]):
             raise ValueError(f"{what} is one number or one for each of {self.shape[0]} channels, got {len(listed)}")
         for number in listed:
@@ -112,6 +112,11 @@ class Embedder(nn.Module):
     @property
     def sim(self) -> str:
         return self.config["sim"]
+
+    def record(self, name: str) -> dict[str, Any]:
+        """What `info` holds under a name, such as threshold or calibration; nothing where that is no object."""
+        found = self.info.get(name)
+        return found if isinstance(found, dict) else {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -174,13 +179,16 @@ class Embedder(nn.Module):
         weights.save(folder, self.state_dict(), {"config": self.config, "info": self.info})
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Embedder":
+    def load(cls, path: str | os.PathLike, *, trust_code: bool = False) -> "Embedder":
         """The model saved in this folder, or in the `model` folder of this run: on the CPU, in eval mode, bit for bit.
 
-        Errors: ValueError when there is none, it is damaged, of another format, or its tensors do not fit its network.
+        It names networks and heads of the package only, unless `trust_code`. Errors: ValueError when there is none, it
+        is damaged, of another format, or its tensors do not fit its network.
         """
         folder = weights.find(path)
-        tensors, about = weights.load(folder)
+        with trusting(trust_code):
+            tensors, about = weights.load(folder)
+        _refuse_misfit(folder, about["config"], tensors)
         with torch.random.fork_rng(devices=[]):  # weights are drawn for nothing: leave the caller's stream as it is
             model = cls(**about["config"])
         model.info = about["info"]
@@ -254,6 +262,23 @@ def _parts(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Ten
     """Those of the network, and those of the head."""
     network = {name: t for name, t in tensors.items() if name.startswith("backbone.")}
     return network, {name: t for name, t in tensors.items() if name not in network}
+
+
+def _refuse_misfit(folder: os.PathLike, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Lay the network out without memory and compare; a small file must not build a large network.
+
+    Errors: ValueError when the tensors do not fit, or the network cannot be built.
+    """
+    if ":" in config["network"].partition("(")[0] and not config["network"].startswith("hf:"):
+        return  # from the catalogue of a library, whose networks need memory to be laid out; or trusted code
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            ours = Embedder(**config).state_dict()
+    except ValueError:
+        raise
+    except Exception as error:  # numbers that no network can have fail wherever they are first used
+        raise ValueError(f"{os.fspath(folder)}: {config['network']:.100} cannot be built: {error}") from None
+    _refuse(folder, config["network"], weights.misfits(tensors, ours))
 
 
 def _refuse(path: str | os.PathLike, network: str, wrong: list[str]) -> None:
