@@ -48,7 +48,7 @@ def embed_pictures(model: Path, images: list[Path], output: Path) -> tuple[int, 
     """How many, and how long each is."""
     from likewise.export.session import embed_files, exported
 
-    onnx = model if model.suffix == ".onnx" else exported(model)
+    onnx = model if model.suffix.lower() == ".onnx" else exported(model)
     if onnx is not None:
         return embed_files(onnx, images, output)
     from likewise import api
@@ -62,7 +62,7 @@ def keep_encodings(model: Path, output: Path, most_per_class: int, centres: bool
     """The same of a run's own training pictures."""
     from likewise import api
 
-    if model.suffix == ".onnx":
+    if model.suffix.lower() == ".onnx":
         raise ValueError(f"{model} has no pictures of its own; give pictures, or the run that it came from")
     if output.resolve() == (model / "embeddings.parquet").resolve():
         raise ValueError(f"{output} is the run's own file, which keeps all its pictures; give another -o FILE")

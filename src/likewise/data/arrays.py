@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likewise.data.gather import legible, number, split_of
+from likewise.data.gather import number, split_of
 from likewise.data.images import SPLITS, Images
 from likewise.data.options import LoadOptions, as_path
+from likewise.imaging.find import legible
 from likewise.safety import bounds
 from likewise.spec import near
 

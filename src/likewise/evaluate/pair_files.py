@@ -42,7 +42,7 @@ def read(path: str | os.PathLike, known: Iterable[str] = ()) -> Named:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"there is no file of pairs {path}; give a .csv, a .parquet, or a pairs.txt as LFW has it")
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return _parquet(path)
     try:
         bounds.size(path, bounds.TEXT_FILE, "a file of pairs")

@@ -158,14 +158,14 @@ class Recipe:
     def load(cls, path: str | os.PathLike, *, trust_code: bool = False) -> "Recipe":
         """From a .toml or .json file. It names members of the package only, unless `trust_code`. Errors: SpecError."""
         path = Path(path)
-        if path.suffix not in {".toml", ".json"}:
+        if path.suffix.lower() not in {".toml", ".json"}:
             raise SpecError(f"a recipe file ends in .toml or .json, not {path.suffix or 'nothing'!r}: {path}")
         try:
             text = as_spec_error(bounds.text, path, bounds.RECIPE_FILE, "a recipe")
         except OSError as error:
             raise SpecError(f"cannot read the recipe {path}: {error.strerror}") from None
         with spec.trusting(trust_code):
-            return (cls.from_toml if path.suffix == ".toml" else cls.from_json)(text, where=str(path))
+            return (cls.from_toml if path.suffix.lower() == ".toml" else cls.from_json)(text, where=str(path))
 
 
 TYPES = get_type_hints(Recipe)

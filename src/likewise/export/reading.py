@@ -5,33 +5,19 @@ tests/test_export_reading.py holds the two together; where training resizes with
 
 import io
 import os
-from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from likewise.imaging.find import image_files as files
 from likewise.safety import bounds
 
-__all__ = ["PICTURES", "files", "pixels"]
+__all__ = ["files", "pixels"]
 
-PICTURES = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width change places
 # mode: (the profile's colours, the mode that sRGB comes out in)
 PROFILED = {"RGB": ("RGB ", "RGB"), "RGBA": ("RGB ", "RGBA"), "CMYK": ("CMYK", "RGB"), "L": ("GRAY", "RGB")}
-
-
-def files(images: Iterable[str | os.PathLike]) -> list[Path]:
-    """The picture files named, and those in the folders named. Errors: ValueError for one that is not there."""
-    found: list[Path] = []
-    for path in map(Path, images):
-        if not path.exists():
-            raise ValueError(f"there is no file {path}; give pictures or folders of pictures")
-        found += sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
-    if not found:
-        raise ValueError("the folders given hold no pictures; those end in .png, .jpg, .pgm and the like")
-    return found
 
 
 def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
