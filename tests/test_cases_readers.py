@@ -1,17 +1,22 @@
 """Faults of reading that were seen once, each with its right value; the kind is looked for over every member."""
 
+import io
 import json
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from likewise import api
-from likewise.data import load
+from likewise.data import files, load
 from likewise.data.folder import pictures_below
+from likewise.data.options import LoadOptions
 from likewise.evaluate import pair_files
 from likewise.experiment.recipe import Recipe
 from likewise.export import reading
+from likewise.imaging.decode import PictureError, decode, head
 from likewise.imaging.find import SUFFIXES
 from likewise.models import weights
 from likewise.recipes.load import load_recipe
@@ -39,8 +44,8 @@ def littered(tmp_path):
 
 def test_a_folder_gives_embed_and_the_exported_model_what_training_reads(littered):
     right = ["a/0.png", "a/j.jp2", "a/W.JFIF", "b/9.dib", "b/10.TGA", "linked/0.png"]
-    for files in (api.files, reading.files):
-        came = [str(path.relative_to(littered)) for path in files([littered])]
+    for listing in (api.files, reading.files):
+        came = [str(path.relative_to(littered)) for path in listing([littered])]
         assert sorted(came) == sorted(right)
     assert sorted(load(str(littered)).ids) == sorted(right)
     assert [found.path for found in pictures_below(littered, [])] == api.files([littered])
@@ -85,3 +90,102 @@ def test_weights_and_pairs_in_capitals(tmp_path):
     assert weights.read(tmp_path)["a"].tolist() == [1, 1]
     pq.write_table(pa.table({"id_a": ["a"], "id_b": ["c"], "same": [True]}), tmp_path / "P.PARQUET")
     assert pair_files.read(tmp_path / "P.PARQUET").same.tolist() == [True]
+
+
+def camera_file(orientation: object) -> bytes:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    Image.fromarray(np.arange(16 * 24 * 3, dtype=np.uint8).reshape(16, 24, 3)).save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 2, 3, 4, 9, 255, 65535])
+def test_an_orientation_that_turns_nothing_leaves_height_and_width(orientation, tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.jpg").write_bytes(camera_file(orientation))
+    path = tmp_path / "a" / "0.jpg"
+    assert head(path) == (3, 16, 24)
+    assert decode(path).shape == (3, 16, 24)
+    assert load(str(tmp_path)).shape == (3, 16, 24)
+    without_torch = reading.pixels(path, (3, 16, 24)).transpose(2, 0, 1).astype(int)
+    assert abs(without_torch - decode(path, (3, 16, 24)).numpy()).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_an_orientation_that_turns_changes_them_over(orientation, tmp_path):
+    path = tmp_path / "0.jpg"
+    path.write_bytes(camera_file(orientation))
+    assert head(path) == (3, 24, 16)
+    assert decode(path).shape == (3, 24, 16)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(rows: list[bytes], width: int, bits: int, colour: int, transparent: bytes = b"") -> bytes:
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, len(rows), bits, colour, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    clear = chunk(b"tRNS", transparent) if transparent else b""
+    return b"\x89PNG\r\n\x1a\n" + head + clear + pixels + chunk(b"IEND", b"")
+
+
+# Two pixels, one transparent, and one that is not.
+TRANSPARENT = {
+    "16 bits": (png([struct.pack(">HH", 1000, 40000)], 2, 16, 0, struct.pack(">H", 1000)), [255, 156]),
+    "16 bits, the grey beside it": (png([struct.pack(">HH", 1000, 1001)], 2, 16, 0, struct.pack(">H", 1000)), [255, 4]),
+    "16 bits, none of it": (png([struct.pack(">HH", 1000, 40000)], 2, 16, 0, struct.pack(">H", 7)), [4, 156]),
+    "8 bits": (png([bytes([4, 156])], 2, 8, 0, struct.pack(">H", 4)), [255, 156]),
+    "4 bits": (png([bytes([0x0F])], 2, 4, 0, struct.pack(">H", 0)), [255, 255]),
+    "4 bits, white": (png([bytes([0x3F])], 2, 4, 0, struct.pack(">H", 3)), [255, 255]),
+    "2 bits": (png([bytes([0b01100000])], 2, 2, 0, struct.pack(">H", 1)), [255, 170]),
+    "1 bit": (png([bytes([0b00000000])], 2, 1, 0, struct.pack(">H", 0)), [255, 255]),
+    "1 bit, white": (png([bytes([0b01000000])], 2, 1, 0, struct.pack(">H", 1)), [0, 255]),
+    "16 bits a colour": (
+        png([struct.pack(">6H", 1000, 1000, 1000, 40000, 40000, 40000)], 2, 16, 2, struct.pack(">3H", *[1000] * 3)),
+        [255, 156],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPARENT)
+def test_what_is_transparent_in_a_png_lies_on_white(name, tmp_path):
+    data, right = TRANSPARENT[name]
+    (tmp_path / "0.png").write_bytes(data)
+    assert decode(data)[0, 0].tolist() == pytest.approx(right, abs=1)
+    assert reading.pixels(tmp_path / "0.png", (1, 1, 2))[0, :, 0].tolist() == pytest.approx(right, abs=1)
+
+
+def broken_files() -> dict[str, bytes]:
+    """Files whose checksums and last bytes are right, and whose compressed pixels break off."""
+    rows, progressive = b"".join(b"\0" + bytes(192) for _ in range(64)), io.BytesIO()
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0))
+    cut = chunk(b"IDAT", zlib.compress(rows)[:20] + b"\xff" * 9)
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(progressive, "JPEG", progressive=True)
+    return {
+        "broken.png": b"\x89PNG\r\n\x1a\n" + head + cut + chunk(b"IEND", b""),
+        "broken.jpg": progressive.getvalue()[:1500] + b"\xff\xd9",
+    }
+
+
+@pytest.mark.parametrize("memory", [1 << 30, 1000])
+@pytest.mark.parametrize("name", ["broken.png", "broken.jpg"])
+def test_an_image_that_cannot_be_decoded_is_left_out_when_it_is_listed(name, memory, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIKEWISE_CACHE_LIMIT", "0")
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path in paths:
+        Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(path)
+    broken = tmp_path / name
+    broken.write_bytes(broken_files()[name])
+    try:
+        decode(broken, (3, 32, 32))
+        can = 1  # where the decoder fills in what is missing, it is as good streamed as in memory
+    except PictureError:
+        can = 0
+    assert not can or name == "broken.jpg"
+    pixels, wrong = files.read([*paths, broken], LoadOptions(size=32, channels=3, memory=memory))
+    assert len(pixels) == 3 + can
+    assert set(wrong) == ({3} if not can else set())
+    assert pixels[list(range(len(pixels)))].shape == (3 + can, 3, 32, 32)

@@ -15,7 +15,8 @@ def hierarchical_pk(
 
     Classes are numbered in the order of their names, so neighbours (Greek/alpha, Greek/beta ...) are what is hardest to
     tell apart, and what a test within a family asks. An epoch has a round for every hand of `images` pictures that the
-    largest class has; a round cuts the classes that still have a whole hand into runs at random places.
+    largest class has; a round cuts the classes that still have a hand into runs at random places. A class of fewer
+    images than `images` is one short hand; what a larger class has left over waits an epoch.
     """
     rng = default_rng((seed, epoch))
     hands = dealt(labels.cpu().numpy(), images, rng)
@@ -29,14 +30,14 @@ def hierarchical_pk(
 
 
 def dealt(labels_N: np.ndarray, images: int, rng: Generator) -> list[np.ndarray]:
-    """For each class, in order, its pictures in random order as hands [H, images]; what is left over waits an epoch."""
+    """For each class, in order, its images in random order as hands of `images`, or as a short one of all it has."""
     by_class = np.split(np.argsort(labels_N, kind="stable"), np.cumsum(np.bincount(labels_N))[:-1])
-    shuffled = [rng.permutation(own) for own in by_class if len(own) >= images]
-    if not shuffled:
+    shuffled = [rng.permutation(own) for own in by_class if len(own)]
+    if not any(len(own) >= images for own in shuffled):
         raise ValueError(
             f"hierarchical_pk draws images={images} of a class at once, and no class has so many; ask for fewer"
         )
-    return [own[: len(own) // images * images].reshape(-1, images) for own in shuffled]
+    return [own[: max(len(own) // images * images, min(len(own), images))] for own in shuffled]
 
 
 def cut(hands: list[np.ndarray], classes: int, rng: Generator) -> list[np.ndarray]:

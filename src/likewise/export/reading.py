@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from likewise.imaging.find import image_files as files
+from likewise.imaging.headers import ORIENTATION, TURNED, grey_alpha, orientation, true_transparency
 from likewise.safety import bounds
 
 __all__ = ["files", "pixels"]
 
-ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width change places
 # mode: (the profile's colours, the mode that sRGB comes out in)
 PROFILED = {"RGB": ("RGB ", "RGB"), "RGBA": ("RGB ", "RGBA"), "CMYK": ("CMYK", "RGB"), "L": ("GRAY", "RGB")}
 
@@ -30,7 +30,7 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
             bounds.image_size(*image.size, os.stat(path).st_size)
             turn = orientation(image)
             grey = channels == 1 and "icc_profile" not in image.info
-            image.draft("L" if grey else None, (height, width) if turn >= 5 else (width, height))
+            image.draft("L" if grey else None, (height, width) if turn in TURNED else (width, height))
             picture = plain(image, "L" if channels == 1 else "RGB", turn)
     except Exception as error:  # decoders fail in every way there is
         raise ValueError(f"cannot read {os.fspath(path)} as a picture: {error}") from None
@@ -39,38 +39,24 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(picture).reshape(height, width, channels)
 
 
-def orientation(image: Any) -> int:
-    """EXIF orientation, 1 (upright) where there is none or it is nonsense. Pillow turns a TIFF upright by itself."""
-    try:
-        return int(image.getexif().get(ORIENTATION, 1)) if "exif" in image.info else 1
-    except Exception:  # broken metadata is no reason to lose a good picture
-        return 1
-
-
 def plain(image: Any, mode: str, turn: int) -> Any:
     """Upright, in 8 bits and sRGB, "L" or "RGB", what is transparent on white."""
     from PIL import Image, ImageOps
 
     profile = image.info.get("icc_profile")
+    true_transparency(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        image = Image.fromarray(eight_bits(np.asarray(image)))
+        image = grey_alpha(image)
     if profile:
         image = srgb(image, profile)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert(mode)
-    if not 2 <= turn <= 8:
+    if turn == 1:
         return image
     image.getexif()[ORIENTATION] = turn
     return ImageOps.exif_transpose(image)
-
-
-def eight_bits(values: np.ndarray) -> np.ndarray:
-    """0 to 65,535 as 0 to 255, rounded."""
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise ValueError("its numbers are neither 8 nor 16 bits, so black and white are unknown")
-    return ((values.astype("uint32") + 128) // 257).astype("uint8")
 
 
 def srgb(image: Any, profile: bytes) -> Any:
