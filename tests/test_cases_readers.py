@@ -6,19 +6,26 @@ import struct
 import zlib
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from likewise import api
-from likewise.data import files, load
+from likewise import api, spec
+from likewise.data import files, from_arrays, load
 from likewise.data.folder import pictures_below
+from likewise.data.hierarchical_sampler import hierarchical_pk
 from likewise.data.options import LoadOptions
 from likewise.evaluate import pair_files
+from likewise.evaluate.pair_list import named
+from likewise.experiment import pairs
 from likewise.experiment.recipe import Recipe
 from likewise.export import reading
 from likewise.imaging.decode import PictureError, decode, head
 from likewise.imaging.find import SUFFIXES
-from likewise.models import weights
+from likewise.models import Embedder, weights
 from likewise.recipes.load import load_recipe
 
 
@@ -80,11 +87,6 @@ def test_files_of_a_system_that_writes_capitals(tmp_path):
 
 
 def test_weights_and_pairs_in_capitals(tmp_path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    import torch
-    from safetensors.torch import save_file
-
     save_file({"a": torch.ones(2)}, tmp_path / "W.SAFETENSORS")
     assert weights.read(tmp_path / "W.SAFETENSORS")["a"].tolist() == [1, 1]
     assert weights.read(tmp_path)["a"].tolist() == [1, 1]
@@ -189,3 +191,164 @@ def test_an_image_that_cannot_be_decoded_is_left_out_when_it_is_listed(name, mem
     assert len(pixels) == 3 + can
     assert set(wrong) == ({3} if not can else set())
     assert pixels[list(range(len(pixels)))].shape == (3 + can, 3, 32, 32)
+
+
+def test_labels_that_no_int64_holds_are_classes_of_their_own():
+    images = from_arrays(np.zeros((4, 8, 8), np.uint8), [1e19, 1e19, 2e19, 3.0])
+    assert images.classes == ("3", "10000000000000000000", "20000000000000000000")
+    assert images.labels.tolist() == [1, 1, 2, 0]
+    assert from_arrays(np.zeros((2, 8, 8), np.uint8), [-1.0, 1.0]).classes == ("-1", "1")
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.int16])
+def test_whole_numbers_of_numpy_are_labels_among_objects(kind):
+    y = np.array([kind(1), kind(2)] * 2, dtype=object)
+    assert from_arrays(np.zeros((4, 8, 8), np.uint8), y).classes == ("1", "2")
+    with pytest.raises(ValueError, match="y holds nan"):
+        from_arrays(np.zeros((2, 8, 8), np.uint8), np.array([np.int64(1), float("nan")], dtype=object))
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64, torch.float8_e4m3fn])
+def test_floats_of_torch_that_numpy_lacks_are_taken(kind):
+    images = from_arrays(torch.ones(4, 3).to(kind), torch.tensor([0, 1, 0, 1]).to(kind))
+    assert images.pixels.dtype == torch.float32
+    assert images.pixels.tolist() == torch.ones(4, 3).tolist()
+    assert images.classes == ("0", "1")
+
+
+def pairs_of(tmp_path, same, **columns):
+    table = pa.table({"id_a": ["a", "b"], "id_b": ["c", "d"], **columns, "same": same})
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    return pair_files.read(tmp_path / "pairs.parquet")
+
+
+@pytest.mark.parametrize(
+    "column", [["1", "0"], ["true", "False"], ["same", " different "], ["YES", "no"], [1, 0], [1.0, 0.0], [True, False]]
+)
+def test_pairs_in_parquet_are_read_as_in_csv(column, tmp_path):
+    assert pairs_of(tmp_path, column).same.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    "column", [[True, None], [1.0, float("nan")], [1, 2], [1, -1], ["same", "maybe"], ["1", ""], [1.0, 0.5]]
+)
+def test_any_other_value_of_a_pair_is_refused_by_its_row(column, tmp_path):
+    with pytest.raises(ValueError, match="row 2 of the pairs has same="):
+        pairs_of(tmp_path, column)
+
+
+def test_a_pair_without_an_image_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="row 2 of the pairs has no id_b"):
+        pairs_of(tmp_path, [True, False], id_b=["c", None])
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("x/1.png,x/2.png,same\nx/1.png,y/1.png,different", 2),
+        ("x/1.png,y/1.png,different\nx/1.png,x/2.png,same", 2),
+        ("x\\1,x\\2,same\nx\\1,y\\1,different", 2),
+        ("Ann,Ann2,same\nAnn,Bob,different", 2),
+        ("x/1.png,x/2.png,same", 1),
+        ("a,b,same\nx/1.png,x/2.png,1", 1),
+        ("id_a,id_b,same\nx/1.png,x/2.png,same", 1),
+        ("Image 1,Image 2,Same\nx/1.png,x/2.png,different", 1),
+        ("first,second,same,fold\nx/1.png,x/2.png,same,3", 1),
+        ("id_a,id_b,label\nx/1.png,x/2.png,same", 1),
+    ],
+)
+def test_a_first_line_is_a_heading_only_where_it_looks_like_one(text, right):
+    assert len(named(text.splitlines()).same) == right
+
+
+def test_a_first_line_in_doubt_is_refused_and_a_wrong_one_is_not_lost():
+    with pytest.raises(ValueError, match=r"line 1 .*a heading or a pair"):
+        named(["Ann,Bob,same", "Carl,Dora,different"])
+    assert len(named(["Ann,Bob,same", "Carl,Dora,different"], known=["Bob"]).same) == 2
+    with pytest.raises(ValueError, match=r"line 1 of the pairs reads 'x/1.png,x/2.png,maybe'"):
+        named(["x/1.png,x/2.png,maybe", "x/1.png,y/1.png,different"])
+
+
+LFW = ["1", "Ann_Lee\t1\t2", "Ann_Lee\t1\tBob_Day\t1"]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".PNG", ".webp"])
+def test_the_faces_of_lfw_may_be_kept_in_another_format(suffix, tmp_path):
+    names = named(LFW).names()
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).with_suffix(suffix).write_bytes(b"")
+    found = pair_files.with_suffix(names, pair_files.Files([tmp_path]))
+    assert list(found.values()) == [name.replace(".jpg", suffix) for name in names]
+    paths = pair_files.found_at(list(found.values()), [tmp_path], tmp_path / "pairs.txt")
+    assert [path.suffix for path in paths] == [suffix] * 3
+
+
+def test_of_two_formats_lfws_own_is_taken_and_a_face_that_is_nowhere_stays_jpg():
+    known = {"Ann_Lee/Ann_Lee_0001.png", "Ann_Lee/Ann_Lee_0001.jpg", "Ann_Lee/Ann_Lee_0002.png"}
+    names = pair_files.with_suffix(named(LFW).names(), known)
+    assert list(names.values()) == [
+        "Ann_Lee/Ann_Lee_0001.jpg",
+        "Ann_Lee/Ann_Lee_0002.png",
+        "Bob_Day/Bob_Day_0001.jpg",
+    ]
+    renamed = pairs.renamed(named(LFW), names)
+    assert renamed.second == ("Ann_Lee/Ann_Lee_0002.png", "Bob_Day/Bob_Day_0001.jpg")
+    assert renamed.person["Ann_Lee/Ann_Lee_0002.png"] == "Ann_Lee"
+
+
+BYTES = np.random.default_rng(0).integers(0, 255, (4, 3, 16, 16)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    torch.manual_seed(0)
+    return Embedder("small_resnet(width=4, blocks=(1, 1))", shape=(3, 16, 16), dim=4, mean=0.5, std=0.25).eval()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16])
+def test_floats_in_the_range_of_bytes_are_refused_with_their_range(kind, embedder, tmp_path):
+    floats = BYTES.astype(kind)
+    wanted = rf"images of floats are 0 to 1, and .* hold {floats.min():g} to {floats.max():g}; divide them by 255"
+    for given in (floats, torch.from_numpy(floats), list(floats), [BYTES[0], floats[1]], floats.transpose(0, 2, 3, 1)):
+        with pytest.raises(ValueError, match="images of floats are 0 to 1, and they hold"):
+            embedder.embed(given)
+    with pytest.raises(ValueError, match=wanted):
+        embedder.embed(floats)
+    for given in (floats, floats[:, 0], floats.transpose(0, 2, 3, 1)):
+        with pytest.raises(ValueError, match="images of floats are 0 to 1, and X hold"):
+            from_arrays(given, [0, 0, 1, 1])
+    for name in ("photo", "light", "noise"):
+        with pytest.raises(ValueError, match=wanted):
+            spec.bind("augment", name)()(torch.from_numpy(floats))
+    np.savez(tmp_path / "own.npz", X=floats, y=[0, 0, 1, 1])
+    with pytest.raises(ValueError, match="images of floats are 0 to 1"):
+        load(str(tmp_path / "own.npz"))
+
+
+def test_floats_of_0_to_1_are_bytes_and_rows_of_numbers_have_any_range(embedder):
+    floats = torch.from_numpy(BYTES).float() / 255
+    torch.testing.assert_close(embedder.embed(floats), embedder.embed(BYTES), atol=1e-5, rtol=0)
+    assert from_arrays(floats, [0, 0, 1, 1]).pixels.max() <= 1
+    assert from_arrays(np.full((4, 3), 255.0), [0, 0, 1, 1]).pixels.max() == 255
+    assert spec.bind("augment", "photo")()(floats).shape == floats.shape
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_a_stack_of_grey_images_is_never_one_in_colour(n):
+    grey = Embedder("convnet", shape=(1, 28, 28), dim=4).eval()
+    stack = torch.randint(256, (n, 28, 28), dtype=torch.uint8)
+    for given in (stack, stack.numpy(), stack[:, :20, :20]):
+        with pytest.raises(ValueError, match=r"stack of grey pictures is x\[:, None\]"):
+            grey.embed(given)
+    assert grey.embed(stack[:, None]).shape == (n, 4)
+    assert grey.embed(torch.zeros(1, 3, 28, 28, dtype=torch.uint8)).shape == (1, 4)
+    assert grey.embed([torch.zeros(3, 28, 28, dtype=torch.uint8)]).shape == (1, 4)
+
+
+def test_every_image_of_a_small_class_is_drawn_in_every_epoch():
+    labels = torch.tensor([0] * 4 + [1] * 5 + [2] + [3] * 2)
+    for epoch in range(10):
+        drawn = torch.cat(hierarchical_pk(labels, superclasses=1, classes=2, images=3, seed=0, epoch=epoch))
+        assert labels[drawn].bincount().tolist() == [3, 3, 1, 2]
+        assert len(drawn.unique()) == len(drawn)

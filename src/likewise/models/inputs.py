@@ -53,8 +53,8 @@ def _batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
         array = _tensor(images)
         if len(shape) == 3 and shape[0] == 1 and array.ndim == 3 and array.shape[0] == 3:
             raise ValueError(
-                f"[{_text(array.shape)}] is three grey pictures or one in colour, and the model takes grey ones; a stack "
-                "of grey pictures is x[:, None], a single one in colour x[None]"
+                f"[{_text(array.shape)}] is three grey pictures or one in colour, and the model takes grey ones; a "
+                "stack of grey pictures is x[:, None], a single one in colour x[None]"
             )
         yield from _whole(array, shape).split(size)
     else:
