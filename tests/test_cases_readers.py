@@ -12,8 +12,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from sklearn.base import is_classifier
+from sklearn.datasets import load_iris
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from likewise import api, spec
+from likewise import MetricLearner, api, spec
 from likewise.data import files, from_arrays, load
 from likewise.data.folder import pictures_below
 from likewise.data.hierarchical_sampler import hierarchical_pk
@@ -352,3 +357,25 @@ def test_every_image_of_a_small_class_is_drawn_in_every_epoch():
         drawn = torch.cat(hierarchical_pk(labels, superclasses=1, classes=2, images=3, seed=0, epoch=epoch))
         assert labels[drawn].bincount().tolist() == [3, 3, 1, 2]
         assert len(drawn.unique()) == len(drawn)
+
+
+@pytest.fixture(scope="module")
+def flowers():
+    return load_iris(return_X_y=True)
+
+
+def test_a_metric_learner_names_its_columns(flowers):
+    X, y = flowers
+    fitted = make_pipeline(StandardScaler(), MetricLearner(epochs=1, dim=2)).fit(X, y)
+    assert fitted.get_feature_names_out().tolist() == ["metriclearner0", "metriclearner1"]
+    assert fitted.set_output(transform="default") is fitted
+
+
+def test_a_metric_learner_is_cross_validated_by_strata(flowers):
+    X, y = flowers  # sorted by class: folds without strata hold a class that was never trained on, and score 0
+    assert is_classifier(MetricLearner())
+    assert cross_val_score(MetricLearner(dim=2, epochs=5), X, y, cv=3).min() > 0.85
+    words = np.array(["a", "b", "c"])[y]
+    fitted = MetricLearner(dim=2, epochs=5).fit(X, words)
+    assert set(fitted.predict(X)) == {"a", "b", "c"}
+    assert fitted.score(X, words) == 1.0, "each training row is its own nearest"
