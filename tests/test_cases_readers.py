@@ -1,8 +1,13 @@
 """Faults of reading that were seen once, each with its right value; the kind is looked for over every member."""
 
+import copy
+import inspect
 import io
 import json
+import pickle
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -18,7 +23,8 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from likewise import MetricLearner, api, spec
+import likewise
+from likewise import MetricLearner, api, evaluate, spec
 from likewise.data import files, from_arrays, load
 from likewise.data.folder import pictures_below
 from likewise.data.hierarchical_sampler import hierarchical_pk
@@ -26,12 +32,14 @@ from likewise.data.options import LoadOptions
 from likewise.evaluate import pair_files
 from likewise.evaluate.pair_list import named
 from likewise.experiment import pairs
+from likewise.experiment.build import build, load_images, needed_side, resolve_defaults
 from likewise.experiment.recipe import Recipe
 from likewise.export import reading
 from likewise.imaging.decode import PictureError, decode, head
 from likewise.imaging.find import SUFFIXES
 from likewise.models import Embedder, weights
 from likewise.recipes.load import load_recipe
+from likewise.spec import homes
 
 
 @pytest.fixture
@@ -379,3 +387,55 @@ def test_a_metric_learner_is_cross_validated_by_strata(flowers):
     fitted = MetricLearner(dim=2, epochs=5).fit(X, words)
     assert set(fitted.predict(X)) == {"a", "b", "c"}
     assert fitted.score(X, words) == 1.0, "each training row is its own nearest"
+
+
+def test_the_empty_recipe_trains(tmp_path):
+    (tmp_path / "empty.toml").write_text("")
+    assert load_recipe(tmp_path / "empty.toml") == Recipe()
+    (tmp_path / "short.toml").write_text("epochs = 1\n")
+    run = likewise.train(tmp_path / "short.toml", out=tmp_path, name="short")
+    assert run.scores()["knn@1"].value > 0.8
+    assert Embedder.load(run.path).shape == (1, 16, 16)
+    assert run.recipe.size == 0
+    again = api.evaluate(run.path)
+    assert again.scores()["knn@1"] == run.scores()["knn@1"]
+
+
+def test_images_are_enlarged_only_where_no_size_is_asked_for():
+    for network in homes("network"):
+        if needed := needed_side(network, (1, 8, 8)):
+            assert load_images(Recipe(network=network)).shape == (1, needed, needed)
+    assert load_images(Recipe(network="small_resnet")).shape == (1, 8, 8)
+    recipe = Recipe(size=9)
+    with pytest.raises(ValueError, match="give size=16 or more"):
+        build(resolve_defaults(recipe), load_images(recipe))
+
+
+def test_a_misspelled_field_is_a_spec_error_with_the_near_name():
+    for make in (lambda: Recipe(epoch=2), lambda: Recipe("digits", epoch=2), lambda: Recipe().replace(epoch=2)):
+        with pytest.raises(likewise.SpecError, match="no field 'epoch'; did you mean epochs"):
+            make()
+    recipe = Recipe("digits", dim=3)
+    assert recipe == copy.deepcopy(recipe) == pickle.loads(pickle.dumps(recipe)) == recipe.replace(dim=3)
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 2}, None, 3, ["digits"], Recipe])
+def test_train_says_what_it_takes(wrong, tmp_path):
+    with pytest.raises(ValueError, match=r"train takes a Recipe, .* got (dict|NoneType|int|list|type)"):
+        likewise.train(wrong, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluate_is_a_function_and_a_package():
+    generator = torch.Generator().manual_seed(0)
+    vectors, labels = torch.randn(40, 4, generator=generator), torch.arange(40) % 4
+    ids = tuple(map(str, range(40)))
+    split = torch.zeros(40, dtype=torch.uint8)
+    made = likewise.Embeddings(vectors, labels, ids, split, tuple("abcd"))
+    assert likewise.evaluate(made, made, seed=1) == evaluate.evaluate(made, made, seed=1)
+    assert likewise.evaluate is evaluate is sys.modules["likewise.evaluate"]
+    assert list(inspect.signature(likewise.evaluate).parameters)[:2] == ["query", "reference"]
+    code = (
+        "import likewise; assert callable(likewise.evaluate); import likewise.evaluate.pair_list as p; assert p.named"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -71,9 +71,19 @@ def trusts(function: Call) -> Call:
 
 
 @trusts
-def train(recipe: Recipe | str, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None) -> Run:
-    """Train a recipe (or the shipped one of that name), evaluate it and write its report."""
-    wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
+def train(
+    recipe: Recipe | str | os.PathLike, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None
+) -> Run:
+    """Train a recipe, evaluate it and write its report.
+
+    recipe: a Recipe, or what `load_recipe` takes: a shipped one's name, a .toml, a folder. Errors: ValueError.
+    """
+    wanted = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
+    if not isinstance(wanted, Recipe):
+        hint = "Recipe.from_dict makes one of a dict" if isinstance(wanted, Mapping) else "Recipe() is one"
+        raise spec.SpecError(
+            f"train takes a Recipe, the name of a shipped one, a .toml or a folder, got {type(wanted).__name__}; {hint}"
+        )
     return reported(*train_run(wanted, out=out, name=name or None, watch=watch))
 
 

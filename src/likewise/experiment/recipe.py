@@ -31,7 +31,8 @@ class Recipe:
     val: float = documented(0.1, "share of the training part kept for validation, where the source has none")
     size: int = documented(
         0,
-        "side of the square that pictures are resized to, in pixels; 0 is as timm: and the like ask, or as it is",
+        "side of the square that pictures are resized to, in pixels; 0 is as timm: and the like ask, or as it is, "
+        "enlarged where the network takes no such small ones",
     )
     channels: int = documented(0, "1 grey, 3 colour, 0 as most pictures are, and 3 for timm: and the like")
     min_per_class: int = documented(1, "classes with fewer pictures are left out")
@@ -111,6 +112,12 @@ class Recipe:
         0, "of the split, the class filters and the intervals; the same for all that are compared"
     )
     device: str = documented("auto", "cpu | cuda | cuda:1 | mps | auto")
+
+    def __new__(cls, *args: Any, **fields: Any) -> "Recipe":
+        """Errors: SpecError for an unknown field, with the near names, where Python would say TypeError."""
+        for name in fields:
+            known(name)
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
