@@ -18,6 +18,7 @@ def train(
     out: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="name of the run's folder")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="go on with an interrupted run")] = None,
+    force: Annotated[bool, typer.Option("--force", help="resume though recipe or data have changed")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a recipe, evaluate it on held-out pictures and write its report."""
@@ -34,7 +35,7 @@ def train(
     with interruptible(), Progress() as progress:
         if resume is not None:
             progress.epochs = api.epochs_of(resume)
-            run = api.resume(resume, watch=progress.watch)
+            run = api.resume(resume, watch=progress.watch, force=force)
         else:
             recipe = load_recipe(what).override(*(settings or []))
             progress.epochs = recipe.epochs

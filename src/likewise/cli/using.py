@@ -27,6 +27,7 @@ def embed(
     centres: Annotated[
         bool, typer.Option("--centres", help="of the training pictures, the mean of each class")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace the file where it is there already")] = False,
 ) -> None:
     """Embed pictures and keep the vectors as Parquet; without torch from a MODEL.onnx, or a run that was exported.
 
@@ -36,6 +37,10 @@ def embed(
         raise ValueError(
             "--most-per-class and --centres are of the run's own training pictures; give no pictures with them"
         )
+    if output.suffix.lower() != ".parquet":
+        raise ValueError(f"embed writes Parquet, and {output} does not end in .parquet; give -o {output.stem}.parquet")
+    if output.exists() and not force:
+        raise ValueError(f"{output} is there already; give another -o FILE, or --force to replace it")
     if images:
         count, length = embed_pictures(model, images, output)
     else:
