@@ -1,4 +1,4 @@
-"""Audit: what is wrong with the data of a run, as a page with pictures and a CSV to act on.
+"""Audit: what is wrong with the data of a run, as a page with images and a CSV to act on.
 
 Likely wrong labels, copies within and across the parts, scenes that a random split has torn apart, outliers, tiny
 classes and broken files. Nothing is changed: what to do about a finding is the reader's choice.
@@ -22,11 +22,11 @@ __all__ = ["COLUMNS", "TINY", "Audit", "Copy", "Finding", "Outlier", "Scenes", "
 
 
 def audit(run: Run, found: Embeddings, images: Images | None) -> Audit:
-    """Look at a run's embeddings and, where they are there, its pictures. Errors: ValueError for fewer than 3."""
+    """Look at a run's embeddings and, where they are there, its images. Errors: ValueError for fewer than 3."""
     if len(found) < 3:
-        raise ValueError(f"{run.path} has {len(found)} embeddings; an audit compares pictures and needs at least 3")
+        raise ValueError(f"{run.path} has {len(found)} embeddings; an audit compares images and needs at least 3")
     if images is not None and images.ids != found.ids:
-        raise ValueError(f"the pictures are no longer those of {run.path}; run `likewise evaluate {run.path}` first")
+        raise ValueError(f"the images are no longer those of {run.path}; run `likewise evaluate {run.path}` first")
     near = around(found, similarity(run))
     small = thumbs(images) if images is not None else None
     counts = found.labels[found.split == 0].bincount(minlength=len(found.classes)).tolist()
@@ -48,7 +48,7 @@ def similarity(run: Run) -> Sim:
 
 
 def skipped(run: Run) -> list[tuple[str, str]]:
-    """The pictures that could not be read, and why."""
+    """The images that could not be read, and why."""
     path = run.path / "skipped.csv"
     if not path.exists():
         return []

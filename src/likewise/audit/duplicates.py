@@ -1,6 +1,6 @@
-"""Pictures that are there twice: the same pixels, or the same picture saved again, resized, cropped or brightened.
+"""Images that are there twice: the same pixels, or the same image saved again, resized, cropped or brightened.
 
-Candidates are each picture's nearest neighbours, in the embedding and as small grey pictures; a candidate counts when
+Candidates are each image's nearest neighbours, in the embedding and as small grey images; a candidate counts when
 one can be laid over the other.
 """
 
@@ -17,20 +17,20 @@ from likewise.metrics.neighbours import Nearest, nearest
 
 __all__ = ["Copy", "copies", "laid_over", "thumbs"]
 
-SIDE = 32  # of the grey pictures that are laid over one another
+SIDE = 32  # of the grey images that are laid over one another
 COARSE = 16  # of those that are searched
-SAME = 0.95  # correlation from which a picture laid over another can be a copy of it ...
+SAME = 0.95  # correlation from which an image laid over another can be a copy of it ...
 STANDS_OUT = (
-    0.15  # ... if what is left unlike is at most this share of what the 20th most alike picture leaves, laid over too
+    0.15  # ... if what is left unlike is at most this share of what the 20th most alike image leaves, laid over too
 )
 USUAL = 20
 STEPS, ROUGH_STEPS = 25, 10  # of the alignment, and of the quarter of the pixels that rules most candidates out
-AT_ONCE = 1024  # pictures, or pairs, held at once
+AT_ONCE = 1024  # images, or pairs, held at once
 MOST_CANDIDATES = 200_000
 
 
 class Copy(NamedTuple):
-    """Two places that hold one picture; `likeness` 1.0 are the very same pixels."""
+    """Two places that hold one image; `likeness` 1.0 are the very same pixels."""
 
     first: int
     second: int
@@ -68,7 +68,7 @@ def same_pixels(images: Images) -> list[tuple[int, int]]:
 
 
 def thumbs(images: Images) -> Tensor | None:
-    """Every picture small, uint8 `[N, C, SIDE, SIDE]`; None for feature rows. Floats are stretched to 0 to 255."""
+    """Every image small, uint8 `[N, C, SIDE, SIDE]`; None for feature rows. Floats are stretched to 0 to 255."""
     if len(images.shape) != 3:
         return None
     parts = [small(images.batch(at).cpu()) for at in torch.arange(len(images)).split(AT_ONCE)]
@@ -84,7 +84,7 @@ def small(pixels_NCHW: Tensor) -> Tensor:
 
 
 def close(grey_N1SS: Tensor, near: Nearest | None, known: set[tuple[int, int]]) -> Iterator[Copy]:
-    """Candidates that can be laid over one another, and stand out from what pictures here have in common anyway."""
+    """Candidates that can be laid over one another, and stand out from what images here have in common anyway."""
     coarse_N1SS = F.avg_pool2d(grey_N1SS, SIDE // COARSE)
     rows_ND = standard(coarse_N1SS.flatten(1))
     alike = nearest(rows_ND, rows_ND, min(USUAL, len(rows_ND) - 1), offset=0)
@@ -106,7 +106,7 @@ def close(grey_N1SS: Tensor, near: Nearest | None, known: set[tuple[int, int]]) 
 
 
 def allowed(usual_P: Tensor) -> Tensor:
-    """How unlike a picture's copy may be, where the 20th most alike of all others has this correlation, laid over."""
+    """How unlike an image's copy may be, where the 20th most alike of all others has this correlation, laid over."""
     return (STANDS_OUT * (1 - usual_P)).clamp(max=1 - SAME)
 
 
@@ -153,7 +153,7 @@ def correlation(a_P1SS: Tensor, b_P1SS: Tensor, inside_P1SS: Tensor) -> Tensor:
 
 
 def even(x_P1SS: Tensor, inside_P1SS: Tensor | None = None) -> Tensor:
-    """Mean 0 and deviation 1 of each picture, over the pixels inside; a plain one is 0."""
+    """Mean 0 and deviation 1 of each image, over the pixels inside; a plain one is 0."""
     inside = torch.ones_like(x_P1SS) if inside_P1SS is None else inside_P1SS
     count = inside.sum((1, 2, 3), keepdim=True).clamp(min=1)
     x_P1SS = x_P1SS - (x_P1SS * inside).sum((1, 2, 3), keepdim=True) / count

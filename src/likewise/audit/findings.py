@@ -12,7 +12,7 @@ from likewise.embeddings import Embeddings
 
 __all__ = ["Audit", "COLUMNS", "Finding", "TINY"]
 
-TINY = 5  # training pictures below which a class is too small to learn, or to judge
+TINY = 5  # training images below which a class is too small to learn, or to judge
 COLUMNS = ("finding", "id", "split", "class", "score", "likely_class", "others", "advice")
 
 
@@ -36,15 +36,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found in N pictures; places are those of `found`."""
+    """What was found in N images; places are those of `found`."""
 
     name: str
     found: Embeddings
     suspects: list[Suspect]
-    copies: list[Copy] | None  # None where the pictures are no longer there
+    copies: list[Copy] | None  # None where the images are no longer there
     scenes: Scenes
     outliers: list[Outlier]
-    tiny: list[tuple[int, int]]  # (class, its pictures)
+    tiny: list[tuple[int, int]]  # (class, its images)
     broken: list[tuple[str, str]]  # (id, why)
 
     def part(self, at: int) -> str:
@@ -65,24 +65,24 @@ class Audit:
 
     @property
     def leaked(self) -> set[int]:
-        """Held-out pictures with a copy, or another shot of the same scene, in training."""
+        """Held-out images with a copy, or another shot of the same scene, in training."""
         pairs = [(c.first, c.second) for c in self.trained]
         pairs += list(self.scenes.pairs) if self.scenes.leaks else []
         return {at for pair in pairs for at in pair if self.part(at) != "train"}
 
     @property
     def leak(self) -> str:
-        """In one sentence, whether the held-out pictures were seen in training."""
+        """In one sentence, whether the held-out images were seen in training."""
         held = int((self.found.split != 0).sum())
         if not held:
-            return "There are no held-out pictures, so none can have leaked into training."
+            return "There are no held-out images, so none can have leaked into training."
         if self.copies is None:
-            return "Whether held-out pictures leaked into training is not known: the pictures are no longer there."
+            return "Whether held-out images leaked into training is not known: the images are no longer there."
         if not self.leaked:
-            return f"Of the {held:,} held-out pictures none was found to have a near-duplicate in training."
+            return f"Of the {held:,} held-out images none was found to have a near-duplicate in training."
         return (
-            f"This split leaks: {len(self.leaked):,} of {held:,} held-out pictures ({len(self.leaked) / held:.1%}) "
-            f"have a near-duplicate in training ({self.kinds}), so its scores tell how well pictures are known again, "
+            f"This split leaks: {len(self.leaked):,} of {held:,} held-out images ({len(self.leaked) / held:.1%}) "
+            f"have a near-duplicate in training ({self.kinds}), so its scores tell how well images are known again, "
             "not how well new ones are; keep what was taken together in one part: split by day, by scene or by source."
         )
 
@@ -103,7 +103,7 @@ class Audit:
         yield from (self._of("outlier", o.at, None, advice="look whether it belongs here") for o in self.outliers)
         for c, n in self.tiny:
             plural = "s" * (n != 1)
-            advice = f"{n} picture{plural}: add some, or leave the class out with min_per_class={TINY}"
+            advice = f"{n} image{plural}: add some, or leave the class out with min_per_class={TINY}"
             yield Finding("tiny-class", "", "", self.found.classes[c], None, "", (), advice)
         yield from (Finding("broken", name, "", "", None, "", (), f"left out: {why}") for name, why in self.broken)
 
@@ -137,5 +137,5 @@ class Audit:
             )
             for f in self.findings()
         ]
-        return {"run": self.name, "pictures": len(self.found), "leak": self.leak, "leaked": len(self.leaked),
+        return {"run": self.name, "images": len(self.found), "leak": self.leak, "leaked": len(self.leaked),
                 "findings": rows}  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which labels are likely wrong, and which pictures lie apart from all others: from neighbours in the embedding."""
+"""Which labels are likely wrong, and which images lie apart from all others: from neighbours in the embedding."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,13 @@ from likewise.metrics.neighbours import Nearest, Sim, nearest
 
 __all__ = ["K", "Outlier", "Suspect", "around", "fit", "outliers", "suspects", "votes"]
 
-K = 20  # neighbours that are asked; a class of n pictures asks at most n - 1
+K = 20  # neighbours that are asked; a class of n images asks at most n - 1
 FAR = 3.0  # interquartile ranges below the lower quartile: what Tukey calls far out
 SHOWN = 5  # neighbours named beside a suspect
 
 
 class Suspect(NamedTuple):
-    """A picture whose label its neighbours speak against. `score` is 0 to 1, larger is surer."""
+    """An image whose label its neighbours speak against. `score` is 0 to 1, larger is surer."""
 
     at: int
     label: int  # the class that most neighbours name
@@ -25,26 +25,26 @@ class Suspect(NamedTuple):
 
 
 class Outlier(NamedTuple):
-    """A picture that is like no other; `sim` is its similarity to its fifth neighbour."""
+    """An image that is like no other; `sim` is its similarity to its fifth neighbour."""
 
     at: int
     sim: float
 
 
 def around(found: Embeddings, sim: Sim) -> Nearest:
-    """The K nearest of all other pictures, of every part, to each picture."""
+    """The K nearest of all other images, of every part, to each image."""
     return nearest(found.vectors, found.vectors, min(K, len(found) - 1), sim=sim, offset=0)
 
 
 def votes(near: Nearest, labels_N: Tensor, classes: int) -> Tensor:
-    """Shares `[N, C]` of each class among a picture's neighbours, of which it asks no more than its class could be."""
+    """Shares `[N, C]` of each class among an image's neighbours, of which it asks no more than its class could be."""
     asked_N = (labels_N.bincount(minlength=classes)[labels_N] - 1).clamp(1, near.place.shape[1])
     counted_NK = (torch.arange(near.place.shape[1]) < asked_N[:, None]).float()
     return torch.zeros(len(labels_N), classes).scatter_add_(1, labels_N[near.place], counted_NK) / asked_N[:, None]
 
 
 def fit(vote_NC: Tensor, labels_N: Tensor) -> Tensor:
-    """How well a picture's vote fits its label, `[N]`: its product with the mean vote of the others of that label.
+    """How well an image's vote fits its label, `[N]`: its product with the mean vote of the others of that label.
 
     A vote for a class that is often taken for the label speaks less against it than one for a class that never is. A
     vote that knows nothing, the same for all classes, has 1 / C.
@@ -55,9 +55,9 @@ def fit(vote_NC: Tensor, labels_N: Tensor) -> Tensor:
 
 
 def suspects(found: Embeddings, near: Nearest) -> list[Suspect]:
-    """The pictures whose vote fits their label worse than one that knows nothing, the surest first.
+    """The images whose vote fits their label worse than one that knows nothing, the surest first.
 
-    Pictures alone in their class are not judged: no neighbour could speak for them.
+    Images alone in their class are not judged: no neighbour could speak for them.
     """
     labels_N = found.labels.unique(return_inverse=True)[1]
     values_C, classes = found.labels.unique(), int(labels_N.max()) + 1

@@ -1,7 +1,7 @@
-"""Pictures of one scene in training and held out: what a random split of bursts leaves behind.
+"""Images of one scene in training and held out: what a random split of bursts leaves behind.
 
-What a picture adds to its class, the shelf, the light and the hand, is its colours less the class's mean colours, and
-its embedding less the class's mean embedding. Two shots of a scene add the same; pictures of other classes show how
+What an image adds to its class, the shelf, the light and the hand, is its colours less the class's mean colours, and
+its embedding less the class's mean embedding. Two shots of a scene add the same; images of other classes show how
 alike such additions get by chance, so that no threshold is set by hand.
 """
 
@@ -16,12 +16,12 @@ from likewise.evaluate import Embeddings
 __all__ = ["Scenes", "additions", "colours", "scenes"]
 
 SHADES = 6  # of each of red, green and blue
-CHANCE = 0.01  # the share of held-out pictures that would pass for shots of one scene by one of the two signs
+CHANCE = 0.01  # the share of held-out images that would pass for shots of one scene by one of the two signs
 TELLING = 5  # times that share, from which a split leaks
 
 
 class Scenes(NamedTuple):
-    """Held-out pictures with the training picture of the same scene, and how many were looked at."""
+    """Held-out images with the training image of the same scene, and how many were looked at."""
 
     pairs: tuple[tuple[int, int], ...] = ()
     asked: int = 0
@@ -32,10 +32,10 @@ class Scenes(NamedTuple):
 
 
 def scenes(found: Embeddings, small_N3SS: Tensor, *, seed: int = 0) -> Scenes:
-    """Pairs of a held-out and a training picture of one class that, by both signs, are shots of one scene.
+    """Pairs of a held-out and a training image of one class that, by both signs, are shots of one scene.
 
-    A sign counts from the similarity that CHANCE of the held-out pictures reach to the nearest of as many training
-    pictures of other classes as their own class has. Grey pictures have no colours to tell scenes by: none is found.
+    A sign counts from the similarity that CHANCE of the held-out images reach to the nearest of as many training
+    images of other classes as their own class has. Grey images have no colours to tell scenes by: none is found.
     """
     train_N = found.split == 0
     shared = [c for c in found.labels.unique().tolist() if bool(train_N[found.labels == c].any())]
@@ -57,7 +57,7 @@ def scenes(found: Embeddings, small_N3SS: Tensor, *, seed: int = 0) -> Scenes:
 
 
 def shots(held_H: Tensor, own_M: Tensor, signs: list[Tensor], cut: Tensor) -> list[tuple[int, int]]:
-    """Of each held-out picture of a class, the training picture that passes both cuts and is the most alike."""
+    """Of each held-out image of a class, the training image that passes both cuts and is the most alike."""
     sim_HM2 = torch.stack([x_ND[held_H] @ x_ND[own_M].mT for x_ND in signs], -1)
     both_HM = torch.where((sim_HM2 >= cut).all(-1), sim_HM2.sum(-1), -torch.inf)
     best_H = both_HM.max(1)

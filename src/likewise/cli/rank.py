@@ -1,4 +1,4 @@
-"""rank: how well a run's embeddings find pictures of one class, by any retrieval metric."""
+"""rank: how well a run's embeddings find images of one class, by any retrieval metric."""
 
 import json
 from typing import Annotated
@@ -15,14 +15,14 @@ def rank(
         list[str] | None, typer.Argument(metavar="[METRIC]...", help="such as mrr, ndcg@10, precision@5, map, cmc@20")
     ] = None,
     gallery: Annotated[
-        str, typer.Option(metavar="PART", help="train, val or test; without it the other pictures of the scored part")
+        str, typer.Option(metavar="PART", help="train, val or test; without it the other images of the scored part")
     ] = "",
     across_groups: Annotated[
-        bool, typer.Option("--across-groups", help="a picture does not find its class in its own group (camera, ...)")
+        bool, typer.Option("--across-groups", help="an image does not find its class in its own group (camera, ...)")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Rank a run's pictures by similarity and score the ranking; the run is left as it is."""
+    """Rank a run's images by similarity and score the ranking; the run is left as it is."""
     from likewise import api
     from likewise.cli.screen import ranking_said
 

@@ -21,7 +21,7 @@ WORDS = {
     "top@5": "the right class is among the five nearest encodings",
     "knn_weighted@20": "the same of twenty, the nearer counting more",
     "centroid": "named right by the nearest class mean",
-    "recall@1": "nearest other test picture is of the same class",
+    "recall@1": "nearest other test image is of the same class",
     "r_precision": "of the R nearest, the share of the same class",
     "map@r": "the same, earlier hits counting more",
     "map": "the same over the whole ranking",
@@ -66,8 +66,8 @@ OF_K = {
 
 # What queries without anything to find lack, and which scores they are left out of.
 LONE = {
-    "retrieval": "no other picture of their class (recall, precision, MAP)",
-    "unseen": "no training picture of their class (knn, centroid, probe)",
+    "retrieval": "no other image of their class (recall, precision, MAP)",
+    "unseen": "no training image of their class (knn, centroid, probe)",
 }
 
 
@@ -160,21 +160,21 @@ def pairs_said(found: Mapping[str, Any]) -> str:
 
 
 def names_said(found: Mapping[str, Any]) -> str:
-    """The table of how well a file of encodings names pictures."""
-    said = f"{found['run']}: how {found['encodings']} names the pictures of {found['split']}"
+    """The table of how well a file of encodings names images."""
+    said = f"{found['run']}: how {found['encodings']} names the images of {found['split']}"
     return f"{said}\n\n{scores_table(found)}".rstrip()
 
 
 def ranking_said(found: Mapping[str, Any]) -> str:
     """The table of what `rank` measured."""
-    where = "the other pictures" if found["gallery"] == found["split"] else found["gallery"]
-    said = f"{found['run']}: pictures of {found['split']}, searched for in {where}\n\n{scores_table(found)}"
+    where = "the other images" if found["gallery"] == found["split"] else found["gallery"]
+    said = f"{found['run']}: images of {found['split']}, searched for in {where}\n\n{scores_table(found)}"
     unanswered = left_out(found["queries_without_positives"], found["of"], "no image of their class to find")
     return f"{said}{unanswered}".rstrip()
 
 
 def left_out(n: int, of: int, why: str) -> str:
-    """`3 of 400 pictures are left out: ...`, or nothing."""
+    """`3 of 400 images are left out: ...`, or nothing."""
     return f"{n:,} of {of:,} images are left out: they have {why}\n" if n else ""
 
 
@@ -207,7 +207,7 @@ def scores_table(held: Mapping[str, Any]) -> str:
 
 
 def title(held: Mapping[str, Any]) -> str:
-    seen = "classes never seen in training" if held["open"] else "held-out pictures of the classes it was trained on"
+    seen = "classes never seen in training" if held["open"] else "held-out images of the classes it was trained on"
     return f"{held['run']}: scores on {held['split']}, {seen}"
 
 

@@ -12,7 +12,7 @@ from likewise.cli.app import Json, RunFolder, app, interruptible
 @app.command()
 def train(
     what: Annotated[
-        str, typer.Argument(metavar="[RECIPE]", help="a shipped recipe, a .toml, or a folder of pictures")
+        str, typer.Argument(metavar="[RECIPE]", help="a shipped recipe, a .toml, or a folder of images")
     ] = "",
     settings: Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="fields to change")] = None,
     out: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
@@ -20,13 +20,13 @@ def train(
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="go on with an interrupted run")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a recipe, evaluate it on held-out pictures and write its report."""
+    """Train a recipe, evaluate it on held-out images and write its report."""
     if resume is not None and (what or settings or name):
         raise ValueError(
             "--resume goes on with a run as it was started; give no recipe, no field=value and no --name with it"
         )
     if resume is None and not what:
-        raise ValueError("train what? Give a recipe (`likewise list recipes`), a .toml or a folder of pictures")
+        raise ValueError("train what? Give a recipe (`likewise list recipes`), a .toml or a folder of images")
     from likewise import api
     from likewise.cli.screen import Progress, headline, scores_json
     from likewise.recipes.load import load_recipe, name_of
@@ -49,10 +49,10 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="score the pairs of a .csv, .parquet or LFW pairs.txt instead")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="where the pictures that FILE names are, if not beside it")
+        Path | None, typer.Option(metavar="DIR", help="where the images that FILE names are, if not beside it")
     ] = None,
     encodings: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="score how well what `embed RUN` wrote names pictures instead")
+        Path | None, typer.Option(metavar="FILE", help="score how well what `embed RUN` wrote names images instead")
     ] = None,
     folds: Annotated[int, typer.Option(help="score pairs within so many folds of held-out classes instead")] = 0,
     threshold_at: Annotated[
@@ -70,7 +70,7 @@ def evaluate(
             "a file of pairs has its own folds"
         )
     if images and not pairs:
-        raise ValueError("--images says where the pictures of --pairs are; give both")
+        raise ValueError("--images says where the images of --pairs are; give both")
     from likewise import api
     from likewise.cli.screen import headline, names_said, pairs_said, scores_json
 
@@ -105,7 +105,7 @@ def draw_map(
     method: Annotated[str, typer.Option(metavar="tsne|umap|pca", help="how it is laid out")] = "tsne",
     show: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
 ) -> None:
-    """Draw the embedding before and after training as a page to walk through, map.html, and as a picture."""
+    """Draw the embedding before and after training as a page to walk through, map.html, and as an image."""
     from likewise import api
 
     path = api.draw_map(run, method=method)

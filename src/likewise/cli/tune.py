@@ -17,7 +17,7 @@ SHOWN = 5
 
 @app.command()
 def tune(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe, a .toml, or a folder of pictures")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe, a .toml, or a folder of images")],
     settings: Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="fields to change")] = None,
     over: Annotated[list[str] | None, typer.Option(help="field=low..high or field=a,b,c; may be given again")] = None,
     trials: Annotated[int, typer.Option(min=1, help="trainings in all")] = 20,
@@ -30,7 +30,7 @@ def tune(
     name: Annotated[str, typer.Option(help="name of the search's folder")] = "",
     as_json: Json = False,
 ) -> None:
-    """Search fields of a recipe on validation pictures; the test part is not read. Interrupted, it goes on."""
+    """Search fields of a recipe on validation images; the test part is not read. Interrupted, it goes on."""
     from likewise.cli.screen import Progress
     from likewise.experiment.tune import parse_space
     from likewise.experiment.tune import tune as run
@@ -54,7 +54,7 @@ def tune(
 
 def told(found: "Tuned") -> str:
     """The best trials, a line each, and what to do with them."""
-    kind = "classes kept out of training" if found.apart else "pictures kept out of training"
+    kind = "classes kept out of training" if found.apart else "images kept out of training"
     gone = f", {found.gone} more given up early" if found.gone else ""
     lines = [f"{len(found.trials)} trials ended{gone}; {found.monitor} on {kind}:"]
     for one in found.trials[:SHOWN]:

@@ -8,10 +8,10 @@ import typer
 
 from likewise.cli.app import Json, RunFolder, app
 
-Pictures = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="pictures, or folders of them")]
+ImagePaths = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="images, or folders of them")]
 Encodings = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="name pictures by what `embed RUN` wrote, not by all training pictures"),
+    typer.Option(metavar="FILE", help="name images by what `embed RUN` wrote, not by all training images"),
 ]
 
 
@@ -20,31 +20,29 @@ def embed(
     model: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="a run folder, or a file that export wrote")],
     images: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[IMAGES]...", help="pictures, or folders of them; none: the run's training pictures"),
+        typer.Argument(metavar="[IMAGES]...", help="images, or folders of them; none: the run's training images"),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write")] = Path("embeddings.parquet"),
-    most_per_class: Annotated[int, typer.Option(help="of the training pictures, so many a class; 0 is all")] = 0,
-    centres: Annotated[
-        bool, typer.Option("--centres", help="of the training pictures, the mean of each class")
-    ] = False,
+    most_per_class: Annotated[int, typer.Option(help="of the training images, so many a class; 0 is all")] = 0,
+    centres: Annotated[bool, typer.Option("--centres", help="of the training images, the mean of each class")] = False,
 ) -> None:
-    """Embed pictures and keep the vectors as Parquet; without torch from a MODEL.onnx, or a run that was exported.
+    """Embed images and keep the vectors as Parquet; without torch from a MODEL.onnx, or a run that was exported.
 
-    Without pictures it keeps the run's own training pictures with their classes, for predict and evaluate --encodings.
+    Without images it keeps the run's own training images with their classes, for predict and evaluate --encodings.
     """
     if images and (most_per_class or centres):
         raise ValueError(
-            "--most-per-class and --centres are of the run's own training pictures; give no pictures with them"
+            "--most-per-class and --centres are of the run's own training images; give no images with them"
         )
     if images:
-        count, length = embed_pictures(model, images, output)
+        count, length = embed_images(model, images, output)
     else:
         count, length = keep_encodings(model, output, most_per_class, centres)
-    kind = "pictures" if images else "class centres" if centres else "training pictures"
+    kind = "images" if images else "class centres" if centres else "training images"
     print(f"{count} {kind}, {length} numbers each: {output}")
 
 
-def embed_pictures(model: Path, images: list[Path], output: Path) -> tuple[int, int]:
+def embed_images(model: Path, images: list[Path], output: Path) -> tuple[int, int]:
     """How many, and how long each is."""
     from likewise.export.session import embed_files, exported
 
@@ -59,13 +57,13 @@ def embed_pictures(model: Path, images: list[Path], output: Path) -> tuple[int, 
 
 
 def keep_encodings(model: Path, output: Path, most_per_class: int, centres: bool) -> tuple[int, int]:
-    """The same of a run's own training pictures."""
+    """The same of a run's own training images."""
     from likewise import api
 
     if model.suffix == ".onnx":
-        raise ValueError(f"{model} has no pictures of its own; give pictures, or the run that it came from")
+        raise ValueError(f"{model} has no images of its own; give images, or the run that it came from")
     if output.resolve() == (model / "embeddings.parquet").resolve():
-        raise ValueError(f"{output} is the run's own file, which keeps all its pictures; give another -o FILE")
+        raise ValueError(f"{output} is the run's own file, which keeps all its images; give another -o FILE")
     found = api.encodings(model, most_per_class=most_per_class, centres=centres)
     found.save(output)
     return len(found), found.vectors.shape[1]
@@ -74,12 +72,12 @@ def keep_encodings(model: Path, output: Path, most_per_class: int, centres: bool
 @app.command()
 def predict(
     run: RunFolder,
-    images: Pictures,
+    images: ImagePaths,
     k: Annotated[int, typer.Option(help="neighbours")] = 5,
     encodings: Encodings = None,
     as_json: Json = False,
 ) -> None:
-    """Name the class of each picture and show its nearest neighbours among the training pictures."""
+    """Name the class of each image and show its nearest neighbours among the training images."""
     from likewise import api
 
     found = api.predict(run, images, k=k, encodings=encodings)
@@ -94,7 +92,7 @@ def predict(
 
 @app.command()
 def verify(run: RunFolder, a: Path, b: Path, as_json: Json = False) -> None:
-    """Say whether two pictures are of the same class, at the threshold chosen on validation pairs, and how probably."""
+    """Say whether two images are of the same class, at the threshold chosen on validation pairs, and how probably."""
     from likewise import api
 
     found = api.verify(run, a, b)

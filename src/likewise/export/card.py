@@ -20,24 +20,24 @@ def card(held: Mapping[str, Any], config: dict[str, Any], recipe: dict[str, Any]
         f"`{recipe['loss']}`, {held.get('epochs', recipe['epochs'])} epochs, seed {recipe['seed']}.",
         "## Files\n\n" + table(["file", "sha256"], [[f"`{name}`", f"`{digest}`"] for name, digest in made["files"]]),
         f"Input `{made['input']}`, any N. {made['inside']}\nLargest difference from the run's own model on "
-        f"{made['compared']} real pictures: {made['difference']:.1e}.",
-        "## Data\n\n" + table(["", "pictures"], [[part, f"{data[part]:,}"] for part in ("train", "val", "test")]),
-        f"Source `{recipe['data']}`, {data['classes']:,} classes, {data['skipped']:,} pictures left out. Split "
+        f"{made['compared']} real images: {made['difference']:.1e}.",
+        "## Data\n\n" + table(["", "images"], [[part, f"{data[part]:,}"] for part in ("train", "val", "test")]),
+        f"Source `{recipe['data']}`, {data['classes']:,} classes, {data['skipped']:,} images left out. Split "
         f"`{recipe['split']}`, split seed {recipe['split_seed']}.",
         f"## Scores\n\nOn the {held['split']} part: {seen(held)}. 95 % intervals.\n\n" + scores(held["scores"]),
         threshold(held),
     ]
     if quantised := made.get("int8"):
         rows = [[name, *map(score, pair)] for name, pair in quantised.items()]
-        parts.append("## int8\n\nThe same pictures before and after.\n\n" + table(["score", "fp32", "int8"], rows))
+        parts.append("## int8\n\nThe same images before and after.\n\n" + table(["score", "fp32", "int8"], rows))
     parts.append("## Licence\n\n" + table(["of", "licence"], [[what, TO_FILL] for what in (
-        "the weights", "the training pictures", "the pretrained weights it started from, if any")]))  # fmt: skip
+        "the weights", "the training images", "the pretrained weights it started from, if any")]))  # fmt: skip
     parts.append(f"## Use\n\nMeant for: {TO_FILL}. Not meant for: {TO_FILL}.")
     return "\n\n".join(parts) + "\n"
 
 
 def seen(held: Mapping[str, Any]) -> str:
-    return "classes never seen in training" if held["open"] else "held-out pictures of the classes it was trained on"
+    return "classes never seen in training" if held["open"] else "held-out images of the classes it was trained on"
 
 
 def scores(found: Mapping[str, Any]) -> str:
@@ -50,12 +50,12 @@ def score(s: dict[str, Any]) -> str:
 
 
 def threshold(held: Mapping[str, Any]) -> str:
-    """The sentence on when two pictures count as the same."""
+    """The sentence on when two images count as the same."""
     chosen = held.get("threshold")
     if not chosen:
         return "## Threshold\n\nNone: the validation part had no pairs to choose one by."
     return (
-        f"## Threshold\n\nTwo pictures count as the same from a similarity of {chosen['value']:.4f}, chosen on "
+        f"## Threshold\n\nTwo images count as the same from a similarity of {chosen['value']:.4f}, chosen on "
         f"validation pairs for {chosen['target']}."
     )
 

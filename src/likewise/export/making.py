@@ -1,6 +1,6 @@
 """A run's model becomes RUN/export/: model.onnx, model.int8.onnx where wanted, the card and the checksums.
 
-What is written was run first: on real pictures it gives the vectors that the run's own model gives, or there is no
+What is written was run first: on real images it gives the vectors that the run's own model gives, or there is no
 export. The folder appears whole or not at all.
 """
 
@@ -33,9 +33,9 @@ from likewise.models.inputs import at_once
 __all__ = ["LIMIT", "ExportError", "Exported", "export"]
 
 LIMIT = 1e-4  # largest difference from the run's own vectors, in units of their length where that is above 1
-COMPARED = 256  # pictures that parity is checked on
-CALIBRATED = 256  # training pictures that int8 ranges come from
-MEASURED = 5_000  # pictures of each part that int8 is scored on
+COMPARED = 256  # images that parity is checked on
+CALIBRATED = 256  # training images that int8 ranges come from
+MEASURED = 5_000  # images of each part that int8 is scored on
 TARGETS = ("onnx",)
 OPSET = 18
 
@@ -114,7 +114,7 @@ def about(run: Run, model: Embedder, images: Images) -> dict[str, Any]:
 
 
 def input_of(images: Images) -> str:
-    """Pictures in bytes lie as every decoder gives them; anything else is taken as the run has it."""
+    """Images in bytes lie as every decoder gives them; anything else is taken as the run has it."""
     if images.batch([0]).dtype == torch.uint8:
         return BYTES
     return f"float32 [N, {', '.join(map(str, images.shape))}]"
@@ -130,7 +130,7 @@ def inside(takes: str) -> str:
 
 
 class Bytes(nn.Module):
-    """The model behind the axes of a decoded picture."""
+    """The model behind the axes of a decoded image."""
 
     def __init__(self, model: Embedder):
         super().__init__()
@@ -173,12 +173,12 @@ def quiet() -> Iterator[None]:
 
 
 def spaced(images: Images, most: int) -> Images:
-    """At most so many pictures, evenly spaced."""
+    """At most so many images, evenly spaced."""
     return images if len(images) <= most else images.take(torch.arange(most) * len(images) // most)
 
 
 def given(images: Images, takes: str) -> np.ndarray:
-    """Pictures as the exported model takes them."""
+    """Images as the exported model takes them."""
     pixels = images.batch(torch.arange(len(images))).cpu()
     return (pixels.permute(0, 2, 3, 1) if takes == BYTES else pixels).contiguous().numpy()
 
@@ -193,14 +193,14 @@ def parity(model: Embedder, session: Session, images: Images) -> float:
     difference = float(far / max(1.0, np.linalg.norm(vectors_ND, axis=1).mean()))
     if not difference <= LIMIT:
         raise ExportError(
-            f"the exported model differs from the run's own by {difference:.1e} on {len(images)} real pictures, and at "
+            f"the exported model differs from the run's own by {difference:.1e} on {len(images)} real images, and at "
             f"most {LIMIT:.0e} is accepted; nothing was written"
         )
     return difference
 
 
 def quantise(folder: Path, before: Session, images: Images, recipe: Recipe) -> dict[str, tuple[dict, dict]]:
-    """model.int8.onnx beside model.onnx, and the scores before and after on the same pictures."""
+    """model.int8.onnx beside model.onnx, and the scores before and after on the same images."""
     target = folder / "model.int8.onnx"
     write_int8(folder / "model.onnx", target, spaced(images.part("train"), CALIBRATED), before)
     after = Session(target)
@@ -209,10 +209,10 @@ def quantise(folder: Path, before: Session, images: Images, recipe: Recipe) -> d
     return {name: (found[0][name], found[1][name]) for name in ("knn@1", "recall@1", "map@r") if name in found[0]}
 
 
-def write_int8(source: Path, target: Path, pictures: Images, session: Session) -> None:
-    """Weights and activations in 8 bits, their ranges from training pictures; the first arithmetic stays in floats."""
+def write_int8(source: Path, target: Path, images: Images, session: Session) -> None:
+    """Weights and activations in 8 bits, their ranges from training images; the first arithmetic stays in floats."""
     quantization = extra("onnxruntime.quantization")
-    taken = given(pictures, session.about["input"])
+    taken = given(images, session.about["input"])
     batches = iter([{session.name: taken[at : at + 32]} for at in range(0, len(taken), 32)])
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]

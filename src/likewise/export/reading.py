@@ -1,4 +1,4 @@
-"""A picture file into the bytes that a model takes, with numpy and Pillow alone: the rules of `decode.py`.
+"""An image file into the bytes that a model takes, with numpy and Pillow alone: the rules of `decode.py`.
 
 tests/test_export_reading.py holds the two together; where training resizes with torch, a byte may differ by one.
 """
@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PICTURES", "files", "pixels"]
+__all__ = ["ENDINGS", "files", "pixels"]
 
-PICTURES = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+ENDINGS = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width change places
 # mode: (the profile's colours, the mode that sRGB comes out in)
 PROFILED = {"RGB": ("RGB ", "RGB"), "RGBA": ("RGB ", "RGBA"), "CMYK": ("CMYK", "RGB"), "L": ("GRAY", "RGB")}
 
 
 def files(images: Iterable[str | os.PathLike]) -> list[Path]:
-    """The picture files named, and those in the folders named. Errors: ValueError for one that is not there."""
+    """The image files named, and those in the folders named. Errors: ValueError for one that is not there."""
     found: list[Path] = []
     for path in map(Path, images):
         if not path.exists():
-            raise ValueError(f"there is no file {path}; give pictures or folders of pictures")
-        found += sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
+            raise ValueError(f"there is no file {path}; give images or folders of images")
+        found += sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
     if not found:
-        raise ValueError("the folders given hold no pictures; those end in .png, .jpg, .pgm and the like")
+        raise ValueError("the folders given hold no images; those end in .png, .jpg, .pgm and the like")
     return found
 
 
@@ -42,19 +42,19 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
             turn = orientation(image)
             grey = channels == 1 and "icc_profile" not in image.info
             image.draft("L" if grey else None, (height, width) if turn >= 5 else (width, height))
-            picture = plain(image, "L" if channels == 1 else "RGB", turn)
+            upright = plain(image, "L" if channels == 1 else "RGB", turn)
     except Exception as error:  # decoders fail in every way there is
-        raise ValueError(f"cannot read {os.fspath(path)} as a picture: {error}") from None
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(picture).reshape(height, width, channels)
+        raise ValueError(f"cannot read {os.fspath(path)} as an image: {error}") from None
+    if upright.size != (width, height):
+        upright = upright.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(upright).reshape(height, width, channels)
 
 
 def orientation(image: Any) -> int:
     """EXIF orientation, 1 (upright) where there is none or it is nonsense. Pillow turns a TIFF upright by itself."""
     try:
         return int(image.getexif().get(ORIENTATION, 1)) if "exif" in image.info else 1
-    except Exception:  # broken metadata is no reason to lose a good picture
+    except Exception:  # broken metadata is no reason to lose a good image
         return 1
 
 
@@ -109,5 +109,5 @@ def to_srgb(profile: bytes, mode: str) -> Any:
         if theirs.profile.xcolor_space != kind or described.startswith("srgb"):
             return None
         return ImageCms.buildTransform(theirs, ImageCms.createProfile("sRGB"), mode, managed)
-    except (ImageCms.PyCMSError, OSError):  # a broken profile is no reason to lose a good picture
+    except (ImageCms.PyCMSError, OSError):  # a broken profile is no reason to lose a good image
         return None

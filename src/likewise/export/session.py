@@ -1,4 +1,4 @@
-"""An exported model at work: pictures to vectors with ONNX Runtime, Parquet out; torch is never imported."""
+"""An exported model at work: images to vectors with ONNX Runtime, Parquet out; torch is never imported."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ __all__ = ["BYTES", "INSTALL", "SUMS", "Session", "embed_files", "exported", "ex
 SUMS = "SHA256SUMS"
 INSTALL = "pip install 'likewise[export]'"
 BATCH = 64
-BYTES = "uint8 [N, H, W, C]"  # pictures as every decoder gives them
+BYTES = "uint8 [N, H, W, C]"  # images as every decoder gives them
 
 
 def extra(name: str) -> Any:
@@ -58,7 +58,7 @@ class Session:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(C, H, W) of the pictures, or (D,) of the vectors, that it takes."""
+        """(C, H, W) of the images, or (D,) of the vectors, that it takes."""
         return tuple(self.about["shape"])
 
     def __call__(self, given: np.ndarray) -> np.ndarray:
@@ -66,9 +66,9 @@ class Session:
         return self.inner.run(None, {self.name: given})[0]
 
     def embed(self, paths: Sequence[str | os.PathLike], batch: int = BATCH) -> np.ndarray:
-        """float32 `[N, dim]` of picture files. Errors: ValueError naming what cannot be read."""
+        """float32 `[N, dim]` of image files. Errors: ValueError naming what cannot be read."""
         if self.about["input"] != BYTES:
-            raise ValueError(f"{self.path} takes {self.about['input']}, not picture files; run it with onnxruntime")
+            raise ValueError(f"{self.path} takes {self.about['input']}, not image files; run it with onnxruntime")
         shape: Any = self.shape
         with ThreadPoolExecutor(processors()) as pool:  # Pillow lets go of the interpreter while it decodes
             runs = (paths[at : at + batch] for at in range(0, len(paths), batch))
@@ -88,7 +88,7 @@ def exported(run: str | os.PathLike) -> Path | None:
 
 
 def embed_files(model: str | os.PathLike, images: Sequence[str | os.PathLike], output: Path) -> tuple[int, int]:
-    """Embed pictures (folders are searched) and write Parquet: columns id, label, class, split, vector, as a run's.
+    """Embed images (folders are searched) and write Parquet: columns id, label, class, split, vector, as a run's.
 
     Returns how many, and how long each is. Errors: ValueError.
     """
@@ -99,7 +99,7 @@ def embed_files(model: str | os.PathLike, images: Sequence[str | os.PathLike], o
 
 
 def write(output: Path, ids: Sequence[str], vectors_ND: np.ndarray) -> None:
-    """The columns of `Embeddings.save`, for pictures without a class."""
+    """The columns of `Embeddings.save`, for images without a class."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -12,7 +12,7 @@ __all__ = ["faces", "tenth"]
 
 
 def faces() -> Recipe:
-    """40 people, 10 pictures each, 112 x 92 pixels, grey: verification of people never seen in training, 64-d.
+    """40 people, 10 images each, 112 x 92 pixels, grey: verification of people never seen in training, 64-d.
 
     command  python benchmarks/faces.py: ten trainings, each tested on four people it never saw
     result   EER 9.0 % (95 % interval 5.0 to 14.6), TAR 91.5 % (80.0 to 98.0) at FAR 10 %, 57.8 % (18.0 to 89.2) at 1 %;

@@ -1,4 +1,4 @@
-"""A user's own pictures, or rows of numbers."""
+"""A user's own images, or rows of numbers."""
 
 from likewise.experiment.recipe import Recipe
 
@@ -6,7 +6,7 @@ __all__ = ["folder", "rows"]
 
 
 def folder(path: str = "") -> Recipe:
-    """Your own folder, .csv or .npz of pictures with a class each; a fifth of it is kept for testing."""
+    """Your own folder, .csv or .npz of images with a class each; a fifth of it is kept for testing."""
     return Recipe(
         data=path,
         split="given",

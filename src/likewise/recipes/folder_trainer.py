@@ -1,6 +1,6 @@
 """A folder of photographs in the manner of a Keras trainer: its networks, its losses, its picks of negatives.
 
-After RocketFlash/EmbeddingNet: pictures of 48 x 48, embeddings of 256 numbers and length 1, 20 classes x 3 pictures a
+After RocketFlash/EmbeddingNet: images of 48 x 48, embeddings of 256 numbers and length 1, 20 classes x 3 images a
 batch, margin 0.5, rectified Adam, a learning rate that falls in steps. The photographs are groceries, trained on some
 days and tested on others; with `data=FOLDER` or `data=FILE.csv` they are your own. Bursts of train chose the rate.
 `likewise reproduce folder-trainer` trains all of them; docs/forerunners.md has the results.
@@ -48,7 +48,7 @@ def trainer_simple() -> Recipe:
 
 
 def trainer_siamese_l2() -> Recipe:
-    """Seven convolutions, pairs by Euclidean distance, contrastive loss; an anchor is two pictures: half the epochs."""
+    """Seven convolutions, pairs by Euclidean distance, contrastive loss; an anchor is two images: half the epochs."""
     return trainer_simple2().replace(
         loss="contrastive(margin=1.0)", sim="euclidean", sampler="pairs(batch=32)", epochs=EPOCHS // 2
     )

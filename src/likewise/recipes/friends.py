@@ -31,12 +31,12 @@ def lenet_2d_softmax() -> Recipe:
 
 
 def lenet_2d_contrastive() -> Recipe:
-    """LeNet to 2 numbers, pairs of pictures, contrastive loss with margin 1: the siamese network."""
+    """LeNet to 2 numbers, pairs of images, contrastive loss with margin 1: the siamese network."""
     return lenet_2d_softmax().replace(loss="contrastive(margin=1.0)", sampler="pairs(batch=32)", sim="euclidean")
 
 
 def lenet_2d_bce() -> Recipe:
-    """LeNet to 2 numbers, pairs of pictures, the probability of "same" from weighted differences: Koch's head."""
+    """LeNet to 2 numbers, pairs of images, the probability of "same" from weighted differences: Koch's head."""
     return lenet_2d_softmax().replace(loss="siamese_bce()", sampler="pairs(batch=32)", sim="manhattan")
 
 
@@ -50,5 +50,5 @@ def lenet_2d_triplet() -> Recipe:
 
 
 def lenet_2d_vae() -> Recipe:
-    """LeNet to 2 numbers from which the picture is drawn again: a variational autoencoder, no labels."""
+    """LeNet to 2 numbers from which the image is drawn again: a variational autoencoder, no labels."""
     return lenet_2d_softmax().replace(loss="vae()", sim="euclidean")

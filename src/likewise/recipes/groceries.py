@@ -45,7 +45,7 @@ def groceries_new() -> Recipe:
     time     21 minutes on 2 cores, 38 CPU minutes
 
     Bursts among them flatter recall@1; map@r is what it is for. The settings were chosen on classes below 41 that were
-    left out (docs/log.md): no new head, little cropping and change of colour, the pictures' own size, and whitening.
+    left out (docs/log.md): no new head, little cropping and change of colour, the images' own size, and whitening.
     """
     return groceries().replace(
         data="groceries(held_out=41)",

@@ -24,7 +24,7 @@ def load_recipe(what: str | os.PathLike) -> Recipe:
     key = os.fspath(what).replace("-", "_")
     if key not in members:
         raise spec.SpecError(
-            f"{os.fspath(what)!r} is no shipped recipe, .toml, or folder of pictures{spec.near(key, members)}"
+            f"{os.fspath(what)!r} is no shipped recipe, .toml, or folder of images{spec.near(key, members)}"
         )
     return members[key]()
 

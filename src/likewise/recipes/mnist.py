@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, 64-d and 2-D. Classes are closed: the test pictures are new, their classes are not."""
+"""MNIST and Fashion-MNIST, 64-d and 2-D. Classes are closed: the test images are new, their classes are not."""
 
 from likewise.experiment.recipe import Recipe
 
@@ -41,7 +41,7 @@ def mnist_2d() -> Recipe:
 
 
 def fashion_mnist() -> Recipe:
-    """60,000 + 10,000 pictures of clothing of 28 x 28 pixels, 64-d embedding.
+    """60,000 + 10,000 images of clothing of 28 x 28 pixels, 64-d embedding.
 
     command  likewise train fashion-mnist
     result   test knn@1 0.9181 (0.9127 to 0.9237), seed 0

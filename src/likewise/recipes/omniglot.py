@@ -38,7 +38,7 @@ def omniglot() -> Recipe:
 
 
 def omniglot_quick() -> Recipe:
-    """The same in a quarter of an hour: smaller pictures, and a quarter of the epochs.
+    """The same in a quarter of an hour: smaller images, and a quarter of the epochs.
 
     command  likewise train omniglot-quick
     result   one_shot_error 0.0225 (95 % interval 0.01 to 0.035; 9 of the 400 official trials), seed 0

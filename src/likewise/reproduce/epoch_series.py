@@ -35,7 +35,7 @@ POINTS = 1_000
 
 
 class Followed(NamedTuple):
-    """A method's training, epoch by epoch, by Euclidean distance between held-out pictures."""
+    """A method's training, epoch by epoch, by Euclidean distance between held-out images."""
 
     epoch: list[int]
     seconds: list[float]
@@ -53,7 +53,7 @@ def run(experiment: Experiment) -> Path:
     section.say(*introduction(there["classifier"].metrics()["data"]))
     section.say("```sh\n" + "\n".join(map(experiment.command, METHODS.values())) + "\n```")
     section.figure(
-        "epochs", epochs_figure(there), "Test pictures before training and after 1, 2, 5, 10, 20 and 50 epochs"
+        "epochs", epochs_figure(there), "Test images before training and after 1, 2, 5, 10, 20 and 50 epochs"
     )
     said_scores(section, experiment, there)
     for name, one in there.items():
@@ -65,11 +65,11 @@ def run(experiment: Experiment) -> Path:
 def introduction(data: Mapping[str, Any]) -> list[str]:
     return [
         "## A classifier against a siamese network",
-        "After a small study on MNIST that shows pictures and no figures: two convolutions and two dense layers to the "
+        "After a small study on MNIST that shows images and no figures: two convolutions and two dense layers to the "
         "plane, once under a 10-way classifier that reads the two numbers without a non-linearity between, once as a "
         "siamese network with half of its pairs of one class. Its learning rate, batch and margin are not known; here "
         "they are 1e-3 (Adam), 128 and 1. The triplet variant, which it left for later, is the third row.",
-        f"Seed 0. Trained on {data['train']:,} pictures; {data['val']:,} more choose the threshold of pairs.",
+        f"Seed 0. Trained on {data['train']:,} images; {data['val']:,} more choose the threshold of pairs.",
     ]
 
 
@@ -95,7 +95,7 @@ def said_scores(section: Section, experiment: Experiment, runs: Mapping[str, Run
     own = runs["classifier"].metrics()["scores"]
     rows.insert(1, ["classifier, by angle", *(told(own.get(s)) for s in SCORES)])
     section.say(
-        "After the last epoch, on all test pictures, with 95 % intervals. `probe` is their simple classifier, "
+        "After the last epoch, on all test images, with 95 % intervals. `probe` is their simple classifier, "
         "logistic regression on the two numbers. A classifier's plane is made of rays, so that it is read by angle as "
         "well."
     )
@@ -130,7 +130,7 @@ def claims_of_space(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def regions(one: Run) -> Any:
-    """Logistic regression on the plane of the training pictures, under some of the test pictures."""
+    """Logistic regression on the plane of the training images, under some of the test images."""
     found = Embeddings.load(one.embeddings)
     train, test = found.part("train"), found.part("test")
     fitted = probe(train.vectors, train.labels)
@@ -139,7 +139,7 @@ def regions(one: Run) -> Any:
 
 
 def follow(one: Run, cost: float) -> Followed:
-    """knn@1 of 2,000 test pictures among 2,000 training pictures, and the silhouette of the former, at every epoch.
+    """knn@1 of 2,000 test images among 2,000 training images, and the silhouette of the former, at every epoch.
 
     cost: CPU seconds of an epoch. Seconds of the clock would say how busy the machine was.
     """
@@ -159,7 +159,7 @@ def said_speed(section: Section, experiment: Experiment, runs: Mapping[str, Run]
     followed = {name: follow(one, cost[name]) for name, one in runs.items()}
     section.figure("curves", curves(followed), "How fast classes come apart: by epoch, and by CPU seconds of training")
     section.say(
-        "By distance, on 2,000 test pictures (knn@1 among 2,000 training pictures): the first epoch that reaches a "
+        "By distance, on 2,000 test images (knn@1 among 2,000 training images): the first epoch that reaches a "
         "value, and the training seconds until then."
     )
     goals = [*(("neighbour", at) for at in NEIGHBOUR_AT), *(("silhouette", at) for at in SILHOUETTE_AT)]
@@ -199,7 +199,7 @@ def claims_of_speed(followed: Mapping[str, Followed], cost: Mapping[str, Any]) -
     times = cost["siamese"] / cost["classifier"]
     return [
         f"- *The siamese network is slower per epoch.* {'It is' if times > 1 else 'It is not'}: {times:.2f} times the "
-        f"CPU seconds (it sees two pictures where the classifier sees one), and the triplet network "
+        f"CPU seconds (it sees two images where the classifier sees one), and the triplet network "
         f"{cost['triplet'] / cost['classifier']:.2f} times.\n"
         f"- *It separates faster, epoch by epoch.* {'It does' if ahead else 'Not in every respect'}: {early}."
     ]

@@ -23,7 +23,7 @@ from likewise.training.watch import Watch
 
 __all__ = ["Experiment", "mean_loss"]
 
-LOOKED_AT = 5_000  # pictures of a part that a loss is measured on after an epoch
+LOOKED_AT = 5_000  # images of a part that a loss is measured on after an epoch
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Experiment:
     train: bool = True
     watch: Watch | None = None
     say: Callable[[str], None] = lambda sentence: None
-    settings: tuple[str, ...] = ()  # field=value for every recipe, such as fewer pictures
+    settings: tuple[str, ...] = ()  # field=value for every recipe, such as fewer images
 
     def recipe(self, name: str) -> Recipe:
         """A shipped recipe with the experiment's settings."""
@@ -66,7 +66,7 @@ class Experiment:
 
 
 def both_losses(parts: Parts, write: Watch) -> Callback:
-    """Write a record of the mean loss over training and over test pictures."""
+    """Write a record of the mean loss over training and over test images."""
     seen = {
         "train_loss": spaced(parts.feed.images, LOOKED_AT),
         "test_loss": spaced(parts.images.part("test"), LOOKED_AT),

@@ -72,7 +72,7 @@ def of_orders(section: Section, experiment: Experiment) -> None:
         raise ValueError(f"{experiment.folder} holds no orders.json; run `likewise reproduce mlp-pairs` first")
     section.say("### Their number, and the order of the pairs")
     section.say(
-        "Their pairs are made once, class after class, and the loop stops at the number of pictures, which is half of "
+        "Their pairs are made once, class after class, and the loop stops at the number of images, which is half of "
         "the number of pairs: anchors of classes 0 to 4 only, a batch of one class at a time. The rows differ in "
         f"nothing but the pairs; {over_seeds(found)}, per cent. *Theirs* is their measure on training / test pairs."
     )
@@ -250,7 +250,7 @@ def of_reach(section: Section, experiment: Experiment) -> None:
     section.say("### What the two networks reach")
     section.say(
         "The same two networks with biases, all pairs of a batch (SupCon), flips and a one-cycle rate. Above, the test "
-        "pictures are of classes that were trained on; below, two classes were kept out of training and two more chose "
+        "images are of classes that were trained on; below, two classes were kept out of training and two more chose "
         "the threshold (a fifth of the classes each), so that six were trained on. With 95 % intervals."
     )
     section.rows(["recipe", *SCORES, "training, s"], [reach_row(name, one) for name, one in there.items()])

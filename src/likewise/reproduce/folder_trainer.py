@@ -52,7 +52,7 @@ HELD_OUT = {"data": "groceries(held_out=41)"}
 NEW = {name: (MODES[name][0], HELD_OUT) for name in (BASE, "MobileNetV2, frozen", TUNED)}
 RANDOM = {name: (MODES[name][0], {"split": "given"}) for name in ("MobileNetV2, frozen",)}
 
-# What is said of another run against the first one, on the same pictures.
+# What is said of another run against the first one, on the same images.
 AGAINST = {
     "Softmax first, then triplets, against triplets alone, as many epochs in all": ("simple2, softmax first", BASE),
     "Hardest negatives against semi-hard ones": ("simple2, hardest", BASE),
@@ -121,12 +121,12 @@ def introduction(one: Run, seconds: Mapping[str, Any]) -> list[str]:
         "## A folder of photographs",
         "After RocketFlash/EmbeddingNet: two networks of its own (`simple`, Koch's; `simple2`, seven convolutions) "
         "and published ones, frozen or not; pairs by l1 or l2, triplets with semi-hard, hardest or random-hard "
-        "negatives; a softmax stage before; a file of encodings of some training pictures, and the nearest of them "
+        "negatives; a softmax stage before; a file of encodings of some training images, and the nearest of them "
         "as the answer. Its one printed figure is of 107 traffic signs (RTSD, 48 x 48, `simple2`, random triplets), "
-        "whose pictures are not at hand; so its figure and ours are not of the same pictures.",
-        f"Ours are the Grocery Store photographs: {data['classes']} classes, {data['train']:,} pictures to train on, "
+        "whose images are not at hand; so its figure and ours are not of the same images.",
+        f"Ours are the Grocery Store photographs: {data['classes']} classes, {data['train']:,} images to train on, "
         f"{data['val']:,} of other bursts (a tenth) to choose by, and the {data['test']:,} of the published "
-        "validation list, of other days, to test. Seed 0. Small pictures and few epochs, so that all of it took "
+        "validation list, of other days, to test. Seed 0. Small images and few epochs, so that all of it took "
         f"{sum(seconds.values()) / 60:.0f} minutes of one core: 48 x 48 as theirs (65 x 65 is the least for `simple`, "
         "96 x 96 for MobileNetV2), 20 epochs where theirs were up to 1,000. `likewise train groceries` is what such "
         "photographs allow.",
@@ -137,14 +137,14 @@ def introduction(one: Run, seconds: Mapping[str, Any]) -> list[str]:
 
 
 class Named(NamedTuple):
-    """How a run names its test pictures: by their definition, and by ours."""
+    """How a run names its test images: by their definition, and by ours."""
 
     theirs: dict[str, Score]
     ours: Mapping[str, Mapping[str, Any]]
 
 
 def lookup(one: Run) -> Named:
-    """Theirs: by Euclidean distance, the nearest of at most MOST training pictures a class, or any of the five."""
+    """Theirs: by Euclidean distance, the nearest of at most MOST training images a class, or any of the five."""
     found = Embeddings.load(one.embeddings)
     by = at_most(found.part("train"), MOST)
     return Named(naming(found.part("test"), by, sim="euclidean"), one.metrics()["scores"])
@@ -153,11 +153,11 @@ def lookup(one: Run) -> Named:
 def of_modes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
     section.say("### Their number, and the right one")
     section.say(
-        "Their number is the share of validation pictures whose nearest encoding is of their class (top-1), later "
-        f"also that any of the five nearest is (top-5), among encodings of at most {MOST} training pictures a class. "
-        "The right ones beside it, with 95 % intervals: `knn@1` looks among all training pictures, and `map@r` asks "
-        "how many of the nearest test pictures are of the class, which is easier, since these share days with one "
-        "another. Every test picture is of another day than the training; of theirs that is not said."
+        "Their number is the share of validation images whose nearest encoding is of their class (top-1), later "
+        f"also that any of the five nearest is (top-5), among encodings of at most {MOST} training images a class. "
+        "The right ones beside it, with 95 % intervals: `knn@1` looks among all training images, and `map@r` asks "
+        "how many of the nearest test images are of the class, which is easier, since these share days with one "
+        "another. Every test image is of another day than the training; of theirs that is not said."
     )
     costs = kept(experiment.folder / SECONDS) or {}
     rows = [["theirs: 107 traffic signs, simple2", "90.64", "–", "–", "–", "–"]]
@@ -167,7 +167,7 @@ def of_modes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) 
     section.say(
         "The grid is small on purpose: with pairs and triplets the question is the mode, so one network (`simple2`) "
         "and one setting serve for all of them; the networks are compared by one mode. An epoch of pairs shows every "
-        "picture twice, so theirs are half as many. Rates were chosen on bursts that were kept out of the training: "
+        "image twice, so theirs are half as many. Rates were chosen on bursts that were kept out of the training: "
         "3e-3 before 1e-3 for triplets, for pairs and for the frozen network; where all of MobileNetV2 is trained it "
         "is that of `groceries`. CPU seconds are of one core, reading and scoring included."
     )
@@ -188,7 +188,7 @@ def commands(
 
 
 def compared(runs: Mapping[str, Run]) -> list[str]:
-    """Paired differences in knn@1 on the same pictures."""
+    """Paired differences in knn@1 on the same images."""
     seen = {name: nearest_right(one) for name, one in runs.items()}
     lines = []
     for said, (first, second) in AGAINST.items():
@@ -197,9 +197,7 @@ def compared(runs: Mapping[str, Run]) -> list[str]:
             verdict = "no difference shown" if apart.low <= 0 <= apart.high else "better" if apart.low > 0 else "worse"
             lines.append(f"- {said}: {apart.difference:+.3f} ({apart.low:+.3f} – {apart.high:+.3f}), {verdict}.")
     return (
-        ["\n".join(["Differences in `knn@1` on the same test pictures, with 95 % intervals:\n", *lines])]
-        if lines
-        else []
+        ["\n".join(["Differences in `knn@1` on the same test images, with 95 % intervals:\n", *lines])] if lines else []
     )
 
 
@@ -212,22 +210,22 @@ def nearest_right(one: Run) -> Any:
 
 
 def of_splits(section: Section, runs: Mapping[str, Run], random: Mapping[str, Run]) -> None:
-    """The same network by four kinds of held-out pictures."""
+    """The same network by four kinds of held-out images."""
     section.say("### What held-out means")
     section.say(
-        "The photographs come in bursts, so a random part of them has a near-copy of nearly every picture in the "
+        "The photographs come in bursts, so a random part of them has a near-copy of nearly every image in the "
         "training; and the last generation of their code reads validation from the cache of the training rows. `knn@1` "
         "of one kind of network, from the most flattering to the honest; the second figure is of a training of its "
         "own, from which a random tenth was kept:"
     )
     rows = [split_row(name, runs[name], random[name]) for name in random if name in runs]
     section.rows(
-        ["network", "the training pictures", "a random part", "other bursts of the same days", "other days"], rows
+        ["network", "the training images", "a random part", "other bursts of the same days", "other days"], rows
     )
 
 
 def split_row(name: str, apart: Run, random: Run) -> list[str]:
-    """Theirs by their definition on its own training pictures; the random part and the rest by knn@1."""
+    """Theirs by their definition on its own training images; the random part and the rest by knn@1."""
     found, mixed = Embeddings.load(apart.embeddings), Embeddings.load(random.embeddings)
     sim = apart.recipe.sim
     itself = naming(found.part("train"), found.part("train"), sim=sim)["top@1"]
@@ -247,7 +245,7 @@ def of_new_classes(section: Section, experiment: Experiment, runs: Mapping[str, 
     section.say("### Classes never seen")
     section.say(
         f"What an embedding is for, and what theirs was never asked: fine ids below 41 are trained on "
-        f"({data['train']:,} pictures), and the {data['test']:,} pictures of the 40 other classes, packages and "
+        f"({data['train']:,} images), and the {data['test']:,} images of the 40 other classes, packages and "
         "vegetables, find one another. All of them are of the same days, bursts included, so `recall@1` flatters and "
         "`map@r` is the figure to read."
     )
@@ -262,10 +260,10 @@ def of_new_classes(section: Section, experiment: Experiment, runs: Mapping[str, 
 
 
 def of_encodings(section: Section, name: str, one: Run) -> None:
-    """Every picture, some of a class, or class centres: what a file of encodings may hold, and how well it names."""
+    """Every image, some of a class, or class centres: what a file of encodings may hold, and how well it names."""
     found, sim = Embeddings.load(one.embeddings), one.recipe.sim
     train = found.part("train")
-    kinds = {"every training picture": train, f"at most {MOST} a class": at_most(train, MOST)}
+    kinds = {"every training image": train, f"at most {MOST} a class": at_most(train, MOST)}
     kinds |= {"at most 5 a class": at_most(train, 5), "1 a class": at_most(train, 1), "class centres": centres(train)}
     rows = []
     for kind, by in kinds.items():
@@ -274,19 +272,19 @@ def of_encodings(section: Section, name: str, one: Run) -> None:
     section.say("### Train, encode, test")
     section.say(
         "The three steps in which users of theirs got stuck are three commands. A file of encodings is Parquet: id "
-        f"(path), class, label, part and vector of every picture it keeps. Below are those of "
+        f"(path), class, label, part and vector of every image it keeps. Below are those of "
         f"{name}, the best on validation bursts:"
     )
     section.say(
         f"```sh\nlikewise embed RUN --most-per-class {MOST} -o encodings.parquet   # or all, or --centres\n"
         "likewise evaluate RUN --encodings encodings.parquet\n"
-        "likewise predict RUN picture.jpg --encodings encodings.parquet\n```"
+        "likewise predict RUN image.jpg --encodings encodings.parquet\n```"
     )
     section.rows(["encodings", "how many", "top-1", "top-5"], rows)
 
 
 def of_prediction(section: Section, experiment: Experiment, one: Run) -> None:
-    """The first test picture that is named right and the first that is named wrong, by `likewise predict`."""
+    """The first test image that is named right and the first that is named wrong, by `likewise predict`."""
     found = Embeddings.load(one.embeddings).part("test")
     top = data_home() / "grocery-store" / "dataset"
     named = api.predict(one.path, [top / name for name in found.ids])
@@ -308,34 +306,34 @@ def of_prediction(section: Section, experiment: Experiment, one: Run) -> None:
 
 
 PREDICTED = (
-    "The first test picture that is named right, above, and the first that is named wrong, below, by a vote of the "
-    "five nearest training pictures, which are beside it with their similarity (minus the squared distance)."
+    "The first test image that is named right, above, and the first that is named wrong, below, by a vote of the "
+    "five nearest training images, which are beside it with their similarity (minus the squared distance)."
 )
 
 
-def speed(experiment: Experiment, one: Run, picture: Path) -> str:
-    """A sentence on the time of a single picture, decoding included, measured once."""
+def speed(experiment: Experiment, one: Run, image: Path) -> str:
+    """A sentence on the time of a single image, decoding included, measured once."""
     path = experiment.folder / "one_picture.json"
-    seen = kept(path) or keep(path, timed(one, picture))
+    seen = kept(path) or keep(path, timed(one, image))
     return (
-        f"One picture, decoding included, takes {1000 * seen['cold']:.0f} ms the first time and "
+        f"One image, decoding included, takes {1000 * seen['cold']:.0f} ms the first time and "
         f"{1000 * seen['warm']:.0f} ms after that (median of 100, one core); theirs prints 1.85 s and 16 ms, of "
         "`simple2` on a machine that is not named."
     )
 
 
-def timed(one: Run, picture: Path) -> dict[str, float]:
+def timed(one: Run, image: Path) -> dict[str, float]:
     model = Embedder.load(one.model)
     ticks = []
     for _ in range(101):
         began = time.perf_counter()
-        model.embed([picture])
+        model.embed([image])
         ticks.append(time.perf_counter() - began)
     return {"cold": ticks[0], "warm": statistics.median(ticks[1:])}
 
 
 def of_map(section: Section, runs: Mapping[str, Run], best: str) -> None:
-    """t-SNE before and after, as a picture here and as a page in the run."""
+    """t-SNE before and after, as an image here and as a page in the run."""
     section.say("### The map, before and after")
     panels: dict[str, Cloud] = {}
     for name in dict.fromkeys((BASE, best)):
@@ -345,11 +343,11 @@ def of_map(section: Section, runs: Mapping[str, Run], best: str) -> None:
     section.figure(
         "tsne",
         plots.maps(panels, side=3.4, shared=False, names=False),
-        f"t-SNE of {len(shown.labels):,} pictures before and after training; ten of the classes are coloured",
+        f"t-SNE of {len(shown.labels):,} images before and after training; ten of the classes are coloured",
         colours=256,
     )
     section.say(
-        "`likewise map RUN` writes the same as a page that opens offline: pointing at a picture shows it with its "
+        "`likewise map RUN` writes the same as a page that opens offline: pointing at an image shows it with its "
         "class and file, and where it lies in the other map. Published weights have an order before any training."
     )
     write_map(runs[best], load_images(runs[best].recipe))
@@ -380,7 +378,7 @@ def slips() -> list[str]:
                 "Here it is one or the other (`schedule=step` or `schedule=plateau`).",
                 "- In l1 mode the contrastive loss is given a probability where it wants a distance. Here it is the "
                 "probability's own loss (`siamese_bce`).",
-                "- 30 encodings a class were 29 (2019), a class with one picture stops the sampler, and the encodings "
+                "- 30 encodings a class were 29 (2019), a class with one image stops the sampler, and the encodings "
                 "are a pickle with a classifier in it, which runs whatever it holds when it is opened.",
             ]
         ),

@@ -85,11 +85,11 @@ def introduction(one: Run) -> list[str]:
     return [
         "## Siamese net and friends",
         "After heytitle/siamese-net-and-friends: a network of 35,729 numbers (6@5, 16@5, 256-128-2, PReLU) maps a "
-        "picture to a point of the plane; Adam at 1e-4, batches of 32, 20 epochs; four losses, two data sets. Its VAE "
+        "image to a point of the plane; Adam at 1e-4, batches of 32, 20 epochs; four losses, two data sets. Its VAE "
         "was planned and never done; here it is.",
-        f"Theirs trains on 60,000 pictures and watches the test pictures; ours trains on {data['train']:,} for "
-        f"{recipe.epochs} epochs, keeps {data['val']:,} to choose thresholds by, and looks at the test pictures once. "
-        "Ours also shifts the pictures to mean 0 and deviation 1. Seed 0; training times are those of one core of "
+        f"Theirs trains on 60,000 images and watches the test images; ours trains on {data['train']:,} for "
+        f"{recipe.epochs} epochs, keeps {data['val']:,} to choose thresholds by, and looks at the test images once. "
+        "Ours also shifts the images to mean 0 and deviation 1. Seed 0; training times are those of one core of "
         "machines that did other work beside. Said kindly: its network stays on the CPU while its batches move to a "
         "GPU, `--animation False` switches the animation on, and the last epoch is never "
         "in the animation, whose frames each have axes of their own.",
@@ -97,26 +97,26 @@ def introduction(one: Run) -> list[str]:
 
 
 def of_data(section: Section, experiment: Experiment, data: str, runs: Mapping[str, Run]) -> None:
-    """Tables and pictures of one data set."""
+    """Tables and images of one data set."""
     section.say(f"### {TITLES[data]}")
-    section.say("Their measure, the mean loss of the last epoch over training / test pictures:")
+    section.say("Their measure, the mean loss of the last epoch over training / test images:")
     section.rows(
         ["loss", "theirs", "ours", "a collapsed embedding has"], [losses_row(data, *one) for one in runs.items()]
     )
     section.say(
-        "The right measures, on the test pictures, with 95 % intervals. Downstream classification is `knn@1` "
-        "(the nearest training picture's class) and `probe` (logistic regression on the two numbers); pairs are "
+        "The right measures, on the test images, with 95 % intervals. Downstream classification is `knn@1` "
+        "(the nearest training image's class) and `probe` (logistic regression on the two numbers); pairs are "
         "judged at the threshold that validation pairs chose."
     )
     section.rows(["loss", *SCORES, "training, s"], [scores_row(loss, run) for loss, run in runs.items()])
     section.say("```sh\n" + "\n".join(commands(experiment, data, runs)) + "\n```")
-    section.figure(f"{data}-losses", losses_figure(runs), f"Loss on training and on test pictures, {TITLES[data]}")
-    section.figure(f"{data}-maps", maps_figure(runs), f"Training pictures above, test pictures below, {TITLES[data]}")
+    section.figure(f"{data}-losses", losses_figure(runs), f"Loss on training and on test images, {TITLES[data]}")
+    section.figure(f"{data}-maps", maps_figure(runs), f"Training images above, test images below, {TITLES[data]}")
     if MOVING in runs:
-        section.figure(f"{data}-development", development(runs[MOVING]), f"{MOVING} on {TITLES[data]}, test pictures")
+        section.figure(f"{data}-development", development(runs[MOVING]), f"{MOVING} on {TITLES[data]}, test images")
         animate(runs[MOVING].path)
-        section.say(f"The moving picture of it, one frame an epoch: `likewise animate {data}-{MOVING}` (`--mp4`).")
-    section.say("Reverse image search: a test picture of each class, and the five training pictures nearest to it.")
+        section.say(f"The moving image of it, one frame an epoch: `likewise animate {data}-{MOVING}` (`--mp4`).")
+    section.say("Reverse image search: a test image of each class, and the five training images nearest to it.")
     for loss in ("contrastive", "vae"):
         if loss in runs:
             images = load_images(recipe_of(experiment, loss, data))
@@ -154,14 +154,14 @@ def losses_figure(runs: Mapping[str, Run]) -> Any:
 
 
 def maps_figure(runs: Mapping[str, Run]) -> Any:
-    """Training pictures in the first row, test pictures in the second."""
+    """Training images in the first row, test images in the second."""
     held = {loss: Embeddings.load(run.embeddings) for loss, run in runs.items()}
     panels = {f"{loss}, {part}": cloud(e.part(part)) for part in ("train", "test") for loss, e in held.items()}
     return plots.maps(panels, columns=len(runs), side=1.9, shared=False, names=False)
 
 
 def development(run: Run) -> Any:
-    """The test pictures at some of the epochs, all on the same axes."""
+    """The test images at some of the epochs, all on the same axes."""
     seen = snapshots(run)
     return plots.series(
         {f"epoch {epoch}": cloud(seen[epoch].part("test")) for epoch in SERIES if epoch in seen}, shared=True
@@ -175,7 +175,7 @@ def cloud(part: Embeddings) -> Cloud:
 
 
 def search(run: Run, images: Images, found: int = 5) -> Any:
-    """A test picture of each class, and the training pictures nearest to it."""
+    """A test image of each class, and the training images nearest to it."""
     known, recipe = Embeddings.load(run.embeddings), run.recipe
     train, test = known.part("train"), known.part("test")
     first = [int((test.labels == c).nonzero()[0]) for c in test.labels.unique().tolist()]
@@ -213,6 +213,6 @@ def their_words() -> list[str]:
         "True` is",
         '```sh\nlikewise train lenet-2d-contrastive data=mnist lr=1e-4 epochs=20 "sampler=pairs(batch=32)" --out tmp\n'
         "likewise animate tmp/lenet-2d-contrastive\n```",
-        "and then `likewise predict tmp/lenet-2d-contrastive picture.png` names the class of a picture and lists its "
-        "nearest training pictures.",
+        "and then `likewise predict tmp/lenet-2d-contrastive image.png` names the class of an image and lists its "
+        "nearest training images.",
     ]

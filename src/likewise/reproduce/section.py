@@ -1,4 +1,4 @@
-"""A section of docs/forerunners.md: Markdown, tables and small pictures, written beside the runs they come from."""
+"""A section of docs/forerunners.md: Markdown, tables and small images, written beside the runs they come from."""
 
 import io
 import json
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["PICTURES", "Section", "command", "keep", "kept", "span", "table", "told"]
 
 PICTURES = "pictures/forerunners"  # where docs/forerunners.md looks for them
-DPI, COLOURS = 100, 96  # of a picture that goes into the repository
+DPI, COLOURS = 100, 96  # of an image that goes into the repository
 
 
 @dataclass
@@ -39,10 +39,10 @@ class Section:
         file = f"{self.name}-{name}.png"
         with replacing(self.folder / file) as temporary:
             temporary.write_bytes(small_png(figure, colours))
-        self.picture(file, caption)
+        self.image(file, caption)
 
-    def picture(self, file: str, caption: str) -> None:
-        """Show a picture that lies in the folder."""
+    def image(self, file: str, caption: str) -> None:
+        """Show an image that lies in the folder."""
         self.parts.append(f"![{caption}]({PICTURES}/{file})")
 
     def write(self) -> Path:
@@ -59,8 +59,8 @@ def small_png(figure: "Figure", colours: int = COLOURS) -> bytes:
     drawn, small = io.BytesIO(), io.BytesIO()
     with quiet():
         figure.savefig(drawn, format="png", dpi=DPI)
-    with Image.open(drawn) as picture:
-        flat = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+    with Image.open(drawn) as image:
+        flat = image.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     flat.save(small, "png", optimize=True)
     return small.getvalue()
 

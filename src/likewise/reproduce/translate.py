@@ -167,9 +167,9 @@ def input_shape(work: Work, key: str) -> None:
         raise SpecError(f"input_shape ends in 1 or 3 channels, got {shape!r}")
     size, why = max(height, width), ""
     if height != width:
-        why = f"pictures are made square, {size} x {size}"
+        why = f"images are made square, {size} x {size}"
     if work.get("backbone_name") == "simple" and size < 65:
-        size, why = 105, "Koch's network takes sides from 65 on; pictures are enlarged to its own 105"
+        size, why = 105, "Koch's network takes sides from 65 on; images are enlarged to its own 105"
     work.take(key, why=why, size=size, channels=channels)
 
 
@@ -259,7 +259,7 @@ def schedule(work: Work, key: str) -> None:
 
 def epochs(work: Work, key: str) -> None:
     count = work.whole(key)
-    why = "an epoch here shows every picture once" if "n_batches" in work.said else ""
+    why = "an epoch here shows every image once" if "n_batches" in work.said else ""
     later = keys_are_later(work)
     work.take(key, epochs=count, patience=10 if later else 50, why=why)
 
@@ -290,7 +290,7 @@ def csv_file(work: Work, key: str) -> None:
     columns = f"image={work.get('image_id_column', 'image_id')!r}, label={work.get('label_column', 'label')!r}"
     root = f", root={work.get('dataset_path')!r}" if work.get("dataset_path") else ""
     if work.get("is_google"):
-        work.refuse(key, "paths made of the picture's first letters (is_google); write them out in the CSV")
+        work.refuse(key, "paths made of the image's first letters (is_google); write them out in the CSV")
     else:
         work.take(key, data=f"table(path={work.get(key)!r}, {columns}{root})")
 
@@ -338,7 +338,7 @@ def freeze(work: Work, key: str) -> None:
 
 def too_many(work: Work, key: str) -> None:
     if work.get(key):
-        why = "theirs left out classes of so many pictures or more; here a class is cut down, by max_per_class"
+        why = "theirs left out classes of so many images or more; here a class is cut down, by max_per_class"
         work.refuse(key, why)
     else:
         work.take(key, "no limit")
@@ -374,7 +374,7 @@ def most_encodings(work: Work, key: str) -> None:
 
 
 FOLDER = told("--out and --name", "a run keeps its model, plots, log and embeddings in one folder")
-WHOLE = told("", "validation looks at every held-out picture, not at so many batches")
+WHOLE = told("", "validation looks at every held-out image, not at so many batches")
 
 RULES: dict[str, Callable[[Work, str], None]] = {
     "input_shape": input_shape,
@@ -392,7 +392,7 @@ RULES: dict[str, Callable[[Work, str], None]] = {
     "decay_factor": schedule,
     "step_size": told("schedule"),
     "n_epochs": epochs,
-    "n_batches": told("epochs", "an epoch here shows every picture once, however many batches that takes"),
+    "n_batches": told("epochs", "an epoch here shows every image once, however many batches that takes"),
     "augmentations": augmentations,
     "dataset_path": dataset,
     "train_csv_file": csv_file,
@@ -414,10 +414,10 @@ RULES: dict[str, Callable[[Work, str], None]] = {
     "tensorboard_log_path": told("RUN/tensorboard"),
     "tensorboard_callback": told("RUN/tensorboard", "always written where tensorboard is installed"),
     "plot_history": told("RUN/report.html", "always written"),
-    "save_encodings": told("RUN/embeddings.parquet", "always written, every picture with its label"),
+    "save_encodings": told("RUN/embeddings.parquet", "always written, every image with its label"),
     "centers_only": centers_only,
     "max_num_samples_of_each_class": most_encodings,
-    "knn_k": told("likewise predict RUN PICTURE --k"),
+    "knn_k": told("likewise predict RUN IMAGE --k"),
     "gpu_ids": told("device", "one GPU is found by itself; device=cuda:1 names another"),
 }
 BEGINNINGS: dict[str, Callable[[Work, str], None]] = {

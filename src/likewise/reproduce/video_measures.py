@@ -1,4 +1,4 @@
-"""What is measured of an embedding of videos' crops, by a split in time or by video; and how far pictures are apart."""
+"""What is measured of an embedding of videos' crops, by a split in time or by video; and how far images are apart."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -26,7 +26,7 @@ __all__ = [
 
 SCORES = ("silhouette", "knn@1", "map@r")
 BACKGROUND = "background"
-SIDE = 25  # of the pictures whose pixels are compared
+SIDE = 25  # of the images whose pixels are compared
 
 
 class Distances(NamedTuple):

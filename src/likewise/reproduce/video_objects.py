@@ -46,7 +46,7 @@ from likewise.viz.plots.style import INK
 
 __all__ = ["PICKS", "run"]
 
-# Mean silhouettes of their training pictures, read off their plots: of 3 videos, of 10.
+# Mean silhouettes of their training images, read off their plots: of 3 videos, of 10.
 THEIRS = {"Small": (0.348, 0.058), "AlexNet": (0.134, 0.235)}
 CHANGED = {HONEST: "a gap changes the mean", NEW: "a video never seen"}
 GRID = ((3e-5, 1.0), (1e-4, 1.0), (3e-4, 1.0), (1e-4, 0.2))  # learning rate, margin
@@ -57,7 +57,7 @@ ABOUT: dict[tuple[str, ...], str] = {
     ("Crossing", "DragonBaby", "Human3"): (
         "Its videos, TLP, could not be had. Ours are three sequences of OTB, with 432 frames where its first three "
         "have 24,511: every tenth frame would leave 44 crops, so every second one is taken. The figures of the two "
-        "projects are therefore not of the same pictures, and its ten videos have no counterpart here."
+        "projects are therefore not of the same images, and its ten videos have no counterpart here."
     )
 }
 FROM_SCRATCH = [
@@ -238,7 +238,7 @@ def of_splits(
     section: Section, images: Mapping[str, Images], main: Mapping[str, Mapping[str, Sequence[Embeddings]]]
 ) -> None:
     section.say("### What the split does")
-    plain = {parts: pixels(pictures) for parts, pictures in images.items()}
+    plain = {parts: pixels(images) for parts, images in images.items()}
     section.say(
         "The end of a video asks whether a network knows that video again, and its first frames lie next to frames "
         "that were trained on; a gap leaves these out; a video never seen asks whether it learned to tell objects. "

@@ -39,7 +39,7 @@ def seeds(experiment: Experiment, name: str, parts: str) -> list[Embeddings]:
 
 
 def learned(experiment: Experiment, name: str, recipe: Recipe, images: Images | None = None) -> Embeddings | None:
-    """The embedding of all pictures by a network that the recipe trained; None where it is not to be trained."""
+    """The embedding of all images by a network that the recipe trained; None where it is not to be trained."""
     path = experiment.folder / "embeddings" / f"{name}.parquet"
     if path.exists():
         return Embeddings.load(path)
