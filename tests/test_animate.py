@@ -89,7 +89,7 @@ def test_what_cannot_be_animated_is_said_and_leaves_nothing(run, monkeypatch):
         animate(run)
     for epoch in (1, 2):
         (run / "snapshots" / f"epoch_{epoch:04d}.parquet").unlink()
-    with pytest.raises(ValueError, match=r"keeps 1 snapshot of its embedding.*snapshot_epochs=0,1,2"):
+    with pytest.raises(ValueError, match=r"has 1 snapshot of its embedding.*snapshot_epochs=0,1,2"):
         animate(run)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ValueError, match="needs the program ffmpeg"):

@@ -97,7 +97,7 @@ def test_large_sets_are_thinned_and_parts_are_kept(monkeypatch):
 
 
 def test_what_is_wrong_is_said(run, tmp_path):
-    with pytest.raises(ValueError, match="no map is drawn by 'tnse'; did you mean tsne"):
+    with pytest.raises(ValueError, match="no map method is named 'tnse'; did you mean tsne"):
         api.draw_map(run.path, method="tnse")
     (tmp_path / "recipe.toml").write_text('data = "digits"\n')
     with pytest.raises(ValueError, match="has no embeddings yet; run `likewise evaluate"):

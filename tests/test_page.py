@@ -61,7 +61,7 @@ def test_every_id_is_there_once_and_every_link_finds_one(report):
 def test_the_page_says_the_scores_in_words(report):
     said = read(report).said()
     assert (
-        "95.8 % of held-out digits are named correctly by their nearest training neighbour "
+        "95.8 % of held-out digits have a nearest training image of their own class "
         "(95 % interval 94.6 to 97.0, 360 images)." in said
     )
     assert "Closed set: the test images are new, but their classes were seen in training." in said
@@ -79,7 +79,7 @@ def test_images_with_nothing_to_find_are_counted(report):
 
 def test_the_state_of_the_embedding_in_words(report):
     said = read(report).said()
-    assert re.search(r"Directions in use\s*6\.53\s*Of 8 dimensions, after centring\.", said)
+    assert re.search(r"Directions in use\s*6\.53\s*Effective rank, of 8 dimensions, after centring\.", said)
     assert re.search(r"Length of the vectors\s*1\s*From 1 to 1\.", said)
     assert re.search(r"Orphans\s*7\.1 %\s*Images that are among the ten nearest of no other", said)
     assert "Davies" not in said  # was not measured
@@ -96,7 +96,7 @@ def test_the_spread_of_each_class_is_that_of_the_vectors_worst_first(report):
 def test_an_embedding_in_the_plane_shows_its_decision_regions(tmp_path):
     folder, images = digits_run(tmp_path / "flat", dim=2, snapshots=())
     write_report(folder, images)
-    assert "a point on a field of another colour is named wrongly" in read(folder).said()
+    assert "a point on a region of another colour is misclassified" in read(folder).said()
     assert (folder / "plots" / "regions.png").exists()
     open_run = write_run(tmp_path / "open", clusters(["a", "b"], dim=2), metrics=digits_metrics(open=True), dim=2)
     write_report(open_run)
@@ -113,7 +113,7 @@ def test_regions_are_those_of_what_the_similarity_sees():
 
 def test_pairs_have_a_plain_sentence_for_each_figure(report):
     said = read(report).said()
-    assert "Each point is a threshold: a stricter one accepts fewer pairs of two classes" in said
+    assert "Each point is a threshold: a stricter one accepts fewer different-class pairs" in said
     assert "Similarities become probabilities by a logistic curve (Platt), fitted to 3,600 validation pairs" in said
     assert "off by 1.8 % on average (ECE), with a Brier score of 0.051 where 0.25 is guessing" in said
     assert re.search(r"TAR at FAR 0\.01 %\s*tar@far=0\.0001\s*too few pairs", said)

@@ -42,7 +42,7 @@ def test_numbers_as_they_are_said():
     assert words.interval("knn@1", {"value": 0.5}) == ""
     assert words.title("tar@far=0.01") == "TAR at FAR 1 %"
     assert words.title("few_shot@20w1s") == "20-way, 1-shot"
-    assert words.aim("far=0.001") == "the most same-class pairs accepted at no more than 0.001 of the others"
+    assert words.aim("far=0.001") == "the highest true accept rate at a false accept rate of at most 0.001"
     said = words.sentence("knn@1", score(0.981, 360, 0.01), data="mnist", open_set=True)
     assert said is not None
     assert said[0].startswith("98.1\N{NO-BREAK SPACE}% of held-out digits have a nearest neighbour of their own class")

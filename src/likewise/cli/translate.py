@@ -20,8 +20,8 @@ def translate(
 ) -> None:
     """Turn an EmbeddingNet configuration into a recipe, and say what became of every key of it."""
     from likewise.atomic import replacing
-    from likewise.reproduce.translate import DIFFERS, MAPPED, REFUSED
     from likewise.reproduce.translate import translate as read
+    from likewise.reproduce.translation import DIFFERS, MAPPED, REFUSED
 
     if output is not None and output.suffix != ".toml":
         raise ValueError(f"a recipe is written as .toml, not {output.name}")

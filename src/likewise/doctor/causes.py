@@ -90,14 +90,19 @@ def one_class_batches(case: Case) -> Diagnosis:
 def no_same_pairs(case: Case) -> Diagnosis:
     if not case.observations or case.observations[-1].no_same <= MOST or not case.setup.compares_batch:
         return None
-    happening = f"{case.observations[-1].no_same:.0%} of the batches contain no two images of a class, so no pairs match"
+    happening = (
+        f"{case.observations[-1].no_same:.0%} of the batches contain no two images of a class, so no pairs match"
+    )
     return happening, "draw several images per class: sampler='pk(classes=32, images=4)'"
 
 
 def dead_relu(case: Case) -> Diagnosis:
     if not case.lasting(lambda observation: observation.dead > MOST and observation.at_collapse()):
         return None
-    happening = f"{case.recent[-1].dead:.0%} of the embedding dimensions are 0 for every image: the ReLUs of the last layer are dead"
+    happening = (
+        f"{case.recent[-1].dead:.0%} of the embedding dimensions are 0 for every image: "
+        "the ReLUs of the last layer are dead"
+    )
     change = "end the network in a linear layer: dim=64 instead of dim=0, or mlp(last_activation=False)"
     return happening, change + (f", and {lower_lr(case.setup)}" if case.setup.high_lr else "")
 

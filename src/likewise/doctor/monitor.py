@@ -1,6 +1,7 @@
 """Periodic measurements for the doctor, on a fixed sample of images, without side effects on the training.
 
-An observation is one forward pass over at most 128 images, with 40 times as many trained on before the next: under 1 % of the time. Nothing is random, and the GPU is synchronised only at an observation.
+An observation is one forward pass over at most 128 images, with 40 times as many trained on before the next: under 1 %
+of the time. Nothing is random, and the GPU is synchronised only at an observation.
 """
 
 import math
@@ -55,10 +56,10 @@ def watch_collapse(
     say: Callable[[str], None],
     past: Iterable[Mapping[str, Any]] = (),
 ) -> Callback:
-    """Observation at the training now and then, write a record of kind "health", and say what is wrong, each cause once.
+    """Observe the training, write records of kind "health", and report each cause once.
 
-    feed: what is trained on; val: the validation part, where there is one. past: the records of metrics.jsonl that a
-    resumed training goes on from. What was said is kept in `state.callback_state`.
+    feed: the training data; val: the validation part, if any. past: records of metrics.jsonl when a training is
+    resumed. Reported causes are saved in `state.callback_state`.
     """
     device = feed.images.labels.device
     train, held_out = Sample.of(feed.images, device), Sample.of(val, device) if val is not None and len(val) else None
@@ -77,7 +78,7 @@ def watch_collapse(
         observation = Observation(**from_state(state), **from_samples(state.model, train, held_out, sim), **fixed)
         if (
             observations and observation.suspicious() and "labels related" not in state.callback_state
-        ):  # not at the first observation: the network is untrained
+        ):  # not at the first, of an untrained network
             state.callback_state["labels related"] = related(feed.images)
         observation = replace(observation, related=state.callback_state.get("labels related"))
         observations.append(observation)

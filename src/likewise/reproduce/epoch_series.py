@@ -18,7 +18,7 @@ from likewise.metrics.classification import probe, vote
 from likewise.metrics.clustering import silhouette
 from likewise.metrics.neighbours import nearest
 from likewise.reproduce.experiment import Experiment
-from likewise.reproduce.section import Section, keep, kept, told
+from likewise.reproduce.section import Section, load_json, save_json, score_text
 from likewise.viz import plots
 from likewise.viz.pages.run_data import snapshots
 from likewise.viz.plots import Cloud, Curve
@@ -55,10 +55,10 @@ def run(experiment: Experiment) -> Path:
     section.figure(
         "epochs", epochs_figure(there), "Test images before training and after 1, 2, 5, 10, 20 and 50 epochs"
     )
-    said_scores(section, experiment, there)
+    write_scores(section, experiment, there)
     for name, one in there.items():
         section.figure(f"regions-{name}", regions(one), f"{name}: where logistic regression names each digit")
-    said_speed(section, experiment, there)
+    write_speed(section, experiment, there)
     return section.write()
 
 
@@ -87,13 +87,13 @@ def cloud(part: Embeddings) -> Cloud:
     return Cloud(shown.vectors.numpy(), shown.labels.numpy(), shown.classes)
 
 
-def said_scores(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
+def write_scores(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
     """All by Euclidean distance, which is what the study claims something about; the classifier by angle as well."""
     path = experiment.folder / "euclidean.json"
-    found = kept(path) or keep(path, {name: by_distance(one) for name, one in runs.items()})
-    rows = [[f"{name}, by distance", *(told(scores.get(s)) for s in SCORES)] for name, scores in found.items()]
+    found = load_json(path) or save_json(path, {name: by_distance(one) for name, one in runs.items()})
+    rows = [[f"{name}, by distance", *(score_text(scores.get(s)) for s in SCORES)] for name, scores in found.items()]
     own = runs["classifier"].metrics()["scores"]
-    rows.insert(1, ["classifier, by angle", *(told(own.get(s)) for s in SCORES)])
+    rows.insert(1, ["classifier, by angle", *(score_text(own.get(s)) for s in SCORES)])
     section.say(
         "After the last epoch, on all test images, with 95 % intervals. `probe` is their simple classifier, "
         "logistic regression on the two numbers. A classifier's plane is made of rays, so that it is read by angle as "
@@ -153,9 +153,9 @@ def measured(seen: Embeddings) -> tuple[float, float]:
     return float((named == test.labels).float().mean()), float(silhouette(test.vectors, test.labels).mean())
 
 
-def said_speed(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
+def write_speed(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
     path = experiment.folder / "cost.json"
-    cost = kept(path) or keep(path, cost_of_epochs(experiment))
+    cost = load_json(path) or save_json(path, cost_of_epochs(experiment))
     followed = {name: follow(one, cost[name]) for name, one in runs.items()}
     section.figure("curves", curves(followed), "How fast classes come apart: by epoch, and by CPU seconds of training")
     section.say(

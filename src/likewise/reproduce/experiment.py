@@ -23,7 +23,7 @@ from likewise.training.watch import Watch
 
 __all__ = ["Experiment", "mean_loss"]
 
-LOOKED_AT = 5_000  # images of a part that a loss is measured on after an epoch
+SAMPLED = 5_000  # images of a part that a loss is measured on after an epoch
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Experiment:
 def both_losses(parts: Parts, write: Watch) -> Callback:
     """Write a record of the mean loss over training and over test images."""
     seen = {
-        "train_loss": spaced(parts.feed.images, LOOKED_AT),
-        "test_loss": spaced(parts.images.part("test"), LOOKED_AT),
+        "train_loss": spaced(parts.feed.images, SAMPLED),
+        "test_loss": spaced(parts.images.part("test"), SAMPLED),
     }
 
     def call(state: State) -> None:

@@ -20,7 +20,7 @@ from likewise.metrics import verification
 from likewise.metrics.sampled_pairs import Pairs, similarities
 from likewise.models import Embedder
 from likewise.reproduce.experiment import Experiment
-from likewise.reproduce.section import Section, keep, kept, span, told
+from likewise.reproduce.section import Section, load_json, save_json, score_text, span
 from likewise.viz.pages.comparison import write_comparison
 
 __all__ = ["ORDERS", "first_weights", "precision_of_same", "rows", "run"]
@@ -84,7 +84,7 @@ def of_orders(section: Section, experiment: Experiment) -> None:
 def orders(experiment: Experiment) -> dict[str, list[dict[str, float]]]:
     """For every order and depth, what came of each seed; what is known already is not trained again."""
     path = experiment.folder / "orders.json"
-    found: dict[str, list[dict[str, float]]] = kept(path) or {}
+    found: dict[str, list[dict[str, float]]] = load_json(path) or {}
     images = load_images(experiment.recipe("mlp3_contrastive")) if experiment.train else None
     for seed in range(SEEDS):
         for order, sampler in ORDERS.items():
@@ -93,7 +93,7 @@ def orders(experiment: Experiment) -> dict[str, list[dict[str, float]]]:
                 if images is not None and len(one) <= seed:
                     experiment.say(f"{layers} layers, seed {seed}; pairs: {order}")
                     one.append(outcome(theirs(experiment, layers, seed).replace(sampler=sampler), images))
-                    keep(path, found)
+                    save_json(path, found)
     return {name: one for name, one in found.items() if one}
 
 
@@ -265,4 +265,4 @@ def reach(experiment: Experiment) -> dict[str, Recipe]:
 
 def reach_row(name: str, one: Run) -> list[str]:
     held = one.metrics()
-    return [name, *(told(held["scores"].get(score)) for score in SCORES), f"{held['seconds']:.0f}"]
+    return [name, *(score_text(held["scores"].get(score)) for score in SCORES), f"{held['seconds']:.0f}"]

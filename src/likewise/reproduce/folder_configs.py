@@ -5,7 +5,8 @@ from importlib.util import find_spec
 
 from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.section import Section
-from likewise.reproduce.translate import DIFFERS, MAPPED, REFUSED, translate
+from likewise.reproduce.translate import translate
+from likewise.reproduce.translation import DIFFERS, MAPPED, REFUSED
 
 __all__ = ["CONFIGS", "of_configs"]
 

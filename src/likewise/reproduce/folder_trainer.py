@@ -1,32 +1,23 @@
 """RocketFlash/EmbeddingNet: folders of photographs, two networks of its own and published ones, pairs and triplets."""
 
-import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from likewise import api
-from likewise.data.options import data_home
 from likewise.evaluate import Embeddings, difference, evaluate, measure
-from likewise.evaluate.prototypes import at_most, centres, naming
-from likewise.experiment.build import load_images
+from likewise.evaluate.prototypes import at_most, naming
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.metrics.intervals import Score
-from likewise.models import Embedder
 from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.folder_configs import of_configs
-from likewise.reproduce.section import Section, keep, kept, told
-from likewise.viz import plots
-from likewise.viz.pages.map import clouds, stages, write_map
-from likewise.viz.plots import Cloud
+from likewise.reproduce.folder_prediction import MOST, interval_text, of_encodings, of_map, of_prediction
+from likewise.reproduce.section import Section, load_json, save_json, score_text
 
 __all__ = ["MODES", "NEW", "RANDOM", "lookup", "run"]
 
 SECONDS = "seconds.json"
-MOST = 30  # encodings of a class, as theirs
 BASE, TUNED = "simple2, semi-hard", "MobileNetV2, all trained"
 
 # What is trained on some days and tested on others: our recipe, and what differs from it.
@@ -73,14 +64,14 @@ def run(experiment: Experiment) -> Path:
     if BASE not in there:
         raise ValueError(f"{experiment.folder} lacks finished runs; run `likewise reproduce folder-trainer` first")
     section = Section("folder-trainer", experiment.folder)
-    section.say(*introduction(there[BASE], kept(experiment.folder / SECONDS) or {}))
+    section.say(*introduction(there[BASE], load_json(experiment.folder / SECONDS) or {}))
     of_modes(section, experiment, there)
     of_splits(section, there, finished(random))
     of_new_classes(section, experiment, finished(new))
     best = best_on_bursts(there)
     of_encodings(section, best, there[best])
     of_prediction(section, experiment, there[best])
-    of_map(section, there, best)
+    of_map(section, there, (BASE, best))
     of_configs(section, experiment)
     section.say(*slips())
     return section.write()
@@ -107,8 +98,8 @@ def trained(experiment: Experiment, name: str, recipe: str, changes: Mapping[str
         return experiment.run(slug(name), recipe_of(experiment, recipe, changes))
     finally:
         if experiment.train and not done:
-            before = kept(costs) or {}
-            keep(costs, before | {name: before.get(name, 0.0) + time.process_time() - began})
+            before = load_json(costs) or {}
+            save_json(costs, before | {name: before.get(name, 0.0) + time.process_time() - began})
 
 
 def slug(name: str) -> str:
@@ -159,7 +150,7 @@ def of_modes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) 
         "how many of the nearest test images are of the class, which is easier, since these share days with one "
         "another. Every test image is of another day than the training; of theirs that is not said."
     )
-    costs = kept(experiment.folder / SECONDS) or {}
+    costs = load_json(experiment.folder / SECONDS) or {}
     rows = [["theirs: 107 traffic signs, simple2", "90.64", "–", "–", "–", "–"]]
     rows += [mode_row(name, one, costs.get(name)) for name, one in runs.items()]
     section.rows(["network and mode", "top-1, %", "top-5, %", "knn@1", "map@r", "CPU s"], rows)
@@ -177,7 +168,7 @@ def of_modes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) 
 def mode_row(name: str, one: Run, seconds: float | None) -> list[str]:
     by = lookup(one)
     tops = [f"{100 * by.theirs[top].value:.2f}" for top in ("top@1", "top@5")]
-    scores = [told(by.ours.get(score)) for score in ("knn@1", "map@r")]
+    scores = [score_text(by.ours.get(score)) for score in ("knn@1", "map@r")]
     return [name, *tops, *scores, "–" if seconds is None else f"{seconds:.0f}"]
 
 
@@ -230,12 +221,8 @@ def split_row(name: str, apart: Run, random: Run) -> list[str]:
     sim = apart.recipe.sim
     itself = naming(found.part("train"), found.part("train"), sim=sim)["top@1"]
     by = [evaluate(one.part("val"), one.part("train"), sim=sim, quick=True)["knn@1"] for one in (mixed, found)]
-    scores = [as_told(score) for score in (itself, *by)]
-    return [name, *scores, told(apart.metrics()["scores"]["knn@1"])]
-
-
-def as_told(score: Score) -> str:
-    return told(asdict(score))
+    scores = [interval_text(score) for score in (itself, *by)]
+    return [name, *scores, score_text(apart.metrics()["scores"]["knn@1"])]
 
 
 def of_new_classes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
@@ -250,107 +237,14 @@ def of_new_classes(section: Section, experiment: Experiment, runs: Mapping[str, 
         "`map@r` is the figure to read."
     )
     rows = [
-        [name, *(told(one.metrics()["scores"].get(s)) for s in ("recall@1", "map@r"))] for name, one in runs.items()
+        [name, *(score_text(one.metrics()["scores"].get(s)) for s in ("recall@1", "map@r"))]
+        for name, one in runs.items()
     ]
     section.rows(["network and mode", "recall@1", "map@r"], rows)
     section.say("```sh\n" + "\n".join(commands(experiment, runs, NEW)) + "\n```")
 
 
 # Encodings, a prediction, a map.
-
-
-def of_encodings(section: Section, name: str, one: Run) -> None:
-    """Every image, some of a class, or class centres: what a file of encodings may hold, and how well it names."""
-    found, sim = Embeddings.load(one.embeddings), one.recipe.sim
-    train = found.part("train")
-    kinds = {"every training image": train, f"at most {MOST} a class": at_most(train, MOST)}
-    kinds |= {"at most 5 a class": at_most(train, 5), "1 a class": at_most(train, 1), "class centres": centres(train)}
-    rows = []
-    for kind, by in kinds.items():
-        scores = naming(found.part("test"), by, sim=sim)
-        rows.append([kind, f"{len(by):,}", *(as_told(scores[top]) for top in ("top@1", "top@5"))])
-    section.say("### Train, encode, test")
-    section.say(
-        "The three steps in which users of theirs got stuck are three commands. A file of encodings is Parquet: id "
-        f"(path), class, label, part and vector of every image it keeps. Below are those of "
-        f"{name}, the best on validation bursts:"
-    )
-    section.say(
-        f"```sh\nlikewise embed RUN --most-per-class {MOST} -o encodings.parquet   # or all, or --centres\n"
-        "likewise evaluate RUN --encodings encodings.parquet\n"
-        "likewise predict RUN image.jpg --encodings encodings.parquet\n```"
-    )
-    section.rows(["encodings", "how many", "top-1", "top-5"], rows)
-
-
-def of_prediction(section: Section, experiment: Experiment, one: Run) -> None:
-    """The first test image that is named right and the first that is named wrong, by `likewise predict`."""
-    found = Embeddings.load(one.embeddings).part("test")
-    top = data_home() / "grocery-store" / "dataset"
-    named = api.predict(one.path, [top / name for name in found.ids])
-    truth = [found.classes[label] for label in found.labels.tolist()]
-    at = [next((n for n, p in enumerate(named) if (p["class"] == truth[n]) is right), None) for right in (True, False)]
-    chosen = [n for n in at if n is not None]
-    rows, titles, right = [], [], []
-    images = load_images(one.recipe)
-    place = {name: n for n, name in enumerate(images.ids)}
-    for n in chosen:
-        near = named[n]["neighbours"]
-        rows.append(images.batch([place[found.ids[n]], *(place[p["id"]] for p in near)]))
-        titles.append(
-            [f"{truth[n]}, named {named[n]['class']}", *(f"{p['class']} {p['similarity']:+.2f}" for p in near)]
-        )
-        right.append([p["class"] == truth[n] for p in near])
-    section.figure("prediction", plots.found_rows(rows, titles, right), PREDICTED, colours=256)
-    section.say(PREDICTED + " " + speed(experiment, one, top / found.ids[0]))
-
-
-PREDICTED = (
-    "The first test image that is named right, above, and the first that is named wrong, below, by a vote of the "
-    "five nearest training images, which are beside it with their similarity (minus the squared distance)."
-)
-
-
-def speed(experiment: Experiment, one: Run, image: Path) -> str:
-    """A sentence on the time of a single image, decoding included, measured once."""
-    path = experiment.folder / "one_picture.json"
-    seen = kept(path) or keep(path, timed(one, image))
-    return (
-        f"One image, decoding included, takes {1000 * seen['cold']:.0f} ms the first time and "
-        f"{1000 * seen['warm']:.0f} ms after that (median of 100, one core); theirs prints 1.85 s and 16 ms, of "
-        "`simple2` on a machine that is not named."
-    )
-
-
-def timed(one: Run, image: Path) -> dict[str, float]:
-    model = Embedder.load(one.model)
-    ticks = []
-    for _ in range(101):
-        began = time.perf_counter()
-        model.embed([image])
-        ticks.append(time.perf_counter() - began)
-    return {"cold": ticks[0], "warm": statistics.median(ticks[1:])}
-
-
-def of_map(section: Section, runs: Mapping[str, Run], best: str) -> None:
-    """t-SNE before and after, as an image here and as a page in the run."""
-    section.say("### The map, before and after")
-    panels: dict[str, Cloud] = {}
-    for name in dict.fromkeys((BASE, best)):
-        drawn = clouds(stages(runs[name]), sim=runs[name].recipe.sim)
-        panels |= {f"{name}, {stage}": cloud for stage, cloud in drawn.items()}
-    shown = next(iter(panels.values()))
-    section.figure(
-        "tsne",
-        plots.maps(panels, side=3.4, shared=False, names=False),
-        f"t-SNE of {len(shown.labels):,} images before and after training; ten of the classes are coloured",
-        colours=256,
-    )
-    section.say(
-        "`likewise map RUN` writes the same as a page that opens offline: pointing at an image shows it with its "
-        "class and file, and where it lies in the other map. Published weights have an order before any training."
-    )
-    write_map(runs[best], load_images(runs[best].recipe))
 
 
 # What to mind.

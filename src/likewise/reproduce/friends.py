@@ -13,7 +13,7 @@ from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.metrics.neighbours import nearest
 from likewise.reproduce.experiment import Experiment
-from likewise.reproduce.section import Section, told
+from likewise.reproduce.section import Section, score_text
 from likewise.spec import bind
 from likewise.viz import plots
 from likewise.viz.animation import animate
@@ -134,7 +134,7 @@ def losses_row(data: str, loss: str, run: Run) -> list[str]:
 
 def scores_row(loss: str, run: Run) -> list[str]:
     held = run.metrics()
-    return [loss, *(told(held["scores"].get(name)) for name in SCORES), f"{held['seconds']:.0f}"]
+    return [loss, *(score_text(held["scores"].get(name)) for name in SCORES), f"{held['seconds']:.0f}"]
 
 
 def commands(experiment: Experiment, data: str, runs: Mapping[str, Run]) -> list[str]:

@@ -14,9 +14,9 @@ from likewise.viz.plots.style import quiet
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PICTURES", "Section", "command", "keep", "kept", "span", "table", "told"]
+__all__ = ["IMAGE_FOLDER", "Section", "command", "save_json", "load_json", "span", "table", "score_text"]
 
-PICTURES = "pictures/forerunners"  # where docs/forerunners.md looks for them
+IMAGE_FOLDER = "pictures/forerunners"  # where docs/forerunners.md looks for them
 DPI, COLOURS = 100, 96  # of an image that goes into the repository
 
 
@@ -43,7 +43,7 @@ class Section:
 
     def image(self, file: str, caption: str) -> None:
         """Show an image that lies in the folder."""
-        self.parts.append(f"![{caption}]({PICTURES}/{file})")
+        self.parts.append(f"![{caption}]({IMAGE_FOLDER}/{file})")
 
     def write(self) -> Path:
         path = self.folder / f"{self.name}.md"
@@ -71,7 +71,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def told(score: Mapping[str, Any] | None, places: int = 3) -> str:
+def score_text(score: Mapping[str, Any] | None, places: int = 3) -> str:
     """`0.953 (0.950 – 0.956)`; a dash where there is no such score."""
     if score is None:
         return "–"
@@ -95,13 +95,13 @@ def command(recipe: str, shipped: Recipe, trained: Recipe) -> str:
     return " ".join(["likewise train", recipe.replace("_", "-"), *quoted])
 
 
-def keep(path: Path, found: Any) -> Any:
+def save_json(path: Path, found: Any) -> Any:
     """Write what was found as JSON, whole or not at all; returns it."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
 
-def kept(path: Path) -> Any:
+def load_json(path: Path) -> Any:
     """What `keep` wrote, or None."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -1,5 +1,6 @@
 """What is measured of an embedding of videos' crops, by a split in time or by video; and how far images are apart."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings, measure
 from likewise.metrics.clustering import silhouette
+from likewise.reproduce.section import span
 
 __all__ = [
     "BACKGROUND",
@@ -22,6 +24,7 @@ __all__ = [
     "pixels",
     "scale",
     "silhouette_over_all",
+    "spans",
 ]
 
 SCORES = ("silhouette", "knn@1", "map@r")
@@ -61,6 +64,11 @@ def judged(found: Embeddings) -> dict[str, float]:
         "silhouette": float(silhouette(query.vectors, query.labels)[wanted_Q].mean()),
         **shares,
     }
+
+
+def spans(trainings: Sequence[Embeddings], names: Sequence[str]) -> list[str]:
+    found = [judged(one) for one in trainings]
+    return [span([one[name] for one in found]) if all(name in one for one in found) else "–" for name in names]
 
 
 def silhouette_over_all(vectors_ND: Tensor, labels_N: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from likewise.experiment.build import build, load_images, resolve_defaults
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.trial import trial
 from likewise.reproduce.experiment import Experiment
-from likewise.reproduce.section import keep, kept
+from likewise.reproduce.section import load_json, save_json
 from likewise.reproduce.video_measures import inner
 
 __all__ = ["NETWORKS", "PARTS", "SEEDS", "divided", "learned", "respelled", "seeds", "tried", "untrained"]
@@ -66,7 +66,7 @@ def written(experiment: Experiment, name: str, found: Embeddings, seconds: float
     """The seconds first: what has its embedding is finished."""
     (experiment.folder / "embeddings").mkdir(exist_ok=True)
     times = experiment.folder / "seconds.json"
-    keep(times, (kept(times) or {}) | {name: round(seconds, 1)})
+    save_json(times, (load_json(times) or {}) | {name: round(seconds, 1)})
     found.save(experiment.folder / "embeddings" / f"{name}.parquet")
     return found
 
