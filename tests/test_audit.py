@@ -234,7 +234,7 @@ def test_without_the_images_it_says_what_it_cannot_know(tmp_path):
     run = Run.open(folder)
     told = audit(run, Embeddings.load(run.embeddings), None)
     assert told.leak == "Leakage into training was not checked: the images are no longer available."
-    assert "Not looked for" in Page(page(told, Thumbs(None))).said()
+    assert "Not searched" in Page(page(told, Thumbs(None))).said()
 
 
 def test_images_that_changed_since_are_refused(tmp_path):

@@ -106,7 +106,7 @@ def test_train_encode_test_from_the_command_line(trained, tmp_path):
     some, middle = tmp_path / "some.parquet", tmp_path / "middle.parquet"
     done = call("embed", trained, "--most-per-class", 5, "-o", some)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("50 training pictures, 8 numbers each")
+    assert done.stdout.startswith("50 training images, 8 numbers each")
     assert call("embed", trained, "--centres", "-o", middle).stdout.startswith("10 class centres")
 
     kept, run = Embeddings.load(some), Embeddings.load(trained / "embeddings.parquet")
@@ -144,8 +144,8 @@ def test_what_cannot_be_done_with_encodings_is_said(trained, tmp_path):
         (("evaluate", trained, "--encodings", without), "has no classes to name pictures by"),
         (("evaluate", trained, "--encodings", tmp_path / "none.parquet"), "cannot read embeddings"),
         (("evaluate", trained, "--encodings", without, "--folds", 3), "--encodings by itself"),
-        (("embed", trained, tmp_path, "--centres"), "give no pictures with them"),
-        (("embed", tmp_path / "model.onnx"), "has no pictures of its own"),
+        (("embed", trained, tmp_path, "--centres"), "give no images with them"),
+        (("embed", tmp_path / "model.onnx"), "has no images of its own"),
         (("embed", trained, "-o", trained / "embeddings.parquet"), "is the run's own file"),
         (("embed", trained, "--most-per-class", -2, "-o", without), "1 picture or more is kept, got -2"),
     ):

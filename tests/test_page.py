@@ -66,7 +66,7 @@ def test_the_page_says_the_scores_in_words(report):
     )
     assert "Closed set: the test images are new, but their classes were seen in training." in said
     assert "is at least 0.561 (95 % interval 0.540 to 0.580). The threshold was chosen on validation pairs" in said
-    assert "At 0.2 (dashed)" in said
+    assert "the loss of a collapsed embedding (all vectors equal), 0.2." in said
     assert "too few" in said
     assert "nan" not in said.lower()
 
@@ -81,7 +81,7 @@ def test_the_state_of_the_embedding_in_words(report):
     said = read(report).said()
     assert re.search(r"Directions in use\s*6\.53\s*Effective rank, of 8 dimensions, after centring\.", said)
     assert re.search(r"Length of the vectors\s*1\s*From 1 to 1\.", said)
-    assert re.search(r"Orphans\s*7\.1 %\s*Images that are among the ten nearest of no other", said)
+    assert re.search(r"Orphans\s*7\.1 %\s*Images that are not among the ten nearest", said)
     assert "Davies" not in said  # was not measured
 
 
@@ -114,8 +114,8 @@ def test_regions_are_those_of_what_the_similarity_sees():
 def test_pairs_have_a_plain_sentence_for_each_figure(report):
     said = read(report).said()
     assert "Each point is a threshold: a stricter one accepts fewer different-class pairs" in said
-    assert "Similarities become probabilities by a logistic curve (Platt), fitted to 3,600 validation pairs" in said
-    assert "off by 1.8 % on average (ECE), with a Brier score of 0.051 where 0.25 is guessing" in said
+    assert "Similarities are calibrated by a logistic curve (Platt scaling), fitted to 3,600 validation pairs" in said
+    assert "calibration error (ECE) is 1.8 % and the Brier score 0.051 (0.25 at chance level)" in said
     assert re.search(r"TAR at FAR 0\.01 %\s*tar@far=0\.0001\s*too few pairs", said)
 
 

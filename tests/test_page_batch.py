@@ -128,7 +128,7 @@ def test_what_the_guard_left_out_is_said(tmp_path):
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     said = shown(folder).said()
     assert "Hard negatives for the last epoch: 2,000. Filtered out as likely false negatives: 2 more similar" in said
-    assert "and 3 whose neighbours are mostly of its class." in said
+    assert "and 3 whose neighbours are mostly of the anchor's class." in said
 
 
 def test_without_images_there_is_none(tmp_path):

@@ -76,7 +76,7 @@ def test_what_is_printed(run, monkeypatch, capsys):
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     code, out, _ = call(monkeypatch, capsys, str(run), "mrr", "map@r")
     assert code == 0
-    assert out.startswith("r: pictures of test, searched for in the other pictures")
+    assert out.startswith("r: queries from test, ranked among the other images")
     assert "1 over the rank of the first of the same class" in out
     assert "one of the 3 nearest is of the same class" in call(monkeypatch, capsys, str(run), "recall@3")[1]
     told = json.loads(call(monkeypatch, capsys, str(run), "mrr", "--json")[1])

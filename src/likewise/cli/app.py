@@ -1,4 +1,4 @@
-"""The application that every command adds itself to, and what all commands share."""
+"""The command line application, and options and error handling shared by its commands."""
 
 import sys
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ import typer
 
 __all__ = ["Json", "RunFolder", "app", "interruptible", "stop"]
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, such as runs/digits")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, for example runs/digits")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 app = typer.Typer(
-    help="Likewise learns what is alike: train an embedding, measure it honestly, look at it, use it.",
+    help="Likewise: train, evaluate, inspect and use similarity embeddings.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C inside ends the command with what the work says of it, and exit code 1."""
+    """On Ctrl-C, end the command with a message and exit code 1."""
     try:
         yield
     except KeyboardInterrupt as stopped:
@@ -32,6 +32,6 @@ def interruptible() -> Iterator[None]:
 
 
 def stop(sentence: str, code: int) -> None:
-    """One sentence on stderr, and the exit code."""
+    """Print one sentence to stderr and exit with `code`."""
     print(f"likewise: {sentence}", file=sys.stderr)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""export: a run's model for use without torch."""
+"""export: write a run's model for inference without torch."""
 
 import json
 from typing import Annotated
@@ -12,7 +12,9 @@ from likewise.cli.app import Json, RunFolder, app
 def export(
     run: RunFolder,
     to: Annotated[str, typer.Option(help="format: onnx")] = "onnx",
-    int8: Annotated[bool, typer.Option("--int8", help="also in 8 bits, with its scores before and after")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="also write an 8-bit model, with scores before and after")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a run's model with its preprocessing, checked on real images, its card and checksums to RUN/export/."""

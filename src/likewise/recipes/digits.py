@@ -1,4 +1,4 @@
-"""Real handwritten digits that come with scikit-learn: the recipe that needs nothing."""
+"""Handwritten digits included in scikit-learn; needs no download."""
 
 from likewise.experiment.recipe import Recipe
 
