@@ -34,8 +34,8 @@ class Scenes(NamedTuple):
 def scenes(embeddings: Embeddings, small_N3SS: Tensor, *, seed: int = 0) -> Scenes:
     """Pairs of a held-out and a training image of one class that are shots of one scene by both signs.
 
-    A sign counts from the similarity that CHANCE of the held-out images reach to the nearest of as many training
-    images of other classes as their own class has. Grey images have no colours to tell scenes by: none is embeddings.
+    The threshold of a sign is the similarity to equally many training images of other classes that a share CHANCE of
+    the held-out images reaches. Grey images have no colour sign, so the result is empty.
     """
     train_N = embeddings.split == 0
     shared = [c for c in embeddings.labels.unique().tolist() if bool(train_N[embeddings.labels == c].any())]

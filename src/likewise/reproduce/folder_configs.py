@@ -1,4 +1,4 @@
-"""EmbeddingNet's configurations: a short one of each generation, and what becomes of every line of it."""
+"""Minimal EmbeddingNet configurations of each generation, and their translation."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -81,7 +81,7 @@ GENERAL:
 
 
 def of_configs(section: Section, experiment: Experiment) -> None:
-    """What becomes of one small configuration of each generation."""
+    """Translates a minimal configuration of each generation."""
     if find_spec("yaml") is None:
         experiment.say("PyYAML is not installed, so the configurations are left out; pip install 'likewise[yaml]'")
         return

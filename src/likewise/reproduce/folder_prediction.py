@@ -22,7 +22,7 @@ from likewise.viz.plots import Cloud
 
 __all__ = ["MOST", "interval_text", "of_encodings", "of_map", "of_prediction"]
 
-MOST = 30  # encodings of a class, as theirs
+MOST = 30  # encodings per class, as theirs
 
 
 def interval_text(score: Score) -> str:
@@ -30,14 +30,14 @@ def interval_text(score: Score) -> str:
 
 
 def of_encodings(section: Section, name: str, one: Run) -> None:
-    """Every image, some of a class, or class centres: what a file of encodings may hold, and how well it names."""
-    found, sim = Embeddings.load(one.embeddings), one.recipe.sim
-    train = found.part("train")
+    """Accuracy of files of encodings: all images, some per class, or class centres."""
+    embeddings, sim = Embeddings.load(one.embeddings), one.recipe.sim
+    train = embeddings.part("train")
     kinds = {"every training image": train, f"at most {MOST} a class": at_most(train, MOST)}
     kinds |= {"at most 5 a class": at_most(train, 5), "1 a class": at_most(train, 1), "class centres": centres(train)}
     rows = []
     for kind, by in kinds.items():
-        scores = naming(found.part("test"), by, sim=sim)
+        scores = naming(embeddings.part("test"), by, sim=sim)
         rows.append([kind, f"{len(by):,}", *(interval_text(scores[top]) for top in ("top@1", "top@5"))])
     section.say("### Train, encode, test")
     section.say(
@@ -54,11 +54,11 @@ def of_encodings(section: Section, name: str, one: Run) -> None:
 
 
 def of_prediction(section: Section, experiment: Experiment, one: Run) -> None:
-    """The first test image that is named right and the first that is named wrong, by `likewise predict`."""
-    found = Embeddings.load(one.embeddings).part("test")
+    """The first correctly and the first incorrectly classified test image, by `likewise predict`."""
+    embeddings = Embeddings.load(one.embeddings).part("test")
     top = data_home() / "grocery-store" / "dataset"
-    named = api.predict(one.path, [top / name for name in found.ids])
-    truth = [found.classes[label] for label in found.labels.tolist()]
+    named = api.predict(one.path, [top / name for name in embeddings.ids])
+    truth = [embeddings.classes[label] for label in embeddings.labels.tolist()]
     at = [next((n for n, p in enumerate(named) if (p["class"] == truth[n]) is right), None) for right in (True, False)]
     chosen = [n for n in at if n is not None]
     rows, titles, right = [], [], []
@@ -66,28 +66,28 @@ def of_prediction(section: Section, experiment: Experiment, one: Run) -> None:
     place = {name: n for n, name in enumerate(images.ids)}
     for n in chosen:
         near = named[n]["neighbours"]
-        rows.append(images.batch([place[found.ids[n]], *(place[p["id"]] for p in near)]))
+        rows.append(images.batch([place[embeddings.ids[n]], *(place[p["id"]] for p in near)]))
         titles.append(
             [f"{truth[n]}, named {named[n]['class']}", *(f"{p['class']} {p['similarity']:+.2f}" for p in near)]
         )
         right.append([p["class"] == truth[n] for p in near])
     section.figure("prediction", plots.neighbour_rows(rows, titles, right), PREDICTED, colours=256)
-    section.say(PREDICTED + " " + speed(experiment, one, top / found.ids[0]))
+    section.say(PREDICTED + " " + speed(experiment, one, top / embeddings.ids[0]))
 
 
 PREDICTED = (
-    "The first test image that is named right, above, and the first that is named wrong, below, by a vote of the "
-    "five nearest training images, which are beside it with their similarity (minus the squared distance)."
+    "The first correctly classified test image (above) and the first incorrectly classified one (below), by a vote of "
+    "the five nearest training images, shown beside them with their similarity (minus the squared distance)."
 )
 
 
 def speed(experiment: Experiment, one: Run, image: Path) -> str:
-    """A sentence on the time of a single image, decoding included, measured once."""
+    """A sentence on the time per image, including decoding, measured once."""
     path = experiment.folder / "one_picture.json"
-    seen = load_json(path) or save_json(path, timed(one, image))
+    times = load_json(path) or save_json(path, timed(one, image))
     return (
-        f"One image, decoding included, takes {1000 * seen['cold']:.0f} ms the first time and "
-        f"{1000 * seen['warm']:.0f} ms after that (median of 100, one core); theirs prints 1.85 s and 16 ms, of "
+        f"One image, decoding included, takes {1000 * times['cold']:.0f} ms the first time and "
+        f"{1000 * times['warm']:.0f} ms after that (median of 100, one core); theirs prints 1.85 s and 16 ms, of "
         "`simple2` on a machine that is not named."
     )
 

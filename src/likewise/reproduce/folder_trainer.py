@@ -20,7 +20,7 @@ __all__ = ["MODES", "NEW", "RANDOM", "lookup", "run"]
 SECONDS = "seconds.json"
 BASE, TUNED = "simple2, semi-hard", "MobileNetV2, all trained"
 
-# What is trained on some days and tested on others: our recipe, and what differs from it.
+# Trained on some days and tested on others: our recipe, and changed fields.
 MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "simple, semi-hard": ("trainer_simple", {}),
     BASE: ("trainer_simple2", {}),
@@ -43,7 +43,7 @@ HELD_OUT = {"data": "groceries(held_out=41)"}
 NEW = {name: (MODES[name][0], HELD_OUT) for name in (BASE, "MobileNetV2, frozen", TUNED)}
 RANDOM = {name: (MODES[name][0], {"split": "given"}) for name in ("MobileNetV2, frozen",)}
 
-# What is said of another run against the first one, on the same images.
+# Paired comparisons on the same images: title, (run, reference run).
 AGAINST = {
     "Softmax first, then triplets, against triplets alone, as many epochs in all": ("simple2, softmax first", BASE),
     "Hardest negatives against semi-hard ones": ("simple2, hardest", BASE),
@@ -57,10 +57,10 @@ AGAINST = {
 
 def run(experiment: Experiment) -> Path:
     """Train what is missing and write the section. Errors: see `reproduce`."""
-    found = {name: trained(experiment, name, *how) for name, how in MODES.items()}
+    runs = {name: trained(experiment, name, *how) for name, how in MODES.items()}
     new = {name: trained(experiment, f"{name}, new classes", *how) for name, how in NEW.items()}
     random = {name: trained(experiment, f"{name}, random split", *how) for name, how in RANDOM.items()}
-    there = finished(found)
+    there = finished(runs)
     if BASE not in there:
         raise ValueError(f"{experiment.folder} lacks finished runs; run `likewise reproduce folder-trainer` first")
     section = Section("folder-trainer", experiment.folder)
@@ -78,7 +78,7 @@ def run(experiment: Experiment) -> Path:
 
 
 def best_on_bursts(runs: Mapping[str, Run]) -> str:
-    """By validation, which is of other bursts than the training."""
+    """The best run on validation bursts."""
     return max(runs, key=lambda name: runs[name].metrics()["val"]["knn@1"]["value"])
 
 
@@ -91,7 +91,7 @@ def recipe_of(experiment: Experiment, recipe: str, changes: Mapping[str, Any]) -
 
 
 def trained(experiment: Experiment, name: str, recipe: str, changes: Mapping[str, Any]) -> Run | None:
-    """The run, and what it cost in CPU seconds, over all the times it was gone on with."""
+    """The run; its CPU seconds, summed over resumptions, are saved in SECONDS."""
     costs, began = experiment.folder / SECONDS, time.process_time()
     done = (experiment.folder / "runs" / slug(name) / "metrics.json").exists()
     try:
@@ -128,7 +128,7 @@ def introduction(one: Run, seconds: Mapping[str, Any]) -> list[str]:
 
 
 class Named(NamedTuple):
-    """How a run names its test images: by their definition, and by ours."""
+    """Classification scores of a run by their definition and by ours."""
 
     theirs: dict[str, Score]
     ours: Mapping[str, Mapping[str, Any]]
@@ -136,9 +136,9 @@ class Named(NamedTuple):
 
 def lookup(one: Run) -> Named:
     """Theirs: by Euclidean distance, the nearest of at most MOST training images a class, or any of the five."""
-    found = Embeddings.load(one.embeddings)
-    by = at_most(found.part("train"), MOST)
-    return Named(naming(found.part("test"), by, sim="euclidean"), one.metrics()["scores"])
+    embeddings = Embeddings.load(one.embeddings)
+    by = at_most(embeddings.part("train"), MOST)
+    return Named(naming(embeddings.part("test"), by, sim="euclidean"), one.metrics()["scores"])
 
 
 def of_modes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
@@ -180,28 +180,28 @@ def commands(
 
 def compared(runs: Mapping[str, Run]) -> list[str]:
     """Paired differences in knn@1 on the same images."""
-    seen = {name: nearest_right(one) for name, one in runs.items()}
+    ratios = {name: nearest_right(one) for name, one in runs.items()}
     lines = []
-    for said, (first, second) in AGAINST.items():
-        if first in seen and second in seen:
-            apart = difference(seen[first], seen[second])["knn@1"]
+    for title, (first, second) in AGAINST.items():
+        if first in ratios and second in ratios:
+            apart = difference(ratios[first], ratios[second])["knn@1"]
             verdict = "no difference shown" if apart.low <= 0 <= apart.high else "better" if apart.low > 0 else "worse"
-            lines.append(f"- {said}: {apart.difference:+.3f} ({apart.low:+.3f} – {apart.high:+.3f}), {verdict}.")
+            lines.append(f"- {title}: {apart.difference:+.3f} ({apart.low:+.3f} – {apart.high:+.3f}), {verdict}.")
     return (
         ["\n".join(["Differences in `knn@1` on the same test images, with 95 % intervals:\n", *lines])] if lines else []
     )
 
 
 def nearest_right(one: Run) -> Any:
-    found, recipe = Embeddings.load(one.embeddings), one.recipe
-    return measure(found.part("test"), found.part("train"), sim=recipe.sim, quick=True)
+    embeddings, recipe = Embeddings.load(one.embeddings), one.recipe
+    return measure(embeddings.part("test"), embeddings.part("train"), sim=recipe.sim, quick=True)
 
 
 # Splits.
 
 
 def of_splits(section: Section, runs: Mapping[str, Run], random: Mapping[str, Run]) -> None:
-    """The same network by four kinds of held-out images."""
+    """The same network on four kinds of held-out images."""
     section.say("### What held-out means")
     section.say(
         "The photographs come in bursts, so a random part of them has a near-copy of nearly every image in the "
@@ -217,10 +217,10 @@ def of_splits(section: Section, runs: Mapping[str, Run], random: Mapping[str, Ru
 
 def split_row(name: str, apart: Run, random: Run) -> list[str]:
     """Theirs by their definition on its own training images; the random part and the rest by knn@1."""
-    found, mixed = Embeddings.load(apart.embeddings), Embeddings.load(random.embeddings)
+    embeddings, mixed = Embeddings.load(apart.embeddings), Embeddings.load(random.embeddings)
     sim = apart.recipe.sim
-    itself = naming(found.part("train"), found.part("train"), sim=sim)["top@1"]
-    by = [evaluate(one.part("val"), one.part("train"), sim=sim, quick=True)["knn@1"] for one in (mixed, found)]
+    itself = naming(embeddings.part("train"), embeddings.part("train"), sim=sim)["top@1"]
+    by = [evaluate(one.part("val"), one.part("train"), sim=sim, quick=True)["knn@1"] for one in (mixed, embeddings)]
     scores = [interval_text(score) for score in (itself, *by)]
     return [name, *scores, score_text(apart.metrics()["scores"]["knn@1"])]
 

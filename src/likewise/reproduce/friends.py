@@ -22,10 +22,10 @@ from likewise.viz.plots import Cloud, Curve
 
 __all__ = ["LOSSES", "run"]
 
-# What our loss says, over what theirs says: theirs halves the contrastive loss once more, over all pairs together.
+# Ratio of our loss to theirs: theirs halves the contrastive loss once more, averaging over all pairs.
 OVER_THEIRS = {"contrastive": 2.0}
 
-# Name: our recipe, their word for the network.
+# name: (our recipe, their name of the network)
 LOSSES = {
     "softmax": ("lenet_2d_softmax", "embedding-classification"),
     "contrastive": ("lenet_2d_contrastive", "siamese-constrastive"),
@@ -50,20 +50,20 @@ THEIRS = {
 }
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 SCORES = ("knn@1", "probe", "silhouette", "pair_accuracy", "pair_auc", "eer")
-MOVING = "bce"  # the one that they show moving
-POINTS = 2_000  # of a panel
+MOVING = "bce"  # the loss of their animation
+POINTS = 2_000  # points per panel
 SERIES = (0, 1, 2, 5, 10, 20)
 
 
 def run(experiment: Experiment) -> Path:
     """Train what is missing, in the order of data sets and losses, and write the section. Errors: see `reproduce`."""
-    found = {data: trained(experiment, data) for data in THEIRS}
-    finished = [one for runs in found.values() for one in runs.values()]
+    runs_by_data = {data: trained(experiment, data) for data in THEIRS}
+    finished = [one for runs in runs_by_data.values() for one in runs.values()]
     if not finished:
         raise ValueError(f"{experiment.folder} holds no finished run; run `likewise reproduce friends` first")
     section = Section("friends", experiment.folder)
     section.say(*introduction(finished[0]))
-    for data, runs in found.items():
+    for data, runs in runs_by_data.items():
         if runs:
             of_data(section, experiment, data, runs)
     section.say(*their_words())
@@ -133,12 +133,12 @@ def losses_row(data: str, loss: str, run: Run) -> list[str]:
 
 
 def scores_row(loss: str, run: Run) -> list[str]:
-    held = run.metrics()
-    return [loss, *(score_text(held["scores"].get(name)) for name in SCORES), f"{held['seconds']:.0f}"]
+    metrics = run.metrics()
+    return [loss, *(score_text(metrics["scores"].get(name)) for name in SCORES), f"{metrics['seconds']:.0f}"]
 
 
 def commands(experiment: Experiment, data: str, runs: Mapping[str, Run]) -> list[str]:
-    """A line a run; seed 0 is the recipes' own."""
+    """One command per run; the recipes have seed 0."""
     return [experiment.command(LOSSES[loss][0], recipe_of(experiment, loss, data)) for loss in runs]
 
 
@@ -155,16 +155,16 @@ def losses_figure(runs: Mapping[str, Run]) -> Any:
 
 def maps_figure(runs: Mapping[str, Run]) -> Any:
     """Training images in the first row, test images in the second."""
-    held = {loss: Embeddings.load(run.embeddings) for loss, run in runs.items()}
-    panels = {f"{loss}, {part}": cloud(e.part(part)) for part in ("train", "test") for loss, e in held.items()}
+    embeddings = {loss: Embeddings.load(run.embeddings) for loss, run in runs.items()}
+    panels = {f"{loss}, {part}": cloud(e.part(part)) for part in ("train", "test") for loss, e in embeddings.items()}
     return plots.maps(panels, columns=len(runs), side=1.9, shared=False, names=False)
 
 
 def development(run: Run) -> Any:
-    """The test images at some of the epochs, all on the same axes."""
-    seen = snapshots(run)
+    """Test images at some epochs, on shared axes."""
+    by_epoch = snapshots(run)
     return plots.series(
-        {f"epoch {epoch}": cloud(seen[epoch].part("test")) for epoch in SERIES if epoch in seen}, shared=True
+        {f"epoch {epoch}": cloud(by_epoch[epoch].part("test")) for epoch in SERIES if epoch in by_epoch}, shared=True
     )
 
 
@@ -174,18 +174,18 @@ def cloud(part: Embeddings) -> Cloud:
     return Cloud(shown.vectors.numpy(), shown.labels.numpy(), shown.classes)
 
 
-def search(run: Run, images: Images, found: int = 5) -> Any:
+def search(run: Run, images: Images, count: int = 5) -> Any:
     """A test image of each class, and the training images nearest to it."""
     known, recipe = Embeddings.load(run.embeddings), run.recipe
     train, test = known.part("train"), known.part("test")
     first = [int((test.labels == c).nonzero()[0]) for c in test.labels.unique().tolist()]
-    near = nearest(test.vectors[first], train.vectors, found, sim=bind("sim", recipe.sim))
+    near = nearest(test.vectors[first], train.vectors, count, sim=bind("sim", recipe.sim))
     place = {name: i for i, name in enumerate(images.ids)}
     shown, titles = [], []
     for query, row in zip(first, near.place.tolist(), strict=True):
         shown += [place[test.ids[query]], *(place[train.ids[i]] for i in row)]
         titles += ["▸ " + test.classes[test.labels[query]], *(train.classes[train.labels[i]] for i in row)]
-    return plots.batch_grid(images.batch(shown), titles, columns=2 * (found + 1), side=0.62)
+    return plots.batch_grid(images.batch(shown), titles, columns=2 * (count + 1), side=0.62)
 
 
 # Their words, and ours.

@@ -1,4 +1,4 @@
-"""A section of docs/forerunners.md: Markdown, tables and small images, written beside the runs they come from."""
+"""A section of docs/forerunners.md: Markdown, tables and small images, saved in the experiment's folder."""
 
 import io
 import json
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_FOLDER", "Section", "command", "save_json", "load_json", "span", "table", "score_text"]
 
-IMAGE_FOLDER = "pictures/forerunners"  # where docs/forerunners.md looks for them
-DPI, COLOURS = 100, 96  # of an image that goes into the repository
+IMAGE_FOLDER = "pictures/forerunners"  # folder of images in docs/forerunners.md
+DPI, COLOURS = 100, 96  # of images in the repository
 
 
 @dataclass
 class Section:
-    """What was found, in the order in which it is read; `write` puts it into the experiment's folder."""
+    """Results in reading order; `write` saves them in the experiment's folder."""
 
     name: str
     folder: Path
@@ -35,14 +35,14 @@ class Section:
         self.parts.append(table(head, rows))
 
     def figure(self, name: str, figure: "Figure", caption: str, *, colours: int = COLOURS) -> None:
-        """Keep a figure as a small PNG of so many colours, at most 256, and show it."""
+        """Save a figure as PNG with at most `colours` (up to 256) colours, and include it."""
         file = f"{self.name}-{name}.png"
         with replacing(self.folder / file) as temporary:
             temporary.write_bytes(small_png(figure, colours))
         self.image(file, caption)
 
     def image(self, file: str, caption: str) -> None:
-        """Show an image that lies in the folder."""
+        """Include an image of the folder."""
         self.parts.append(f"![{caption}]({IMAGE_FOLDER}/{file})")
 
     def write(self) -> Path:
@@ -53,7 +53,7 @@ class Section:
 
 
 def small_png(figure: "Figure", colours: int = COLOURS) -> bytes:
-    """The figure as PNG in few colours."""
+    """The figure as PNG with a small palette."""
     from PIL import Image
 
     drawn, small = io.BytesIO(), io.BytesIO()
@@ -72,7 +72,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def score_text(score: Mapping[str, Any] | None, places: int = 3) -> str:
-    """`0.953 (0.950 – 0.956)`; a dash where there is no such score."""
+    """`0.953 (0.950 – 0.956)`; a dash for a missing score."""
     if score is None:
         return "–"
     value, low, high = (f"{score[key]:.{places}f}" for key in ("value", "low", "high"))
@@ -80,7 +80,7 @@ def score_text(score: Mapping[str, Any] | None, places: int = 3) -> str:
 
 
 def span(values: Sequence[float], places: int = 3, times: float = 1.0) -> str:
-    """The mean over seeds, and from the least to the largest: `0.853 (0.849 – 0.858)`."""
+    """Mean over seeds, with minimum and maximum: `0.853 (0.849 – 0.858)`."""
     mean, low, high = sum(values) / len(values), min(values), max(values)
     if len(values) == 1:
         return f"{times * mean:.{places}f}"
@@ -88,20 +88,20 @@ def span(values: Sequence[float], places: int = 3, times: float = 1.0) -> str:
 
 
 def command(recipe: str, shipped: Recipe, trained: Recipe) -> str:
-    """What to type for this run: the shipped recipe's name, and the fields that differ from it."""
+    """The command for a run: the shipped recipe's name and the fields that differ."""
     before, after = shipped.to_dict(), trained.to_dict()
     settings = [f"{name}={after[name]}" for name in before if before[name] != after[name]]
     quoted = [f'"{s}"' if set(s) & set("() '") else s for s in settings]
     return " ".join(["likewise train", recipe.replace("_", "-"), *quoted])
 
 
-def save_json(path: Path, found: Any) -> Any:
-    """Write what was found as JSON, whole or not at all; returns it."""
+def save_json(path: Path, content: Any) -> Any:
+    """Write JSON atomically; returns the content."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    return found
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return content
 
 
 def load_json(path: Path) -> Any:
-    """What `keep` wrote, or None."""
+    """Read what `save_json` wrote, or None."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

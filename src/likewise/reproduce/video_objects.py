@@ -1,4 +1,4 @@
-"""JoseVillagranE/SiameseNetworks: what a video follows, to a plane, by mined triplets; and what the split hides."""
+"""JoseVillagranE/SiameseNetworks: tracked objects in the plane, mined triplets, and the effect of the split."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,7 +49,7 @@ THEIRS = {"Small": (0.348, 0.058), "AlexNet": (0.134, 0.235)}
 CHANGED = {HONEST: "a gap changes the mean", NEW: "a video never seen"}
 GRID = ((3e-5, 1.0), (1e-4, 1.0), (3e-4, 1.0), (1e-4, 0.2))  # learning rate, margin
 SHOWN = 8  # crops of a video
-# What may be said of the videos that were had.
+# Notes on the available videos.
 ABOUT: dict[tuple[str, ...], str] = {
     ("Crossing", "DragonBaby", "Human3"): (
         "Its videos, TLP, could not be had. Ours are three sequences of OTB, with 432 frames where its first three "
@@ -115,13 +115,13 @@ def crops(images: Images) -> Any:
 
 
 def of_settings(section: Section, experiment: Experiment) -> None:
-    """What every setting reached on the validation crops."""
+    """Scores of every setting on the validation crops."""
     rows = []
     for name, recipe in NETWORKS.items():
         for lr, margin in GRID:
-            found = tried(experiment, name, experiment.recipe(recipe), lr, margin)
-            if found is not None:
-                rows.append([name, f"{lr:g}", f"{margin:g}", *spans([found], ("train", *SCORES))])
+            results = tried(experiment, name, experiment.recipe(recipe), lr, margin)
+            if results is not None:
+                rows.append([name, f"{lr:g}", f"{margin:g}", *spans([results], ("train", *SCORES))])
     if not rows:
         return
     section.say("### Settings")
@@ -180,31 +180,31 @@ def verdict(main: Mapping[str, Sequence[Embeddings]]) -> str:
     ahead = [a - b for a, b in zip(small, alexnet, strict=True)]
     by_seed = ", ".join(f"{d:+.3f}" for d in ahead)
     steady = len({d > 0 for d in ahead}) == 1
-    said = "the same network is ahead with every seed" if steady else "which network is ahead depends on the seed"
+    text = "the same network is ahead with every seed" if steady else "which network is ahead depends on the seed"
     three, ten = (THEIRS["Small"][i] - THEIRS["AlexNet"][i] for i in range(2))
     return (
         f"*Small* less *AlexNet*: theirs {three:+.3f} with 3 videos and {ten:+.3f} with 10, one training each; ours "
-        f"{by_seed}: {said}."
+        f"{by_seed}: {text}."
     )
 
 
 def easier(before: Mapping[str, Embeddings]) -> list[str]:
-    """What an untrained network already has, where that is more than theirs had after training."""
-    said = [
+    """Note if an untrained network already exceeds their trained one."""
+    text = [
         f"an untrained {name} has {value:.3f} on ours, where a trained one has {THEIRS[name][0]:.3f} on theirs"
         for name in NETWORKS
         if (value := judged(before[name])["train"]) > THEIRS[name][0]
     ]
-    return [f"These videos are easier to part than its own: {', '.join(said)}."] if said else []
+    return [f"These videos are easier to part than its own: {', '.join(text)}."] if text else []
 
 
 def maps(before: Mapping[str, Embeddings], main: Mapping[str, Sequence[Embeddings]]) -> Any:
-    """A network is a row: training crops before and after, held-out ones before and after."""
+    """One row per network: training crops before and after, held-out crops before and after."""
     panels = {}
     for name, trainings in main.items():
-        for said, part in (("train", "train"), ("held out", "test")):
-            for when, found in (("before", before[name]), ("after", trainings[0])):
-                panels[f"{name}, {said}, {when}"] = cloud(found.part(part))
+        for text, part in (("train", "train"), ("held out", "test")):
+            for when, results in (("before", before[name]), ("after", trainings[0])):
+                panels[f"{name}, {text}, {when}"] = cloud(results.part(part))
     return plots.maps(panels, columns=4, side=2.2, shared=False, names=False)
 
 
@@ -230,7 +230,7 @@ def of_splits(
     section: Section, images: Mapping[str, Images], main: Mapping[str, Mapping[str, Sequence[Embeddings]]]
 ) -> None:
     section.say("### What the split does")
-    plain = {parts: pixels(images) for parts, images in images.items()}
+    plain = {parts: pixels(part_images) for parts, part_images in images.items()}
     section.say(
         "The end of a video asks whether a network knows that video again, and its first frames lie next to frames "
         "that were trained on; a gap leaves these out; a video never seen asks whether it learned to tell objects. "
@@ -259,8 +259,8 @@ def all_crops(of: Mapping[str, Sequence[Embeddings]]) -> Any:
     return plots.maps(panels, columns=2, side=2.6, shared=False, names=False)
 
 
-def cloud(found: Embeddings) -> Cloud:
-    return Cloud(found.vectors.numpy(), found.labels.numpy(), found.classes)
+def cloud(results: Embeddings) -> Cloud:
+    return Cloud(results.vectors.numpy(), results.labels.numpy(), results.classes)
 
 
 def distances_text(apart: Distances) -> str:
@@ -272,27 +272,27 @@ def distances_text(apart: Distances) -> str:
 
 
 def splits_text(main: Mapping[str, Mapping[str, Sequence[Embeddings]]]) -> str:
-    """What a gap and a new video change in the silhouette of held-out crops."""
-    said = []
+    """Effect of a gap and of new videos on the silhouette of held-out crops."""
+    text = []
     for parts, what in CHANGED.items():
         if all(main[parts].values()):
             changes = [
                 f"{mean_of(main[parts][name], 'silhouette') - mean_of(main[FIRST][name], 'silhouette'):+.3f} ({name})"
                 for name in NETWORKS
             ]
-            said.append(f"{what} by {', '.join(changes)}")
-    return f"In the silhouette of held-out crops, {'; '.join(said)}." if said else ""
+            text.append(f"{what} by {', '.join(changes)}")
+    return f"In the silhouette of held-out crops, {'; '.join(text)}." if text else ""
 
 
 def new_videos_text(
     main: Mapping[str, Mapping[str, Sequence[Embeddings]]], plain: Mapping[str, Embeddings]
 ) -> list[str]:
-    """Whether a network is ahead of the pixels where it saw nothing of the video."""
+    """Whether a network exceeds raw pixels on videos not seen in training."""
     if NEW not in plain:
         return []
-    own, found = judged(plain[NEW])["map@r"], {name: mean_of(main[NEW][name], "map@r") for name in NETWORKS}
-    figures = ", ".join(f"{value:.3f} ({name})" for name, value in found.items())
-    verdict = "no network is ahead of them" if own > max(found.values()) else "a network is ahead of them"
+    own, results = judged(plain[NEW])["map@r"], {name: mean_of(main[NEW][name], "map@r") for name in NETWORKS}
+    figures = ", ".join(f"{value:.3f} ({name})" for name, value in results.items())
+    verdict = "no network is ahead of them" if own > max(results.values()) else "a network is ahead of them"
     return [f"Of a video never seen, the pixels themselves find {own:.3f} in map@r, against {figures}: {verdict}."]
 
 

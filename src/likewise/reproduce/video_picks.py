@@ -16,8 +16,8 @@ PICKS = {"hardest": "hard", "random-hard": "random-hard", "semi-hard": "semihard
 
 
 def of_picks(section: Section, experiment: Experiment) -> None:
-    found = [(label, name, one) for name in NETWORKS for label, one in picked(experiment, name) if one is not None]
-    if not found:
+    results = [(label, name, one) for name in NETWORKS for label, one in picked(experiment, name) if one is not None]
+    if not results:
         return
     section.say("### Which triplets")
     section.say(
@@ -29,14 +29,14 @@ def of_picks(section: Section, experiment: Experiment) -> None:
         f"{', '.join(f'{apart(experiment, name):.3f} ({name})' for name in NETWORKS)}, which any difference has to "
         "exceed.",
     )
-    rows = [[name, *label, *spans([one], ("train", *SCORES))] for label, name, one in found]
+    rows = [[name, *label, *spans([one], ("train", *SCORES))] for label, name, one in results]
     section.rows(["network", "pick", "positives", "negatives", "silhouette, train", *SCORES], rows)
 
 
 def apart(experiment: Experiment, name: str) -> float:
     """How far the seeds of one setting lie from one another."""
-    found = [judged(one)["train"] for one in seeds(experiment, name, HONEST)]
-    return max(found) - min(found)
+    results = [judged(one)["train"] for one in seeds(experiment, name, HONEST)]
+    return max(results) - min(results)
 
 
 def picked(experiment: Experiment, name: str) -> list[tuple[tuple[str, str, str], Embeddings | None]]:
@@ -44,7 +44,7 @@ def picked(experiment: Experiment, name: str) -> list[tuple[tuple[str, str, str]
     base = divided(experiment.recipe(NETWORKS[name]), HONEST)
     own = spec.parse(base.loss)[1]["pick"]
     plain = ("random frame", "other video")
-    recipes = {(said, *plain): base.replace(loss=respelled(base.loss, pick=pick)) for said, pick in PICKS.items()}
+    recipes = {(title, *plain): base.replace(loss=respelled(base.loss, pick=pick)) for title, pick in PICKS.items()}
     if name == next(iter(NETWORKS)):
         recipes |= others(base, own)
     return [
