@@ -112,7 +112,7 @@ def test_animate_draws_the_snapshots(call, trained):
 
 
 WRONG = [
-    (("train",), "train what?"),
+    (("train",), "no recipe given"),
     (("train", "digitz"), "'digitz' is not a shipped recipe, .toml file, or folder of images; did you mean digits"),
     (("train", "digits", "epochs"), "'epochs' is not field=value"),
     (("train", "digits", "epoch=3"), "no field 'epoch'; did you mean epochs"),
@@ -122,7 +122,7 @@ WRONG = [
     (("train", "digits", "device=cuda:99"), "is not to be had here"),
     (("train", "empty"), "empty"),
     (("train", "nothing.toml"), "cannot read the recipe"),
-    (("train", "digits", "--resume", "runs/x"), "--resume goes on with a run as it was started"),
+    (("train", "digits", "--resume", "runs/x"), "--resume continues a run with its own settings"),
     (("train", "--resume", "runs/x"), "so it is not a run"),
     (("evaluate", "runs/none"), "so it is not a run"),
     (("evaluate", "runs/none", "--threshold-at", "far=x"), "'far=x' gives no share from 0 to 1"),

@@ -222,7 +222,7 @@ def test_bold_is_only_what_the_paired_test_can_say(tmp_path):
     found = compare(alike, folder=tmp_path)
     assert found.best == {}
     assert "**" not in markdown(found)
-    assert "may be as good" in write_comparison(found)[-1].read_text(encoding="utf-8")
+    assert "not significantly better than" in write_comparison(found)[-1].read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
