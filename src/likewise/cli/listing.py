@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli.app import Json, app
+from likewise.cli.app import App, Json, app
 from likewise.cli.catalog import members
 from likewise.cli.kinds import KINDS
 
@@ -35,7 +35,7 @@ def explain(name: str) -> None:
     print(explanation(name))
 
 
-data = typer.Typer(help="Published data sets: list and fetch them.", no_args_is_help=True)
+data = App(help="The data sources: what is here, and how to get the others.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 

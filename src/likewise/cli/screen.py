@@ -11,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from likewise.cli.terminal import raw
 from likewise.experiment.run import Run
 
 # name: short explanation
@@ -76,8 +77,8 @@ class Progress:
 
     def __init__(self, epochs: int = 0):
         self.epochs = epochs
-        columns = ("{task.description}", BarColumn(), TextColumn("{task.fields[status]}"), TimeRemainingColumn())
-        self.bar = Bar(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        columns = ("{task.description}", BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
+        self.bar = Bar(*columns, console=Console(file=raw(sys.stderr)), transient=True, disable=not sys.stderr.isatty())
         self.task: Any = None
         self.stage, self.began = "", time.monotonic()
 
@@ -122,7 +123,7 @@ class Download:
 
     def __init__(self) -> None:
         columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        self.bar = Bar(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self.bar = Bar(*columns, console=Console(file=raw(sys.stderr)), transient=True, disable=not sys.stderr.isatty())
         self.tasks: dict[str, Any] = {}
 
     def __enter__(self) -> "Download":
@@ -198,9 +199,9 @@ def scores_table(metrics: Mapping[str, Any]) -> str:
     for name, s in metrics["scores"].items():
         interval = f"{s['low']:.4f} – {s['high']:.4f}"
         table.add_row(name, f"{s['value']:.4f}", interval, f"{s['n']:,}", in_words(name))
-    for name in metrics.get("left_out", {}):
-        table.add_row(name, "", "", "", "too few pairs")
-    console = Console(width=110, file=sys.stdout)
+    for name in held.get("left_out", {}):
+        table.add_row(name, "", "", "", "too few pairs to say")
+    console = Console(width=110, file=sys.stdout, color_system=None, markup=False, highlight=False)
     with console.capture() as captured:
         console.print(table)
     return captured.get()

@@ -28,12 +28,13 @@ def tune(
         bool | None,
         typer.Option("--new-classes/--same-classes", help="validate on held-out classes, or on the training classes"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="folder for searches")] = Path("searches"),
-    name: Annotated[str, typer.Option(help="name of the search's folder")] = "",
+    out: Annotated[Path, typer.Option(help="where searches are kept")] = Path("searches"),
+    name: Annotated[str | None, typer.Option(help="name of the search's folder")] = None,
     as_json: Json = False,
 ) -> None:
     """Search fields of a recipe on validation images; does not read the test part; resumes after an interruption."""
     from likewise.cli.screen import Progress
+    from likewise.experiment.run import folder_in
     from likewise.experiment.tune import parse_space
     from likewise.experiment.tune import tune as run
     from likewise.recipes.load import load_recipe, name_of
@@ -44,7 +45,7 @@ def tune(
         result = run(
             chosen,
             space,
-            folder=out / (name or name_of(recipe)),
+            folder=folder_in(out, name_of(recipe) if name is None else name),
             trials=trials,
             seconds=seconds,
             apart=apart,

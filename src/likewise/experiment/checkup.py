@@ -1,11 +1,10 @@
 """Diagnosis of a finished run."""
 
-import tomllib
-
 from likewise import spec
 from likewise.doctor import Finding, Observation, Setup, diagnose
 from likewise.doctor.monitor import PER_PART, pair_auc, sample, vitals
 from likewise.embeddings import Embeddings
+from likewise.experiment.recipe import read_fields
 from likewise.experiment.run import Run
 from likewise.metrics.neighbours import Sim
 
@@ -17,9 +16,9 @@ def examine(run: Run) -> tuple[list[Finding], list[Observation]]:
 
     A run without health records gets one observation, of its embeddings. Errors: ValueError without those.
     """
-    recipe = tomllib.loads(run.recipe_file.read_text(encoding="utf-8"))
-    embeddings = Embeddings.load(run.embeddings) if run.embeddings.exists() else None
-    classes = len(embeddings.part("train").labels.unique()) if embeddings else 0
+    recipe = read_fields(run.recipe_file)
+    kept = Embeddings.load(run.embeddings) if run.embeddings.exists() else None
+    classes = len(kept.part("train").labels.unique()) if kept else 0
     setup = Setup.of(recipe, classes=classes or None)
     observations = [Observation.of(record) for record in run.records() if record["kind"] == "health"]
     if not observations and embeddings:
@@ -37,8 +36,8 @@ def from_embeddings(run: Run, embeddings: Embeddings, sim: Sim) -> Observation:
     return Observation.of(
         {
             **last,
-            **results,
-            "loss_at_collapse": run.metrics().get("loss_at_collapse") if run.metrics_file.exists() else None,
+            **said,
+            "loss_at_collapse": run.metrics_or_nothing().get("loss_at_collapse"),
         }
     )
 

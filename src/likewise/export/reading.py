@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ENDINGS", "files", "pixels"]
+from likewise.safety import bounds
+
+__all__ = ["PICTURES", "files", "pixels"]
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are swapped
@@ -39,6 +41,7 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
     channels, height, width = shape
     try:
         with Image.open(path) as image:
+            bounds.image_size(*image.size, os.stat(path).st_size)
             turn = orientation(image)
             grey = channels == 1 and "icc_profile" not in image.info
             image.draft("L" if grey else None, (height, width) if turn >= 5 else (width, height))
