@@ -47,11 +47,11 @@ def similarity(run: Run) -> Sim:
 
 
 def skipped(run: Run) -> list[tuple[str, str]]:
-    """The pictures that could not be read, and why."""
+    """Images that could not be read, with the reason."""
     return read_skipped(run.path / "skipped.csv")
 
 
-def write_csv(run: Run, told: Audit) -> Path:
-    """audit.csv in the run folder, a line a finding, whole or not at all."""
-    rows = [COLUMNS, *(finding.row() for finding in told.findings())]
+def write_csv(run: Run, result: Audit) -> Path:
+    """Write audit.csv into the run folder, one line per finding, atomically."""
+    rows = [COLUMNS, *(finding.row() for finding in result.findings())]
     return run.write("audit.csv", csv_text(rows, lineterminator="\n"))

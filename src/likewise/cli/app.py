@@ -56,7 +56,7 @@ class App(typer.Typer):
 
 
 app = App(
-    help="Likewise learns what is alike: train an embedding, measure it honestly, look at it, use it.",
+    help="Likewise: train, evaluate, inspect and use similarity embeddings.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -74,6 +74,6 @@ def interruptible() -> Iterator[None]:
 
 
 def stop(sentence: str, code: int) -> None:
-    """One sentence on stderr, and the exit code."""
+    """Print one sentence to stderr and exit with `code`."""
     print(f"likewise: {plain(sentence)}", file=sys.stderr)
     sys.exit(code)

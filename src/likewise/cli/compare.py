@@ -14,9 +14,9 @@ from likewise.cli.app import Json, app, interruptible
 @app.command()
 def compare(
     recipes: Annotated[list[str], typer.Argument(metavar="RECIPE...", help="recipes, and field=value for all of them")],
-    over: Annotated[list[str] | None, typer.Option(help="field=a,b,c: each value is a row; may be given again")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="runs of each row, with further seeds")] = 1,
-    out: Annotated[Path, typer.Option(help="where comparisons are kept")] = Path("comparisons"),
+    over: Annotated[list[str] | None, typer.Option(help="field=a,b,c: one row per value; repeatable")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="runs per row, with different seeds")] = 1,
+    out: Annotated[Path, typer.Option(help="folder for comparisons")] = Path("comparisons"),
     name: Annotated[str | None, typer.Option(help="name of the comparison's folder")] = None,
     as_json: Json = False,
 ) -> None:
@@ -39,7 +39,7 @@ def compare(
     rows = variants(chosen, varied)
     with interruptible(), Progress(max(recipe.epochs for recipe in rows.values())) as progress:
         folder = folder_in(out, "-".join(chosen) if name is None else name)
-        told = partial(print, file=sys.stderr, flush=True)
-        found = run(rows, folder=folder, seeds=seeds, over=varied, watch=progress.watch, say=told)
-    pages = write_comparison(found)
-    print(json.dumps(found.to_dict(), indent=1) if as_json else f"{markdown(found)}\n{pages[-1]}")
+        say = partial(print, file=sys.stderr, flush=True)
+        comparison = run(rows, folder=folder, seeds=seeds, over=varied, watch=progress.watch, say=say)
+    pages = write_comparison(comparison)
+    print(json.dumps(comparison.to_dict(), indent=1) if as_json else f"{markdown(comparison)}\n{pages[-1]}")

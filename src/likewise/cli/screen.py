@@ -77,7 +77,7 @@ class Progress:
 
     def __init__(self, epochs: int = 0):
         self.epochs = epochs
-        columns = ("{task.description}", BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
+        columns = ("{task.description}", BarColumn(), TextColumn("{task.fields[status]}"), TimeRemainingColumn())
         self.bar = Bar(*columns, console=Console(file=raw(sys.stderr)), transient=True, disable=not sys.stderr.isatty())
         self.task: Any = None
         self.stage, self.began = "", time.monotonic()
@@ -199,8 +199,8 @@ def scores_table(metrics: Mapping[str, Any]) -> str:
     for name, s in metrics["scores"].items():
         interval = f"{s['low']:.4f} – {s['high']:.4f}"
         table.add_row(name, f"{s['value']:.4f}", interval, f"{s['n']:,}", in_words(name))
-    for name in held.get("left_out", {}):
-        table.add_row(name, "", "", "", "too few pairs to say")
+    for name in metrics.get("left_out", {}):
+        table.add_row(name, "", "", "", "too few pairs")
     console = Console(width=110, file=sys.stdout, color_system=None, markup=False, highlight=False)
     with console.capture() as captured:
         console.print(table)

@@ -15,12 +15,12 @@ def train(
         str, typer.Argument(metavar="[RECIPE]", help="a shipped recipe, a .toml, or a folder of images")
     ] = "",
     settings: Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="fields to change")] = None,
-    out: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="folder for runs")] = Path("runs"),
     name: Annotated[str | None, typer.Option(help="name of the run's folder")] = None,
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="go on with an interrupted run")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="resume an interrupted run")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a recipe, evaluate it on held-out pictures and write its report."""
+    """Train a recipe, evaluate it on held-out images and write its report."""
     if resume is not None and (what or settings or name is not None):
         raise ValueError(
             "--resume continues a run with its own settings; give no recipe, field=value or --name with it"

@@ -28,7 +28,7 @@ def tune(
         bool | None,
         typer.Option("--new-classes/--same-classes", help="validate on held-out classes, or on the training classes"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="where searches are kept")] = Path("searches"),
+    out: Annotated[Path, typer.Option(help="folder for searches")] = Path("searches"),
     name: Annotated[str | None, typer.Option(help="name of the search's folder")] = None,
     as_json: Json = False,
 ) -> None:

@@ -17,8 +17,8 @@ def examine(run: Run) -> tuple[list[Finding], list[Observation]]:
     A run without health records gets one observation, of its embeddings. Errors: ValueError without those.
     """
     recipe = read_fields(run.recipe_file)
-    kept = Embeddings.load(run.embeddings) if run.embeddings.exists() else None
-    classes = len(kept.part("train").labels.unique()) if kept else 0
+    embeddings = Embeddings.load(run.embeddings) if run.embeddings.exists() else None
+    classes = len(embeddings.part("train").labels.unique()) if embeddings else 0
     setup = Setup.of(recipe, classes=classes or None)
     observations = [Observation.of(record) for record in run.records() if record["kind"] == "health"]
     if not observations and embeddings:
@@ -32,11 +32,11 @@ def from_embeddings(run: Run, embeddings: Embeddings, sim: Sim) -> Observation:
     """Observation of a run without health records."""
     train, val = few(embeddings.part("train") or embeddings), few(embeddings.part("val"))
     last = next((r for r in reversed(run.records()) if r["kind"] == "train"), {"step": 0, "epoch": 0.0, "loss": 0.0})
-    results = vitals(train.vectors, train.labels, sim) | {"val_auc": pair_auc(val.vectors, val.labels, sim)}
+    scores = vitals(train.vectors, train.labels, sim) | {"val_auc": pair_auc(val.vectors, val.labels, sim)}
     return Observation.of(
         {
             **last,
-            **said,
+            **scores,
             "loss_at_collapse": run.metrics_or_nothing().get("loss_at_collapse"),
         }
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from likewise.safety import bounds
 
-__all__ = ["PICTURES", "files", "pixels"]
+__all__ = ["ENDINGS", "files", "pixels"]
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are swapped

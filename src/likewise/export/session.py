@@ -22,7 +22,7 @@ SUMS = "SHA256SUMS"
 INSTALL = "pip install 'likewise[export]'"
 BATCH = 64
 SIDE = 4096  # pixels of an image that an exported model takes
-BYTES = "uint8 [N, H, W, C]"  # pictures as every decoder gives them
+BYTES = "uint8 [N, H, W, C]"  # decoded images
 
 
 def extra(name: str) -> Any:
@@ -40,8 +40,8 @@ def extra(name: str) -> Any:
 class Session:
     """A model.onnx that `likewise export` wrote. `about` is its metadata: shape, dim, sim, threshold ...
 
-    say: told when there is no checksum to compare the file with.
-    Errors: ValueError where there is no file, it is not one of ours, or not the one its SHA256SUMS tells of.
+    say: digest when there is no checksum to compare the file with.
+    Errors: ValueError for a missing file, one not written by Likewise, or a checksum mismatch.
     """
 
     def __init__(self, path: str | os.PathLike, threads: int = 0, say: Callable[[str], None] | None = None):
@@ -58,10 +58,10 @@ class Session:
             self.inner = runtime.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises many exception types
             raise ValueError(f"{self.path} does not load as ONNX: {str(error).splitlines()[0]}") from None
-        said = self.inner.get_modelmeta().custom_metadata_map.get("likewise")
-        if said is None:
-            raise ValueError(f"{self.path} says nothing of its preprocessing; give one that `likewise export` wrote")
-        self.about: dict[str, Any] = checked_about(said, self.path)
+        metadata = self.inner.get_modelmeta().custom_metadata_map.get("likewise")
+        if metadata is None:
+            raise ValueError(f"{self.path} has no metadata on its preprocessing; give one that `likewise export` wrote")
+        self.about: dict[str, Any] = checked_about(metadata, self.path)
         self.name: str = self.inner.get_inputs()[0].name
 
     @property
@@ -147,7 +147,7 @@ def checked_about(said: str, path: Path) -> dict[str, Any]:
 
 
 def check(path: Path) -> bool:
-    """Whether a checksum beside the file told that it is the one that was exported.
+    """Whether a checksum beside the file digest that it is the one that was exported.
 
     Errors: ValueError where there is no such file, or the SHA256SUMS beside it tells of another.
     """
@@ -156,8 +156,8 @@ def check(path: Path) -> bool:
     sums = path.parent / SUMS
     compared = False
     for line in bounds.text(sums).splitlines() if sums.is_file() else []:
-        told, _, name = line.partition("  ")
-        if name == path.name and told != sha256(path):
+        digest, _, name = line.partition("  ")
+        if name == path.name and digest != sha256(path):
             raise ValueError(
                 f"{path} does not match its checksum in {sums}: it is damaged or was changed; copy it again"
             )

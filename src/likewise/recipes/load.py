@@ -11,7 +11,7 @@ __all__ = ["load_recipe", "name_of"]
 
 
 def load_recipe(what: str | os.PathLike, *, trust_code: bool = False) -> Recipe:
-    """A shipped recipe by name, a .toml or .json file, or a folder, .csv or .npz of the user's own.
+    """A shipped recipe by name, a .toml or .json file, or a folder, .csv or .npz with the user's own data.
 
     trust_code: a file may name code outside the package (module:function), which is run.
     Errors: SpecError with the near names.

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from likewise.experiment.recipe import Recipe, checked_names
+from likewise.reproduce.translate_rules import BEGINNINGS, RULES
+from likewise.reproduce.translation import Translation, Work
 from likewise.safety.yaml_files import parsed_yaml
 from likewise.spec import SpecError, near
 
@@ -47,10 +49,10 @@ def translate(text: str) -> Translation:
 
 def parsed(text: str) -> dict[str, Any]:
     try:
-        found = parsed_yaml(text)
+        config = parsed_yaml(text)
     except ValueError as error:
         raise SpecError(f"the configuration does not read as YAML: {error}") from None
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise SpecError("a configuration is keys with values, such as `mode: triplet`; this is none")
     return config
 

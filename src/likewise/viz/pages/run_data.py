@@ -100,9 +100,9 @@ def read(path: str | Path, images: Images | None = None) -> RunData:
 
 
 def snapshots(run: Run) -> dict[int, Embeddings]:
-    """The kept embeddings by epoch, in order."""
-    found = sorted((run.path / "snapshots").glob("epoch_*.parquet"))
-    epochs = {path: path.stem.removeprefix("epoch_") for path in found}
+    """Saved embeddings by epoch, in order."""
+    paths = sorted((run.path / "snapshots").glob("epoch_*.parquet"))
+    epochs = {path: path.stem.removeprefix("epoch_") for path in paths}
     return {int(epoch): Embeddings.load(path) for path, epoch in epochs.items() if epoch.isascii() and epoch.isdigit()}
 
 
