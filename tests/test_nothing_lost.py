@@ -213,5 +213,5 @@ def test_embed_writes_parquet_and_replaces_nothing(tmp_path, name):
     with pytest.raises(ValueError, match="embed writes Parquet"):
         embed(tmp_path, None, tmp_path / name)
     (tmp_path / "v.parquet").touch()
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="exists; give another"):
         embed(tmp_path, None, tmp_path / "v.parquet")
