@@ -74,7 +74,7 @@ def test_a_folder_gives_embed_and_the_exported_model_what_training_reads(littere
 
 def test_a_folder_without_images_says_what_looked_like_one(littered):
     (littered / "c" / "folder.jpg").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"hold no pictures \(folder.jpg: a folder, not a picture\)"):
+    with pytest.raises(ValueError, match=r"contain no images \(folder.jpg: a folder, not a picture\)"):
         api.files([littered / "c"])
 
 

@@ -1,6 +1,6 @@
-"""A picture file into the bytes that a model takes, with numpy and Pillow alone: the rules of `decode.py`.
+"""Decodes image files to a model's input with numpy and Pillow only, by the rules of imaging/decode.py.
 
-tests/test_export_reading.py holds the two together; where training resizes with torch, a byte may differ by one.
+tests/test_export_reading.py compares the two; where training resizes with torch, a byte may differ by one.
 """
 
 import io
@@ -31,16 +31,16 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
             turn = orientation(image)
             grey = channels == 1 and "icc_profile" not in image.info
             image.draft("L" if grey else None, (height, width) if turn in TURNED else (width, height))
-            picture = plain(image, "L" if channels == 1 else "RGB", turn)
-    except Exception as error:  # decoders fail in every way there is
-        raise ValueError(f"cannot read {os.fspath(path)} as a picture: {error}") from None
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(picture).reshape(height, width, channels)
+            upright = plain(image, "L" if channels == 1 else "RGB", turn)
+    except Exception as error:  # decoders raise many exception types
+        raise ValueError(f"cannot read {os.fspath(path)} as an image: {error}") from None
+    if upright.size != (width, height):
+        upright = upright.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(upright).reshape(height, width, channels)
 
 
 def plain(image: Any, mode: str, turn: int) -> Any:
-    """Upright, in 8 bits and sRGB, "L" or "RGB", what is transparent on white."""
+    """Convert to upright 8-bit sRGB, "L" or "RGB", transparent areas on white."""
     from PIL import Image, ImageOps
 
     profile = image.info.get("icc_profile")
@@ -60,7 +60,7 @@ def plain(image: Any, mode: str, turn: int) -> Any:
 
 
 def srgb(image: Any, profile: bytes) -> Any:
-    """In sRGB where its profile is another and of its kind; else as it is."""
+    """Convert to sRGB if the profile is another one and fits the mode; otherwise return the image."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
     elif image.mode == "P":
@@ -84,5 +84,5 @@ def to_srgb(profile: bytes, mode: str) -> Any:
         if theirs.profile.xcolor_space != kind or described.startswith("srgb"):
             return None
         return ImageCms.buildTransform(theirs, ImageCms.createProfile("sRGB"), mode, managed)
-    except (ImageCms.PyCMSError, OSError):  # a broken profile is no reason to lose a good picture
+    except (ImageCms.PyCMSError, OSError):  # an invalid profile must not lose a valid image
         return None

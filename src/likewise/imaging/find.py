@@ -33,14 +33,16 @@ def image_files(paths: Iterable[str | os.PathLike]) -> list[Path]:
     skipped: list[str] = []
     for path in map(Path, paths):
         if not path.exists():
-            raise ValueError(f"there is no file {legible(path)}; give pictures or folders of pictures")
+            raise ValueError(f"there is no file {legible(path)}; give images or folders of images")
         if path.is_dir():
             found += (image.path for image in images_below(path, lambda name, why: skipped.append(f"{name}: {why}")))
         else:
             found.append(path)
     if not found:
         example = f" ({skipped[0]})" if skipped else ""
-        raise ValueError(f"the folders given hold no pictures{example}; those end in .png, .jpg, .pgm and the like")
+        raise ValueError(
+            f"the given folders contain no images{example}; image files end in .png, .jpg, .pgm and the like"
+        )
     return found
 
 
