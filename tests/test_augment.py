@@ -298,7 +298,9 @@ def test_in_pieces_it_is_what_it_is_as_a_whole(text, dtype, monkeypatch):
     for piece in (1, 3 * x[0].numel(), 1 << 30):
         monkeypatch.setattr(resample, "PIECE", piece)
         made.append(built(text)(x, torch.Generator().manual_seed(0)))
-    torch.testing.assert_close(made[0], made[1], rtol=0, atol=1e-6)  # a matrix product of one is not that of three
+    torch.testing.assert_close(
+        made[0], made[1], rtol=0, atol=1 if dtype == torch.uint8 else 1e-5
+    )  # a matrix product of one is not that of three
     assert (made[0].float() - made[2].float()).abs().max() <= (1 if dtype == torch.uint8 else 1e-5)
 
 
