@@ -205,7 +205,7 @@ def add_tables(add: Callable, folder: Path) -> None:
         (folder / "csv_table").mkdir(exist_ok=True)
         Image.new("L", (4, 4), len(name)).save(folder / "csv_table" / name)
     pairs = b"id_a,id_b,same,fold,split\na.png,b.png,1,0,test\na.png,c.png,0,1,val\n"
-    add("pairs csv", "p.csv", pair_files.read, pairs, b"a b,c d,same\nx,y,different\n")
+    add("pairs csv", "p.csv", pair_files.read, pairs, b"a b,c d,1\nx,y,0\n")
     lfw = b"2\t1\nann\t1\t2\nann\t1\tbob\t2\nbob\t1\t2\nann\t1\tbob\t1\n"
     add("pairs lfw", "pairs.txt", pair_files.read, lfw, b"1\nann 1 2\nann 1 bob 2\n")
     yaml = b"mode: triplet\nproject_name: x\nbackbone_name: simple\ninput_shape: [48, 48, 3]\nencodings_len: 16\n"

@@ -207,14 +207,8 @@ def checked_names(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
 
 
 # Which fields are names, and of what kind.
-NAMED = {"split": "split", "network": "network", "head": "head", "sim": "sim", "sampler": "sampler"} | {
-    "optimizer": "optimizer",
-    "schedule": "schedule",
-    "loss": "loss",
-    "miner": "miner",
-    "relation": "relation",
-    "augment": "augment",
-}
+NAMED = {name: name for name in ("split", "network", "head", "sim", "sampler", "optimizer", "schedule")}
+NAMED |= {name: name for name in ("loss", "miner", "relation", "augment")}
 
 # Fields that were renamed.
 EARLIER = {"turns": "rotations"}
