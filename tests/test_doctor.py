@@ -523,3 +523,24 @@ def test_every_loss_can_be_asked_what_it_compares():
         setup = Setup(inner.get(name, name))
         assert diagnose(course(), setup) == []
         assert setup.compares_batch in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "labels"),
+    [
+        ({"sampler": "pk(classes=6, images=5)"}, 6 * [5]),  # ln(1 + 25) for ntxent: no 8 x 4, ln(1 + 28)
+        ({"sampler": "pk(classes=3, images=2)", "doctor": False}, 3 * [2]),
+        ({"sampler": "pk(classes=10, images=12)", "loss": "arcface"}, None),  # its proxies are trained meanwhile
+        ({"loss": "vae", "network": "mlp"}, None),  # defines none
+    ],
+)
+def test_report_and_doctor_show_the_loss_at_collapse_of_the_batch_that_was_drawn(tmp_path, fields, labels):
+    recipe = Recipe(**{"data": "digits", "size": 16, "epochs": 1, "loss": "ntxent(temperature=1.0)", **fields})
+    run, _ = launch.train(recipe, out=tmp_path, name="r")
+    came = run.metrics()["loss_at_collapse"]
+    if labels:
+        assert came == pytest.approx(math.log(1 + sum(labels) - labels[0]), rel=1e-6)
+    records = [record for record in run.records() if record["kind"] == "health"]
+    assert bool(records) == recipe.doctor
+    assert {record["loss_at_collapse"] for record in records} <= {came}
+    assert (came is None) == (recipe.loss == "vae")

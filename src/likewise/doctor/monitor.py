@@ -22,8 +22,18 @@ from likewise.metrics.verification import auc, roc
 from likewise.models import evaluating
 from likewise.training.loop import Callback, Feed, State
 
-__all__ = ["composition", "pair_auc", "related", "sample", "vitals", "watch_collapse"]
+__all__ = [
+    "LOSS_AT_COLLAPSE",
+    "composition",
+    "note_loss_at_collapse",
+    "pair_auc",
+    "related",
+    "sample",
+    "vitals",
+    "watch_collapse",
+]
 
+LOSS_AT_COLLAPSE = "loss at collapse"  # key of the state that a checkpoint saves
 PER_PART = 64  # sampled images per part; about 300 same pairs with 10 classes
 TRAINED_ON = 40  # images trained on per sampled image
 BETWEEN = 50_000  # maximum number of images between two observations, if an epoch is longer
@@ -64,8 +74,8 @@ def watch_collapse(
     device = feed.images.labels.device
     train, held_out = Sample.of(feed.images, device), Sample.of(val, device) if val is not None and len(val) else None
     plan = feed.plan(0)
-    fixed: dict[str, Any] = {"loss_at_collapse": loss_at_collapse(state.loss_fn, feed, plan), **composition(feed, plan)}
     read_old_keys(state.callback_state)
+    fixed: dict[str, Any] = {"loss_at_collapse": note_loss_at_collapse(state, feed), **composition(feed, plan)}
     state.callback_state.setdefault("weights at the start", length(state.model))
     observations = [Observation.of(record) for record in past if record["kind"] == "health"]
     interval = images_between(feed.images, train, held_out)
@@ -203,6 +213,18 @@ def composition(feed: Feed, plan: Sequence[Tensor]) -> dict[str, float]:
         "one_class": sum(len(count_C) == 1 for count_C in counts) / len(counts),
         "no_same": sum(int(count_C.max()) == 1 for count_C in counts) / len(counts),
     }
+
+
+def note_loss_at_collapse(state: State, feed: Feed) -> float | None:
+    """Loss of a collapsed embedding on the first batch of the training, computed once and saved in the state.
+
+    Saved, so that the doctor and the report show one number, and so that a resumed training, whose proxies or scales
+    have been trained meanwhile, still shows the one it started with.
+    """
+    if LOSS_AT_COLLAPSE not in state.callback_state:
+        value = loss_at_collapse(state.loss_fn, feed, feed.plan(0))
+        state.callback_state |= {} if value is None else {LOSS_AT_COLLAPSE: value}
+    return state.callback_state.get(LOSS_AT_COLLAPSE)
 
 
 def loss_at_collapse(loss_fn: nn.Module, feed: Feed, plan: Sequence[Tensor]) -> float | None:

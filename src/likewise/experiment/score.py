@@ -9,6 +9,7 @@ import torch
 
 from likewise import spec
 from likewise.data.images import SPLITS, Images
+from likewise.doctor.monitor import LOSS_AT_COLLAPSE
 from likewise.evaluate import (
     Embeddings,
     Threshold,
@@ -73,7 +74,7 @@ def evaluate_run(
         "val": scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {},
         **kept,
         "data": about(images),
-        **(of_training(state, images) if state else earlier(run)),
+        **(of_training(state) if state else earlier(run)),
     }
     model.info |= kept
     model.save(run.model)
@@ -156,11 +157,10 @@ def about(images: Images) -> dict[str, Any]:
     return {"name": images.name, "classes": len(images.classes), **counts, "skipped": len(images.skipped)}
 
 
-def of_training(state: State, images: Images) -> dict[str, Any]:
-    """What the training itself has to say; the chance value is for batches as they were drawn."""
-    at_collapse = state.loss_fn.at_collapse() if hasattr(state.loss_fn, "at_collapse") else None
+def of_training(state: State) -> dict[str, Any]:
+    """What the training itself has to say; the loss at collapse is that of its first batch, as the doctor has it."""
     return {
-        "loss_at_collapse": at_collapse,
+        "loss_at_collapse": state.callback_state.get(LOSS_AT_COLLAPSE),
         "seconds": round(state.seconds, 2),
         "images_per_s": round(state.seen / max(state.seconds, 1e-9), 1),
         "steps": state.step,

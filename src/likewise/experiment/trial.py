@@ -21,7 +21,7 @@ from likewise import spec
 from likewise.data.images import Images
 from likewise.data.subset import sample, spaced
 from likewise.doctor import Setup
-from likewise.doctor.monitor import watch_collapse
+from likewise.doctor.monitor import note_loss_at_collapse, watch_collapse
 from likewise.evaluate import embed, evaluate
 from likewise.experiment.build import Parts, build, resolve_defaults
 from likewise.experiment.callbacks import (
@@ -125,6 +125,7 @@ def train_loop(
 ) -> None:
     """Train the steps that are left and keep the model; an interrupted run is ready to be resumed."""
     state, best = parts.state, Best(run)
+    note_loss_at_collapse(state, parts.feed)
     if run is not None and state.step == 0:
         begin(run, parts)
     further = extra(run, parts) if extra else ()
