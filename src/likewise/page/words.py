@@ -192,6 +192,19 @@ SAYINGS: dict[str, Saying] = {
         "Of pairs said to be the same with 80 % probability, 80 % should be. Few pairs make it look larger than it is.",
         counted="pairs",
     ),
+    "dir@far=": Saying(
+        "DIR at FAR {k}",
+        "{v} of queries of enrolled classes are named correctly when at most {k} of unknown queries may be named.",
+        "Open-set identification: each query is tried as it is, and again with its own class taken out of the "
+        "references.",
+        counted="queries",
+    ),
+    "oscr": Saying(
+        "OSCR",
+        "Over all false accept rates, {v} of queries of enrolled classes are named correctly (OSCR).",
+        "Area under the open-set curve: 1 needs every query named correctly and every unknown one rejected.",
+        counted="queries",
+    ),
     "few_shot@": Saying(
         "{k}-way, {shots}-shot",
         "{v} are right when one of {k} classes is to be named from {shots} example(s) of each.",
@@ -268,8 +281,8 @@ def _find(name: str, open_set: bool = False) -> tuple[Saying, dict[str, str]]:
         return SAYINGS[name], {}
     if found := re.fullmatch(r"few_shot@(\d+)w(\d+)s", name):
         return SAYINGS["few_shot@"], {"k": found[1], "shots": found[2]}
-    if found := re.fullmatch(r"tar@far=([\d.e-]+)", name):
-        return SAYINGS["tar@far="], {"k": f"{100 * float(found[1]):g} %"}
+    if found := re.fullmatch(r"((?:tar|dir)@far=)([\d.e-]+)", name):
+        return SAYINGS[found[1]], {"k": f"{100 * float(found[2]):g} %"}
     if found := re.fullmatch(r"(\w+@)(\d+)", name):
         return SAYINGS.get(found[1], Saying(name, "", "", share=False)), {"k": found[2]}
     return Saying(name.replace("{", "{{").replace("}", "}}"), "", "", share=False), {}
