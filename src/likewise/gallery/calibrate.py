@@ -248,7 +248,7 @@ def exact_interval(k: float, n: float) -> tuple[float, float]:
 
 
 def platt(score_T: np.ndarray, right_T: np.ndarray) -> dict[str, Any]:
-    """p(right) = sigmoid(slope * score + offset), right and wrong trials weighing the same in the whole. Platt, 1999."""
+    """p(right) = sigmoid(slope * score + offset), right and wrong trials weighing the same. Platt, 1999."""
     n_right, n_wrong = max(int(right_T.sum()), 1), max(int((~right_T).sum()), 1)
     target_T = np.where(right_T, (n_right + 1) / (n_right + 2), 1 / (n_wrong + 2))
     weight_T = np.where(right_T, 0.5 / n_right, 0.5 / n_wrong)
