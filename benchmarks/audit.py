@@ -24,16 +24,16 @@ import torch
 from PIL import Image, ImageEnhance
 
 from likewise import api
-from likewise.assemble import load_images, weights_of
 from likewise.audit import Audit, audit
 from likewise.data import data_home, load
 from likewise.data.images import SPLITS, Images
 from likewise.evaluate import embed
+from likewise.experiment.build import load_images, weights_of
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
 from likewise.metrics.classification import vote
 from likewise.metrics.neighbours import nearest
 from likewise.models import Embedder
-from likewise.recipe import Recipe
-from likewise.run import Run
 
 HOWS = ("same", "jpeg", "half", "cropped", "brighter")
 
@@ -50,8 +50,8 @@ def labels(asked: argparse.Namespace, folder: Path) -> list[str]:
         recipe = recipe.replace(data=str(folder / "flipped.npz"), epochs=asked.epochs, max_per_class=0, seed=seed)
         run = api.train(recipe, out=folder, name="flipped")
         told = api.audit(run.path)
-        listed = {s.at for s in told.suspects if told.part(s.at) == "train"}
-        found, knn = len(listed & flipped), run.scores()["scores"]["knn@1"]["value"]
+        listed = {s.batch_index for s in told.suspects if told.part(s.batch_index) == "train"}
+        found, knn = len(listed & flipped), run.metrics()["scores"]["knn@1"]["value"]
         lines.append(
             f"| {asked.recipe}, {len(images):,} pictures, {asked.epochs} epochs, seed {seed} | {knn:.4f} | "
             f"{len(flipped)} | {len(listed)} | {found} ({found / len(flipped):.1%}) | "

@@ -27,16 +27,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likewise.assemble import build, load_images, settled, weights_of
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings, evaluate
+from likewise.experiment.build import build, load_images, resolve_defaults, weights_of
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.experiment.trial import loop
 from likewise.export.making import about, parity, spaced, write_int8, write_onnx
 from likewise.export.session import Session
-from likewise.launch import running
-from likewise.memory import keep_memory
+from likewise.malloc import keep_memory
 from likewise.models import Embedder
-from likewise.recipe import Recipe
-from likewise.run import Run
 
 Way = Callable[[Tensor], np.ndarray]  # uint8 [N, C, H, W] -> [N, D]
 
@@ -44,7 +44,7 @@ Way = Callable[[Tensor], np.ndarray]  # uint8 [N, C, H, W] -> [N, D]
 def made(asked: argparse.Namespace) -> tuple[Embedder, Images, Recipe]:
     """The model, and the pictures it is measured on."""
     sampler = f"pk(classes={min(10, asked.classes)}, images=12)"
-    recipe = settled(
+    recipe = resolve_defaults(
         Recipe(
             data=asked.data,
             network=asked.network,
@@ -63,7 +63,7 @@ def made(asked: argparse.Namespace) -> tuple[Embedder, Images, Recipe]:
         model.load_weights(weights_of(Recipe(weights=asked.weights)))
         return model.eval(), images, recipe
     parts = build(recipe, images)
-    for _ in running(parts):
+    for _ in loop(parts):
         pass
     return parts.state.final.eval(), images, recipe
 

@@ -15,15 +15,15 @@ import machine
 import torch
 from torch import Tensor
 
-from likewise import launch, spec
+from likewise import spec
 from likewise.evaluate import Embeddings, too_few
-from likewise.evaluate.verifying import folded, verify
+from likewise.evaluate.verification import folded, verify
+from likewise.experiment import train as launch
+from likewise.experiment.pairs import kept_pairs
+from likewise.experiment.run import Run
 from likewise.metrics.intervals import Score
-from likewise.metrics.pairs import Pairs, similarities
-from likewise.pairing import kept_pairs
-from likewise.recipe import Recipe
+from likewise.metrics.sampled_pairs import Pairs, similarities
 from likewise.recipes import faces
-from likewise.run import Run
 
 FOLDS = 10
 
@@ -44,9 +44,9 @@ def measured(run: Run) -> tuple[Pairs, Tensor, Tensor]:
     test = Embeddings.load(run.embeddings).part("test")
     pairs = kept_pairs(run, test, "test")
     assert pairs is not None
-    score_T = similarities(test.vectors, pairs, sim=spec.bind("sim", Recipe.load(run.recipe).sim))
+    score_T = similarities(test.vectors, pairs, sim=spec.bind("sim", run.recipe.sim))
     people = Pairs(test.labels[pairs.first], test.labels[pairs.second], pairs.same)
-    return people, score_T, score_T - run.scores()["threshold"]["value"]
+    return people, score_T, score_T - run.metrics()["threshold"]["value"]
 
 
 def table(runs: list[Run]) -> str:
@@ -62,7 +62,7 @@ def table(runs: list[Run]) -> str:
     rows |= {f"{name}, each model's own threshold": line(own[name]) for name in names}
     folds = folded(pooled, torch.cat(scores), fold_T)
     rows["accuracy, threshold of the nine other folds"] = f"{line(folds.score)} (standard error {folds.error:.4f})"
-    seconds = sum(run.scores()["seconds"] for run in runs)
+    seconds = sum(run.metrics()["seconds"] for run in runs)
     head = "| score | value | 95 % interval | pairs |\n|---|---:|---:|---:|\n"
     return (
         f"{len(runs)} trainings, {seconds:.0f} s in all\n\n"

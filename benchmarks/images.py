@@ -47,10 +47,10 @@ from likewise.data import cache
 from likewise.data.augment import photo, strong
 from likewise.data.files import read, together
 from likewise.data.images import Images
-from likewise.data.want import Want, cache_home, data_home
-from likewise.decode import decode, decoder
-from likewise.memory import keep_memory
-from likewise.training import Feed
+from likewise.data.options import LoadOptions, cache_home, data_home
+from likewise.imaging.decode import decode, decoder
+from likewise.malloc import keep_memory
+from likewise.training.loop import Feed
 
 SIDE, BATCH, WORKERS = 224, 64, 2
 MEAN, STD = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -102,7 +102,7 @@ def decoding(paths: Sequence[Path]) -> Way:
 
 
 def found(paths: Sequence[Path], memory: int = 1 << 30) -> Any:
-    pixels, wrong = read(paths, Want(size=SIDE, channels=3, memory=memory))
+    pixels, wrong = read(paths, LoadOptions(size=SIDE, channels=3, memory=memory))
     assert not wrong
     return pixels
 

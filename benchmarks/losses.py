@@ -27,7 +27,7 @@ from pytorch_metric_learning import distances, losses, miners
 from torch import Tensor
 
 from likewise.losses import build
-from likewise.losses.order import ascending
+from likewise.losses.sorted_triplets import ascending
 
 DIM = 128
 GROWTH = (2048, 4096, 8192, 16384, 32768)
@@ -127,7 +127,7 @@ def measure(run: Callable[[], Any], least_s: float = 0.5) -> float:
     return min(times)
 
 
-def rates() -> Rates:
+def lr_multipliers() -> Rates:
     x, keys = torch.randn(2048, DIM), torch.randn(512, 1024)
     block, into = torch.randn(1 << 24), torch.empty(1 << 24)
     return Rates(
@@ -318,7 +318,7 @@ def main() -> None:
     args = parser.parse_args()
     args.only = args.only or (list(QUICK) if args.quick else None)
     args.sizes = args.sizes or ([128, 512] if args.quick else [128, 512, 1024])
-    rate = within(rates, args.threads)
+    rate = within(lr_multipliers, args.threads)
     table, cells = compared(args, rate)
     if not args.quick:
         table += f"\n\n{growth(cells, args, rate)}\n\n![cost against n](losses.png)"

@@ -26,11 +26,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from likewise.assemble import Parts, build, load_images, settled
-from likewise.callbacks import log
-from likewise.launch import running
-from likewise.memory import keep_memory
-from likewise.recipe import Recipe
+from likewise.experiment.build import Parts, build, load_images, resolve_defaults
+from likewise.experiment.callbacks import log
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.trial import loop
+from likewise.malloc import keep_memory
 
 RECIPE = Recipe(
     data="mnist",
@@ -47,7 +47,7 @@ BATCH = 250
 def ours(parts: Parts) -> Iterator[int]:
     """Our loop with its log, a batch at a time."""
     record = log(lambda said: None)
-    for state in running(parts):
+    for state in loop(parts):
         record(state)
         yield BATCH
 
@@ -135,7 +135,7 @@ def main() -> None:
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     keep_memory()
     images = load_images(RECIPE)
-    loops = {name: way(build(settled(RECIPE), images)) for name, way in WAYS.items()}
+    loops = {name: way(build(resolve_defaults(RECIPE), images)) for name, way in WAYS.items()}
     for steps in loops.values():
         speed(steps, 1.0)
     found: dict[str, list[float]] = {name: [] for name in loops}

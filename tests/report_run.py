@@ -33,7 +33,7 @@ def digits(most: int = 1797) -> Images:
 
 
 def embeddings(images: Images, *, progress: float, dim: int = 8) -> Embeddings:
-    """A random projection (progress 0) that turns into linear discriminants of the training part (progress 1)."""
+    """A random projection (progress 0) that rotations into linear discriminants of the training part (progress 1)."""
     x_ND = images.pixels.flatten(1).numpy() / 255.0
     train = images.split.numpy() == 0
     told_ND = LinearDiscriminantAnalysis(n_components=dim).fit(x_ND[train], images.labels[train]).transform(x_ND)
@@ -124,10 +124,10 @@ def digits_metrics(**changes: Any) -> dict[str, Any]:
         "threshold": {"value": 0.561, "target": "accuracy", "low": 0.54, "high": 0.58},
         "calibration": {"kind": "platt", "slope": 9.0, "offset": -5.0, "n": 3600},
         "left_out": {"tar@far=0.0001": "too few pairs to say: of 7,200 pairs of two classes 0.72 would be"},
-        "lone": {"retrieval": 3, "unseen": 1},
+        "queries_without_positives": {"retrieval": 3, "unseen": 1},
         "health": {"effective_rank": 6.53, "dimensions": 8, "norm_mean": 1.0, "norm_min": 1.0, "norm_max": 1.0,
                    "uniformity": -2.4, "hubness": 1.25, "orphans": 0.071, "overlapping": 0.2},
-        "chance": 0.2, "seconds": 24.3, "images_per_s": 10211.0,
+        "loss_at_collapse": 0.2, "seconds": 24.3, "images_per_s": 10211.0,
         "data": {"name": "digits", "train": 1258, "val": 180, "test": 359, "classes": 10},
     } | changes  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from likewise.animate import END, HOLD, RATE, STEP, animate, draw, stills
+from likewise.viz.animation import END, HOLD, RATE, STEP, animate, draw, stills
 from report_run import clusters, keep, write_run
 
 CLASSES = ["plain", "<b>bold</b>", "$x$"]

@@ -21,10 +21,10 @@ from likewise.cli import main
 from likewise.data import load
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
+from likewise.experiment.run import Run
 from likewise.metrics.neighbours import Nearest
-from likewise.page.audit import page
-from likewise.page.html import Thumbs
-from likewise.run import Run
+from likewise.viz.pages.audit import page
+from likewise.viz.pages.html import Thumbs
 from report_page import Page
 from report_run import clusters, digits, embeddings, write_run
 
@@ -118,9 +118,11 @@ def test_flipped_labels_of_real_digits_are_found(seed):
 
 def test_classes_of_one_are_not_judged():
     told = clusters(["a", "b", "c"], each=8)
-    lone = replace(told, labels=torch.cat([told.labels[:-1], torch.tensor([3])]), classes=("a", "b", "c", "alone"))
-    found = suspects(lone, around(lone, geometry.cosine))
-    assert len(lone) - 1 not in {s.at for s in found}
+    queries_without_positives = replace(
+        told, labels=torch.cat([told.labels[:-1], torch.tensor([3])]), classes=("a", "b", "c", "alone")
+    )
+    found = suspects(queries_without_positives, around(queries_without_positives, geometry.cosine))
+    assert len(queries_without_positives) - 1 not in {s.at for s in found}
 
 
 def test_one_picture_far_from_all_is_an_outlier():

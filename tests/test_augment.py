@@ -127,7 +127,7 @@ def test_a_turn_keeps_lengths_and_angles(height, width):
     first = y.flatten(1).argmax(1)
     angle = torch.atan2(middle[0] - (first // width).float(), (first % width).float() - middle[1]).rad2deg()
     assert angle.abs().max() < 45
-    assert angle.std() > 15, "the turns are hardly spread"
+    assert angle.std() > 15, "the rotations are hardly spread"
 
 
 def test_a_shift_is_the_share_of_the_side():
@@ -298,7 +298,7 @@ def test_in_pieces_it_is_what_it_is_as_a_whole(text, dtype, monkeypatch):
     for piece in (1, 3 * x[0].numel(), 1 << 30):
         monkeypatch.setattr(resample, "PIECE", piece)
         made.append(built(text)(x, torch.Generator().manual_seed(0)))
-    assert torch.equal(made[0], made[1]), "piece by piece"
+    torch.testing.assert_close(made[0], made[1], rtol=0, atol=1e-6)  # a matrix product of one is not that of three
     assert (made[0].float() - made[2].float()).abs().max() <= (1 if dtype == torch.uint8 else 1e-5)
 
 

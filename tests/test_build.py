@@ -12,7 +12,7 @@ from likewise.losses import PairLoss, ProxyLoss
 from likewise.losses.build import family
 from likewise.losses.memory import Memory
 from likewise.losses.proxy import over
-from likewise.losses.terms import Encoded, Terms
+from likewise.losses.terms import BatchContext, Terms
 from likewise.match import shared
 
 N, D, C = 12, 6, 4
@@ -29,7 +29,7 @@ def emb():
 
 @pytest.fixture
 def batch():
-    return Encoded(images=torch.zeros(N, 1, 2, 3, dtype=torch.uint8), features=torch.ones(N, 7))
+    return BatchContext(images=torch.zeros(N, 1, 2, 3, dtype=torch.uint8), features=torch.ones(N, 7))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -41,7 +41,7 @@ def test_every_name_is_a_loss_that_can_be_followed(name, emb, batch):
     assert value.shape == ()
     assert value.isfinite()
     assert emb.grad.isfinite().all()
-    chance = loss.chance(LABELS)
+    chance = loss.at_collapse(LABELS)
     assert chance is None or isinstance(chance, float)
 
 
@@ -74,7 +74,7 @@ def test_every_name_is_documented_with_its_paper(name):
     doc = spec.find("loss", name).__doc__
     assert doc.split("\n")[0].endswith(".")
     assert any(str(year) in doc for year in range(1990, 2027)) or name in ("softmax", "sum"), f"{name} names no year"
-    assert "hance" in doc, f"{name} does not say where a collapsed embedding stands"
+    assert "at collapse" in doc, f"{name} does not say where a collapsed embedding stands"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from torch import nn
 
 from likewise import losses
 from likewise.losses.cached import cached
-from likewise.losses.terms import Encoded
+from likewise.losses.terms import BatchContext
 
 N, C = 12, 4
 LABELS = torch.arange(N) % C
@@ -107,9 +107,9 @@ def test_memory_is_pushed_to_once(images):
 
 def test_the_loss_sees_the_batch_as_it_is(images):
     labels = torch.arange(N // 2).repeat(2)
-    batch = Encoded(partners=1)
+    batch = BatchContext(partners=1)
     value = cached(network(), build("contrastive"), images, labels, chunk=5, batch=batch)
-    expected = build("contrastive")(network()(images), labels, Encoded(partners=1))
+    expected = build("contrastive")(network()(images), labels, BatchContext(partners=1))
     torch.testing.assert_close(value, expected.detach())
     assert "active" in batch.notes
 

@@ -171,7 +171,7 @@ def test_explain_comes_from_the_functions(call, name):
 
 def test_explain_triplet_says_all_there_is_to_know(call):
     out = call("explain", "triplet")[1]
-    for word in ("margin=0.2", "pick='all'", "2015", "hance"):
+    for word in ("margin=0.2", "pick='all'", "2015", "at collapse"):
         assert word in out
 
 

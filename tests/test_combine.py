@@ -15,7 +15,7 @@ from likewise.losses.build import family
 from likewise.losses.combine import Matryoshka, Sum
 from likewise.losses.memory import Memory
 from likewise.losses.pair import in_batch
-from likewise.losses.terms import Encoded
+from likewise.losses.terms import BatchContext
 from likewise.match import Refs, shared
 
 D = 6
@@ -203,7 +203,7 @@ def test_sum_hands_miner_and_memory_to_pairs_only():
 def test_the_progress_line_follows_the_first_of_a_sum():
     ((emb, _),) = batches(1)
     labels = torch.zeros(8, dtype=torch.long)  # no negatives, so no term over pairs; softmax has terms
-    batch = Encoded()
+    batch = BatchContext()
     losses.build("sum(losses=['ntxent', 'softmax'])", dim=D, classes=3)(emb, labels, batch)
     assert batch.notes["empty"] == 1
     losses.build("sum(losses=['softmax', 'ntxent'])", dim=D, classes=3)(emb, labels, batch)
@@ -212,7 +212,7 @@ def test_the_progress_line_follows_the_first_of_a_sum():
 
 def test_partners_and_features_reach_the_parts_of_a_sum():
     ((emb, labels),) = batches(1)
-    batch = Encoded(partners=1)
+    batch = BatchContext(partners=1)
     both = losses.build("sum(losses=['contrastive', 'siamese_bce'])", dim=D)
     expected = losses.build("contrastive")(emb, labels, batch) + both.losses[1](emb, labels, batch)
     torch.testing.assert_close(both(emb, labels, batch), expected)
@@ -267,12 +267,12 @@ def test_combinations_nest():
 
 def test_chance_is_the_weighted_sum_and_unknown_with_an_unknown_part():
     labels = torch.arange(12) % 3
-    parts = [losses.build(text, dim=D, classes=3).chance(labels) for text in ("triplet", "softmax")]
+    parts = [losses.build(text, dim=D, classes=3).at_collapse(labels) for text in ("triplet", "softmax")]
     both = losses.build("sum(losses=['triplet', 'softmax'], weights=[2, 3])", dim=D, classes=3)
-    assert both.chance(labels) == pytest.approx(2 * parts[0] + 3 * parts[1])
+    assert both.at_collapse(labels) == pytest.approx(2 * parts[0] + 3 * parts[1])
     with_vae = losses.build("sum(losses=['triplet', 'vae'])", dim=D, shape=(1, 2, 2), width=4)
-    assert with_vae.chance(labels) is None
-    assert Sum(losses=[torch.nn.Identity()]).chance() is None
+    assert with_vae.at_collapse(labels) is None
+    assert Sum(losses=[torch.nn.Identity()]).at_collapse() is None
 
 
 @pytest.mark.parametrize(

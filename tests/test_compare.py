@@ -12,16 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise import compare as comparing
-from likewise.api import load_recipe
-from likewise.compare import compare, outer_commas, parse_over, plan, variants
 from likewise.evaluate import DivergedError, Embeddings
-from likewise.metrics.pairs import even
-from likewise.page.comparison import markdown, write_comparison
-from likewise.pairing import kept_pairs
-from likewise.recipe import Recipe
-from likewise.run import Run
+from likewise.experiment import compare as comparing
+from likewise.experiment import train as launch
+from likewise.experiment.compare import compare, outer_commas, parse_over, plan, variants
+from likewise.experiment.pairs import kept_pairs
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.metrics.sampled_pairs import even
+from likewise.recipes.load import load_recipe
 from likewise.spec import SpecError
+from likewise.viz.pages.comparison import markdown, write_comparison
 from report_page import Page
 
 QUICK = ("size=16", "epochs=1", "network=mlp(widths=(32,))", "dim=8", "max_per_class=30", "doctor=false")
@@ -110,8 +111,8 @@ def test_a_run_killed_before_it_began_is_begun_again(tmp_path, monkeypatch, left
         path.mkdir(parents=True, exist_ok=True)
         (path / name).touch() if "." in name else (path / name).mkdir()
     begun = []
-    monkeypatch.setattr(comparing, "train", lambda recipe, out, name, watch: [begun.append((out / name).exists())])
-    comparing.done("c", path, Recipe(), None, lambda _: None)
+    monkeypatch.setattr(launch, "train", lambda recipe, out, name, watch, extra: [begun.append((out / name).exists())])
+    launch.obtain(path, Recipe())
     assert begun == [False]
 
 
@@ -121,7 +122,7 @@ def test_a_run_killed_before_its_first_checkpoint_goes_on(tmp_path):
     (((path, wanted),),) = plan(tmp_path, {"a": recipe}, 1).values()
     Run.create(path.parent, path.name).write("recipe.toml", wanted.to_toml())
     said = []
-    assert comparing.done("a", path, wanted, None, said.append).scores()["scores"]
+    assert comparing.done("a", path, wanted, None, said.append).metrics()["scores"]
     assert said == ["a, seed 0: going on"]
 
 
@@ -150,7 +151,7 @@ def test_methods_seeds_and_going_on(five):
     assert len({run.path for row in five.rows for run in row.runs}) == 6
     for row in five.rows:
         for name in ("knn@1", "pair_accuracy", "eer"):
-            held = [run.scores()["scores"][name]["value"] for run in row.runs]
+            held = [run.metrics()["scores"][name]["value"] for run in row.runs]
             score = row.scores[name]
             assert score["value"] == pytest.approx(sum(held) / 2)
             assert score["low"] <= score["value"] <= score["high"]

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from likewise import launch, losses, spec
-from likewise.losses.terms import Encoded
-from likewise.recipe import Recipe
-from likewise.reproduce.bench import Bench
+from likewise import losses, spec
+from likewise.experiment import train as launch
+from likewise.experiment.recipe import Recipe
+from likewise.losses.terms import BatchContext
+from likewise.reproduce.experiment import Experiment
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -30,12 +31,12 @@ def judged(name: str, device: str) -> tuple[torch.Tensor, torch.Tensor, float | 
     torch.manual_seed(0)
     loss = losses.build(TEXTS.get(name, name), **AROUND).to(device)
     emb = torch.randn(N, D, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
-    batch = Encoded(images=torch.zeros(N, 1, 2, 3, dtype=torch.uint8, device=device))
+    batch = BatchContext(images=torch.zeros(N, 1, 2, 3, dtype=torch.uint8, device=device))
     batch.features = torch.ones(N, 7, device=device)
     value = loss(emb, LABELS.to(device), batch)
     value.backward()
     assert emb.grad is not None
-    return value.detach().cpu(), emb.grad.cpu(), loss.chance(LABELS)
+    return value.detach().cpu(), emb.grad.cpu(), loss.at_collapse(LABELS)
 
 
 @pytest.mark.parametrize("name", spec.names("loss"))
@@ -51,13 +52,13 @@ def test_a_loss_is_the_same_on_both(name):
 def test_a_recipe_trains_and_is_scored(kind, tmp_path):
     recipe = Recipe(data="digits", size=16, max_per_class=40, epochs=2, device="cuda").replace(**KINDS[kind])
     run, _ = launch.train(recipe, out=tmp_path, name="run")
-    assert 0 <= run.scores()["scores"]["knn@1"]["value"] <= 1
+    assert 0 <= run.metrics()["scores"]["knn@1"]["value"] <= 1
     again, _ = launch.resume(run.path)
-    assert again.scores()["steps"] == run.scores()["steps"]
+    assert again.metrics()["steps"] == run.metrics()["steps"]
 
 
 def test_losses_after_each_epoch_are_followed(tmp_path):
-    bench = Bench(tmp_path)
+    bench = Experiment(tmp_path)
     recipe = Recipe(data="digits", size=28, max_per_class=40, epochs=1, device="cuda", **KINDS["pairs"])
     run = bench.run_with_losses("pairs", recipe)
     assert run is not None

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays as any_array
 
 from likewise.data import from_arrays
 from likewise.data.arrays import arrays, holds_rows
-from likewise.data.want import Want
+from likewise.data.options import LoadOptions
 
 
 def pictures(*shape, dtype=np.uint8):
@@ -128,7 +128,7 @@ def test_a_wrong_part_is_refused():
 
 def test_npz(tmp_path):
     np.savez(tmp_path / "d.npz", X=pictures(2, 4, 4), y=["a", "b"], split=["train", "test"])
-    images = arrays(Want(), path=str(tmp_path / "d.npz"))
+    images = arrays(LoadOptions(), path=str(tmp_path / "d.npz"))
     assert images.name == "d"
     assert images.split.tolist() == [0, 2]
     assert images.classes == ("a", "b")
@@ -161,7 +161,7 @@ def test_npz_that_cannot_be_read(tmp_path):
         "cut.npz": "does not read as .npz",
     }.items():
         with pytest.raises(ValueError, match=why):
-            arrays(Want(), path=str(tmp_path / name))
+            arrays(LoadOptions(), path=str(tmp_path / name))
 
 
 @given(any_array(st.sampled_from([np.int64, np.uint8, np.bool_]), st.integers(1, 8)))

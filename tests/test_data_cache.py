@@ -15,12 +15,12 @@ from PIL import Image
 
 from likewise.data import cache, files
 from likewise.data.files import Files, read
-from likewise.data.want import Want, cache_home
+from likewise.data.options import LoadOptions, cache_home
 from test_data_files import png
 
 EACH = 3 * 8 * 8  # bytes of a decoded picture here
-WANT = Want(size=8, channels=3)
-STREAMED = Want(size=8, channels=3, memory=0)
+WANT = LoadOptions(size=8, channels=3)
+STREAMED = LoadOptions(size=8, channels=3, memory=0)
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_rows_are_in_order_and_progress_grows(pictures):
     plain = read(pictures, WANT)[0]
     emptied()
     seen = []
-    streamed = read(pictures, Want(size=8, channels=3, memory=0, progress=lambda *at: seen.append(at)))[0]
+    streamed = read(pictures, LoadOptions(size=8, channels=3, memory=0, progress=lambda *at: seen.append(at)))[0]
     assert torch.equal(streamed[range(79)], plain)
     assert seen[-1] == (80, 80)
     assert seen == sorted(seen)
@@ -203,12 +203,12 @@ def test_a_change_that_hides_itself_is_seen(pictures):
 def test_other_wishes_are_other_entries(pictures, home):
     kept = [
         read(pictures, want, invert=invert)[0]
-        for want in (WANT, Want(size=9, channels=3), Want(size=8, channels=1), Want())
+        for want in (WANT, LoadOptions(size=9, channels=3), LoadOptions(size=8, channels=1), LoadOptions())
         for invert in (False, True)
     ]
     assert len(entries(home)) == len(kept) == 8
     assert torch.equal(kept[0], 255 - kept[1])
-    again = read(pictures, Want())[0]
+    again = read(pictures, LoadOptions())[0]
     assert torch.equal(again, kept[6])
     assert again.shape == (79, 3, 9, 12)
 
@@ -278,7 +278,7 @@ def test_an_interrupted_reading_leaves_nothing(pictures, home, monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        read(pictures, Want(size=8, channels=3, progress=stop))
+        read(pictures, LoadOptions(size=8, channels=3, progress=stop))
     assert entries(home) == []
 
 
@@ -297,13 +297,13 @@ def test_what_was_used_last_stays(pictures, home, monkeypatch):
     """Room for three sets: the fourth takes the place of the one that was not read for longest."""
     kept = {}
     for size in (8, 9, 10):
-        read(pictures, Want(size=size, channels=1))
+        read(pictures, LoadOptions(size=size, channels=1))
         kept[size] = next(p for p in entries(home) if p not in kept.values())
         os.utime(kept[size] / "index.json", (size, size))
-    read(pictures, Want(size=8, channels=1))
+    read(pictures, LoadOptions(size=8, channels=1))
     held = sum(map(cache.weight, kept.values()))
     monkeypatch.setenv("LIKEWISE_CACHE_LIMIT", str(held + 1000))
-    read(pictures, Want(size=11, channels=1))
+    read(pictures, LoadOptions(size=11, channels=1))
     assert kept[8] in entries(home), "it was read just now"
     assert kept[9] not in entries(home)
     assert sum(map(cache.weight, entries(home))) <= held + 1000 + 10_000, "an index is beyond what was reckoned with"
@@ -383,7 +383,7 @@ def test_no_size(monkeypatch, said):
 
 
 def test_no_file_stays_open(pictures):
-    held = Want(size=8, channels=3)
+    held = LoadOptions(size=8, channels=3)
     read(pictures, held), read(pictures, STREAMED)
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):

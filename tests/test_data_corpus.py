@@ -18,8 +18,8 @@ from PIL import Image
 import likewise
 from likewise import data
 from likewise.data.folder import PICTURES
-from likewise.data.listing import legible
-from likewise.data.want import Want
+from likewise.data.gather import legible
+from likewise.data.options import LoadOptions
 
 pytestmark = pytest.mark.slow
 
@@ -134,7 +134,7 @@ def test_there_are_three_hundred(corpus):
 @pytest.mark.parametrize("memory", [0, 1 << 30])
 def test_each_is_named_with_its_reason(corpus, memory, monkeypatch):
     top, bad, good = corpus
-    monkeypatch.setattr(data, "Want", partial(Want, memory=memory))
+    monkeypatch.setattr(data, "LoadOptions", partial(LoadOptions, memory=memory))
     images = data.load(str(top), size=16)
     assert {skip.id for skip in images.skipped} == bad
     assert len(images) == good

@@ -16,8 +16,8 @@ from PIL import Image
 
 from likewise.data import files
 from likewise.data.files import LARGEST, Files, common_shape, conform, read, together
-from likewise.data.want import AbsentError, Want, data_home
-from likewise.decode import Head
+from likewise.data.options import AbsentError, LoadOptions, data_home
+from likewise.imaging.decode import Head
 
 
 def png(value: int, height=5, width=4) -> bytes:
@@ -38,7 +38,7 @@ def pictures(tmp_path):
 @pytest.mark.parametrize("memory", [0, 1 << 30])
 @pytest.mark.parametrize("size", [0, 6])
 def test_every_readable_picture_is_in_its_place(pictures, memory, size):
-    pixels, wrong = read(pictures, Want(memory=memory, size=size, channels=1 if size else 0))
+    pixels, wrong = read(pictures, LoadOptions(memory=memory, size=size, channels=1 if size else 0))
     assert sorted(wrong) == [37, 99]
     assert "empty" in wrong[37]
     assert isinstance(pixels, Files if memory == 0 else torch.Tensor)
@@ -50,7 +50,7 @@ def test_every_readable_picture_is_in_its_place(pictures, memory, size):
 
 def test_progress_counts_to_the_end(pictures):
     seen = []
-    read(pictures, Want(progress=lambda done, total: seen.append((done, total))))
+    read(pictures, LoadOptions(progress=lambda done, total: seen.append((done, total))))
     assert seen[-1] == (98, 98) or seen[-1] == (99, 99)
     assert seen == sorted(seen)
 
@@ -84,14 +84,14 @@ def test_an_error_in_a_thread_is_raised(two_threads):
 
 
 def test_nothing_readable(tmp_path):
-    pixels, wrong = read([tmp_path / "no.png", b""], Want())
+    pixels, wrong = read([tmp_path / "no.png", b""], LoadOptions())
     assert len(pixels) == 0
     assert set(wrong) == {0, 1}
-    assert read([tmp_path / "no.png"], Want(size=4, channels=3))[1] == {0: "no such file"}
+    assert read([tmp_path / "no.png"], LoadOptions(size=4, channels=3))[1] == {0: "no such file"}
 
 
 def test_files_pickle_and_take(pictures):
-    files, _ = read(pictures, Want(memory=0))
+    files, _ = read(pictures, LoadOptions(memory=0))
     again = pickle.loads(pickle.dumps(files))
     assert torch.equal(again.take([3, 1])[[0, 1]], files[[3, 1]])
     assert len(files.take([3, 1])) == 2
@@ -99,14 +99,14 @@ def test_files_pickle_and_take(pictures):
 
 
 def test_a_picture_that_breaks_later_is_named(pictures):
-    files, _ = read(pictures, Want(memory=0))
+    files, _ = read(pictures, LoadOptions(memory=0))
     pictures[8].unlink()
     with pytest.raises(ValueError, match=r"008\.png could be read when it was listed and cannot now: no such file"):
         files[[7, 8]]
 
 
 def test_the_threads_survive_a_fork(pictures):
-    files, _ = read(pictures, Want(memory=0))
+    files, _ = read(pictures, LoadOptions(memory=0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         child = os.fork()
@@ -118,23 +118,23 @@ def test_the_threads_survive_a_fork(pictures):
 
 def test_common_shape_is_the_majoritys():
     heads = [Head(3, 20, 30)] * 3 + [Head(1, 7, 7)] * 2
-    assert common_shape(heads, Want()) == (3, 20, 30)
-    assert common_shape(heads, Want(channels=1)) == (1, 20, 30)
-    assert common_shape(heads, Want(size=9)) == (3, 9, 9)
+    assert common_shape(heads, LoadOptions()) == (3, 20, 30)
+    assert common_shape(heads, LoadOptions(channels=1)) == (1, 20, 30)
+    assert common_shape(heads, LoadOptions(size=9)) == (3, 9, 9)
 
 
 def test_common_shape_without_a_majority_is_a_square():
     heads = [Head(3, 100, 50), Head(3, 30, 90), Head(3, 70, 200)]
-    assert common_shape(heads, Want()) == (3, 50, 50)
+    assert common_shape(heads, LoadOptions()) == (3, 50, 50)
 
 
 def test_common_shape_of_photographs_is_bounded():
-    assert common_shape([Head(3, 3000, 4000)], Want()) == (3, 384, LARGEST)
+    assert common_shape([Head(3, 3000, 4000)], LoadOptions()) == (3, 384, LARGEST)
 
 
 @given(st.lists(st.builds(Head, st.sampled_from([1, 3]), st.integers(1, 6000), st.integers(1, 6000)), min_size=1))
 def test_common_shape_is_a_shape(heads):
-    channels, height, width = common_shape(heads, Want())
+    channels, height, width = common_shape(heads, LoadOptions())
     assert channels in (1, 3)
     assert 1 <= height <= LARGEST
     assert 1 <= width <= LARGEST
@@ -142,28 +142,28 @@ def test_common_shape_is_a_shape(heads):
 
 def test_conform_sizes_and_colours():
     pixels = torch.arange(2 * 4 * 4, dtype=torch.uint8).reshape(2, 1, 4, 4)
-    assert conform(pixels, Want()) is pixels
-    assert conform(pixels, Want(size=8, channels=3)).shape == (2, 3, 8, 8)
+    assert conform(pixels, LoadOptions()) is pixels
+    assert conform(pixels, LoadOptions(size=8, channels=3)).shape == (2, 3, 8, 8)
 
 
 def test_conform_streams_what_would_not_fit():
     pixels = torch.arange(3 * 16, dtype=torch.uint8).reshape(3, 1, 4, 4)
-    small, large = Want(size=8, memory=100), Want(size=8)
+    small, large = LoadOptions(size=8, memory=100), LoadOptions(size=8)
     streamed = conform(pixels, small)
     assert isinstance(streamed, Files)
     assert torch.equal(streamed[[2, 0]], conform(pixels, large)[[2, 0]])
 
 
 def test_feature_rows_have_no_size():
-    assert conform(torch.zeros(3, 5), Want()).shape == (3, 5)
+    assert conform(torch.zeros(3, 5), LoadOptions()).shape == (3, 5)
     with pytest.raises(ValueError, match="leave both 0"):
-        conform(torch.zeros(3, 5), Want(size=8))
+        conform(torch.zeros(3, 5), LoadOptions(size=8))
 
 
 @pytest.mark.parametrize("wrong", [{"size": -1}, {"channels": 2}])
 def test_want_refuses(wrong):
     with pytest.raises(ValueError, match="size is a side"):
-        Want(**wrong)
+        LoadOptions(**wrong)
 
 
 def test_data_home(monkeypatch, tmp_path):
@@ -180,7 +180,7 @@ def test_data_home(monkeypatch, tmp_path):
 
 def test_what_is_absent_says_where_it_was_looked_for(tmp_path):
     with pytest.raises(AbsentError, match=r"mnist/a\.gz; run `likewise data fetch mnist`") as raised:
-        Want(tmp_path).find("mnist", ["mnist/a.gz"])
+        LoadOptions(tmp_path).find("mnist", ["mnist/a.gz"])
     assert raised.value.name == "mnist"
     assert str(tmp_path) in str(raised.value)
 
@@ -188,6 +188,6 @@ def test_what_is_absent_says_where_it_was_looked_for(tmp_path):
 def test_streaming_and_memory_agree_on_a_photograph(tmp_path):
     y, x = np.mgrid[0:300, 0:400]
     Image.fromarray(np.stack([x % 256, y % 256, (x + y) % 256], -1).astype(np.uint8)).save(tmp_path / "a.jpg")
-    kept, _ = read([tmp_path / "a.jpg"], Want(size=50))
-    streamed, _ = read([tmp_path / "a.jpg"], Want(size=50, memory=0))
+    kept, _ = read([tmp_path / "a.jpg"], LoadOptions(size=50))
+    streamed, _ = read([tmp_path / "a.jpg"], LoadOptions(size=50, memory=0))
     assert torch.equal(kept, streamed[[0]])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from likewise.data.folder import folder
-from likewise.data.listing import legible, natural, one_spelling
-from likewise.data.want import Want
+from likewise.data.gather import legible, natural, one_spelling
+from likewise.data.options import LoadOptions
 from test_data_files import png
 
 
@@ -23,7 +23,7 @@ def tree(top, *paths) -> Path:
 
 
 def read(top, **settings):
-    return folder(Want(), path=str(top), **settings)
+    return folder(LoadOptions(), path=str(top), **settings)
 
 
 def test_one_folder_a_class(tmp_path):
@@ -206,7 +206,7 @@ def test_sizes_and_colours_are_brought_together(tmp_path):
     tree(tmp_path, "a/1.png", "a/2.png")
     Image.new("RGB", (50, 40), "red").save(tmp_path / "a/3.jpg")
     assert read(tmp_path).shape == (1, 5, 4)
-    assert folder(Want(size=8, channels=3), path=str(tmp_path)).pixels.shape == (3, 3, 8, 8)
+    assert folder(LoadOptions(size=8, channels=3), path=str(tmp_path)).pixels.shape == (3, 3, 8, 8)
 
 
 NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
@@ -220,7 +220,9 @@ NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"
 )
 def test_any_name_is_a_class(tmp_path_factory, names):
     top = tmp_path_factory.mktemp("any")
-    images = folder(Want(), path=str(tree(top, *(f"{name}/1.png" for name in names))), parts="no", spellings="keep")
+    images = folder(
+        LoadOptions(), path=str(tree(top, *(f"{name}/1.png" for name in names))), parts="no", spellings="keep"
+    )
     assert sorted(images.classes) == sorted(names)
     assert images.skipped == ()
 

@@ -99,7 +99,7 @@ def test_size_and_channels_of_every_kind_of_source(pets):
 
 def test_what_would_not_fit_is_streamed(pets, monkeypatch):
     kept = data.load(str(pets))
-    monkeypatch.setattr(data, "Want", partial(data.Want, memory=10))
+    monkeypatch.setattr(data, "LoadOptions", partial(data.LoadOptions, memory=10))
     streamed = data.load(str(pets))
     assert isinstance(streamed.pixels, Files)
     assert torch.equal(streamed.part("test").batch([0, 2]), kept.part("test").batch([0, 2]))

@@ -14,7 +14,7 @@ from likewise import data, spec
 from likewise.data import sources
 from likewise.data.groceries import bursts, histogram
 from likewise.data.idx import FILES
-from likewise.data.want import Want
+from likewise.data.options import LoadOptions
 from test_data_files import png
 
 PEOPLE = {"training": ["s1", "s2", "s10"], "testing": ["s5"]}
@@ -117,7 +117,7 @@ def settings(name, root) -> dict:
 
 @pytest.fixture(params=sources.__all__)
 def source(request, root):
-    return lambda **want: getattr(sources, request.param)(Want(root, **want), **settings(request.param, root))
+    return lambda **want: getattr(sources, request.param)(LoadOptions(root, **want), **settings(request.param, root))
 
 
 def test_contract(source):
@@ -167,7 +167,7 @@ def test_an_absent_source_says_where_and_how(name, tmp_path):
 
 
 def test_digits_split_is_fixed_and_stratified():
-    images = sources.digits(Want())
+    images = sources.digits(LoadOptions())
     assert len(images) == 1797
     assert images.shape == (1, 8, 8)
     assert int(images.pixels.max()) == 255
@@ -179,14 +179,14 @@ def test_digits_split_is_fixed_and_stratified():
 
 
 def test_idx_pixels_and_labels(root):
-    images = sources.mnist(Want(root))
+    images = sources.mnist(LoadOptions(root))
     assert images.shape == (1, 4, 5)
     assert images.pixels[1, 0, 0].tolist() == [0, 1, 2, 3, 4]
     assert images.labels[:12].tolist() == [*range(10), 0, 1]
     assert images.ids[0] == "train/00000"
     assert images.ids[20] == "test/00000"
     assert images.split.tolist() == [0] * 20 + [2] * 10
-    assert sources.fashion_mnist(Want(root)).classes[9] == "Ankle boot"
+    assert sources.fashion_mnist(LoadOptions(root)).classes[9] == "Ankle boot"
 
 
 @pytest.mark.parametrize(
@@ -205,12 +205,12 @@ def test_idx_says_which_file_is_wrong(tmp_path, file, content, why):
     write_idx(tmp_path / "mnist")
     (tmp_path / "mnist" / file).write_bytes(content)
     with pytest.raises(ValueError, match=why) as raised:
-        sources.mnist(Want(tmp_path))
+        sources.mnist(LoadOptions(tmp_path))
     assert file in str(raised.value)
 
 
 def test_omniglot_sets_groups_and_ink(root):
-    images = sources.omniglot(Want(root))
+    images = sources.omniglot(LoadOptions(root))
     assert len(images) == 27
     assert images.open
     assert images.classes[0] == "Greek/character01"
@@ -218,16 +218,16 @@ def test_omniglot_sets_groups_and_ink(root):
     assert [images.groups[i] == "Tengwar" for i in range(27)] == [s == 2 for s in images.split.tolist()]
     assert images.ids[0] == "images_background/Greek/character01/0000.png"
     assert images.pixels[0, 0].nonzero().tolist() == [[1, 0]], "ink is bright"
-    dark = sources.omniglot(Want(root), set="evaluation", ink="dark")
+    dark = sources.omniglot(LoadOptions(root), set="evaluation", ink="dark")
     assert (dark.pixels == 0).sum() == len(dark) == 9
-    assert len(sources.omniglot(Want(root), set="small1").part("train")) == 9
+    assert len(sources.omniglot(LoadOptions(root), set="small1").part("train")) == 9
 
 
 def test_omniglot_refuses(root, tmp_path):
     with pytest.raises(ValueError, match="did you mean small2 or small1"):
-        sources.omniglot(Want(root), set="small")
+        sources.omniglot(LoadOptions(root), set="small")
     with pytest.raises(ValueError, match="bright or dark"):
-        sources.omniglot(Want(root), ink="blue")
+        sources.omniglot(LoadOptions(root), ink="blue")
     whole = (root / "omniglot/python/images_background.zip").read_bytes()
     path = tmp_path / "omniglot/python/images_background.zip"
     path.parent.mkdir(parents=True)
@@ -236,11 +236,11 @@ def test_omniglot_refuses(root, tmp_path):
     for content in (whole[:200], bytes(damaged), b""):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="damaged or no zip; delete it and run `likewise data fetch omniglot`"):
-            sources.omniglot(Want(tmp_path), set="background")
+            sources.omniglot(LoadOptions(tmp_path), set="background")
 
 
 def test_faces_in_both_layouts(root, tmp_path):
-    images = sources.faces(Want(root))
+    images = sources.faces(LoadOptions(root))
     assert images.classes == ("s1", "s2", "s5", "s10")
     assert images.shape == (1, 8, 6)
     assert images.open
@@ -250,13 +250,13 @@ def test_faces_in_both_layouts(root, tmp_path):
     for person in ("s4", "s6"):
         (tmp_path / "att-faces" / person).mkdir(parents=True)
         Image.new("L", (6, 8)).save(tmp_path / "att-faces" / person / "1.pgm")
-    flat = sources.faces(Want(tmp_path))
+    flat = sources.faces(LoadOptions(tmp_path))
     assert flat.ids == ("s4/1.pgm", "s6/1.pgm")
     assert flat.split.tolist() == [0, 2]
 
 
 def test_groceries_labels_are_the_published_ids(root):
-    images = sources.groceries(Want(root))
+    images = sources.groceries(LoadOptions(root))
     assert images.classes == tuple(GROCERIES), "in the order of the ids, not of the names"
     assert images.split.bincount().tolist() == [32, 0, 8]
     assert all(i.split("/")[2] == images.classes[label] for i, label in zip(images.ids, images.labels, strict=True))
@@ -265,7 +265,7 @@ def test_groceries_labels_are_the_published_ids(root):
 
 
 def test_groceries_groups_are_bursts(root):
-    images = sources.groceries(Want(root))
+    images = sources.groceries(LoadOptions(root))
     assert images.groups[:8] == tuple(f"train/Leek/{int(n % 3 == 0)}" for n in range(1, 9))
     assert len(set(images.groups[:32])) == 8
     parted = data.load("groceries", root=root, split="by_group(val=0.5)")
@@ -276,30 +276,30 @@ def test_groceries_groups_are_bursts(root):
 
 
 def test_groceries_held_out(root):
-    images = sources.groceries(Want(root), held_out=2)
+    images = sources.groceries(LoadOptions(root), held_out=2)
     assert images.open
     assert set(images.part("test").labels.tolist()) == {2, 3}
     assert set(images.part("train").labels.tolist()) == {0, 1}
     assert all(i.startswith("train/") for i in images.ids), "the published val is left out"
     for wrong in (1, 4, -1):
         with pytest.raises(ValueError, match="the first fine id that is not trained on, 2 to 3"):
-            sources.groceries(Want(root), held_out=wrong)
+            sources.groceries(LoadOptions(root), held_out=wrong)
 
 
 def test_groceries_says_which_line_is_wrong(tmp_path):
     write_groceries(top := tmp_path / "grocery-store/dataset")
     (top / "val.txt").write_text("val/a.jpg, 0, 0\nval/b.jpg, 99, 0\n")
     with pytest.raises(ValueError, match=r"val\.txt, line 2: a picture and an id of classes\.csv were expected"):
-        sources.groceries(Want(tmp_path))
+        sources.groceries(LoadOptions(tmp_path))
     (top / "classes.csv").write_text("a,b\nx,y\n")
     with pytest.raises(ValueError, match=r"is not the published classes\.csv"):
-        sources.groceries(Want(tmp_path))
+        sources.groceries(LoadOptions(tmp_path))
 
 
 def test_a_broken_grocery_is_skipped(tmp_path):
     write_groceries(top := tmp_path / "grocery-store/dataset")
     (top / "train/Food/Milk/Milk_003.jpg").write_bytes(b"")
-    images = sources.groceries(Want(tmp_path))
+    images = sources.groceries(LoadOptions(tmp_path))
     assert [s.id for s in images.skipped] == ["train/Food/Milk/Milk_003.jpg"]
     assert len(images) == 39
     assert "" not in images.groups
@@ -327,7 +327,7 @@ def counts(images, part):
 
 
 def test_real_mnist(data_root):
-    images = sources.mnist(Want(data_root("mnist").parent))
+    images = sources.mnist(LoadOptions(data_root("mnist").parent))
     assert images.shape == (1, 28, 28)
     assert counts(images, "train") == MNIST_TRAIN
     assert counts(images, "test") == MNIST_TEST
@@ -337,7 +337,7 @@ def test_real_mnist(data_root):
 
 
 def test_real_fashion_mnist(data_root):
-    images = sources.fashion_mnist(Want(data_root("fashion-mnist").parent))
+    images = sources.fashion_mnist(LoadOptions(data_root("fashion-mnist").parent))
     assert counts(images, "train") == [6000] * 10
     assert counts(images, "test") == [1000] * 10
     assert [images.classes[i] for i in images.labels[:3]] == ["Ankle boot", "T-shirt/top", "T-shirt/top"]
@@ -361,7 +361,7 @@ def test_real_omniglot(data_root):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "pictures"), [("small1", 2720), ("small2", 3120)])
 def test_real_omniglot_small(data_root, name, pictures):
-    images = sources.omniglot(Want(data_root("omniglot").parent), set=name)
+    images = sources.omniglot(LoadOptions(data_root("omniglot").parent), set=name)
     assert len(images) == pictures
     assert images.shape == (1, 105, 105)
     assert len(images.classes) == pictures // 20
@@ -369,7 +369,7 @@ def test_real_omniglot_small(data_root, name, pictures):
 
 
 def test_real_faces(data_root):
-    images = sources.faces(Want(data_root("att-faces").parent))
+    images = sources.faces(LoadOptions(data_root("att-faces").parent))
     assert images.shape == (1, 112, 92)
     assert images.labels.bincount().tolist() == [10] * 40
     assert {images.classes[i] for i in images.part("test").labels} == {"s5", "s6", "s7"}

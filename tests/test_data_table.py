@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from likewise.data.options import LoadOptions
 from likewise.data.table import table
-from likewise.data.want import Want
 from test_data_files import png
 
 
@@ -21,7 +21,7 @@ def pets(tmp_path):
 
 def read(folder, text, encoding="utf-8", **settings):
     (folder / "pets.csv").write_bytes(text.encode(encoding))
-    return table(Want(), path=str(folder / "pets.csv"), **settings)
+    return table(LoadOptions(), path=str(folder / "pets.csv"), **settings)
 
 
 def test_columns_by_name(pets):
@@ -57,9 +57,9 @@ def test_without_a_header_names_are_refused(pets):
 def test_root(pets, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("lists")
     (elsewhere / "pets.csv").write_text("image,label\na.png,cat\n")
-    assert len(table(Want(), path=str(elsewhere / "pets.csv"), root=str(pets))) == 1
+    assert len(table(LoadOptions(), path=str(elsewhere / "pets.csv"), root=str(pets))) == 1
     (elsewhere / "pets.csv").write_text(f"image,label\n{pets}/a.png,cat\n")
-    assert len(table(Want(), path=str(elsewhere / "pets.csv"))) == 1, "absolute paths"
+    assert len(table(LoadOptions(), path=str(elsewhere / "pets.csv"))) == 1, "absolute paths"
 
 
 def test_missing_column_names_those_there(pets):
@@ -119,7 +119,7 @@ def test_wrong_parts_separators_and_files(pets):
     with pytest.raises(ValueError, match="separator is one character"):
         read(pets, "image,label\n", separator=", ")
     with pytest.raises(ValueError, match="No such file"):
-        table(Want(), path=str(pets / "nowhere.csv"))
+        table(LoadOptions(), path=str(pets / "nowhere.csv"))
     with pytest.raises(ValueError, match="not UTF-8"):
         read(pets, "image,label\na.png,\u00e9t\u00e9\n", encoding="latin-1")
     with pytest.raises(ValueError, match="does not read as CSV"):
@@ -136,7 +136,7 @@ def test_any_rows_around_a_good_one_leave_it_readable(tmp_path_factory, rows, he
     text = io.StringIO()
     csv.writer(text, delimiter=separator).writerows([["image", "label"], *rows, ["a.png", "cat"]])
     (folder / "x.csv").write_text(text.getvalue(), encoding="utf-8", errors="replace")
-    images = table(Want(), path=str(folder / "x.csv"), header=header, image=0, label=1, separator=separator)
+    images = table(LoadOptions(), path=str(folder / "x.csv"), header=header, image=0, label=1, separator=separator)
     assert "a.png" in images.ids
     assert len(images) + len(images.skipped) <= len(rows) + 2
 
@@ -147,4 +147,4 @@ def test_any_text_is_read_or_refused_in_a_sentence(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_text(text, encoding="utf-8", errors="replace", newline="")
     with pytest.raises(ValueError):
-        table(Want(), path=str(path))
+        table(LoadOptions(), path=str(path))

@@ -10,9 +10,9 @@ from PIL import Image
 
 from likewise import data
 from likewise.data import tracking as source
+from likewise.data.options import LoadOptions
 from likewise.data.tracking import numbers, read_sequence, tracking
-from likewise.data.want import Want
-from likewise.decode import Crop, decode
+from likewise.imaging.decode import Crop, decode
 
 FRAMES, SIDES = 20, (40, 30)
 
@@ -40,7 +40,7 @@ def tlp_lines(frames=range(1, FRAMES + 1), lost=()) -> list[str]:
 
 
 def read(top, **settings):
-    return tracking(Want(top, size=10), **{"path": str(top), "every": 1} | settings)
+    return tracking(LoadOptions(top, size=10), **{"path": str(top), "every": 1} | settings)
 
 
 def shown(images) -> list[int]:
@@ -165,7 +165,7 @@ def test_a_file_of_another_form_is_said(tmp_path, line, sentence):
 
 def test_no_sequences_are_said(tmp_path):
     with pytest.raises(data.AbsentError, match="tracking is not here"):
-        tracking(Want(tmp_path))
+        tracking(LoadOptions(tmp_path))
     with pytest.raises(ValueError, match="holds no sequence"):
         read(tmp_path)
     with pytest.raises(ValueError, match="is no folder"):
@@ -187,7 +187,7 @@ def test_any_four_numbers_are_read_back(values, separator):
 def test_otbs_sequences_and_the_same_as_tlp(data_root, tmp_path):
     """A faithful TLP set made of OTB's frames: frames of five digits, boxes from 0, some targets lost."""
     top = data_root("tracking-otb")
-    want = Want(top.parent, size=32)
+    want = LoadOptions(top.parent, size=32)
     otb = tracking(want, every=1)
     assert otb.classes == ("Crossing", "DragonBaby", "Human3")
     assert len(otb) == 120 + 113 + 199
@@ -201,7 +201,7 @@ def test_otbs_sequences_and_the_same_as_tlp(data_root, tmp_path):
         (folder.parent / "groundtruth_rect.txt").write_text("\n".join(lines))
         for n in range(1, len(rows) + 1):
             shutil.copy(top / name / "img" / f"{n:04d}.jpg", folder / f"{n:05d}.jpg")
-    tlp = tracking(Want(tmp_path, size=32), every=1)
+    tlp = tracking(LoadOptions(tmp_path, size=32), every=1)
     kept = [i for i, name in enumerate(otb.ids) if int(name[-5:]) not in lost]
     assert tlp.ids == tuple(otb.ids[i] for i in kept)
     assert torch.equal(tlp.pixels, otb.pixels[kept])

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from likewise import decode as module
-from likewise import jpeg
-from likewise.decode import Crop, Head, PictureError, check, decode, decoded, fit, head
+from likewise.imaging import decode as module
+from likewise.imaging import jpeg
+from likewise.imaging.decode import Crop, Head, PictureError, check, decode, decoded, fit, head
 
 ORIENTATION = 0x0112
 

@@ -15,16 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from likewise import geometry, launch, spec, symptoms
+from likewise import geometry, spec
 from likewise.data.images import Images
 from likewise.doctor import CAUSES, Look, Setup, diagnose
+from likewise.doctor import monitor as symptoms
 from likewise.evaluate import Embeddings
-from likewise.recipe import Recipe
-from likewise.run import Run, load_checkpoint, save_checkpoint
-from likewise.training import fit
+from likewise.experiment import checkup, trial
+from likewise.experiment import train as launch
+from likewise.experiment.checkpoint import load_checkpoint, save_checkpoint
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.training.loop import fit
 
 TRIPLET = Setup("triplet(margin=0.2, pick='hard')", classes=10)
-START = Look(1, 0.1, loss=0.21, spread=0.11, rank=30.0, dead=0.0, chance=0.2, auc=0.77, val_auc=0.76, growth=1.0)
+START = Look(
+    1, 0.1, loss=0.21, spread=0.11, rank=30.0, dead=0.0, loss_at_collapse=0.2, auc=0.77, val_auc=0.76, growth=1.0
+)
 HEALTHY = replace(START, loss=0.02, spread=0.8, rank=8.0, active=0.3, auc=0.99, val_auc=0.97, growth=1.05)
 POINT = {"loss": 0.2, "spread": 1e-5, "auc": 0.8, "val_auc": 0.7}  # collapsed, as measured on digits
 LOST = {"loss": 0.2, "spread": 0.5, "auc": 0.5, "val_auc": 0.5}  # spread out, and guessing
@@ -38,7 +44,7 @@ def course(**seen: float | None) -> list[Look]:
 CASES = [
     ("not-finite", TRIPLET, course(loss=math.nan)),
     ("not-finite", TRIPLET, course(spread=math.nan, rank=math.nan, auc=None)),
-    ("one-class-batches", Setup("supcon"), course(one_class=1.0, loss=0.0, chance=0.0)),
+    ("one-class-batches", Setup("supcon"), course(one_class=1.0, loss=0.0, loss_at_collapse=0.0)),
     ("one-class-batches", Setup("contrastive(margin=1.0)", "euclidean", False), course(**POINT, one_class=0.9)),
     ("no-same-pairs", Setup("sum(losses=['triplet', 'siamese_bce'])"), course(no_same=0.8)),
     ("dead-relu", TRIPLET, course(**POINT, dead=1.0)),
@@ -59,7 +65,7 @@ CASES = [
     ("hard-pairs", TRIPLET, course(**POINT | {"auc": 0.5}, related=90.0)),
     ("not-learning", Setup("supcon"), course(**POINT)),
     ("not-learning", Setup("softmax"), course(**LOST, related=90.0)),
-    ("not-learning", Setup("vae"), course(**POINT, chance=None)),
+    ("not-learning", Setup("vae"), course(**POINT, loss_at_collapse=None)),
     ("lr-too-low", Setup("supcon"), course(**dataclasses.asdict(START) | {"step": 100, "epoch": 3.0})),
     ("memorised", Setup("softmax"), course(auc=0.99, val_auc=0.51, related=90.0)),
     ("margin-out-of-reach", Setup("triplet(margin=5.0)"), course()),
@@ -79,7 +85,7 @@ SILENT = [
     ("half the embedding is 0, and it learns", TRIPLET, course(dead=0.6)),
     ("a high learning rate that works", replace(TRIPLET, lr=0.2), course(growth=10.0)),
     ("guessing, and the loss falls", Setup("softmax"), course(loss=0.1, auc=0.55, val_auc=0.55, related=90.0)),
-    ("no labels to compare", Setup("vae"), course(chance=None, auc=None, val_auc=None)),
+    ("no labels to compare", Setup("vae"), course(loss_at_collapse=None, auc=None, val_auc=None)),
     ("proxies need no pairs", Setup("softmax"), course(one_class=1.0, no_same=1.0)),
     ("a memory holds other classes", Setup("supcon", memory=512), course(one_class=1.0)),
     ("good from the start", Setup("supcon"), [HEALTHY] * 4),
@@ -114,7 +120,7 @@ def test_what_has_ended_needs_no_patience():
 
 def test_a_margin_and_a_cause_are_two_findings():
     setup = Setup("triplet(margin=5.0)", lr=0.1)
-    found = diagnose(course(**POINT | {"loss": 5.0}, chance=5.0), setup)
+    found = diagnose(course(**POINT | {"loss": 5.0}, loss_at_collapse=5.0), setup)
     assert [finding.name for finding in found] == ["margin-out-of-reach", "lr-too-high"]
 
 
@@ -136,7 +142,7 @@ def test_a_margin_and_a_cause_are_two_findings():
         ),
         (
             Setup("softmax", optimizer="sgd", lr=0.5),
-            course(**LOST | {"loss": 2.4}, chance=2.3026),
+            course(**LOST | {"loss": 2.4}, loss_at_collapse=2.3026),
             "the loss has stood at 2.4000 (without any learning: 2.3026) since epoch 1: pairs are told apart no better "
             "(AUC 0.50) than by guessing; lower lr from 0.5 to 0.05",
         ),
@@ -318,7 +324,7 @@ class Watched:
     """A training with the doctor beside it: what was written, what was said, and how it ended."""
 
     def __init__(self, recipe: Recipe, spoil_images=None, spoil_model=None):
-        recipe = launch.settled(recipe)
+        recipe = launch.resolve_defaults(recipe)
         images = launch.load_images(recipe)
         self.images = spoil_images(images) if spoil_images else images
         self.parts = launch.build(recipe, self.images)
@@ -335,7 +341,7 @@ class Watched:
         )
 
     def run(self) -> "Watched":
-        fit(launch.running(self.parts), [self.watch()])
+        fit(trial.loop(self.parts), [self.watch()])
         return self
 
     @property
@@ -381,7 +387,7 @@ def test_looking_changes_nothing_in_the_training():
     ends = []
     for watching in (False, True):
         watched = Watched(QUICK.replace(network="mlp(widths=(9, 9), dropout=0.2)", loss="triplet(pick='random-hard')"))
-        fit(launch.running(watched.parts), [watched.watch()] if watching else [])
+        fit(trial.loop(watched.parts), [watched.watch()] if watching else [])
         ends.append([*watched.parts.state.model.state_dict().values(), torch.get_rng_state()])
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
@@ -403,7 +409,7 @@ def test_resuming_sees_and_says_what_not_stopping_would(tmp_path):
 
     for stop in (1, 15, 40):
         first = Watched(broken)
-        going, callback = launch.running(first.parts), first.watch()
+        going, callback = trial.loop(first.parts), first.watch()
         for _ in range(stop):
             callback(next(going))
         save_checkpoint(tmp_path / "last.safetensors", first.parts.state)
@@ -435,7 +441,7 @@ def test_looking_is_a_small_part_of_the_work():
 
 def run_of(tmp_path: Path, recipe: Recipe, records: list[dict], vectors: torch.Tensor | None = None) -> Run:
     run = Run.create(tmp_path, "r")
-    run.write("recipe.toml", launch.settled(recipe).to_toml())
+    run.write("recipe.toml", launch.resolve_defaults(recipe).to_toml())
     for record in records:
         run.append(record)
     if vectors is not None:
@@ -452,7 +458,7 @@ def trained(**seen) -> dict:
 
 def test_a_run_is_explained_from_its_records(tmp_path):
     records = [{"kind": "health", **dataclasses.asdict(look), "findings": {}} for look in course(**POINT)]
-    findings, looks = symptoms.examine(run_of(tmp_path, HARD, [trained(loss=0.2), *records]))
+    findings, looks = checkup.examine(run_of(tmp_path, HARD, [trained(loss=0.2), *records]))
     assert [finding.name for finding in findings] == ["hard-pairs"]
     assert looks == course(**POINT)
 
@@ -460,16 +466,16 @@ def test_a_run_is_explained_from_its_records(tmp_path):
 def test_a_run_that_was_not_watched_is_explained_from_its_embeddings(tmp_path):
     same_ND = torch.ones(200, 8) + 1e-4 * torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
     run = run_of(tmp_path, HARD.replace(lr=0.1), [trained(loss=0.2)], same_ND)
-    run.write("metrics.json", json.dumps({"chance": 0.2}))
-    findings, (look,) = symptoms.examine(run)
+    run.write("metrics.json", json.dumps({"scores": {}, "loss_at_collapse": 0.2}))
+    findings, (look,) = checkup.examine(run)
     assert [finding.name for finding in findings] == ["lr-too-high"]
-    assert (look.loss, look.chance, look.active, look.epoch) == (0.2, 0.2, 1.0, 3.0)
+    assert (look.loss, look.loss_at_collapse, look.active, look.epoch) == (0.2, 0.2, 1.0, 3.0)
     assert look.spread < 1e-6
 
 
 def test_a_healthy_run_that_was_not_watched(tmp_path):
     apart_ND = torch.eye(10)[torch.arange(200) % 10]
-    findings, (look,) = symptoms.examine(run_of(tmp_path, HARD, [trained(loss=0.0)], apart_ND))
+    findings, (look,) = checkup.examine(run_of(tmp_path, HARD, [trained(loss=0.0)], apart_ND))
     assert findings == []
     assert (look.auc, look.val_auc) == (1.0, 1.0)
     assert look.spread == pytest.approx(0.9, abs=0.05)
@@ -477,7 +483,7 @@ def test_a_healthy_run_that_was_not_watched(tmp_path):
 
 def test_a_run_with_nothing_to_see(tmp_path):
     with pytest.raises(ValueError, match="holds no embeddings and no health records; run `likewise evaluate"):
-        symptoms.examine(run_of(tmp_path, HARD, [trained(loss=0.2)]))
+        checkup.examine(run_of(tmp_path, HARD, [trained(loss=0.2)]))
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from likewise import api, load_data
 from likewise.evaluate import Embeddings
-from likewise.evaluate.encodings import at_most, centres, naming, numbered_as
+from likewise.evaluate.prototypes import at_most, centres, naming, numbered_as
 
 
 def made(vectors: list[list[float]], labels: list[int], classes: tuple[str, ...], part: int = 0) -> Embeddings:

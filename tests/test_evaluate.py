@@ -1,5 +1,6 @@
 """Embeddings on disk and from a model, and every score of `evaluate` against another way to the same number."""
 
+import importlib
 import math
 import os
 from dataclasses import replace
@@ -19,22 +20,22 @@ from likewise.evaluate import (
     embed,
     evaluate,
     health,
-    lone,
     measure,
     pick_calibration,
     pick_threshold,
+    queries_without_positives,
     retrieve,
     too_few,
 )
-from likewise.evaluate.paired import Comparable, apart, over_seeds
-from likewise.evaluate.verifying import CURVED, Resampled, folded, pairs_apart, resampled, units, verify
+from likewise.evaluate.significance import Comparable, apart, over_seeds
+from likewise.evaluate.verification import CURVED, Resampled, folded, pairs_apart, resampled, units, verify
 from likewise.metrics import calibration, clustering, intervals, retrieval, verification
 from likewise.metrics import health as of_health
-from likewise.metrics.pairs import Pairs, draw_folds, even, similarities
 from likewise.metrics.retrieval import Set
+from likewise.metrics.sampled_pairs import Pairs, draw_folds, even, similarities
 from likewise.models import Embedder, inputs
 from likewise.models.inputs import at_once
-from likewise.page import words
+from likewise.viz.pages import score_texts as words
 
 CLOSED = [
     "knn@1", "knn@5", "knn_weighted@20", "recall@1", "recall@10", "precision@10", "r_precision", "map@r", "silhouette",
@@ -317,10 +318,10 @@ def test_queries_with_nothing_to_find_are_counted():
     labels = whole.labels.clone()
     labels[3], labels[5] = 9, 8
     query = Embeddings(whole.vectors, labels, whole.ids, whole.split, tuple("abcdefghij"))
-    assert lone(query) == {"retrieval": 2}
-    assert lone(query, made(40, 4, seed=1)) == {"retrieval": 2, "unseen": 2}
-    assert lone(whole, whole.take(range(3))) == {"unseen": 10}
-    assert lone(whole) == {}
+    assert queries_without_positives(query) == {"retrieval": 2}
+    assert queries_without_positives(query, made(40, 4, seed=1)) == {"retrieval": 2, "unseen": 2}
+    assert queries_without_positives(whole, whole.take(range(3))) == {"unseen": 10}
+    assert queries_without_positives(whole) == {}
 
 
 def test_health_is_what_the_metrics_say(parts):
@@ -507,8 +508,9 @@ def test_a_better_run_is_better_and_a_run_equals_itself(parts):
 
 
 def test_a_large_set_gets_the_simplified_silhouette_by_its_name(parts, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("likewise.evaluate.EXACT", 100)
-    monkeypatch.setattr("likewise.evaluate.KMEANS_WORK", 100)
+    module = importlib.import_module("likewise.evaluate.measure")
+    monkeypatch.setattr(module, "EXACT", 100)
+    monkeypatch.setattr(module, "KMEANS_WORK", 100)
     scores = evaluate(parts[0])
     assert "silhouette_simplified" in scores
     assert not {"silhouette", "nmi", "ami"} & set(scores)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from likewise.decode import decode
 from likewise.export.reading import files, pixels
+from likewise.imaging.decode import decode
 
 SHAPES = [(3, 20, 24), (1, 20, 24), (3, 64, 80)]
 

@@ -36,12 +36,12 @@ def test_a_fold_that_is_none_is_one_sentence(n: int, at: int):
 
 @pytest.mark.slow
 def test_the_recipe_tells_people_that_it_never_saw(data_root, tmp_path):
-    from likewise import launch
+    from likewise.experiment import train as launch
 
     data_root("att-faces")
     recipe = faces().replace(split="likewise.recipes.faces:tenth(at=0)", epochs=8)
     run, _ = launch.train(recipe, out=tmp_path, name="faces")
-    held = run.scores()
+    held = run.metrics()
     assert held["open"]
     assert held["scores"]["pair_auc"]["value"] > 0.8
     assert {"tar@far=0.01", "tar@far=0.001", "tar@far=0.0001"} == set(held["left_out"])

@@ -10,19 +10,21 @@ import pytest
 import torch
 from torch.nn.functional import triplet_margin_loss
 
-from likewise import losses, plots, recipes, spec
-from likewise.assemble import build, load_images, settled
-from likewise.data.consecutive import consecutive
+from likewise import losses, recipes, spec
+from likewise.data.consecutive_sampler import consecutive
 from likewise.evaluate import Embeddings, draw_pairs
-from likewise.launch import running
-from likewise.losses.terms import Encoded
+from likewise.experiment.build import build, load_images, resolve_defaults
+from likewise.experiment.recipe import Recipe, epochs_of
+from likewise.experiment.trial import loop
+from likewise.losses.terms import BatchContext
 from likewise.models import Embedder
-from likewise.plots import Curve
-from likewise.recipe import Recipe, epochs_of
-from likewise.reproduce import EXPERIMENTS, epoch_series, friends, mlp_pairs, reproduce
-from likewise.reproduce.bench import Bench, mean_loss
+from likewise.reproduce import EXPERIMENTS, epoch_series, friends, reproduce
+from likewise.reproduce import fashion_mlp as mlp_pairs
+from likewise.reproduce.experiment import Experiment, mean_loss
 from likewise.reproduce.section import command, span, table, told
 from likewise.spec import SpecError
+from likewise.viz import plots
+from likewise.viz.plots import Curve
 
 ROOT = Path(__file__).parents[1]
 OURS = {
@@ -40,9 +42,9 @@ def small(recipe: Recipe, **changes) -> Recipe:
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_every_recipe_trains_two_steps_on_real_digits(name):
     recipe = small(getattr(recipes, name)())
-    parts = build(settled(recipe), load_images(recipe))
+    parts = build(resolve_defaults(recipe), load_images(recipe))
     before = [p.detach().clone() for p in parts.state.model.parameters()]
-    *_, last = islice(running(parts), 2)
+    *_, last = islice(loop(parts), 2)
     assert last.step == 2
     assert torch.isfinite(last.loss)
     assert any(not torch.equal(a, b) for a, b in zip(before, last.model.parameters(), strict=True))
@@ -53,7 +55,7 @@ def test_every_recipe_trains_two_steps_on_real_digits(name):
 def test_every_recipe_trains_two_steps_on_its_own_data(name, data_root):
     recipe = getattr(recipes, name)().replace(max_per_class=30)
     data_root(recipe.data.replace("_", "-"))
-    *_, last = islice(running(build(settled(recipe), load_images(recipe))), 2)
+    *_, last = islice(loop(build(resolve_defaults(recipe), load_images(recipe))), 2)
     assert last.step == 2
     assert torch.isfinite(last.loss)
 
@@ -100,8 +102,6 @@ def test_consecutive_pairs_are_fixed_and_only_their_order_is_shuffled():
     shuffled = drawn(seed=0, epoch=0, shuffle=True)
     assert shuffled != drawn(seed=0, epoch=1, shuffle=True)
     assert sorted(shuffled) == sorted(drawn(seed=0, epoch=0))
-    ranks = [consecutive(LABELS, batch=4, seed=0, epoch=0, rank=rank, ranks=2) for rank in range(2)]
-    assert [len(r) for r in ranks] == [2, 2]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,9 @@ def test_our_losses_on_their_batches_are_theirs():
     a_B2, b_B2, c_B2 = (torch.randn(32, 2, dtype=torch.float64) for _ in range(3))
     labels_B = torch.randint(0, 4, (32,))
     triplet = losses.build("triplet(margin=1.0, pick='hard')", sim="euclidean")
-    ours = triplet(torch.cat([a_B2, b_B2, c_B2]), torch.cat([labels_B, labels_B, labels_B + 1]), Encoded(partners=2))
+    ours = triplet(
+        torch.cat([a_B2, b_B2, c_B2]), torch.cat([labels_B, labels_B, labels_B + 1]), BatchContext(partners=2)
+    )
     assert float(ours) == pytest.approx(float(triplet_margin_loss(a_B2, b_B2, c_B2, margin=1.0, eps=0)), rel=1e-9)
 
     same_B = torch.arange(32) < 16
@@ -173,7 +175,7 @@ def test_our_losses_on_their_batches_are_theirs():
     theirs = (same_B * d_B**2 + ~same_B * (1 - d_B).relu() ** 2).mean() / 2
     contrastive = losses.build("contrastive(margin=1.0)", sim="euclidean")
     paired = torch.cat([labels_B, torch.where(same_B, labels_B, labels_B + 1)])
-    ours = contrastive(torch.cat([a_B2, b_B2]), paired, Encoded(partners=1))
+    ours = contrastive(torch.cat([a_B2, b_B2]), paired, BatchContext(partners=1))
     assert float(ours) == pytest.approx(friends.OVER_THEIRS["contrastive"] * float(theirs), rel=1e-9)
 
 
@@ -189,17 +191,17 @@ def test_their_first_weights():
 
 
 def test_a_training_starts_from_their_weights(tmp_path):
-    recipe = small(mlp_pairs.theirs(Bench(tmp_path), 3, 0))
-    parts = build(settled(recipe), load_images(recipe))
+    recipe = small(mlp_pairs.theirs(Experiment(tmp_path), 3, 0))
+    parts = build(resolve_defaults(recipe), load_images(recipe))
     first = mlp_pairs.first_weights(recipe)
     assert all(torch.equal(a, b) for a, b in zip(parts.state.model.parameters(), first.parameters(), strict=True))
     assert (parts.state.model.config["mean"], parts.state.model.config["std"]) == ([0.0], [1.0])
 
 
-@pytest.mark.parametrize("label", list(mlp_pairs.rows(Bench(Path()))))
+@pytest.mark.parametrize("label", list(mlp_pairs.rows(Experiment(Path()))))
 def test_the_similarity_of_a_pair_is_the_same_both_ways(label):
     """S(a, b) = S(b, a), bit for bit, for every network and similarity of the comparison."""
-    recipe = settled(mlp_pairs.rows(Bench(Path()))[label])
+    recipe = resolve_defaults(mlp_pairs.rows(Experiment(Path()))[label])
     torch.manual_seed(0)
     model = Embedder(recipe.network, shape=(1, 28, 28), dim=recipe.dim, normalize=bool(recipe.normalize)).eval()
     loss = losses.build(
@@ -244,7 +246,7 @@ def test_friends_is_written_up_from_its_runs(tiny, monkeypatch, tmp_path):
     assert len(shown) == 5
     assert all(0 < (path.parent / file).stat().st_size < 150_000 for file in shown)
     assert (path.parent / "runs" / "digits-bce" / "latent.gif").exists()
-    lines = [r for r in Bench(path.parent).run("digits-bce", Recipe()).records() if r["kind"] == "losses"]
+    lines = [r for r in Experiment(path.parent).run("digits-bce", Recipe()).records() if r["kind"] == "losses"]
     assert [r["epoch"] for r in lines] == [1, 2]
     before = {p: p.stat().st_mtime_ns for p in path.parent.rglob("metrics.json")}
     assert reproduce("friends", out=tmp_path, train=False).read_text() == text, "nothing is trained twice"
@@ -252,7 +254,7 @@ def test_friends_is_written_up_from_its_runs(tiny, monkeypatch, tmp_path):
 
 
 def test_the_loss_on_a_part_is_the_loss_of_its_pairs():
-    recipe = settled(small(recipes.lenet_2d_contrastive()))
+    recipe = resolve_defaults(small(recipes.lenet_2d_contrastive()))
     parts = build(recipe, load_images(recipe))
     test = parts.images.part("test")
     emb_ND = parts.state.final.embed(test)
@@ -268,15 +270,15 @@ def test_the_loss_on_a_part_is_the_loss_of_its_pairs():
 @pytest.mark.slow
 def test_a_run_with_losses_goes_on_to_the_same_weights(tmp_path):
     recipe = small(recipes.lenet_2d_contrastive(), epochs=2, snapshot_epochs="0,1,2")
-    whole = Bench(tmp_path / "whole").run_with_losses("a", recipe)
+    whole = Experiment(tmp_path / "whole").run_with_losses("a", recipe)
 
     def cut(record):
         if record["kind"] == "losses":
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        Bench(tmp_path / "cut", watch=cut).run_with_losses("a", recipe)
-    again = Bench(tmp_path / "cut").run_with_losses("a", recipe)
+        Experiment(tmp_path / "cut", watch=cut).run_with_losses("a", recipe)
+    again = Experiment(tmp_path / "cut").run_with_losses("a", recipe)
     a, b = (Embeddings.load(run.embeddings).vectors for run in (whole, again))
     assert torch.equal(a, b)
     assert [r["epoch"] for r in again.records() if r["kind"] == "losses"] == [1, 2]
@@ -298,8 +300,8 @@ def test_the_epoch_series_is_written_up_from_its_runs(tiny, monkeypatch, tmp_pat
 @pytest.mark.slow
 def test_the_order_of_pairs_is_written_up_from_its_trainings(tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(mlp_pairs, "SEEDS", 1)
-    few = dict(list(mlp_pairs.rows(Bench(Path())).items())[:2])
-    monkeypatch.setattr(mlp_pairs, "rows", lambda bench: few)
+    few = dict(list(mlp_pairs.rows(Experiment(Path())).items())[:2])
+    monkeypatch.setattr(mlp_pairs, "rows", lambda experiment: few)
     path = reproduce("mlp-pairs", out=tmp_path)
     text = path.read_text()
     assert text.count("| 90.48 / 90.48 |") == text.count("| 80.09 / 80.00 |") == 1
@@ -314,7 +316,7 @@ def test_tensorboard_reads_a_run_folder(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run = Bench(tmp_path).run("a", small(recipes.mlp3_contrastive(), epochs=1))
+    run = Experiment(tmp_path).run("a", small(recipes.mlp3_contrastive(), epochs=1))
     read = EventAccumulator(str(run.path / "tensorboard")).Reload()
     assert "train/loss" in read.Tags()["scalars"]
     lines = [r for r in run.records() if r["kind"] == "train"]

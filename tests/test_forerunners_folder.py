@@ -10,18 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
-from likewise import api, losses, optim, recipes, spec
-from likewise.assemble import build, load_images, settled
-from likewise.callbacks import keep_best, lower_when_flat, stop_when_flat
+from likewise import api, losses, recipes, spec
 from likewise.evaluate import Embeddings
-from likewise.launch import resume, running, train
-from likewise.recipe import Recipe
+from likewise.experiment.build import build, load_images, resolve_defaults
+from likewise.experiment.callbacks import keep_best, lower_when_flat, stop_when_flat
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.experiment.train import resume, train
+from likewise.experiment.trial import loop
 from likewise.reproduce import folder_trainer, reproduce
-from likewise.reproduce.bench import Bench
+from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.folder_configs import CONFIGS
-from likewise.run import Run
-from likewise.training import State
-from likewise.translate import translate
+from likewise.reproduce.translate import translate
+from likewise.training import optim
+from likewise.training.loop import State
 
 OURS = sorted({name for name, _ in folder_trainer.MODES.values()})
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (50, 60, 210), "grey": (120, 120, 120)}
@@ -54,9 +56,9 @@ def unpublished(recipe: Recipe) -> Recipe:
 
 
 def two_steps(recipe: Recipe) -> State:
-    parts = build(settled(recipe), load_images(recipe))
+    parts = build(resolve_defaults(recipe), load_images(recipe))
     before = [p.detach().clone() for p in parts.state.model.parameters()]
-    *_, last = islice(running(parts), 2)
+    *_, last = islice(loop(parts), 2)
     assert last.step == 2
     assert torch.isfinite(last.loss)
     assert any(not torch.equal(a, b) for a, b in zip(before, last.model.parameters(), strict=True))
@@ -140,7 +142,10 @@ def test_the_picks_of_negatives_are_theirs(mode):
 
 def test_all_modes_differ_from_one_another():
     """No two rows of the grid are the same training."""
-    made = [settled(getattr(recipes, name)().replace(**how, weights="")) for name, how in folder_trainer.MODES.values()]
+    made = [
+        resolve_defaults(getattr(recipes, name)().replace(**how, weights=""))
+        for name, how in folder_trainer.MODES.values()
+    ]
     assert all(a != b for a, b in combinations(made, 2))
 
 
@@ -155,19 +160,18 @@ def scored(values: list[float], *callbacks) -> list[float]:
 
     state, left = State(None, None, None, epochs=len(values)), []
     for epoch, value in enumerate(values):
-        state.epoch, state.at, state.of = epoch, 1, 1
+        state.epoch, state.batch_index, state.num_batches = epoch, 1, 1
         state.scores = {"knn@1": {"value": value}}
         for callback in callbacks:
             callback(state)
-        left.append(state.memory.get("lowered", 1.0))
+        left.append(state.callback_state.get("lowered", 1.0))
     return left
 
 
 @pytest.fixture
-def best(monkeypatch):
+def best():
     """`keep_best` without a file."""
-    monkeypatch.setattr("likewise.callbacks.save_checkpoint", lambda path, state: None)
-    return keep_best(Run(Path("unused")), "knn@1")
+    return keep_best(lambda state: None, "knn@1")
 
 
 def test_the_rate_falls_after_so_many_validations_without_a_better_score(best):
@@ -208,9 +212,11 @@ def rates_of(run: Run) -> list[float]:
 
 
 def test_the_loop_multiplies_schedule_and_what_was_lowered(photographs):
-    parts = build(settled(small(recipes.trainer_simple2(), str(photographs), **FLAT)), load_images_of(photographs))
-    parts.state.memory["lowered"] = 0.25
-    assert next(running(parts)).lr == pytest.approx(2.5e-4)
+    parts = build(
+        resolve_defaults(small(recipes.trainer_simple2(), str(photographs), **FLAT)), load_images_of(photographs)
+    )
+    parts.state.callback_state["lowered"] = 0.25
+    assert next(loop(parts)).lr == pytest.approx(2.5e-4)
     assert optim.plateau(0.3) == 1.0
 
 
@@ -289,7 +295,7 @@ def tiny(monkeypatch):
 @pytest.mark.timeout(1200)
 def test_it_is_written_up_from_its_runs(tiny, data_root, tmp_path, monkeypatch):
     data_root("grocery-store")
-    monkeypatch.setattr("likewise.page.map.POINTS", 100)
+    monkeypatch.setattr("likewise.viz.pages.map.POINTS", 100)
     path = reproduce("folder-trainer", out=tmp_path)
     text = path.read_text()
     for name in folder_trainer.MODES:
@@ -330,10 +336,10 @@ def test_a_bench_goes_on_with_a_run_that_was_cut_in_its_first_stage(photographs,
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        Bench(tmp_path, watch=cut).run("a", recipe)
-    again = Bench(tmp_path).run("a", recipe)
+        Experiment(tmp_path, watch=cut).run("a", recipe)
+    again = Experiment(tmp_path).run("a", recipe)
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["a"]
-    whole = Bench(tmp_path / "whole").run("a", recipe)
+    whole = Experiment(tmp_path / "whole").run("a", recipe)
     a, b = (Embeddings.load(run.embeddings).vectors for run in (again, whole))
     assert torch.equal(a, b)
 
@@ -342,4 +348,4 @@ def test_what_a_bench_calls_a_run_is_a_folder_name():
     names = [folder_trainer.slug(name) for name in folder_trainer.MODES]
     assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in names)
     assert len(set(names)) == len(names)
-    assert Bench(Path()).command("trainer_frozen") == "likewise train trainer-frozen"
+    assert Experiment(Path()).command("trainer_frozen") == "likewise train trainer-frozen"

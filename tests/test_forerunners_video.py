@@ -13,17 +13,17 @@ from safetensors.torch import save_file
 from sklearn.metrics import silhouette_samples
 
 from likewise import losses, recipes
-from likewise.assemble import build, load_images, settled
 from likewise.evaluate import Embeddings
-from likewise.launch import running
-from likewise.losses.terms import Encoded
+from likewise.experiment.build import build, load_images, resolve_defaults
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.trial import loop
+from likewise.losses.terms import BatchContext
 from likewise.models import Embedder
-from likewise.recipe import Recipe
 from likewise.recipes.video_objects import own_positive
 from likewise.reproduce import reproduce, video_measures, video_objects, video_trainings
-from likewise.reproduce.bench import Bench
+from likewise.reproduce.experiment import Experiment
 
-TRIPLETS = Encoded(partners=2)
+TRIPLETS = BatchContext(partners=2)
 RECIPES = ("video_small", "video_alexnet")
 
 
@@ -48,9 +48,9 @@ def of_folder(recipe: Recipe, top: Path, **changes) -> Recipe:
 
 
 def two_steps(recipe: Recipe) -> None:
-    parts = build(settled(recipe), load_images(recipe))
+    parts = build(resolve_defaults(recipe), load_images(recipe))
     before = [p.detach().clone() for p in parts.state.model.parameters()]
-    *_, last = islice(running(parts), 2)
+    *_, last = islice(loop(parts), 2)
     assert last.step == 2
     assert torch.isfinite(last.loss)
     assert any(not torch.equal(a, b) for a, b in zip(before, last.model.parameters(), strict=True))
@@ -121,20 +121,20 @@ def test_random_hard_draws_each_violating_negative_and_no_other():
 def test_the_loss_says_what_it_takes():
     emb, labels = batch_of()
     with pytest.raises(ValueError, match="give sampler='triplets"):
-        own_positive()(emb, labels, Encoded())
+        own_positive()(emb, labels, BatchContext())
     with pytest.raises(ValueError, match="give sampler='triplets"):
         own_positive()(emb, labels)
     with pytest.raises(ValueError, match="pick is one of"):
         own_positive(pick="hardest")(emb, labels, TRIPLETS)
-    assert own_positive(margin=0.5).chance() == 0.5
+    assert own_positive(margin=0.5).at_collapse() == 0.5
     built = losses.build(recipes.video_small().loss, sim="sqeuclidean", dim=2, classes=3)
-    notes = Encoded(partners=2)
+    notes = BatchContext(partners=2)
     emb.requires_grad_()
     built(emb, labels, notes).backward()
     assert emb.grad is not None
     assert 0 < float(notes.notes["active"]) <= 1
     same = torch.zeros(36, 2)
-    assert float(own_positive(margin=0.5, pick="hard")(same, labels, Encoded(partners=2))) == 0.5
+    assert float(own_positive(margin=0.5, pick="hard")(same, labels, BatchContext(partners=2))) == 0.5
 
 
 # The networks and their recipes.
@@ -155,7 +155,7 @@ def test_torchvisions_weights_load_by_name(tmp_path):
     save_file({k: v.contiguous() for k, v in named.items()}, tmp_path / "alexnet.safetensors")
     recipe = of_folder(recipes.video_alexnet(), tlp(tmp_path / "TLP", 3), weights=str(tmp_path / "alexnet.safetensors"))
     recipe = recipe.replace(network="alexnet(width=32)")
-    model = build(settled(recipe), load_images(recipe)).state.model
+    model = build(resolve_defaults(recipe), load_images(recipe)).state.model
     assert {"features.0.weight", "classifier.1.weight", "classifier.6.weight"} <= set(named)
     for name, tensor in model.backbone.state_dict().items():
         assert torch.equal(tensor, named[name]), name
@@ -373,7 +373,7 @@ def test_an_interrupted_experiment_keeps_what_it_has(tiny, tmp_path):
         reproduce("video-objects", out=tmp_path / "out", say=cut)
     kept = tmp_path / "out" / "video-objects" / "embeddings"
     assert [p.name for p in kept.iterdir()] == ["temporal-Small-seed0.parquet"]
-    bench = Bench(kept.parent, train=False)
-    assert [len(video_trainings.seeds(bench, "Small", "temporal"))] == [1]
+    experiment = Experiment(kept.parent, train=False)
+    assert [len(video_trainings.seeds(experiment, "Small", "temporal"))] == [1]
     with pytest.raises(ValueError, match="run `likewise reproduce video-objects` first"):
         reproduce("video-objects", out=tmp_path / "out", train=False)

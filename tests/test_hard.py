@@ -12,14 +12,23 @@ from hypothesis import strategies as st
 from numpy.random import default_rng
 
 from likewise import api, geometry, spec
-from likewise.assemble import build, load_images, settled
-from likewise.callbacks import averaged
 from likewise.data.samplers import pk
-from likewise.hard import ASKED, WIDER, Seen, company, hard_classes, hard_negatives, hardest
-from likewise.launch import running, train
-from likewise.recipe import Recipe
-from likewise.run import load_checkpoint, save_checkpoint
-from likewise.training import fit
+from likewise.experiment.build import build, load_images, resolve_defaults
+from likewise.experiment.callbacks import averaged
+from likewise.experiment.checkpoint import load_checkpoint, save_checkpoint
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.train import train
+from likewise.experiment.trial import loop
+from likewise.training.embedding_samplers import (
+    ASKED,
+    WIDER,
+    EpochEmbeddings,
+    company,
+    hard_classes,
+    hard_negatives,
+    hardest,
+)
+from likewise.training.loop import fit
 
 LOOKING = [hard_classes, hard_negatives]
 LABELS = st.lists(st.integers(0, 9), min_size=1, max_size=80).map(torch.tensor)
@@ -27,11 +36,11 @@ SMALL = st.integers(1, 5)
 SEEN = st.booleans()
 
 
-def embedded(labels: torch.Tensor, *, spread: float = 0.7, dim: int = 5) -> Seen:
+def embedded(labels: torch.Tensor, *, spread: float = 0.7, dim: int = 5) -> EpochEmbeddings:
     """Classes that overlap."""
     drawn = torch.Generator().manual_seed(len(labels))
     centre = torch.randn(int(labels.max()) + 1, dim, generator=drawn)
-    return Seen(centre[labels] + spread * torch.randn(len(labels), dim, generator=drawn))
+    return EpochEmbeddings(centre[labels] + spread * torch.randn(len(labels), dim, generator=drawn))
 
 
 def numbers(sampler, a: int, b: int) -> dict:
@@ -42,7 +51,7 @@ def numbers(sampler, a: int, b: int) -> dict:
 
 def drawn(sampler, labels, seen: bool, a: int = 2, b: int = 2, **how) -> list[torch.Tensor]:
     given = {"seed": 0, "epoch": 1, **numbers(sampler, a, b), **how}
-    return sampler(labels, seen=embedded(labels) if seen else None, **given)
+    return sampler(labels, embeddings=embedded(labels) if seen else None, **given)
 
 
 # --- what they promise -----------------------------------------------------------------------------------------------
@@ -59,15 +68,6 @@ def test_contract(sampler, labels, a, b, seen, epoch):
     assert all(torch.equal(x, y) for x, y in zip(batches, again, strict=True))
 
 
-@pytest.mark.parametrize("sampler", LOOKING)
-@given(labels=LABELS, ranks=st.integers(1, 4), seen=SEEN)
-def test_ranks_together_draw_what_one_alone_draws(sampler, labels, ranks, seen):
-    alone = {tuple(batch.tolist()) for batch in drawn(sampler, labels, seen)}
-    shared = [drawn(sampler, labels, seen, rank=rank, ranks=ranks) for rank in range(ranks)]
-    assert len({len(batches) for batches in shared}) == 1
-    assert {tuple(batch.tolist()) for batches in shared for batch in batches} == alone
-
-
 @pytest.mark.parametrize("seen", [True, False])
 @pytest.mark.parametrize("sampler", LOOKING)
 def test_epochs_and_seeds_differ_and_labels_are_only_told_apart(sampler, seen):
@@ -75,7 +75,7 @@ def test_epochs_and_seeds_differ_and_labels_are_only_told_apart(sampler, seen):
     orders = {tuple(drawn(sampler, labels, seen, seed=s, epoch=e)[0].tolist()) for s in range(3) for e in range(3)}
     assert len(orders) == 9
     looked = embedded(labels) if seen else None
-    one, two = (sampler(x, seed=0, epoch=0, seen=looked) for x in (labels, labels * 1000 - 5))
+    one, two = (sampler(x, seed=0, epoch=0, embeddings=looked) for x in (labels, labels * 1000 - 5))
     assert all(torch.equal(x, y) for x, y in zip(one, two, strict=True))
 
 
@@ -97,13 +97,13 @@ def test_wrong_numbers():
     labels = torch.tensor([0, 0, 1, 1])
     for sampler in LOOKING:
         with pytest.raises(ValueError, match="images counts pictures or classes of a batch and is 1 or more; got 0"):
-            sampler(labels, images=0, seed=0, epoch=0, seen=None)
+            sampler(labels, images=0, seed=0, epoch=0, embeddings=None)
         with pytest.raises(ValueError, match="no picture to draw batches from"):
-            sampler(labels[:0], seed=0, epoch=0, seen=None)
+            sampler(labels[:0], seed=0, epoch=0, embeddings=None)
     with pytest.raises(ValueError, match="groups counts pictures or classes"):
-        hard_classes(labels, groups=0, seed=0, epoch=0, seen=None)
+        hard_classes(labels, groups=0, seed=0, epoch=0, embeddings=None)
     with pytest.raises(ValueError, match="a batch of 3 hands of 4 or more; got guard=1, batch=11"):
-        hard_negatives(labels, batch=11, seed=0, epoch=0, seen=None)
+        hard_negatives(labels, batch=11, seed=0, epoch=0, embeddings=None)
 
 
 # --- confusable classes ----------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_wrong_numbers():
 def test_hard_classes_are_p_classes_of_k_in_as_many_batches_as_pk(labels, classes, images, groups, seen):
     size = Counter(labels.tolist())
     given = {"classes": classes, "images": images, "seed": 0, "epoch": 0}
-    batches = hard_classes(labels, groups=groups, seen=embedded(labels) if seen else None, **given)
+    batches = hard_classes(labels, groups=groups, embeddings=embedded(labels) if seen else None, **given)
     assert len(batches) == len(pk(labels, **given))
     for batch in batches:
         held = Counter(labels[batch].tolist())
@@ -124,7 +124,7 @@ def test_hard_classes_are_p_classes_of_k_in_as_many_batches_as_pk(labels, classe
 def test_before_the_first_epoch_the_batches_are_those_of_pk():
     labels = torch.arange(60) % 6
     given = {"classes": 3, "images": 4, "seed": 3, "epoch": 0}
-    one, two = pk(labels, **given), hard_classes(labels, seen=None, **given)
+    one, two = pk(labels, **given), hard_classes(labels, embeddings=None, **given)
     assert all(torch.equal(x, y) for x, y in zip(one, two, strict=True))
 
 
@@ -132,9 +132,9 @@ def test_confusable_classes_by_hand():
     """Six classes on a line at 0, 1, 10, 11, 20, 21: a batch is two neighbours, or two pairs of them."""
     labels = torch.tensor([0, 1, 2, 3, 4, 5] * 24)
     place = torch.tensor([0.0, 1.0, 10.0, 11.0, 20.0, 21.0])[labels]
-    seen = Seen(place[:, None] + torch.tensor([-0.4, 0.4]).repeat(72)[:, None], geometry.euclidean)
+    seen = EpochEmbeddings(place[:, None] + torch.tensor([-0.4, 0.4]).repeat(72)[:, None], geometry.euclidean)
     for epoch in range(5):
-        given = {"images": 4, "seed": 0, "epoch": epoch, "seen": seen}
+        given = {"images": 4, "seed": 0, "epoch": epoch, "embeddings": seen}
         pairs = [set(labels[batch].tolist()) for batch in hard_classes(labels, classes=2, groups=1, **given)]
         assert Counter(map(tuple, map(sorted, pairs))) == {(0, 1): 6, (2, 3): 6, (4, 5): 6}
         for batch in hard_classes(labels, classes=4, groups=2, **given):
@@ -171,14 +171,16 @@ def test_a_batch_is_what_explicit_loops_find(seed, groups):
 
 def test_confusable_classes_meet_more_often_than_by_chance():
     labels = torch.arange(20 * 30) % 20
-    seen = Seen(torch.stack([(labels // 2).float() * 10 + labels % 2, torch.zeros(600)], 1), geometry.euclidean)
+    seen = EpochEmbeddings(
+        torch.stack([(labels // 2).float() * 10 + labels % 2, torch.zeros(600)], 1), geometry.euclidean
+    )
 
     def together(**how) -> float:
         held = [set(labels[b].tolist()) for b in hard_classes(labels, classes=4, images=5, seed=0, epoch=0, **how)]
         return sum(c ^ 1 in batch for batch in held for c in batch) / sum(map(len, held))
 
-    assert together(seen=seen) > 0.8
-    assert together(seen=None) < 0.4  # 3 of 19 others: 0.16
+    assert together(embeddings=seen) > 0.8
+    assert together(embeddings=None) < 0.4  # 3 of 19 others: 0.16
 
 
 # --- hard negatives and their guard ----------------------------------------------------------------------------------
@@ -193,7 +195,7 @@ def test_hard_negatives_by_hand():
     """
     emb = torch.tensor([0.0, 1.0, 2.0, 1.5, 10.0, 11.0, 12.0, 30.0])[:, None]
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 1, 2])
-    seen = Seen(emb, geometry.euclidean)
+    seen = EpochEmbeddings(emb, geometry.euclidean)
     assert hardest(seen, labels, depth=1, guard=1).tolist() == [[4], [4], [4], [-1], [2], [2], [2], [6]]
     assert seen.notes == {"negatives": 7, "too_near": 5, "doubted": 2}
     assert hardest(seen, labels, depth=1, guard=0).tolist() == [[3], [3], [3], [1], [2], [2], [2], [6]]
@@ -204,7 +206,7 @@ def test_hard_negatives_by_hand():
 
 
 def test_a_negative_just_as_similar_as_the_nearest_positive_is_none_of_those_left_out():
-    seen = Seen(torch.tensor([0.0, 2.0, -2.0, -3.0, 3.0])[:, None], geometry.euclidean)
+    seen = EpochEmbeddings(torch.tensor([0.0, 2.0, -2.0, -3.0, 3.0])[:, None], geometry.euclidean)
     assert hardest(seen, torch.tensor([0, 0, 1, 1, 2]), depth=1, guard=1)[0].tolist() == [2]
 
 
@@ -255,8 +257,8 @@ def test_an_anchor_comes_with_its_hardest_and_every_hand_is_whole(each):
     """Two tight classes side by side, two far away: near ones are in one batch."""
     labels = torch.arange(4 * each) % 4
     centre = torch.tensor([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 0.1]])
-    seen = Seen(centre[labels] + 0.01 * torch.randn(4 * each, 2, generator=torch.Generator().manual_seed(0)))
-    for batch in hard_negatives(labels, batch=8, images=4, negatives=1, depth=5, seed=0, epoch=1, seen=seen):
+    seen = EpochEmbeddings(centre[labels] + 0.01 * torch.randn(4 * each, 2, generator=torch.Generator().manual_seed(0)))
+    for batch in hard_negatives(labels, batch=8, images=4, negatives=1, depth=5, seed=0, epoch=1, embeddings=seen):
         assert sorted(labels[batch].tolist()) in ([0] * 4 + [1] * 4, [2] * 4 + [3] * 4)
 
 
@@ -264,7 +266,7 @@ def test_an_anchor_comes_with_its_hardest_and_every_hand_is_whole(each):
 def test_batches_are_full_but_never_too_full(labels, images, negatives, seen):
     batch = 3 * images * (1 + negatives) + 1
     given = {"batch": batch, "images": images, "negatives": negatives, "seed": 0, "epoch": 0}
-    batches = hard_negatives(labels, seen=embedded(labels) if seen else None, **given)
+    batches = hard_negatives(labels, embeddings=embedded(labels) if seen else None, **given)
     assert max(map(len, batches)) <= batch
     full = batch - images * (1 + negatives) + 1
     assert all(len(rows) >= min(full, len(labels)) for rows in batches)
@@ -276,7 +278,8 @@ def test_a_batch_without_the_guard_holds_what_the_guard_left_out():
     emb[20] = 0.0  # of class 1, and in the middle of class 0
     given = {"batch": 2, "images": 1, "negatives": 1, "depth": 1, "seed": 0, "epoch": 0}
     guarded, open_ = (
-        hard_negatives(labels, guard=guard, seen=Seen(emb, geometry.euclidean), **given) for guard in (1, 0)
+        hard_negatives(labels, guard=guard, embeddings=EpochEmbeddings(emb, geometry.euclidean), **given)
+        for guard in (1, 0)
     )
     assert any(20 in batch and (batch < 20).any() for batch in open_)
     assert not any(20 in batch and (batch < 20).any() and len(batch) == 2 and batch[0] < 20 for batch in guarded)
@@ -298,7 +301,7 @@ SAMPLERS = ("hard_classes(classes=4, images=4)", "hard_negatives(batch=24, image
 
 
 def parts_of(sampler: str, *more: str):
-    recipe = settled(api.load_recipe("digits").override(*QUICK, f"sampler={sampler}", *more))
+    recipe = resolve_defaults(api.load_recipe("digits").override(*QUICK, f"sampler={sampler}", *more))
     return build(recipe, load_images(recipe))
 
 
@@ -310,19 +313,24 @@ def everything(state) -> list[torch.Tensor]:
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_going_on_is_exact(sampler, stop, tmp_path):
     whole = parts_of(sampler)
-    fit(running(whole), [averaged(0.9)])
+    fit(loop(whole), [averaged(0.9)])
     first, average, path = parts_of(sampler), averaged(0.9), tmp_path / "last.safetensors"
-    for state in running(first):
+    for state in loop(first):
         average(state)
-        here = {"middle": state.at == 2, "end": state.epoch_ended, "begin": state.at == 1, "last": state.epoch == 3}
+        here = {
+            "middle": state.batch_index == 2,
+            "end": state.epoch_ended,
+            "begin": state.batch_index == 1,
+            "last": state.epoch == 3,
+        }
         if state.epoch >= 1 and here[stop]:
             break
     save_checkpoint(path, first.state)
     torch.manual_seed(99)
     rest = parts_of(sampler)
     load_checkpoint(path, rest.state)
-    going = running(rest)
-    rest.feed.look = looked_at_once(rest.feed.look, rest.state)
+    going = loop(rest)
+    rest.feed.embed_all = looked_at_once(rest.feed.embed_all, rest.state)
     fit(going, [averaged(0.9)])
     assert rest.state.step == whole.state.step
     assert all(torch.equal(a, b) for a, b in zip(everything(rest.state), everything(whole.state), strict=True))
@@ -332,7 +340,7 @@ def looked_at_once(look, state):
     """It is looked at the beginning of an epoch alone: in the middle of one the weights are others."""
 
     def call(model):
-        assert state.at == 0
+        assert state.batch_index == 0
         return look(model)
 
     return call
@@ -341,16 +349,16 @@ def looked_at_once(look, state):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_what_is_seen_is_the_training_part_by_the_average_after_each_epoch(sampler):
     parts, seen, models = parts_of(sampler), [], []
-    look = parts.feed.look
+    look = parts.feed.embed_all
 
     def watched(model):
         models.append(model)
         seen.append(look(model))
         return seen[-1]
 
-    parts.feed.look = watched
+    parts.feed.embed_all = watched
     ends, steps = [], [0]
-    for state in running(parts):
+    for state in loop(parts):
         averaged(0.9)(state)
         if state.epoch_ended:
             ends.append(parts.state.average.eval()(parts.feed.images.pixels).detach())
@@ -363,25 +371,25 @@ def test_what_is_seen_is_the_training_part_by_the_average_after_each_epoch(sampl
 
 def test_the_similarity_is_that_of_the_run_and_the_mining_is_logged(tmp_path):
     recipe = api.load_recipe("digits").override(*QUICK, f"sampler={SAMPLERS[1]}", "loss=contrastive(margin=1.0)")
-    assert build(settled(recipe), load_images(recipe)).feed.sim.func is geometry.euclidean
+    assert build(resolve_defaults(recipe), load_images(recipe)).feed.sim.func is geometry.euclidean
     run, _ = train(recipe, out=tmp_path, name="r")
     lines = [line for line in run.records() if line["kind"] == "draw"]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
-    trained_on = run.scores()["data"]["train"]
+    trained_on = run.metrics()["data"]["train"]
     assert all(0 < line["negatives"] <= 5 * trained_on for line in lines)
     assert sum(line["too_near"] + line["doubted"] for line in lines) > 0
 
 
 def test_half_precision_looks_in_half_precision(monkeypatch):
     parts = parts_of(SAMPLERS[0], "amp=always", "epochs=2")
-    look, kinds = parts.feed.look, []
+    look, kinds = parts.feed.embed_all, []
 
     def watched(model):
         kinds.append(torch.is_autocast_enabled("cpu"))
         return look(model)
 
-    parts.feed.look = watched
-    fit(running(parts))
+    parts.feed.embed_all = watched
+    fit(loop(parts))
     assert kinds == [True]
 
 
@@ -390,19 +398,19 @@ def test_a_training_that_diverged_is_said():
     with torch.no_grad():
         next(parts.state.final.parameters()).fill_(torch.nan)
     with pytest.raises(geometry.DivergedError, match="vectors hold NaN or infinity: the training has diverged"):
-        parts.feed.look(parts.state.final)
+        parts.feed.embed_all(parts.state.final)
 
 
 def test_a_sampler_of_ones_own_may_look():
-    def mine(labels, *, seed, epoch, seen):
-        calls.append(seen)
+    def mine(labels, *, seed, epoch, embeddings):
+        calls.append(embeddings)
         return [torch.arange(len(labels))]
 
     calls = []
-    mine.looks = True
+    mine.needs_embeddings = True
     parts = parts_of(SAMPLERS[0])
-    parts.feed.sampler, parts.feed.looks = partial(mine), True
-    fit(running(parts))
+    parts.feed.sampler, parts.feed.needs_embeddings = partial(mine), True
+    fit(loop(parts))
     assert calls[0] is None
     assert all(len(seen.emb) == len(parts.feed.images) for seen in calls[1:])
     assert len(calls) == 4
@@ -413,11 +421,11 @@ def test_a_sampler_of_ones_own_may_look():
 def test_on_a_gpu_it_finds_the_same_and_goes_on(sampler, tmp_path):
     labels = torch.arange(300) % 7
     here = embedded(labels)
-    there = Seen(here.emb.cuda())
+    there = EpochEmbeddings(here.emb.cuda())
     found, found_there = (hardest(seen, labels, depth=5, guard=1) for seen in (here, there))
     assert (found == found_there).float().mean() > 0.99
     parts = parts_of(sampler, "device=cuda", "amp=gpu")
-    fit(running(parts), [averaged(0.9)])
+    fit(loop(parts), [averaged(0.9)])
     save_checkpoint(tmp_path / "last.safetensors", parts.state)
     rest = parts_of(sampler, "device=cuda")
     load_checkpoint(tmp_path / "last.safetensors", rest.state)

@@ -12,7 +12,7 @@ from likewise.losses import PairLoss
 from likewise.losses.heads import __all__ as NAMES
 from likewise.losses.heads import logistic
 from likewise.losses.memory import Memory
-from likewise.losses.terms import Encoded
+from likewise.losses.terms import BatchContext
 
 N, D, WIDTH, SHAPE = 8, 5, 7, (1, 3, 4)
 LABELS = torch.arange(N // 2).repeat(2)  # two views of each image
@@ -36,7 +36,7 @@ def emb():
 def batch():
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(256, (N, *SHAPE), generator=generator, dtype=torch.uint8)
-    return Encoded(images=images, features=torch.randn(N, WIDTH, generator=generator, dtype=torch.float64))
+    return BatchContext(images=images, features=torch.randn(N, WIDTH, generator=generator, dtype=torch.float64))
 
 
 # The contract.
@@ -57,7 +57,7 @@ class TestContract:
     def test_order_of_the_images_does_not_matter(self, name, emb, batch):
         half = torch.randperm(N // 2)
         order = torch.cat([half, half + N // 2])
-        moved = Encoded(images=batch.images[order], features=batch.features[order])
+        moved = BatchContext(images=batch.images[order], features=batch.features[order])
         loss = build(name)
         torch.testing.assert_close(loss(emb[order], LABELS[order], moved), loss(emb, LABELS, batch))
 
@@ -74,7 +74,7 @@ class TestContract:
 
     def test_one_image_is_finite(self, name, batch):
         emb = torch.ones(2, D, dtype=torch.float64, requires_grad=True)
-        few = Encoded(images=batch.images[:2], features=batch.features[:2])
+        few = BatchContext(images=batch.images[:2], features=batch.features[:2])
         value = build(name)(emb, torch.zeros(2, dtype=torch.long), few)
         value.backward()
         assert value.isfinite()
@@ -83,7 +83,7 @@ class TestContract:
     def test_takes_bfloat16(self, name, emb, batch):
         torch.manual_seed(0)
         loss, low = build(name).float(), emb.detach().bfloat16().requires_grad_()
-        few = Encoded(images=batch.images, features=batch.features.bfloat16())
+        few = BatchContext(images=batch.images, features=batch.features.bfloat16())
         loss(low, LABELS, few).backward()
         assert low.grad.isfinite().all()
 
@@ -94,7 +94,7 @@ class TestContract:
         torch.testing.assert_close(other(emb, LABELS, batch), loss(emb, LABELS, batch), rtol=0, atol=0)
 
     def test_chance_is_a_number_or_unknown(self, name):
-        chance = build(name).chance()
+        chance = build(name).at_collapse()
         assert chance is None or (math.isfinite(chance) and chance > 0)
 
 
@@ -166,7 +166,7 @@ def test_siamese_partners_are_compared_with_their_anchor_only(emb):
     labels = torch.tensor([0, 1, 2, 3, 0, 9, 2, 9])
     p = loss.probability(emb[:4], emb[4:])
     expected = (-(p[[0, 2]].log().mean()) - (1 - p[[1, 3]]).log().mean()) / 2
-    assert_same(loss(emb, labels, Encoded(partners=1)), expected, [emb, *loss.parameters()])
+    assert_same(loss(emb, labels, BatchContext(partners=1)), expected, [emb, *loss.parameters()])
 
 
 def test_siamese_tiles_and_remembers(emb):
@@ -182,7 +182,7 @@ def test_siamese_chance_is_where_the_head_knows_nothing(emb):
     with torch.no_grad():
         loss.sim.weight.zero_()
         loss.sim.bias.zero_()
-    assert loss(emb, LABELS).item() == pytest.approx(loss.chance()) == pytest.approx(math.log(2))
+    assert loss(emb, LABELS).item() == pytest.approx(loss.at_collapse()) == pytest.approx(math.log(2))
 
 
 def test_siamese_learns_what_tells_labels_apart():
@@ -222,7 +222,7 @@ def test_vae_by_hand():
             parameter.zero_()
         loss.decoder[-1].bias.copy_(torch.tensor([1.0, 2.0]))
         loss.log_variance.bias.fill_(math.log(4))
-    batch = Encoded(images=torch.tensor([[[[3.0, 2.0]]]]), features=torch.ones(1, 1))
+    batch = BatchContext(images=torch.tensor([[[[3.0, 2.0]]]]), features=torch.ones(1, 1))
     # half of (1 - 3)^2, and half of 3^2 + 4 - 1 - ln 4
     assert loss(torch.tensor([[3.0]]), LABELS[:1], batch).item() == pytest.approx(2 + (12 - math.log(4)) / 2)
     assert batch.notes["reconstruction"].item() == pytest.approx(2)
@@ -254,9 +254,9 @@ def test_vae_says_what_it_lacks(emb, batch):
     with pytest.raises(ValueError, match="needs the images and the features"):
         loss(emb, LABELS)
     with pytest.raises(ValueError, match=r"\(1, 3, 4\).*\(1, 4, 3\)"):
-        loss(emb, LABELS, Encoded(images=batch.images.mT, features=batch.features))
+        loss(emb, LABELS, BatchContext(images=batch.images.mT, features=batch.features))
     with pytest.raises(ValueError, match=r"pixels in \[0, 1\]"):
-        loss(emb, LABELS, Encoded(images=batch.images.double() - 1, features=batch.features))
+        loss(emb, LABELS, BatchContext(images=batch.images.double() - 1, features=batch.features))
     with pytest.raises(ValueError, match="got 'poisson'"):
         losses.build("vae(likelihood='poisson')", dim=D, shape=SHAPE, width=WIDTH)
     with pytest.raises(ValueError, match="vae needs shape: give it to build"):
@@ -317,14 +317,14 @@ def test_barlow_by_hand():
 @pytest.mark.parametrize("name", ["vicreg", "barlow"])
 def test_views_that_collapse_stand_at_chance(name):
     loss = build(name)
-    assert loss(torch.ones(N, D), LABELS).item() == pytest.approx(loss.chance(), rel=1e-5)
+    assert loss(torch.ones(N, D), LABELS).item() == pytest.approx(loss.at_collapse(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["vicreg", "barlow"])
 def test_partners_are_views(name, emb):
     labels = torch.arange(N // 2).repeat(2)
     loss = build(name)
-    torch.testing.assert_close(loss(emb, labels, Encoded(partners=1)), loss(emb, labels))
+    torch.testing.assert_close(loss(emb, labels, BatchContext(partners=1)), loss(emb, labels))
 
 
 @pytest.mark.parametrize(
@@ -335,7 +335,7 @@ def test_partners_are_views(name, emb):
 @pytest.mark.parametrize("name", ["vicreg", "barlow"])
 def test_what_is_not_two_views_is_an_error(name, labels, partners, emb):
     with pytest.raises(ValueError, match=f"batch of {len(labels)} with partners={partners}"):
-        build(name)(emb[: len(labels)], labels, Encoded(partners=partners))
+        build(name)(emb[: len(labels)], labels, BatchContext(partners=partners))
 
 
 def test_softplus_of_the_logistic_rule_is_exact_far_out():

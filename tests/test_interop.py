@@ -9,7 +9,7 @@ from pytorch_metric_learning import losses as pml
 
 from likewise import losses
 from likewise.losses.interop import PMLLoss, masks
-from likewise.losses.terms import Encoded
+from likewise.losses.terms import BatchContext
 
 N, D, C = 12, 6, 4
 LABELS = torch.arange(N) % C
@@ -52,7 +52,7 @@ def test_every_loss_of_theirs_works(name, emb):
     value.backward()
     assert value.shape == ()
     assert value.isfinite()
-    assert loss.chance(LABELS) is None
+    assert loss.at_collapse(LABELS) is None
 
 
 def test_it_is_their_object_with_their_keywords(emb):
@@ -94,7 +94,7 @@ def test_their_miner_with_our_rule_narrows_the_pairs(name, emb):
     torch.manual_seed(0)
     pos, neg = masks(loss.theirs(emb.detach(), LABELS), N)
     plain = losses.build("contrastive")
-    sim, all_pos, all_neg = plain.compare(emb, LABELS, plain.references(emb, LABELS), slice(0, N))
+    sim, all_pos, all_neg = plain.similarities_and_masks(emb, LABELS, plain.references(emb, LABELS), slice(0, N))
     pull = (1 - sim)[pos & all_pos].relu()
     push = sim[neg & all_neg].relu()
     expected = sum(x.sum() / max(1, len(x)) for x in (pull, push))
@@ -109,7 +109,7 @@ def test_their_batch_hard_is_our_hard(emb):
 
 def test_partners_are_given_as_pairs(emb):
     labels = torch.tensor([0, 1, 2, 3, 0, 5, 2, 5, 6, 1, 6, 3])
-    ours = losses.build("pml:ContrastiveLoss()")(emb, labels, Encoded(partners=2))
+    ours = losses.build("pml:ContrastiveLoss()")(emb, labels, BatchContext(partners=2))
     i = torch.arange(4)
     pairs = torch.cat([i, i]), torch.cat([i + 4, i + 8])
     same = labels[pairs[0]] == labels[pairs[1]]
@@ -152,4 +152,4 @@ def test_without_it_the_error_says_how_to_install_it(monkeypatch):
 
 def test_their_miner_has_no_place_among_partners(emb):
     with pytest.raises(ValueError, match="partners=1"):
-        losses.build("contrastive", miner="pml:BatchHardMiner()")(emb, LABELS, Encoded(partners=1))
+        losses.build("contrastive", miner="pml:BatchHardMiner()")(emb, LABELS, BatchContext(partners=1))

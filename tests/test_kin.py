@@ -1,11 +1,11 @@
-"""The sampler of neighbouring classes: coverage, neighbourhood, sizes, seeds and ranks."""
+"""The sampler of neighbouring classes: coverage, neighbourhood, sizes, and seeds."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.data.kin import kin
+from likewise.data.hierarchical_sampler import hierarchical_pk
 
 
 def gaps(classes, total):
@@ -16,14 +16,14 @@ def gaps(classes, total):
 
 def test_every_picture_once_an_epoch_and_batches_of_the_size_asked():
     labels = torch.arange(64).repeat_interleave(4)
-    batches = kin(labels, families=2, classes=8, images=2, seed=0, epoch=0)
+    batches = hierarchical_pk(labels, superclasses=2, classes=8, images=2, seed=0, epoch=0)
     assert sorted(torch.cat(batches).tolist()) == list(range(256))
     assert [len(batch) for batch in batches] == [2 * 8 * 2] * 8
 
 
 def test_a_batch_is_runs_of_neighbours():
     labels = torch.arange(60).repeat_interleave(3)[torch.randperm(180, generator=torch.Generator().manual_seed(0))]
-    for batch in kin(labels, families=1, classes=10, images=3, seed=0, epoch=0):
+    for batch in hierarchical_pk(labels, superclasses=1, classes=10, images=3, seed=0, epoch=0):
         drawn = labels[batch]
         assert drawn.unique(return_counts=True)[1].tolist() == [3] * 10
         assert sorted(gaps(set(drawn.tolist()), 60))[:-1] == [1] * 9, "one gap closes the ring, all others are steps"
@@ -33,14 +33,14 @@ def test_the_runs_of_a_batch_are_from_anywhere_and_begin_anywhere():
     labels = torch.arange(100).repeat_interleave(2)
     begins = set()
     for epoch in range(10):
-        for batch in kin(labels, families=2, classes=10, images=2, seed=0, epoch=epoch):
+        for batch in hierarchical_pk(labels, superclasses=2, classes=10, images=2, seed=0, epoch=epoch):
             begins |= {c for c in set(labels[batch].tolist()) if (c - 1) % 100 not in labels[batch].tolist()}
     assert len(begins) > 50
 
 
 def test_small_classes_take_part_with_the_hands_they_have():
     labels = torch.tensor([0] * 7 + [1] * 1 + [2] * 4)
-    drawn = torch.cat(kin(labels, families=1, classes=2, images=2, seed=0, epoch=0))
+    drawn = torch.cat(hierarchical_pk(labels, superclasses=1, classes=2, images=2, seed=0, epoch=0))
     assert labels[drawn].bincount().tolist() == [6, 0, 4]
     assert len(set(drawn.tolist())) == 10
 
@@ -52,32 +52,24 @@ def test_small_classes_take_part_with_the_hands_they_have():
     st.integers(1, 2),
     st.integers(0, 99),
 )
-def test_no_picture_twice_and_whole_hands(sizes, families, classes, images, seed):
+def test_no_picture_twice_and_whole_hands(sizes, superclasses, classes, images, seed):
     labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    batches = kin(labels, families=families, classes=classes, images=images, seed=seed, epoch=1)
+    batches = hierarchical_pk(labels, superclasses=superclasses, classes=classes, images=images, seed=seed, epoch=1)
     drawn = torch.cat(batches)
     assert len(drawn) == len(drawn.unique()) == sum(size // images * images for size in sizes)
     for batch in batches:
         assert not (labels[batch].bincount() % images).any()
-    again = kin(labels, families=families, classes=classes, images=images, seed=seed, epoch=1)
+    again = hierarchical_pk(labels, superclasses=superclasses, classes=classes, images=images, seed=seed, epoch=1)
     assert all(torch.equal(a, b) for a, b in zip(batches, again, strict=True))
 
 
 def test_epochs_and_seeds_differ():
     labels = torch.arange(40).repeat_interleave(4)
-    first, epoch, seed = (torch.cat(kin(labels, seed=s, epoch=e)) for s, e in ((0, 0), (0, 1), (1, 0)))
+    first, epoch, seed = (torch.cat(hierarchical_pk(labels, seed=s, epoch=e)) for s, e in ((0, 0), (0, 1), (1, 0)))
     assert not torch.equal(first, epoch)
     assert not torch.equal(first, seed)
 
 
-def test_ranks_share_what_one_alone_would_draw():
-    labels = torch.arange(40).repeat_interleave(4)
-    alone = kin(labels, classes=4, images=2, seed=0, epoch=0)
-    shared = [kin(labels, classes=4, images=2, seed=0, epoch=0, rank=r, ranks=3) for r in range(3)]
-    assert len({len(batches) for batches in shared}) == 1
-    assert {b.numpy().tobytes() for of in shared for b in of} == {b.numpy().tobytes() for b in alone}
-
-
 def test_too_many_pictures_of_a_class_are_refused():
     with pytest.raises(ValueError, match=r"images=3 .* no class has so many"):
-        kin(torch.arange(5).repeat_interleave(2), images=3, seed=0, epoch=0)
+        hierarchical_pk(torch.arange(5).repeat_interleave(2), images=3, seed=0, epoch=0)

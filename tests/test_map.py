@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from likewise import api, plots
-from likewise.page import map as pages
-from likewise.page.map import GRID, colours, places, stages, write_map
-from likewise.run import Run
+from likewise import api
+from likewise.experiment.run import Run
+from likewise.viz import plots
+from likewise.viz.pages import map as pages
+from likewise.viz.pages.map import GRID, colours, places, stages, write_map
 from report_page import Page
 from report_run import clusters, digits_run
 

@@ -128,7 +128,7 @@ def test_equals_the_loops(seed: int, grouped: bool, apart: bool):
     want = ranked_by_loop(query, reference)
     found = measure(NAMES, query, reference, sim=geometry.dot, tile=300)
     assert found.query.tolist() == list(want)
-    assert found.lone == 40 - len(want)
+    assert found.queries_without_positives == 40 - len(want)
     for name in NAMES:
         expected = [loop(name, hits, relevant) for hits, relevant in want.values()]
         assert found.values[name].tolist() == pytest.approx(expected, abs=1e-12), name
@@ -216,7 +216,7 @@ def test_large_labels_keep_their_identity():
 
 def test_all_lone_is_empty_and_counted():
     found = measure(["recall@1", "map@r"], Set(torch.randn(5, 2), torch.arange(5)))
-    assert (len(found.query), found.lone) == (0, 5)
+    assert (len(found.query), found.queries_without_positives) == (0, 5)
     assert all(len(values) == 0 for values in found.values.values())
 
 
@@ -230,7 +230,7 @@ def test_one_class_is_all_right():
 def test_labels_that_are_not_in_the_gallery_are_lone():
     query, gallery = Set(torch.randn(3, 2), torch.tensor([0, 1, 9])), Set(torch.randn(4, 2), torch.tensor([0, 0, 1, 5]))
     found = measure(["recall@1"], query, gallery)
-    assert (found.query.tolist(), found.lone) == ([0, 1], 1)
+    assert (found.query.tolist(), found.queries_without_positives) == ([0, 1], 1)
 
 
 def test_rank_only_as_deep_as_needed(monkeypatch: pytest.MonkeyPatch):

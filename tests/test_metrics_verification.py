@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likewise import geometry
-from likewise.metrics import pairs as p
+from likewise.metrics import sampled_pairs as p
 from likewise.metrics import verification as v
 
 #                      scores   .9  .8  .8  .6  .5  .4  .4  .1

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from likewise import geometry, mining
+from likewise import geometry
+from likewise.losses import mining
 from likewise.match import Refs, match
 
 MINERS = [getattr(mining, name) for name in mining.__all__]

@@ -371,7 +371,7 @@ def test_pictures_stand_upright(tmp_path):
 
 @pytest.mark.parametrize("shape", [(1, 12, 10), (3, 12, 10), (3, 40, 90)])
 def test_files_are_read_as_the_data_package_reads_them(shape, tmp_path):
-    from likewise.decode import decode
+    from likewise.imaging.decode import decode
 
     photo = np.asarray(Image.fromarray(noise(20, 30, 3).numpy()).resize((330, 210)))
     Image.fromarray(photo).save(tmp_path / "colour.jpg", quality=90)

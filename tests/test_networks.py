@@ -149,22 +149,22 @@ def conv(before: int, after: int, kernel: int) -> int:
     return before * after * kernel * kernel + after
 
 
-def dense(*sizes: int) -> int:
+def relabel_contiguous(*sizes: int) -> int:
     return sum(a * b + b for a, b in pairwise(sizes))
 
 
 COUNTS = [
     # 156 + 2,416 + 32,896 + 258, and three slopes
     ("lenet", (1, 28, 28), 2, 35_729),
-    ("convnet", (1, 28, 28), 2, conv(1, 32, 5) + conv(32, 64, 5) + dense(4 * 4 * 64, 256, 256, 2) + 4),
-    ("small", (3, 200, 200), 2, conv(3, 32, 5) + conv(32, 64, 5) + dense(47 * 47 * 64, 64, 32, 2) + 4),
+    ("convnet", (1, 28, 28), 2, conv(1, 32, 5) + conv(32, 64, 5) + relabel_contiguous(4 * 4 * 64, 256, 256, 2) + 4),
+    ("small", (3, 200, 200), 2, conv(3, 32, 5) + conv(32, 64, 5) + relabel_contiguous(47 * 47 * 64, 64, 32, 2) + 4),
     # Koch et al. with their one sigmoid unit have 38,951,745, of which 4,097 are that unit's
     ("koch", (1, 105, 105), 0, 38_951_745 - 4_097),
     ("alexnet", (3, 224, 224), 1000, 61_100_840),
     # "3.21 M" with 1,024 outputs; BatchNorm has two numbers a channel to learn
     ("simple2", (3, 48, 48), 1024, 3_210_816),
     ("mlp(widths=(128, 128, 128), bias=False)", (1, 28, 28), 0, (784 + 128 + 128) * 128),
-    ("mlp(widths=(1024, 1024))", (784,), 2, dense(784, 1024, 1024, 2)),
+    ("mlp(widths=(1024, 1024))", (784,), 2, relabel_contiguous(784, 1024, 1024, 2)),
     ("identity", (784,), 0, 0),
 ]
 
@@ -173,7 +173,7 @@ COUNTS = [
 def test_parameter_counts_by_hand(text, shape, dim, count):
     with torch.device("meta"):
         network = bind("network", text)(shape)
-    head = dense(network.width, dim) if dim else 0
+    head = relabel_contiguous(network.width, dim) if dim else 0
     assert sum(p.numel() for p in network.parameters()) + head == count
 
 

@@ -9,17 +9,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from likewise import data, scoring
-from likewise.assemble import build, load_images, settled
+from likewise import data
 from likewise.data.images import Images
-from likewise.data.one_shot import RUNS, OneShot, omniglot_runs, within_alphabet
-from likewise.data.want import Want
+from likewise.data.omniglot_runs import RUNS, OneShot, omniglot_runs, within_alphabet
+from likewise.data.options import LoadOptions
+from likewise.evaluate.one_shot import official_error, one_shot_error
+from likewise.experiment import score as scoring
+from likewise.experiment.build import build, load_images, resolve_defaults
+from likewise.experiment.recipe import Recipe
 from likewise.metrics.hausdorff import modified_hausdorff, points
 from likewise.models import Embedder
-from likewise.one_shot import official_error, one_shot_error
-from likewise.recipe import Recipe
 from likewise.recipes.omniglot import omniglot
-from likewise.training import steps
+from likewise.training.loop import steps
 
 
 def drawn(alphabets=(("Latin", 5), ("Greek", 7), ("Tiny", 2)), people=4, side=8) -> Images:
@@ -53,7 +54,7 @@ def test_runs_are_within_an_alphabet_by_two_people():
         alphabets.append(query[0][0])
         characters.add(tuple(c for _, c, _ in query))
     assert len(people) == 12, "every pair of people is drawn sooner or later"
-    assert all(a != b for a, b in pairwise(alphabets)), "the two alphabets take turns"
+    assert all(a != b for a, b in pairwise(alphabets)), "the two alphabets take rotations"
     assert set(alphabets) == {0, 1}, "an alphabet that is too small is left out"
     assert len(characters) > 30
 
@@ -158,7 +159,7 @@ def write_runs(root, *, labels="run01/test/item01.png run01/training/class02.png
             Image.new("1", (5, 5), value).save(png, "png")
             file.writestr(f"run01/{name}.png", png.getvalue())
     path.write_bytes(held.getvalue()[: len(held.getvalue()) - cut])
-    return Want(root=root)
+    return LoadOptions(root=root)
 
 
 def test_a_run_is_read_by_its_list(tmp_path):
@@ -176,7 +177,7 @@ def test_a_run_is_read_by_its_list(tmp_path):
 
 def test_a_damaged_or_missing_zip_is_said(tmp_path):
     with pytest.raises(data.AbsentError, match="likewise data fetch omniglot"):
-        omniglot_runs(Want(root=tmp_path))
+        omniglot_runs(LoadOptions(root=tmp_path))
     with pytest.raises(ValueError, match="is damaged"):
         omniglot_runs(write_runs(tmp_path, cut=30))
     with pytest.raises(ValueError, match="is damaged"):
@@ -207,7 +208,7 @@ def test_a_run_on_omniglot_says_its_official_error(tmp_path, monkeypatch):
 
 
 def test_the_official_runs(data_root):
-    runs = omniglot_runs(Want(root=data_root("omniglot").parent))
+    runs = omniglot_runs(LoadOptions(root=data_root("omniglot").parent))
     assert [run.name for run in runs] == [f"run{i:02d}" for i in range(1, 21)]
     for run in runs:
         assert run.query.shape == run.support.shape == (20, 1, 105, 105)
@@ -221,7 +222,7 @@ def test_the_official_runs(data_root):
 @pytest.mark.timeout(1800)
 def test_the_published_baseline(data_root):
     """The modified Hausdorff distance, which needs no training, errs in 38.8 % of the trials (Lake et al., 2015)."""
-    runs = omniglot_runs(Want(root=data_root("omniglot").parent))
+    runs = omniglot_runs(LoadOptions(root=data_root("omniglot").parent))
     wrong = 0
     for run in runs:
         query, support = ([points(x[0] > 0) for x in of] for of in (run.query, run.support))
@@ -236,7 +237,7 @@ def test_no_official_picture_is_in_the_background(data_root):
     root = data_root("omniglot").parent
     background = data.load("omniglot(set='background')", root=root, val=0.0)
     known = {x.numpy().tobytes() for x in background.pixels}
-    runs = omniglot_runs(Want(root=root))
+    runs = omniglot_runs(LoadOptions(root=root))
     assert not [run.name for run in runs for x in torch.cat([run.query, run.support]) if x.numpy().tobytes() in known]
 
 
@@ -249,7 +250,7 @@ def test_runs_of_the_background_are_like_the_official_ones(data_root):
 
 
 def a_few_steps():
-    recipe = settled(omniglot().replace(max_classes=40, epochs=1, seed=3))
+    recipe = resolve_defaults(omniglot().replace(max_classes=40, epochs=1, seed=3))
     parts = build(recipe, load_images(recipe))
     for state in steps(parts.state, parts.feed, schedule=lambda progress: 1.0, lr=recipe.lr):
         if state.step == 2:
@@ -262,7 +263,7 @@ def test_the_recipe_takes_two_steps_on_real_characters_and_always_the_same(data_
     monkeypatch.setenv("LIKEWISE_DATA", str(data_root("omniglot").parent))
     parts, state = a_few_steps()
     assert state.loss.isfinite()
-    assert len(parts.feed.images.classes) % 8 == 0, "every class in eight turns"
+    assert len(parts.feed.images.classes) % 8 == 0, "every class in eight rotations"
     assert not set(parts.feed.images.groups) & set(parts.images.part("test").groups), "trained on other alphabets"
     runs = within_alphabet(parts.images.part("train"), runs=2, way=2)
     assert 0 <= one_shot_error(state.model.eval(), runs, views=2).value <= 1

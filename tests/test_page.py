@@ -15,10 +15,10 @@ from likewise.evaluate.pair_files import save
 from likewise.geometry import cosine
 from likewise.metrics.classification import probe
 from likewise.metrics.health import spread
-from likewise.metrics.pairs import draw
-from likewise.page import write_report
-from likewise.page.charts import Seen
-from likewise.page.html import Html, Thumbs, join, table, tag
+from likewise.metrics.sampled_pairs import draw
+from likewise.viz.pages.charts import EpochEmbeddings
+from likewise.viz.pages.html import Html, Thumbs, join, table, tag
+from likewise.viz.pages.report import write_report
 from report_page import HEADINGS, Page, read
 from report_run import clusters, digits, digits_metrics, digits_run, write_run
 
@@ -108,7 +108,7 @@ def test_regions_are_those_of_what_the_similarity_sees():
     train = torch.tensor([[3.0, 0.1], [5.0, -0.1], [0.1, 9.0], [-0.1, 1.0]])
     fitted = probe(torch.nn.functional.normalize(train, dim=1), torch.tensor([4, 4, 7, 7]))
     far = np.array([[0.01, 0.001], [100.0, 1.0], [1.0, 50.0], [1e-4, 1e-2]])
-    assert Seen(fitted, cosine).predict(far).tolist() == [4, 4, 7, 7]
+    assert EpochEmbeddings(fitted, cosine).predict(far).tolist() == [4, 4, 7, 7]
 
 
 def test_pairs_have_a_plain_sentence_for_each_figure(report):

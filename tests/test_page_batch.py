@@ -11,13 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from likewise import page
-from likewise.assemble import build, feed_of, settled
-from likewise.launch import running
-from likewise.page import batch as part
-from likewise.page.material import read as material
-from likewise.recipe import Recipe
-from likewise.run import Run, save_checkpoint
+from likewise.experiment.build import build, feed_of, resolve_defaults
+from likewise.experiment.checkpoint import save_checkpoint
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.experiment.trial import loop
+from likewise.viz.pages import batch as part
+from likewise.viz.pages import report as page
+from likewise.viz.pages.run_data import read as material
 from report_page import Page
 from report_run import clusters, digits, write_run
 
@@ -26,7 +27,7 @@ IMAGES = digits(400)
 
 def run_of(folder: Path, **fields) -> tuple[Path, Recipe]:
     """A run folder with nothing but this recipe."""
-    recipe = settled(Recipe(data="digits", **fields))
+    recipe = resolve_defaults(Recipe(data="digits", **fields))
     write_run(folder, None, epochs=0)
     (folder / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
     return folder, recipe
@@ -97,9 +98,9 @@ def test_an_anchor_stands_beside_its_partners(sampler, roles, tmp_path):
 
 
 def test_a_batch_of_many_classes_is_cut(tmp_path):
-    found = shown(run_of(tmp_path / "r", sampler="pk(classes=10, images=8)", turns=4)[0])
+    found = shown(run_of(tmp_path / "r", sampler="pk(classes=10, images=8)", rotations=4)[0])
     assert f"{10 * part.EACH} of the 80 pictures" in found.said()
-    found = shown(run_of(tmp_path / "s", sampler="pk(classes=40, images=2)", turns=4)[0])
+    found = shown(run_of(tmp_path / "s", sampler="pk(classes=40, images=2)", rotations=4)[0])
     assert len(ids(found)) == part.MOST // part.EACH * 2
 
 
@@ -108,7 +109,7 @@ def test_of_a_sampler_that_looks_it_is_the_last_epoch(tmp_path):
     folder, recipe = run_of(tmp_path / "r", **fields)
     assert "of the first batch" in shown(folder).said()
     parts = build(recipe, IMAGES)
-    for _ in running(parts):
+    for _ in loop(parts):
         pass
     save_checkpoint(Run(folder).last, parts.state)
     found = shown(folder)
@@ -142,5 +143,5 @@ def test_without_pictures_there_is_none(tmp_path):
 
 
 def test_further_classes_are_shown_as_they_are_trained(tmp_path):
-    found = shown(run_of(tmp_path / "r", turns=4, sampler="shuffled(batch=200)")[0])
+    found = shown(run_of(tmp_path / "r", rotations=4, sampler="shuffled(batch=200)")[0])
     assert any("90°" in name for name in names(found)) or any("180°" in name for name in names(found))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from likewise.page import write_report
+from likewise.viz.pages.report import write_report
 from report_page import HEADINGS
 from report_run import digits_run
 

@@ -7,8 +7,10 @@ from sklearn.metrics import silhouette_samples
 
 from likewise import geometry
 from likewise.evaluate import Embeddings
-from likewise.metrics import calibration, pairs
-from likewise.page import findings, words
+from likewise.metrics import calibration
+from likewise.metrics import sampled_pairs as pairs
+from likewise.viz.pages import findings
+from likewise.viz.pages import score_texts as words
 from report_run import SCORES, clusters, digits, of_vectors, score
 
 # Words

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise import geometry, match
-from likewise.losses import Encoded, PairLoss, margins, rules
+from likewise.losses import BatchContext, PairLoss, margins, rules
 from likewise.losses.memory import Memory
 from likewise.losses.terms import Terms, reduce
 
@@ -69,7 +69,7 @@ def test_any_type_of_whole_number_is_a_label(dtype):
 
 def test_a_batch_of_nothing_is_zero():
     emb = torch.zeros(0, 4, requires_grad=True)
-    notes = Encoded()
+    notes = BatchContext()
     loss = PairLoss(rules.supcon)(emb, torch.zeros(0, dtype=torch.long), notes)
     loss.backward()
     assert loss == 0
@@ -79,7 +79,7 @@ def test_a_batch_of_nothing_is_zero():
 def test_notes_say_how_many_anchors_still_have_a_loss():
     """Anchor 0 and 1 are a pair next to each other; 2 and 3 are mixed up with 4 and 5; 6 has no partner."""
     emb = torch.tensor([[9.0, 0], [9, 0], [0, 1], [0, 2], [0, 1], [0, 2], [-9, 0]])
-    notes = Encoded()
+    notes = BatchContext()
     PairLoss(rules.triplet, sim=geometry.euclidean)(emb, torch.tensor([0, 0, 1, 1, 2, 2, 3]), notes)
     assert notes.notes == {
         "active": torch.tensor(1.0),
@@ -127,7 +127,7 @@ def test_a_relation_decides_what_is_alike():
 def test_partners_that_do_not_divide_the_batch_are_refused():
     emb, labels = batch(10)
     with pytest.raises(ValueError, match=r"10 rows are not anchors with 2 partners each: give N \* 3"):
-        PairLoss(rules.triplet)(emb, labels, Encoded(partners=2))
+        PairLoss(rules.triplet)(emb, labels, BatchContext(partners=2))
 
 
 class Stretched(nn.Module):
@@ -225,27 +225,27 @@ def test_a_fraction_of_a_term_is_divided_by_itself():
 )
 def test_chance(rule, sim, labels, want):
     labels = None if labels is None else torch.tensor(labels)
-    assert PairLoss(rule, sim=sim).chance(labels) == pytest.approx(want, rel=1e-3)
+    assert PairLoss(rule, sim=sim).at_collapse(labels) == pytest.approx(want, rel=1e-3)
 
 
 def test_chance_knows_a_geometry_by_its_name():
     """As losses are built from names, the geometry is a function with its numbers bound."""
     loss = PairLoss(partial(rules.contrastive, pos_at=0.9, neg_at=0.2), sim=partial(geometry.cosine))
-    assert loss.chance() == pytest.approx(0.7)
+    assert loss.at_collapse() == pytest.approx(0.7)
 
 
 def test_chance_of_a_large_batch():
     """Of 20,000 rows one of each class is looked at; a rule that needs every row has none to say."""
     labels = torch.arange(20_000) % 100
-    assert PairLoss(rules.ntxent).chance(labels) == pytest.approx(math.log(1 + 19_800), rel=1e-3)
-    assert PairLoss(partial(rules.triplet, swap=True)).chance(labels) is None
+    assert PairLoss(rules.ntxent).at_collapse(labels) == pytest.approx(math.log(1 + 19_800), rel=1e-3)
+    assert PairLoss(partial(rules.triplet, swap=True)).at_collapse(labels) is None
 
 
 def test_chance_of_a_learned_boundary_and_of_a_draw_leave_things_as_they_are():
     loss = margins.learned_margin(margin=0.1, beta=0.5, nu=3.0)
-    assert loss.chance() == pytest.approx(0.1, rel=1e-3)
+    assert loss.at_collapse() == pytest.approx(0.1, rel=1e-3)
     state = torch.get_rng_state()
-    PairLoss(partial(rules.triplet, pick="random-hard")).chance()
+    PairLoss(partial(rules.triplet, pick="random-hard")).at_collapse()
     assert torch.equal(torch.get_rng_state(), state)
 
 

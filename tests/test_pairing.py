@@ -12,12 +12,12 @@ from PIL import Image
 from likewise import api, load_data
 from likewise.cli.using import verdict
 from likewise.evaluate import Embeddings, draw_pairs, pair_files
+from likewise.evaluate.pair_list import placed
+from likewise.experiment.pairs import kept_pairs, score_pairs
+from likewise.experiment.run import Run
 from likewise.metrics import calibration, verification
-from likewise.metrics.pair_list import placed
-from likewise.metrics.pairs import even, similarities
+from likewise.metrics.sampled_pairs import even, similarities
 from likewise.models import Embedder
-from likewise.pairing import kept_pairs, score_pairs
-from likewise.run import Run
 
 QUICK = ("size=16", "epochs=1", "network=mlp(widths=(32,))", "dim=8", "max_per_class=40", "snapshot_epochs=1")
 
@@ -37,7 +37,7 @@ def run(made, tmp_path) -> Run:
 
 def test_the_pairs_of_the_scores_are_kept_and_anyone_can_score_them(made):
     run = Run.open(made)
-    found, held = Embeddings.load(run.embeddings), run.scores()
+    found, held = Embeddings.load(run.embeddings), run.metrics()
     listed = pair_files.part(pair_files.read(run.pairs), "test")
     test = found.part("test")
     pairs = placed(listed, test.ids)
@@ -62,8 +62,8 @@ def test_kept_pairs_are_read_back(run):
     half = type(pairs)(*(column[::2] for column in pairs))
     pair_files.save(run.pairs, {"test": (test, half)})
     api.evaluate(run.path)
-    assert run.scores()["scores"]["pair_auc"]["n"] == len(half.same)
-    assert run.scores()["threshold"] is None
+    assert run.metrics()["scores"]["pair_auc"]["n"] == len(half.same)
+    assert run.metrics()["threshold"] is None
     again = kept_pairs(run, test, "test")
     assert again is not None
     assert all(torch.equal(a, b) for a, b in zip(again, half, strict=True))
@@ -78,9 +78,9 @@ def test_kept_pairs_whose_pictures_are_gone_are_one_sentence(run):
 
 
 def test_the_threshold_is_chosen_for_a_target_and_keeps_it(run):
-    before = run.scores()
+    before = run.metrics()
     api.evaluate(run.path, threshold_at="far=0.1")
-    strict = run.scores()
+    strict = run.metrics()
     assert (before["threshold"]["target"], strict["threshold"]["target"]) == ("accuracy", "far=0.1")
     assert Embedder.load(run.path).info["threshold"] == strict["threshold"]
     assert strict["scores"]["eer"] == before["scores"]["eer"]
@@ -90,10 +90,10 @@ def test_the_threshold_is_chosen_for_a_target_and_keeps_it(run):
     score_T = similarities(val.vectors, pairs)
     assert verification.decide(score_T, pairs.same, strict["threshold"]["value"]).far <= 0.1
     api.evaluate(run.path)
-    assert run.scores() == strict
+    assert run.metrics() == strict
     with pytest.raises(ValueError, match=r"no threshold for far=0\.0001: too few pairs to say"):
         api.evaluate(run.path, threshold_at="far=0.0001")
-    assert run.scores() == strict
+    assert run.metrics() == strict
 
 
 def test_verify_gives_the_calibrated_probability_at_the_prior_of_its_threshold(run, tmp_path):
@@ -101,12 +101,12 @@ def test_verify_gives_the_calibrated_probability_at_the_prior_of_its_threshold(r
     for i in (0, 1):
         Image.fromarray(digits.pixels[i, 0].numpy()).save(tmp_path / f"{i}.png")
     found = api.verify(run.path, tmp_path / "0.png", tmp_path / "1.png")
-    fit = calibration.restored(run.scores()["calibration"])
+    fit = calibration.restored(run.metrics()["calibration"])
     here, cut = fit(torch.tensor([found["similarity"], found["threshold"]], dtype=torch.float64)).logit().tolist()
     assert found["prior"] == pytest.approx(float(torch.tensor(-cut).sigmoid()))
     assert found["probability"] == pytest.approx(float(torch.tensor(here - cut).sigmoid()), abs=1e-3)
     assert found["same"] == (found["probability"] >= 0.5)
-    assert (found["threshold"], found["target"]) == (run.scores()["threshold"]["value"], "accuracy")
+    assert (found["threshold"], found["target"]) == (run.metrics()["threshold"]["value"], "accuracy")
     model = Embedder.load(run.path)
     del model.info["calibration"]
     model.save(run.model)
@@ -253,7 +253,7 @@ def test_what_is_printed_of_a_file(run, tmp_path, monkeypatch, capsys):
     file = write(
         tmp_path / "p.csv", [("a", "b", "same", "fold"), *((*row, i % 2) for i, row in enumerate(rows_of(run)))]
     )
-    before = run.metrics.read_bytes()
+    before = run.metrics_file.read_bytes()
     printed = call("--pairs", str(file))
     assert "tar@far=0.1" in printed
     assert "too few pairs to say" in printed
@@ -262,4 +262,4 @@ def test_what_is_printed_of_a_file(run, tmp_path, monkeypatch, capsys):
     told = json.loads(call("--pairs", str(file), "--json"))
     assert list(told) == ["run", "pairs", "scores", "left_out", "notes"]
     assert "tar@far=0.01" in told["left_out"]
-    assert run.metrics.read_bytes() == before
+    assert run.metrics_file.read_bytes() == before

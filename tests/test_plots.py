@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.stats import norm
 
-from likewise import plots
 from likewise.metrics.calibration import reliability as binned
-from likewise.plots import Cloud, Curve
-from likewise.plots.clouds import limits, scatter
-from likewise.plots.curves import running_mean
-from likewise.plots.pictures import displayable
-from likewise.plots.style import DISTINCT, PALETTE, SPOTLIT, class_key, sheet, short
+from likewise.viz import plots
+from likewise.viz.plots import Cloud, Curve
+from likewise.viz.plots.clouds import limits, scatter
+from likewise.viz.plots.curves import running_mean
+from likewise.viz.plots.pictures import displayable
+from likewise.viz.plots.style import DISTINCT, PALETTE, SPOTLIT, class_key, sheet, short
 
 NAMES = ("<b>&amp;", "$x$ and $", "_hidden", "日本語", "a name that is far too long for any legend or any map", "")
 
@@ -42,10 +42,10 @@ CALLS = {
     "maps": lambda: plots.maps({"training": cloud(), "test": cloud(20)}),
     "series": lambda: plots.series({f"epoch {e}": cloud() for e in range(3)}),
     "decision_regions": lambda: plots.decision_regions(cloud(), nearest_mean(), title="$5"),
-    "loss_curve": lambda: plots.loss_curve(CURVE, chance=2.5),
+    "loss_curve": lambda: plots.loss_curve(CURVE, loss_at_collapse=2.5),
     "score_curves": lambda: plots.score_curves({"knn@1": CURVE, "_x": Curve([0], [1.0])}),
     "active_curve": lambda: plots.active_curve(Curve([0, 1], [1.0, 0.5])),
-    "losses_family": lambda: plots.losses_family(dict.fromkeys(NAMES[:2], CURVE), chance={NAMES[0]: 2.0}),
+    "losses_family": lambda: plots.losses_family(dict.fromkeys(NAMES[:2], CURVE), loss_at_collapse={NAMES[0]: 2.0}),
     "curves_family": lambda: plots.curves_family({"a": {"train": CURVE, "test": CURVE}, "b": {"train": CURVE}}),
     "silhouette_sequence": lambda: plots.silhouette_sequence({"a": [0.1, 0.5], "b": [0.0, -0.5]}, starts=[1]),
     "compare_bars": lambda: plots.compare_bars({n: span(i / 10) for i, n in enumerate(NAMES)}, xlabel="knn@1"),
@@ -79,7 +79,7 @@ def test_a_plot_is_a_figure_with_something_on_it_and_leaves_no_trace(name, tmp_p
 
 
 def test_no_plot_needs_pyplot():
-    modules = [m for n, m in sys.modules.items() if n.startswith("likewise.plots")]
+    modules = [m for n, m in sys.modules.items() if n.startswith("likewise.viz.plots")]
     assert len(modules) > 4
     assert not any(
         "import pyplot" in inspect.getsource(m) or "matplotlib.pyplot" in inspect.getsource(m) for m in modules
@@ -208,8 +208,8 @@ def test_running_mean_by_hand():
 
 
 def test_the_loss_curve_shows_its_chance_value():
-    axes = plots.loss_curve(CURVE, chance=2.5).axes[0]
-    assert [t.get_text() for t in axes.texts] == ["chance 2.5"]
+    axes = plots.loss_curve(CURVE, loss_at_collapse=2.5).axes[0]
+    assert [t.get_text() for t in axes.texts] == ["collapse 2.5"]
     assert any(set(np.atleast_1d(line.get_ydata()).tolist()) == {2.5} for line in axes.lines)
     assert not plots.loss_curve(CURVE).axes[0].texts
 

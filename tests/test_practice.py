@@ -7,18 +7,22 @@ import pytest
 import torch
 from torch import nn
 
-from likewise import api, launch, optim
-from likewise.assemble import build, settled
-from likewise.callbacks import average_of, averaged, keep_best, stop_when_flat
+from likewise import api
 from likewise.data import samplers
 from likewise.data.images import Images
+from likewise.experiment import train as launch
+from likewise.experiment import trial
+from likewise.experiment.build import build, resolve_defaults
+from likewise.experiment.callbacks import average_of, averaged, keep_best, stop_when_flat
+from likewise.experiment.checkpoint import load_checkpoint, save_checkpoint
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
 from likewise.losses import build as build_loss
 from likewise.models import Embedder
-from likewise.models.blocks import blocks, rates, thawed, thawing
-from likewise.recipe import Recipe
-from likewise.run import Run, load_checkpoint, save_checkpoint
+from likewise.models.blocks import blocks, lr_multipliers, trainable_blocks, unfreeze_schedule
 from likewise.spec import SpecError, bind
-from likewise.training import Feed, State, fit, steps
+from likewise.training import optim
+from likewise.training.loop import Feed, State, fit, steps
 
 SHAPE = (3, 16, 16)
 NETWORK = "small_resnet(width=4, blocks=(1, 1))"
@@ -35,7 +39,7 @@ def start(network: str = NETWORK, *, epochs: int = 4, head: str = "linear", **mu
     torch.manual_seed(0)
     model = Embedder(network, shape=SHAPE, dim=4, head=head)
     loss = build_loss("softmax", dim=4, classes=4)
-    groups = optim.param_groups(model, loss, rates=rates(model.backbone, **multiples))
+    groups = optim.param_groups(model, loss, lr_multipliers=lr_multipliers(model.backbone, **multiples))
     state = State(model, loss, optim.adamw(groups, 1e-2), epochs, average=average_of(model))
     return state, Feed(pictures(), partial(samplers.pk, classes=4, images=4), seed=0)
 
@@ -99,13 +103,13 @@ def test_a_token_belongs_to_the_first_block_and_a_norm_to_the_last():
     ],
 )
 def test_how_many_blocks_are_trained(frozen, unfreeze, expected):
-    assert [thawed(5, epoch, frozen, unfreeze) for epoch in range(4)] == expected
+    assert [trainable_blocks(5, epoch, frozen, unfreeze) for epoch in range(4)] == expected
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_what_is_frozen_stays_bit_for_bit_with_its_statistics(accumulate):
     state, feed = start(epochs=3)
-    freeze = thawing(state.model.backbone, 1, 2)
+    freeze = unfreeze_schedule(state.model.backbone, 1, 2)
     backbone, before, seen = state.model.backbone, weights(state.model), []
     for now in running(state, feed, freeze=freeze, accumulate=accumulate):
         if now.epoch_ended:
@@ -122,16 +126,16 @@ def test_what_is_frozen_stays_bit_for_bit_with_its_statistics(accumulate):
 
 def test_a_frozen_network_is_in_eval_mode_and_the_rest_is_not():
     state, feed = start("mobilenet_v2(width_mult=0.25)", head="bnneck")
-    next(running(state, feed, freeze=thawing(state.model.backbone, -1, 0)))
+    next(running(state, feed, freeze=unfreeze_schedule(state.model.backbone, -1, 0)))
     assert not any(layer.training for layer in state.model.backbone.modules())
     assert state.model.head.training
     assert state.model.head.norm.training
 
 
-def test_what_its_makers_froze_is_not_thawed():
+def test_what_its_makers_froze_is_not_trainable_blocks():
     model = Embedder(NETWORK, shape=SHAPE)
     fixed = next(iter(model.backbone.parameters())).requires_grad_(False)
-    freeze = thawing(model.backbone, 1, 0)
+    freeze = unfreeze_schedule(model.backbone, 1, 0)
     for epoch in (0, 1):
         freeze(epoch)
         assert not fixed.requires_grad
@@ -156,7 +160,7 @@ def test_rates_by_layer_and_what_the_optimizer_makes_of_them():
 
 def test_without_multiples_the_groups_are_those_of_old():
     model, loss = Embedder(NETWORK, shape=SHAPE, dim=4), build_loss("softmax", dim=4, classes=4)
-    groups = optim.param_groups(model, loss, rates=rates(model.backbone))
+    groups = optim.param_groups(model, loss, lr_multipliers=lr_multipliers(model.backbone))
     assert [next(p.ndim > 1 for p in g["params"]) for g in groups] == [True, False, True]
     assert [id(p) for g in groups[:1] for p in g["params"]] == [id(p) for p in model.parameters() if p.ndim > 1]
 
@@ -186,7 +190,7 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole(parts, loss):
 def test_a_loss_that_needs_features_is_told_before_training():
     recipe = Recipe(loss="vae()", accumulate=2, network="mlp")
     with pytest.raises(ValueError, match=r"vae looks at the features of a whole batch.*use accumulate=1"):
-        build(settled(recipe), pictures())
+        build(resolve_defaults(recipe), pictures())
 
 
 # --- heads -----------------------------------------------------------------------------------------------------------
@@ -254,7 +258,7 @@ def test_what_is_wrong_is_said_in_the_recipe(settings, said):
 
 @pytest.mark.parametrize("frozen_epochs", [1, -1])
 def test_freezing_all_there_is_to_train_is_an_error(frozen_epochs):
-    recipe = settled(Recipe(network=NETWORK, dim=0, frozen_epochs=frozen_epochs))
+    recipe = resolve_defaults(Recipe(network=NETWORK, dim=0, frozen_epochs=frozen_epochs))
     with pytest.raises(ValueError, match="freezes the backbone and dim=0 leaves no head to train; give dim=64"):
         build(recipe, pictures())
     build(recipe.replace(loss="softmax()", sampler="shuffled(batch=8)"), pictures())
@@ -281,9 +285,9 @@ PRACTICE = (
 
 
 def parts_of_practice():
-    from likewise.assemble import load_images
+    from likewise.experiment.build import load_images
 
-    recipe = settled(api.load_recipe("digits").override(*PRACTICE))
+    recipe = resolve_defaults(api.load_recipe("digits").override(*PRACTICE))
     return build(recipe, load_images(recipe))
 
 
@@ -295,7 +299,7 @@ def everything(state: State) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("stop", [1, 6, 14])
 def test_going_on_is_exact_whatever_is_frozen(stop, tmp_path):
-    from likewise.launch import running as of_recipe
+    from likewise.experiment.trial import loop as of_recipe
 
     whole = parts_of_practice()
     fit(of_recipe(whole), [averaged(0.9)])
@@ -322,9 +326,9 @@ QUICK = ("size=8", "max_per_class=20", "network=mlp(widths=(8,))", "dim=4", "epo
 
 def quick(*settings: str):
     """The parts of a small recipe, built."""
-    from likewise.assemble import load_images
+    from likewise.experiment.build import load_images
 
-    recipe = settled(api.load_recipe("digits").override(*QUICK, *settings))
+    recipe = resolve_defaults(api.load_recipe("digits").override(*QUICK, *settings))
     return build(recipe, load_images(recipe))
 
 
@@ -332,7 +336,7 @@ def test_the_rate_warms_up_and_goes_down_step_by_step():
     parts = quick("schedule=cosine(warmup=0.5, floor=0.1)", "lr=0.01", "sampler=shuffled(batch=20)", "backbone_lr=0.5")
     used, said = [], []
     parts.state.optimizer.register_step_pre_hook(lambda o, *_: used.append(sorted({g["lr"] for g in o.param_groups})))
-    for state in launch.running(parts):
+    for state in trial.loop(parts):
         said.append(state.lr)
     n = len(said)
     assert said == pytest.approx([0.01 * optim.cosine(i / n, warmup=0.5, floor=0.1) for i in range(n)])
@@ -380,7 +384,7 @@ def test_half_precision_is_in_the_network_alone(amp, dtype, accumulate):
     layer = next(m for m in model.backbone.modules() if isinstance(m, nn.Linear))
     layer.register_forward_hook(lambda module, given, out: made.add(out.dtype))
     parts.state.loss_fn.register_forward_pre_hook(lambda module, given: compared.add(given[0].dtype))
-    next(launch.running(parts))
+    next(trial.loop(parts))
     assert made == {dtype}
     assert compared == {torch.float32}
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -392,7 +396,7 @@ def test_the_recipes_limit_on_the_gradient_is_kept():
         params = [p for group in parts.state.optimizer.param_groups for p in group["params"]]
         hook = lambda *_: seen.append(torch.stack([p.grad.norm() for p in params if p.grad is not None]).norm())  # noqa: E731
         parts.state.optimizer.register_step_pre_hook(hook)
-        fit(launch.running(parts))
+        fit(trial.loop(parts))
         return float(max(seen))
 
     assert longest() > 0.01
@@ -401,14 +405,14 @@ def test_the_recipes_limit_on_the_gradient_is_kept():
 
 def scored(state: State, value: float) -> State:
     state.scores = {"knn@1": {"value": value}}
-    state.epoch, state.at, state.of = state.epoch + 1, 0, 1
+    state.epoch, state.batch_index, state.num_batches = state.epoch + 1, 0, 1
     return state
 
 
 def test_the_best_is_kept_and_waiting_has_an_end(tmp_path):
     state, _ = start()
     run, bias = Run(tmp_path), state.model.head.linear.bias
-    callbacks = [keep_best(run, "knn@1"), stop_when_flat(2)]
+    callbacks = [keep_best(partial(save_checkpoint, run.best), "knn@1"), stop_when_flat(2)]
     stops = []
     for epoch, value in enumerate((0.5, 0.7, 0.7, 0.6), 1):
         bias.data.fill_(float(epoch))
@@ -420,7 +424,7 @@ def test_the_best_is_kept_and_waiting_has_an_end(tmp_path):
             state.stop = None
     assert stops == [False, False, False, True]
     assert state.stop == "the validation score has not passed 0.7000 for 2 validations"
-    assert state.memory["best_epoch"] == 2, "an equal score keeps the earlier one"
+    assert state.callback_state["best_epoch"] == 2, "an equal score keeps the earlier one"
     load_checkpoint(run.best, state, numbers=False)
     assert bias.tolist() == [2.0] * 4
 
@@ -428,7 +432,7 @@ def test_the_best_is_kept_and_waiting_has_an_end(tmp_path):
 def test_a_score_that_is_not_measured_is_no_monitor(tmp_path):
     state, _ = start()
     with pytest.raises(ValueError, match="monitor='knn@7' is not a validation score of this run; there are knn@1"):
-        keep_best(Run(tmp_path), "knn@7")(scored(state, 0.5))
+        keep_best(lambda state: None, "knn@7")(scored(state, 0.5))
 
 
 def test_early_stopping_ends_with_the_best_model(tmp_path, monkeypatch):
@@ -442,11 +446,11 @@ def test_early_stopping_ends_with_the_best_model(tmp_path, monkeypatch):
 
         return score
 
-    monkeypatch.setattr(launch, "judge", judge)
+    monkeypatch.setattr(trial, "validation_score", judge)
     run, _ = launch.train(quick("patience=2", "epochs=6", "ema=0.9").recipe, out=tmp_path, name="r")
     assert len(seen) == 4
-    assert run.scores()["epochs"] == 4
-    assert "has not passed 0.9000 for 2 validations" in run.scores()["stopped"]
+    assert run.metrics()["epochs"] == 4
+    assert "has not passed 0.9000 for 2 validations" in run.metrics()["stopped"]
     kept = Embedder.load(run.path)
     assert not changed(seen[1], kept)
     assert changed(seen[3], kept)

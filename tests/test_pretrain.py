@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from likewise import launch
-from likewise.api import load_recipe
-from likewise.launch import resume, train
+from likewise.experiment import trial
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.experiment.train import resume, train
 from likewise.models import Embedder
-from likewise.recipe import Recipe
-from likewise.run import Run
+from likewise.recipes.load import load_recipe
 
 SETTINGS = ("size=16", "epochs=1", "pretrain_epochs=2", "network=mlp(widths=(32,))", "dim=8", "max_per_class=40")
 
@@ -32,8 +32,8 @@ def whole(tmp_path_factory) -> Run:
 
 def test_the_second_stage_starts_where_the_first_ended(whole, tmp_path):
     first = Run(whole.path / "pretraining")
-    assert Recipe.load(first.recipe).loss == "softmax"
-    assert not first.metrics.exists(), "a stage is not scored on the test part"
+    assert first.recipe.loss == "softmax"
+    assert not first.metrics_file.exists(), "a stage is not scored on the test part"
     last = max(record["epoch"] for record in first.records())
     assert last == 2
     still, _ = train(recipe("lr=0.0"), out=tmp_path, name="still")
@@ -45,16 +45,16 @@ def test_the_second_stage_starts_where_the_first_ended(whole, tmp_path):
 def test_cut_short_in_either_stage_it_ends_in_the_same_weights(whole, tmp_path, monkeypatch, at):
     stage, step = at
 
-    def stop_once(run, parts, watch, *, whole):
-        def look(record):
+    def stop_once(parts, run, watch, extra, *, resume_with):
+        def interrupt(record):
             if record["kind"] == "train" and record["step"] >= step and run.path.name == (stage or "cut"):
                 raise KeyboardInterrupt
 
-        original(run, parts, look, whole=whole)
+        original(parts, run, interrupt, extra, resume_with=resume_with)
 
-    original = launch.learn
-    monkeypatch.setattr(launch, "learn", stop_once)
+    original = trial.train_loop
+    monkeypatch.setattr(trial, "train_loop", stop_once)
     with pytest.raises(KeyboardInterrupt):
         train(recipe(), out=tmp_path, name="cut")
-    monkeypatch.setattr(launch, "learn", original)
+    monkeypatch.setattr(trial, "train_loop", original)
     assert same(state(resume(tmp_path / "cut")[0]), state(whole))

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from likewise import api
-from likewise.assemble import embedder, load_images, settled, weights_of
 from likewise.data import data_home
+from likewise.experiment.build import embedder, load_images, resolve_defaults, weights_of
+from likewise.experiment.recipe import Recipe
 from likewise.models import Embedder, pretrained
 from likewise.models.mobilenet import by_eight, mobilenet_v2
 from likewise.models.pooling import average, gem
-from likewise.recipe import Recipe
 from likewise.spec import SpecError, bind
 
 pytestmark = pytest.mark.usefixtures("vision")
@@ -176,11 +176,11 @@ def test_it_is_their_network():
 def test_their_preprocessing_is_taken_over():
     assert Embedder("timm:test_resnet", shape=SHAPE, dim=2).config["mean"] == [0.5, 0.5, 0.5]
     assert Embedder("torchvision:resnet18", shape=SHAPE, dim=2).config["std"] == [0.229, 0.224, 0.225]
-    said = settled(Recipe(network="timm:test_resnet"))
+    said = resolve_defaults(Recipe(network="timm:test_resnet"))
     assert (said.size, said.channels, said.weights) == (160, 3, "published")
-    said = settled(Recipe(network="torchvision:resnet18", size=64, weights="none"))
+    said = resolve_defaults(Recipe(network="torchvision:resnet18", size=64, weights="none"))
     assert (said.size, said.channels, said.weights) == (64, 3, "none")
-    assert settled(Recipe()).weights == ""
+    assert resolve_defaults(Recipe()).weights == ""
 
 
 @pytest.mark.parametrize("name", ["fc", "other"])
@@ -398,7 +398,7 @@ def test_a_folder_that_is_none_offers_one_beside_it(tmp_path, monkeypatch):
     made("Dinov2", tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(SpecError, match=r"neither a folder with a config.json nor .* hub; did you mean Dinov2\?"):
-        settled(Recipe(network=f"hf:{tmp_path / 'Dinov3'}"))
+        resolve_defaults(Recipe(network=f"hf:{tmp_path / 'Dinov3'}"))
 
 
 def test_preprocessing_that_is_not_said(tmp_path):
@@ -419,7 +419,7 @@ def test_the_moments_are_those_that_the_weights_were_trained_with(tmp_path):
     base = Recipe(data=str(folder), size=32, dim=4)
 
     def mean(recipe: Recipe) -> list[float]:
-        recipe = settled(recipe)
+        recipe = resolve_defaults(recipe)
         return embedder(recipe, load_images(recipe)).config["mean"]
 
     ours = Embedder("mobilenet_v2(width_mult=0.25)", shape=SHAPE, dim=4, mean=0.3)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from likewise import project
-from likewise.project import METHODS, pca, plane, tsne
+from likewise.viz import projection as project
+from likewise.viz.projection import METHODS, pca, plane, tsne
 
 
 def blobs(n: int = 48, dim: int = 6, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from pytorch_metric_learning import losses as pml
 
 from likewise import geometry, losses
 from likewise.losses import ProxyLoss, angle, proxies
-from likewise.losses.terms import Encoded, Terms, reduce
+from likewise.losses.terms import BatchContext, Terms, reduce
 
 N, D, C = 12, 6, 4
 COUNTS = [40, 3, 1, 7]
@@ -129,12 +129,12 @@ class TestContract:
         with torch.no_grad():
             loss.proxies.copy_(torch.ones_like(loss.proxies))
         collapsed = torch.ones(N, D)
-        chance = loss.chance(LABELS)
-        assert math.isfinite(chance)
-        assert loss(collapsed, LABELS) >= chance - 1e-4 * max(1, abs(chance))
+        at_collapse = loss.at_collapse(LABELS)
+        assert math.isfinite(at_collapse)
+        assert loss(collapsed, LABELS) >= at_collapse - 1e-4 * max(1, abs(at_collapse))
 
     def test_leaves_notes_for_the_progress_line(self, name, emb):
-        batch = Encoded()
+        batch = BatchContext()
         build(name)(emb, LABELS, batch)
         assert set(batch.notes) == {"active", "empty"}
         assert batch.notes["empty"] == 0

@@ -32,7 +32,12 @@ def test_the_part_that_was_scored_is_ranked_and_any_other_searched(run):
     test, train = HELD.part("test"), HELD.part("train")
     found = api.rank(run, ["mrr", "ndcg@5", "cmc@3"])
     assert list(found["scores"]) == ["mrr", "ndcg@5", "cmc@3"]
-    assert (found["split"], found["gallery"], found["lone"], found["of"]) == ("test", "test", 0, 18)
+    assert (found["split"], found["gallery"], found["queries_without_positives"], found["of"]) == (
+        "test",
+        "test",
+        0,
+        18,
+    )
     apart = api.rank(run, ["mrr"], gallery="train")
     assert found["scores"]["mrr"]["value"] == pytest.approx(by_hand("mrr", test))
     assert apart["scores"]["mrr"]["value"] == pytest.approx(by_hand("mrr", test, train))
@@ -86,7 +91,7 @@ def test_lone_queries_are_counted_in_print(run, monkeypatch, capsys):
     only = replace(HELD, labels=torch.where(torch.arange(len(HELD)) == len(HELD) - 3, 3, labels), classes=(*"abcd",))
     only.save(run / "embeddings.parquet")
     out = call(monkeypatch, capsys, str(run), "mrr")[1]
-    assert "1 of 18 pictures are left out: they have no picture of their class to find" in out
+    assert "1 of 18 images are left out: they have no image of their class to find" in out
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise import spec
-from likewise.recipe import Recipe, epochs_of
+from likewise.experiment.recipe import Recipe, epochs_of
 from likewise.spec import SpecError
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from likewise.run import Run
+from likewise.experiment.run import Run
 
 # Dropout, proxies, a moving average, a memory of batches and a validation each epoch: everything that has a state.
 SETTINGS = (

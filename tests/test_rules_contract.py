@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from likewise import geometry, mining
-from likewise.losses import Encoded, PairLoss, batchwise, listwise, margins, rules
+from likewise import geometry
+from likewise.losses import BatchContext, PairLoss, batchwise, listwise, margins, mining, rules
 from likewise.losses.pair import check, notes
 from likewise.losses.terms import as_terms, is_marked, reduce
 from likewise.match import shared
@@ -60,7 +60,7 @@ def batch(n: int = 16, classes: int = 4, dim: int = 6, seed: int = 0, dtype=torc
     return emb_ND.to(dtype).requires_grad_(), torch.arange(n) % classes
 
 
-def run(loss: PairLoss, emb_ND: Tensor, labels_N: Tensor, seen: Encoded | None = None) -> tuple[Tensor, Tensor]:
+def run(loss: PairLoss, emb_ND: Tensor, labels_N: Tensor, seen: BatchContext | None = None) -> tuple[Tensor, Tensor]:
     torch.manual_seed(0)  # for the picks that draw
     value = loss(emb_ND, labels_N, seen)
     return value.detach(), torch.autograd.grad(value, emb_ND)[0]
@@ -144,7 +144,7 @@ ALONE, ONE_SIDE = [[0]], [[0, 1, 2, 3, 4], [7, 7, 7, 7, 7], [0, 0], [0, 1]]
     ids=str,
 )
 def test_a_batch_without_comparisons_is_zero_and_noted(name, labels):
-    emb_ND, seen = batch(len(labels))[0], Encoded()
+    emb_ND, seen = batch(len(labels))[0], BatchContext()
     value, gradient = run(loss_of(name), emb_ND, torch.tensor(labels), seen)
     assert value == 0
     assert not gradient.any()
@@ -175,7 +175,7 @@ def test_precision(name, dtype):
 @every_rule
 def test_a_rule_alone_takes_bfloat16(name):
     emb_ND, labels_N = batch()
-    sim_NN, pos_NN, neg_NN = loss_of(name).compare(
+    sim_NN, pos_NN, neg_NN = loss_of(name).similarities_and_masks(
         emb_ND.detach(), labels_N, loss_of(name).references(emb_ND, labels_N), slice(0, 16)
     )
     for terms in as_terms(RULES[name](sim_NN.bfloat16().requires_grad_(), pos_NN, neg_NN)):
@@ -195,7 +195,7 @@ def test_extreme_similarities_stay_finite(name):
 @pytest.mark.parametrize("tile", [1, 3, 16, 100])
 def test_tiled_equals_whole(name, tile):
     emb_ND, labels_N = batch()
-    whole, tiled = Encoded(), Encoded()
+    whole, tiled = BatchContext(), BatchContext()
     value, gradient = run(loss_of(name), emb_ND, labels_N, whole)
     got, got_gradient = run(loss_of(name, tile=tile), emb_ND, labels_N, tiled)
     torch.testing.assert_close(got, value, rtol=1e-12, atol=1e-14)
@@ -258,9 +258,9 @@ def test_pairs_and_triplets_of_partners(name, partners):
     loss = loss_of(name)
     if name in COLUMNS:
         with pytest.raises(ValueError, match="compares a batch with itself"):
-            run(loss, emb_ND, labels_N, Encoded(partners=partners))
+            run(loss, emb_ND, labels_N, BatchContext(partners=partners))
         return
-    value, gradient = run(loss, emb_ND, labels_N, Encoded(partners=partners))
+    value, gradient = run(loss, emb_ND, labels_N, BatchContext(partners=partners))
     a, *others = emb_ND.chunk(1 + partners)
     sim = torch.stack([loss.sim(a[i : i + 1], torch.stack([o[i] for o in others]))[0] for i in range(6)])
     same = torch.stack([labels_N[:6] == of for of in labels_N.chunk(1 + partners)[1:]], 1)
@@ -275,21 +275,21 @@ def test_chance_is_what_one_similarity_for_all_costs(name):
     """No constant similarity does better, and the batch matters by its composition only."""
     _, labels_N = batch()
     loss = loss_of(name)
-    chance = loss.chance(labels_N)
+    at_collapse = loss.at_collapse(labels_N)
     pos = labels_N[:, None] == labels_N
     pos, neg = pos & ~torch.eye(16, dtype=torch.bool), ~pos
     for shift in (-1.0, -0.6, -0.25, 0.0, 0.4, 1.0):
         if shift <= 0 or loss.sim is geometry.cosine:
             terms = as_terms(RULES[name](torch.full((16, 16), shift).double(), pos, neg))
             value = sum(t.total.sum() / t.count.sum() for t in terms if t.count.any())
-            assert chance <= value + 1e-6 or not any(t.count.any() for t in terms)
-    assert chance == pytest.approx(loss.chance(labels_N.flip(0) + 5), rel=1e-6)
+            assert at_collapse <= value + 1e-6 or not any(t.count.any() for t in terms)
+    assert at_collapse == pytest.approx(loss.at_collapse(labels_N.flip(0) + 5), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_docstring_says_what_a_user_asks(name):
     lines = inspect.getdoc(MEMBERS[name]).splitlines()
     assert lines[0].endswith(".")
-    for key in ("loss", "paper", "chance", "use", "PML"):
+    for key in ("loss", "paper", "at collapse", "use", "PML"):
         assert any(re.match(rf"{key} +\S", line) for line in lines), f"{name} does not say {key!r}"
     assert re.search(r"paper .*(19|20)\d\d", inspect.getdoc(MEMBERS[name]))

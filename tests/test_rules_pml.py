@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from likewise import geometry, mining
-from likewise.losses import PairLoss, batchwise, listwise, margins, rules
+from likewise import geometry
+from likewise.losses import PairLoss, batchwise, listwise, margins, mining, rules
 from likewise.losses.terms import reduce
 
 pml = pytest.importorskip("pytorch_metric_learning")

@@ -10,7 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.run import Run, choose_device, flatten, replacing, unflatten
+from likewise.atomic import replacing
+from likewise.experiment.checkpoint import flatten, unflatten
+from likewise.experiment.run import Run
+from likewise.training.device import choose_device
 
 NESTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -42,9 +45,9 @@ def test_a_name_that_is_taken_gets_a_number(tmp_path):
 def test_a_file_is_whole_or_as_it_was(tmp_path):
     run = Run(tmp_path)
     run.write("metrics.json", "first")
-    with pytest.raises(ZeroDivisionError), replacing(run.metrics) as temporary:
+    with pytest.raises(ZeroDivisionError), replacing(run.metrics_file) as temporary:
         temporary.write_text(str(1 / 0))
-    assert run.metrics.read_text() == "first"
+    assert run.metrics_file.read_text() == "first"
     assert os.listdir(tmp_path) == ["metrics.json"]
 
 
@@ -70,7 +73,7 @@ def test_a_folder_that_is_no_run(tmp_path, there):
 
 def test_scores_before_there_are_any(tmp_path):
     with pytest.raises(ValueError, match=r"has no metrics\.json yet; run `likewise evaluate"):
-        Run(tmp_path).scores()
+        Run(tmp_path).metrics()
 
 
 def test_a_device_that_is_not_here():
@@ -86,7 +89,7 @@ def test_freed_memory_is_kept_for_the_next_step():
     """64 MiB taken and freed again and again: the kernel clears them once, and not every time."""
     code = """
 import resource, sys, torch
-from likewise.memory import keep_memory
+from likewise.malloc import keep_memory
 keep_memory() if sys.argv[1] == "keep" else None
 for _ in range(12): torch.ones(16 << 20)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)

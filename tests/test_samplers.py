@@ -51,25 +51,6 @@ def test_contract(sampler, labels, a, b, seed, epoch):
 
 
 @pytest.mark.parametrize("sampler", ALL)
-@given(labels=WITH_A_PAIR, ranks=st.integers(1, 5), a=SMALL, b=SMALL)
-def test_contract_of_ranks(sampler, labels, ranks, a, b):
-    """Ranks have as many steps as each other, and together draw just what one rank alone draws."""
-    alone = sampler(labels, seed=1, epoch=2, **numbers(sampler, a, b))
-    shared = [sampler(labels, seed=1, epoch=2, rank=r, ranks=ranks, **numbers(sampler, a, b)) for r in range(ranks)]
-    assert len({len(batches) for batches in shared}) == 1
-    assert len(shared[0]) == -(-len(alone) // ranks)
-    drawn = {tuple(batch.tolist()) for batches in shared for batch in batches}
-    assert drawn == {tuple(batch.tolist()) for batch in alone}
-
-
-def test_the_first_batches_are_taken_again_where_ranks_do_not_divide():
-    first, second, third = shuffled(torch.zeros(30), batch=10, seed=0, epoch=0)
-    ranks = [shuffled(torch.zeros(30), batch=10, seed=0, epoch=0, rank=rank, ranks=2) for rank in range(2)]
-    assert [batch.tolist() for batch in ranks[0]] == [first.tolist(), third.tolist()]
-    assert [batch.tolist() for batch in ranks[1]] == [second.tolist(), first.tolist()]
-
-
-@pytest.mark.parametrize("sampler", ALL)
 def test_epochs_and_seeds_differ(sampler):
     labels = torch.arange(100) % 10
     orders = {tuple(sampler(labels, seed=s, epoch=e)[0].tolist()) for s in range(3) for e in range(3)}
@@ -90,8 +71,6 @@ def test_wrong_numbers(sampler):
         sampler(labels, seed=0, epoch=0, **numbers(sampler, 0, 1))
     with pytest.raises(ValueError, match="no picture to draw batches from"):
         sampler(labels[:0], seed=0, epoch=0)
-    with pytest.raises(ValueError, match="rank is 0 to ranks - 1; got rank=2, ranks=2"):
-        sampler(labels, seed=0, epoch=0, rank=2, ranks=2)
 
 
 @pytest.mark.parametrize("classes", [10, 6000])
@@ -262,3 +241,10 @@ def test_triplets_of_next_frames_against_the_last_class():
     assert (labels[negative] == 2).all()
     with pytest.raises(ValueError, match="positive='random' or 'next'"):
         triplets(labels, positive="previous", seed=0, epoch=0)
+
+
+@pytest.mark.parametrize("name", spec.names("sampler"))
+def test_a_recipe_cannot_make_a_sampler_draw_a_share_of_the_data(name):
+    """Ranks are a matter of the machine: `pk(ranks=2)` in a recipe once halved the data without a word."""
+    with pytest.raises(spec.SpecError, match="takes no 'ranks'"):
+        spec.bind("sampler", f"{name}(ranks=2)")

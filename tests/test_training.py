@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from likewise import optim
-from likewise.callbacks import average_of, averaged, log
 from likewise.data import samplers
 from likewise.data.images import Images
+from likewise.experiment.callbacks import average_of, averaged, log
+from likewise.experiment.checkpoint import load_checkpoint, save_checkpoint
 from likewise.losses import build
-from likewise.run import load_checkpoint, save_checkpoint
-from likewise.training import Feed, State, at_epoch_end, every, fit, steps
+from likewise.training import optim
+from likewise.training.loop import Feed, State, at_epoch_end, every, fit, steps
 
 
 class Tiny(nn.Module):
@@ -93,7 +93,7 @@ def test_every_yield_is_one_optimizer_step_and_every_epoch_visits_every_picture(
     state, feed = start()
     taken = []
     state.optimizer.register_step_post_hook(lambda *_: taken.append(1))
-    seen = [(s.step, s.epoch, s.at) for s in running(state, feed)]
+    seen = [(s.step, s.epoch, s.batch_index) for s in running(state, feed)]
     assert len(taken) == len(seen) == state.step
     assert state.seen >= 3 * len(feed.images)
     assert state.progress == 1

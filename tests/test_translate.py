@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise.recipe import Recipe
+from likewise.experiment.recipe import Recipe
+from likewise.reproduce.translate import DIFFERS, MAPPED, REFUSED, RULES, translate
 from likewise.spec import SpecError
-from likewise.translate import DIFFERS, MAPPED, REFUSED, RULES, translate
 
 OF_2019 = """
 input_shape: [48, 48, 3]

@@ -8,11 +8,11 @@ import tomllib
 import pytest
 import torch
 
-from likewise import tune as tuning
-from likewise.api import load_recipe
-from likewise.recipe import Recipe
+from likewise.experiment import tune as tuning
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.tune import Span, for_search, parse_space, tune
+from likewise.recipes.load import load_recipe
 from likewise.spec import SpecError
-from likewise.tune import Span, for_search, parse_space, tune
 
 QUICK = ("size=16", "epochs=2", "network=mlp(widths=(16,))", "dim=8", "max_per_class=30", "doctor=false", "augment=")
 OVER = ["lr=1e-4..1e-1", "dim=2,8"]
@@ -126,7 +126,7 @@ def test_a_diverged_trial_is_no_reason_to_stop(tmp_path):
 
 
 def test_a_wrong_monitor_is_said(tmp_path):
-    with pytest.raises(ValueError, match="monitor='knn@7' is not a validation score here; there are knn@1"):
+    with pytest.raises(ValueError, match="monitor='knn@7' is not a validation score of this run; there are knn@1"):
         tune(recipe("monitor=knn@7"), parse_space(["dim=2,4"], recipe()), folder=tmp_path, trials=1)
 
 

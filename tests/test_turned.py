@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from likewise.data.images import Images
-from likewise.data.turned import turned
+from likewise.data.rotated_classes import rotated_classes
 
 
 def letters(n=12, side=6, groups=True):
@@ -20,11 +20,11 @@ def letters(n=12, side=6, groups=True):
 
 
 @pytest.mark.parametrize(
-    ("turns", "mirror", "ways"), [(4, True, 8), (4, False, 4), (2, True, 4), (1, True, 2), (1, False, 1)]
+    ("rotations", "mirror", "ways"), [(4, True, 8), (4, False, 4), (2, True, 4), (1, True, 2), (1, False, 1)]
 )
-def test_each_way_is_a_class_of_its_own(turns, mirror, ways):
+def test_each_way_is_a_class_of_its_own(rotations, mirror, ways):
     images = letters()
-    more = turned(images, turns=turns, mirror=mirror)
+    more = rotated_classes(images, rotations=rotations, mirror=mirror)
     train = more.part("train")
     assert len(train.labels.unique()) == 2 * ways
     assert len(train) == 6 * ways
@@ -35,7 +35,7 @@ def test_each_way_is_a_class_of_its_own(turns, mirror, ways):
 
 def test_the_pictures_are_turned_as_their_names_say():
     images = letters()
-    more = turned(images)
+    more = rotated_classes(images)
     at = {name: i for i, name in enumerate(more.ids)}
     for name, expected in {
         "0.png": images.pixels[0],
@@ -54,20 +54,20 @@ def test_the_pictures_are_turned_as_their_names_say():
 def test_validation_and_test_stay_as_they_are():
     images = letters()
     for part in ("val", "test"):
-        before, after = images.part(part), turned(images).part(part)
+        before, after = images.part(part), rotated_classes(images).part(part)
         assert before.ids == after.ids
         assert torch.equal(before.pixels, after.pixels)
         assert torch.equal(before.labels, after.labels)
 
 
 def test_without_groups_there_are_none():
-    assert turned(letters(groups=False)).groups is None
+    assert rotated_classes(letters(groups=False)).groups is None
 
 
 def test_what_cannot_be_turned_is_said():
-    with pytest.raises(ValueError, match="1, 2 or 4 times, got turns=3"):
-        turned(letters(), turns=3)
+    with pytest.raises(ValueError, match="1, 2 or 4 times, got rotations=3"):
+        rotated_classes(letters(), rotations=3)
     oblong = letters()
     oblong = Images(oblong.pixels[..., :4], oblong.labels, oblong.classes, oblong.ids, oblong.split)
     with pytest.raises(ValueError, match="only square pictures"):
-        turned(oblong)
+        rotated_classes(oblong)

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from likewise import launch
-from likewise.assemble import build, load_images, settled
+from likewise.experiment import train as launch
+from likewise.experiment.build import build, load_images, resolve_defaults
+from likewise.experiment.recipe import Recipe
 from likewise.models import Embedder
 from likewise.models.whitening import relevant
-from likewise.recipe import Recipe
 from likewise.spec import SpecError
 
 DIGITS = ["epochs=1", "max_per_class=12", "network=mlp(widths=(16,))", "dim=6", "doctor=false", "augment="]
@@ -110,7 +110,7 @@ def test_a_recipe_whitens_after_training_and_on_resuming_to_the_same(tmp_path):
     expected.whiten(train, train.labels, shrink=1.0)
     got = Embedder.load(white.path)
     torch.testing.assert_close(got.embed(train), expected.embed(train))
-    assert plain.scores()["scores"] != white.scores()["scores"]
+    assert plain.metrics()["scores"] != white.metrics()["scores"]
     again, _ = launch.resume(white.path)
     assert torch.equal(Embedder.load(again.path).embed(train), got.embed(train))
 
@@ -118,7 +118,7 @@ def test_a_recipe_whitens_after_training_and_on_resuming_to_the_same(tmp_path):
 def test_what_a_recipe_cannot_whiten_is_told_before_training():
     with pytest.raises(SpecError, match=r"whiten .*got -1"):
         Recipe(whiten=-1)
-    recipe = settled(
+    recipe = resolve_defaults(
         Recipe().override(*DIGITS, "max_per_class=1", "val=0", "loss=softmax", "sampler=shuffled", "whiten=1")
     )
 

@@ -81,7 +81,7 @@ def written(name: str, loss: Callable) -> str:
 
 @cache
 def chance(name: str) -> str:
-    value = losses.build(EXAMPLES.get(name, name), **AROUND).chance(LABELS)
+    value = losses.build(EXAMPLES.get(name, name), **AROUND).at_collapse(LABELS)
     return "not known" if value is None else f"{value:.3g}"
 
 

@@ -32,14 +32,14 @@ HOMES = {
     "MetricLearner": ("likewise.estimator", "MetricLearner"),
     "PairLoss": ("likewise.losses", "PairLoss"),
     "ProxyLoss": ("likewise.losses", "ProxyLoss"),
-    "Recipe": ("likewise.recipe", "Recipe"),
-    "Run": ("likewise.run", "Run"),
+    "Recipe": ("likewise.experiment.recipe", "Recipe"),
+    "Run": ("likewise.experiment.run", "Run"),
     "Score": ("likewise.evaluate", "Score"),
     "build_loss": ("likewise.losses", "build"),
     "embed": ("likewise.evaluate", "embed"),
-    "keep_memory": ("likewise.memory", "keep_memory"),
+    "keep_memory": ("likewise.malloc", "keep_memory"),
     "load_data": ("likewise.data", "load"),
-    "load_recipe": ("likewise.api", "load_recipe"),
+    "load_recipe": ("likewise.recipes.load", "load_recipe"),
     "train": ("likewise.api", "train"),
 }
 

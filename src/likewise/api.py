@@ -8,28 +8,31 @@ from typing import Any
 
 import torch
 
-from likewise import launch, spec
-from likewise.assemble import load_images
+from likewise import spec
 from likewise.audit import Audit, write_csv
 from likewise.audit import audit as examine
-from likewise.data.arrays import holds_rows
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
-from likewise.evaluate.encodings import at_most, naming
-from likewise.evaluate.encodings import centres as centred
+from likewise.evaluate.prototypes import at_most, naming
+from likewise.evaluate.prototypes import centres as centred
+from likewise.experiment.build import load_images
+from likewise.experiment.pairs import score_pairs
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.experiment.score import evaluate_run, rank_run
+from likewise.experiment.train import resume as resume_run
+from likewise.experiment.train import train as train_run
 from likewise.gallery.calibrate import Promise, calibrate, leave_out
 from likewise.gallery.decide import decide, same
 from likewise.gallery.index import check_sim
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import aim
 from likewise.models import Embedder
-from likewise.page import write_report
-from likewise.page.audit import write_audit
-from likewise.page.map import write_map
-from likewise.pairing import score_pairs
-from likewise.recipe import Recipe
-from likewise.run import Run
-from likewise.scoring import evaluate_run, rank_run
+from likewise.recipes.load import load_recipe
+from likewise.training.watch import Watch
+from likewise.viz.pages.audit import write_audit
+from likewise.viz.pages.map import write_map
+from likewise.viz.pages.report import write_report
 
 __all__ = [
     "draw_map",
@@ -39,8 +42,6 @@ __all__ = [
     "evaluate",
     "evaluate_encodings",
     "evaluate_pairs",
-    "load_recipe",
-    "name_of",
     "predict",
     "rank",
     "report",
@@ -50,55 +51,20 @@ __all__ = [
 ]
 
 
-def load_recipe(what: str | os.PathLike) -> Recipe:
-    """A shipped recipe by name, a .toml or .json file, or a folder, .csv or .npz of the user's own.
-
-    Errors: SpecError with the near names.
-    """
-    path = Path(what)
-    if path.suffix in {".toml", ".json"}:
-        return Recipe.load(path)
-    if path.is_dir() or path.suffix in {".csv", ".npz"}:
-        return own(path)
-    members = spec.homes("recipe")
-    key = os.fspath(what).replace("-", "_")
-    if key not in members:
-        raise spec.SpecError(
-            f"{os.fspath(what)!r} is no shipped recipe, .toml, or folder of pictures{spec.near(key, members)}"
-        )
-    return members[key]()
-
-
-def own(path: Path) -> Recipe:
-    """The recipe for a user's own data; a folder that is a run is a mistake worth naming."""
-    if (path / "recipe.toml").is_file():
-        raise spec.SpecError(f"{path} is a run; to go on with it: likewise train --resume {path}")
-    from likewise.recipes import folder, rows
-
-    return (rows if path.suffix == ".npz" and holds_rows(path) else folder)(path=os.fspath(path))
-
-
-def name_of(what: str | os.PathLike) -> str:
-    """What a run of it is called."""
-    return Path(what).resolve().stem if os.path.exists(what) else os.fspath(what).replace("_", "-")
-
-
-def train(
-    recipe: Recipe | str, *, out: str | os.PathLike = "runs", name: str = "", watch: launch.Watch | None = None
-) -> Run:
+def train(recipe: Recipe | str, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None) -> Run:
     """Train a recipe (or the shipped one of that name), evaluate it and write its report."""
     wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
-    return reported(*launch.train(wanted, out=out, name=name or None, watch=watch))
+    return reported(*train_run(wanted, out=out, name=name or None, watch=watch))
 
 
-def resume(run: str | os.PathLike, *, watch: launch.Watch | None = None) -> Run:
+def resume(run: str | os.PathLike, *, watch: Watch | None = None) -> Run:
     """Go on with an interrupted run; it ends in the very weights it would have had."""
-    return reported(*launch.resume(run, watch=watch))
+    return reported(*resume_run(run, watch=watch))
 
 
 def epochs_of(run: str | os.PathLike) -> int:
     """How many epochs a run was to train for."""
-    return Recipe.load(Run.open(run).recipe).epochs
+    return Run.open(run).recipe.epochs
 
 
 def evaluate(run: str | os.PathLike, *, threshold_at: str = "") -> Run:
@@ -126,7 +92,7 @@ def evaluate_pairs(
     The run keeps nothing of it. images: the folder of pictures that are not ids of the run's data. Errors: ValueError.
     """
     opened = Run.open(run)
-    opened.scores()
+    opened.metrics()
     return score_pairs(opened, pairs, images=images, folds=folds)
 
 
@@ -150,7 +116,7 @@ def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool 
     """
     found = embedded(Run.open(run)).part("train")
     if most_per_class:
-        found = at_most(found, most_per_class, seed=Recipe.load(Run.open(run).recipe).split_seed)
+        found = at_most(found, most_per_class, seed=Run.open(run).recipe.split_seed)
     return centred(found) if centres else found
 
 
@@ -160,8 +126,8 @@ def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[
     Errors: ValueError for a file without classes, or of another model.
     """
     opened = Run.open(run)
-    split = opened.scores()["split"]
-    recipe = Recipe.load(opened.recipe)
+    split = opened.metrics()["split"]
+    recipe = opened.recipe
     scores = naming(embedded(opened).part(split), known(opened, file), sim=recipe.sim, seed=recipe.split_seed)
     said = {name: dataclasses.asdict(score) for name, score in scores.items()}
     return {"run": opened.name, "split": split, "encodings": os.fspath(file), "scores": said}
@@ -195,7 +161,7 @@ def reported(run: Run, images: Images | None) -> Run:
 def report(run: str | os.PathLike) -> Path:
     """Write report.html again; its pictures are left out where the data are no longer there."""
     opened = Run.open(run)
-    opened.scores()
+    opened.metrics()
     return write_report(opened.path, pictures(opened))
 
 
@@ -343,6 +309,6 @@ def files(images: Iterable[str | os.PathLike]) -> list[Path]:
 
 def pictures(run: Run) -> Images | None:
     try:
-        return load_images(Recipe.load(run.recipe))
+        return load_images(run.recipe)
     except (ValueError, FileNotFoundError):
         return None

@@ -8,11 +8,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from likewise.assemble import build, settled
 from likewise.data.images import Images
-from likewise.launch import running
-from likewise.recipe import Recipe
-from likewise.training import fit
+from likewise.experiment.build import build, resolve_defaults
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.trial import trial
 
 __all__ = ["MetricLearner"]
 
@@ -60,8 +59,7 @@ class MetricLearner(TransformerMixin, BaseEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y holds only one class; learning what is alike needs rows of at least 2 classes")
-        parts = build(settled(Recipe(**self.get_params())), rows(X, labels, self.classes_))
-        fit(running(parts))
+        parts = trial(build(resolve_defaults(Recipe(**self.get_params())), rows(X, labels, self.classes_)))
         self.embedder_ = parts.state.final.cpu().eval()
         if X.dtype != np.uint8:
             self.embedder_.double()  # so that a row's embedding does not depend on the rows it is embedded with

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 __all__ = ["Refs", "Relation", "jaccard", "level", "listed", "match", "match_partners", "same", "shared"]
+# What `relation=` of a recipe may name.
+KINDS = {"relation": ["same", "shared", "jaccard", "level"]}
 
 Relation = Callable[[Tensor, Tensor], "Tensor | tuple[Tensor, Tensor]"]
 

@@ -9,6 +9,7 @@ import ast
 import difflib
 import importlib
 import inspect
+import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -26,21 +27,33 @@ HOMES: dict[str, tuple[str, ...]] = {
         "losses.heads",
         "losses.combine",
     ),
-    "miner": ("mining",),
+    "miner": ("losses.mining",),
+    "relation": ("match",),
     "sim": ("geometry",),
     "network": ("models.networks", "models.strokes", "models.mobilenet", "models.pretrained"),
-    "head": ("models.heads",),
+    "head": ("models.embedding_heads",),
     "data": ("data.sources",),
     "split": ("data.split",),
-    "sampler": ("data.samplers", "data.kin", "data.consecutive", "hard"),
+    "sampler": (
+        "data.samplers",
+        "data.hierarchical_sampler",
+        "data.consecutive_sampler",
+        "training.embedding_samplers",
+    ),
     "augment": ("data.augment",),
-    "optimizer": ("optim",),
-    "schedule": ("optim",),
+    "optimizer": ("training.optim",),
+    "schedule": ("training.optim",),
     "recipe": ("recipes",),
 }
 
 # Members that name one of many things elsewhere: `timm:resnet18(pooling='gem')` is timm with name='resnet18'.
 PREFIXES: dict[str, tuple[str, ...]] = {"network": ("timm", "torchvision", "hf")}
+
+
+# Names of earlier versions, still read with a notice: (kind, name) -> today's name, and its renamed keywords.
+EARLIER: dict[tuple[str, str], tuple[str, dict[str, str]]] = {
+    ("sampler", "kin"): ("hierarchical_pk", {"families": "superclasses"}),
+}
 
 
 class SpecError(ValueError):
@@ -116,6 +129,16 @@ def names(kind: str) -> list[str]:
     return list(homes(kind))
 
 
+def _current(kind: str, name: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A name and its keywords as they are called today."""
+    earlier = (kind, name.replace("-", "_"))
+    if earlier not in EARLIER:
+        return name, settings
+    current, renamed = EARLIER[earlier]
+    warnings.warn(f"{kind} {name!r} is now called {current!r}", FutureWarning, stacklevel=3)
+    return current, {renamed.get(k, k): v for k, v in settings.items()}
+
+
 def find(kind: str, name: str) -> Callable:
     """The object behind a name; `module:attribute` looks outside the package. Errors: SpecError with the near names."""
     if ":" in name:
@@ -145,7 +168,7 @@ def keywords(fn: Callable) -> list[str]:
 
 def bind(kind: str, text: str, **given: Any) -> Callable:
     """The named function with its keywords (and `given`) bound. Errors: SpecError for an unknown name or keyword."""
-    name, settings = _parsed(kind, text)
+    name, settings = _current(kind, *_parsed(kind, text))
     fn = find(kind, name)
     parameters = inspect.signature(fn).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())

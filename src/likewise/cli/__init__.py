@@ -2,24 +2,14 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
 
-import typer
+from likewise.cli.app import app, stop
+from likewise.malloc import keep_memory
 
-from likewise.memory import keep_memory
-
-__all__ = ["app", "interruptible", "main"]
+__all__ = ["main"]
 
 SPINS = "10000"  # turns for which a thread of OpenMP (libgomp) that waits for others keeps its core
-
-app = typer.Typer(
-    help="Likewise learns what is alike: train an embedding, measure it honestly, look at it, use it.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 
 def main() -> None:
@@ -28,6 +18,7 @@ def main() -> None:
         # by itself 30 times as many: where others want the cores too, a training then mostly waits for its own threads
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     keep_memory()
+    warnings.showwarning = one_line  # type: ignore[assignment]
     # each adds its commands to `app`
     from likewise.cli import audit, compare, doctor, export, listing, rank, reproduce, train, translate, tune, using  # noqa: F401
 
@@ -40,16 +31,7 @@ def main() -> None:
         sys.exit(1)
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Ctrl-C inside ends the command with what the work says of it, and exit code 1."""
-    try:
-        yield
-    except KeyboardInterrupt as stopped:
-        stop(str(stopped) or "interrupted", 1)
-
-
-def stop(sentence: str, code: int) -> None:
-    """One sentence on stderr, and the exit code."""
-    print(f"likewise: {sentence}", file=sys.stderr)
-    sys.exit(code)
+def one_line(message: Warning | str, category: type[Warning], *rest: object) -> None:
+    """A warning of ours as one sentence; others stay silent, since a user can do nothing about them."""
+    if category is FutureWarning:
+        print(f"likewise: {message}", file=sys.stderr)

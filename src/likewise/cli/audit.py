@@ -3,8 +3,7 @@
 import json
 from collections import Counter
 
-from likewise.cli import app
-from likewise.cli.train import Json, RunFolder
+from likewise.cli.app import Json, RunFolder, app
 
 
 @app.command()

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli import app, interruptible
-from likewise.cli.train import Json
+from likewise.cli.app import Json, app, interruptible
 
 
 @app.command()
@@ -22,19 +21,19 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Train many methods on the same data with the same budget and compare them; interrupted, it goes on."""
-    from likewise import api
     from likewise.cli.screen import Progress
-    from likewise.compare import compare as run
-    from likewise.compare import parse_over, variants
-    from likewise.page.comparison import markdown, write_comparison
+    from likewise.experiment.compare import compare as run
+    from likewise.experiment.compare import parse_over, variants
+    from likewise.recipes.load import load_recipe, name_of
+    from likewise.viz.pages.comparison import markdown, write_comparison
 
     named = [word for word in recipes if "=" not in word or Path(word).exists()]
     settings = [word for word in recipes if word not in named]
     if not named:
         raise ValueError("compare what? Give a recipe, and --over loss=softmax,contrastive for instance")
-    if len({api.name_of(what) for what in named}) < len(named):
-        raise ValueError(f"two of these recipes have one name, {', '.join(map(api.name_of, named))}; rename a file")
-    chosen = {api.name_of(what): api.load_recipe(what).override(*settings) for what in named}
+    if len({name_of(what) for what in named}) < len(named):
+        raise ValueError(f"two of these recipes have one name, {', '.join(map(name_of, named))}; rename a file")
+    chosen = {name_of(what): load_recipe(what).override(*settings) for what in named}
     varied = parse_over(over or [])
     rows = variants(chosen, varied)
     with interruptible(), Progress(max(recipe.epochs for recipe in rows.values())) as progress:

@@ -4,14 +4,13 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from likewise.cli import app
-from likewise.cli.train import Json, RunFolder
+from likewise.cli.app import Json, RunFolder, app
 
 # (signal, width, format); docs/doctor.md says what each means.
 COLUMNS = (
     ("epoch", 6, "g"),
     ("loss", 8, ".4f"),
-    ("chance", 8, ".4f"),
+    ("loss_at_collapse", 8, ".4f"),
     ("spread", 8, ".4f"),
     ("rank", 6, ".1f"),
     ("dead", 6, ".0%"),
@@ -24,8 +23,8 @@ COLUMNS = (
 @app.command()
 def doctor(run: RunFolder, as_json: Json = False) -> None:
     """Explain a run: what went wrong while it trained, why, and what to change; or that nothing did."""
-    from likewise.run import Run
-    from likewise.symptoms import examine
+    from likewise.experiment.checkup import examine
+    from likewise.experiment.run import Run
 
     opened = Run.open(run)
     findings, looks = examine(opened)

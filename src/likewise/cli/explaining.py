@@ -4,8 +4,8 @@ import dataclasses
 import inspect
 
 from likewise import spec
-from likewise.cli.listing import KINDS
-from likewise.recipe import Recipe
+from likewise.cli.kinds import KINDS
+from likewise.experiment.recipe import Recipe
 
 __all__ = ["explanation"]
 

@@ -6,24 +6,8 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli import app
-from likewise.cli.train import Json
-
-KINDS = {
-    "losses": "loss",
-    "miners": "miner",
-    "similarities": "sim",
-    "networks": "network",
-    "models": "network",
-    "heads": "head",
-    "data": "data",
-    "splits": "split",
-    "samplers": "sampler",
-    "augmentations": "augment",
-    "optimizers": "optimizer",
-    "schedules": "schedule",
-    "recipes": "recipe",
-}
+from likewise.cli.app import Json, app
+from likewise.cli.kinds import KINDS
 
 
 @app.command("list")

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli import app
-from likewise.cli.train import Json, RunFolder
+from likewise.cli.app import Json, RunFolder, app
 
 
 @app.command()

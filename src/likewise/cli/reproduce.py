@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli import app, interruptible
+from likewise.cli.app import app, interruptible
 
 
 @app.command()

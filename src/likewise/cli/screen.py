@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from likewise.run import Run
+from likewise.experiment.run import Run
 
 # name: (what a newcomer calls it)
 WORDS = {
@@ -91,7 +92,7 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
-    def watch(self, record: dict[str, Any]) -> None:
+    def watch(self, record: Mapping[str, Any]) -> None:
         """Show a record of metrics.jsonl, or the stage of what comes before and after the training."""
         if record["kind"] == "stage":
             self.show(record["stage"], record["done"], record["total"] or None, "")
@@ -110,7 +111,7 @@ class Progress:
             self.bar.update(self.task, completed=done, said=said)
 
 
-def line(record: dict[str, Any]) -> str:
+def line(record: Mapping[str, Any]) -> str:
     """`loss 0.1234 · 5,120 images/s · 43 % active`."""
     said = [f"epoch {record['epoch']:.1f}", f"loss {record['loss']:.4f}", f"{record['images_per_s']:,.0f} images/s"]
     if "active" in record:
@@ -143,17 +144,17 @@ class Download:
 
 def scores_json(run: Run) -> str:
     """`{"run", "split", "scores": {name: {value, low, high, n}}}`."""
-    held = run.scores()
+    held = run.metrics()
     return json.dumps({key: held[key] for key in ("run", "split", "scores")}, indent=1)
 
 
 def headline(run: Run) -> str:
     """The table of scores, and where the report is."""
-    held = run.scores()
+    held = run.metrics()
     return f"{title(held)}\n\n{scores_table(held)}\n{ending(run, held)}"
 
 
-def pairs_said(found: dict[str, Any]) -> str:
+def pairs_said(found: Mapping[str, Any]) -> str:
     """The table of the scores of a file's pairs, the standard error over folds, and what to be wary of."""
     said = [f"{found['run']}: scores on {found['pairs']}", "", scores_table(found)]
     if folds := found["scores"].get("fold_accuracy"):
@@ -162,22 +163,23 @@ def pairs_said(found: dict[str, Any]) -> str:
     return "\n".join([*said, *(f"note: {note}" for note in found["notes"])])
 
 
-def names_said(found: dict[str, Any]) -> str:
+def names_said(found: Mapping[str, Any]) -> str:
     """The table of how well a file of encodings names pictures."""
     said = f"{found['run']}: how {found['encodings']} names the pictures of {found['split']}"
     return f"{said}\n\n{scores_table(found)}".rstrip()
 
 
-def ranking_said(found: dict[str, Any]) -> str:
+def ranking_said(found: Mapping[str, Any]) -> str:
     """The table of what `rank` measured."""
     where = "the other pictures" if found["gallery"] == found["split"] else found["gallery"]
     said = f"{found['run']}: pictures of {found['split']}, searched for in {where}\n\n{scores_table(found)}"
-    return f"{said}{left_out(found['lone'], found['of'], 'no picture of their class to find')}".rstrip()
+    unanswered = left_out(found["queries_without_positives"], found["of"], "no image of their class to find")
+    return f"{said}{unanswered}".rstrip()
 
 
 def left_out(n: int, of: int, why: str) -> str:
     """`3 of 400 pictures are left out: ...`, or nothing."""
-    return f"{n:,} of {of:,} pictures are left out: they have {why}\n" if n else ""
+    return f"{n:,} of {of:,} images are left out: they have {why}\n" if n else ""
 
 
 def in_words(name: str) -> str:
@@ -186,7 +188,7 @@ def in_words(name: str) -> str:
     return WORDS.get(name) or OF_K.get(stem, "").format(k=k)
 
 
-def scores_table(held: dict[str, Any]) -> str:
+def scores_table(held: Mapping[str, Any]) -> str:
     """A line a score, and one for each rate that the pairs cannot tell."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, side in (
@@ -208,20 +210,20 @@ def scores_table(held: dict[str, Any]) -> str:
     return captured.get()
 
 
-def title(held: dict[str, Any]) -> str:
+def title(held: Mapping[str, Any]) -> str:
     seen = "classes never seen in training" if held["open"] else "held-out pictures of the classes it was trained on"
     return f"{held['run']}: scores on {held['split']}, {seen}"
 
 
-def ending(run: Run, held: dict[str, Any]) -> str:
+def ending(run: Run, held: Mapping[str, Any]) -> str:
     said = (
         [f"trained in {held['seconds']:.1f} s at {held['images_per_s']:,.0f} images/s"] if held.get("seconds") else []
     )
     of = held["data"].get(held["split"], 0)
-    for kind, n in held.get("lone", {}).items():
+    for kind, n in held.get("queries_without_positives", {}).items():
         said.append(left_out(n, of, LONE[kind]).rstrip())
     if (run.path / "skipped.csv").exists():
-        said.append(f"pictures left out: {run.path / 'skipped.csv'}")
+        said.append(f"images left out: {run.path / 'skipped.csv'}")
     if run.report.exists():
         said.append(f"report: {run.report}")
     return "\n".join(said)

@@ -6,10 +6,7 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli import app, interruptible
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, such as runs/digits")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+from likewise.cli.app import Json, RunFolder, app, interruptible
 
 
 @app.command()
@@ -32,15 +29,16 @@ def train(
         raise ValueError("train what? Give a recipe (`likewise list recipes`), a .toml or a folder of pictures")
     from likewise import api
     from likewise.cli.screen import Progress, headline, scores_json
+    from likewise.recipes.load import load_recipe, name_of
 
     with interruptible(), Progress() as progress:
         if resume is not None:
             progress.epochs = api.epochs_of(resume)
             run = api.resume(resume, watch=progress.watch)
         else:
-            recipe = api.load_recipe(what).override(*(settings or []))
+            recipe = load_recipe(what).override(*(settings or []))
             progress.epochs = recipe.epochs
-            run = api.train(recipe, out=out, name=name or api.name_of(what), watch=progress.watch)
+            run = api.train(recipe, out=out, name=name or name_of(what), watch=progress.watch)
     print(scores_json(run) if as_json else headline(run))
 
 
@@ -123,6 +121,6 @@ def animate(
     between: Annotated[int, typer.Option(help="smooth frames between two snapshots")] = 0,
 ) -> None:
     """Draw how the embedding developed, from the run's snapshots."""
-    from likewise.animate import animate as draw
+    from likewise.viz.animation import animate as draw
 
     print(draw(run, mp4=mp4, between=between))

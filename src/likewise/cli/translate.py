@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli import app
-from likewise.cli.train import Json
+from likewise.cli.app import Json, app
 
 
 @app.command()
@@ -20,9 +19,9 @@ def translate(
     as_json: Json = False,
 ) -> None:
     """Turn an EmbeddingNet configuration into a recipe, and say what became of every key of it."""
-    from likewise.run import replacing
-    from likewise.translate import DIFFERS, MAPPED, REFUSED
-    from likewise.translate import translate as read
+    from likewise.atomic import replacing
+    from likewise.reproduce.translate import DIFFERS, MAPPED, REFUSED
+    from likewise.reproduce.translate import translate as read
 
     if output is not None and output.suffix != ".toml":
         raise ValueError(f"a recipe is written as .toml, not {output.name}")

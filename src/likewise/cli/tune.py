@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from likewise.cli import app, interruptible
-from likewise.cli.train import Json
+from likewise.cli.app import Json, app, interruptible
 
 if TYPE_CHECKING:
-    from likewise.tune import Tuned
+    from likewise.experiment.tune import Tuned
 
 SHOWN = 5
 
@@ -32,18 +31,18 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Search fields of a recipe on validation pictures; the test part is not read. Interrupted, it goes on."""
-    from likewise import api
     from likewise.cli.screen import Progress
-    from likewise.tune import parse_space
-    from likewise.tune import tune as run
+    from likewise.experiment.tune import parse_space
+    from likewise.experiment.tune import tune as run
+    from likewise.recipes.load import load_recipe, name_of
 
-    chosen = api.load_recipe(recipe).override(*(settings or []))
+    chosen = load_recipe(recipe).override(*(settings or []))
     space = parse_space(over or [], chosen)
     with interruptible(), Progress(chosen.epochs) as progress:
         found = run(
             chosen,
             space,
-            folder=out / (name or api.name_of(recipe)),
+            folder=out / (name or name_of(recipe)),
             trials=trials,
             seconds=seconds,
             apart=apart,

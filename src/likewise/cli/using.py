@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from likewise.cli import app
-from likewise.cli.train import Json, RunFolder
+from likewise.cli.app import Json, RunFolder, app
 
 Pictures = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="pictures, or folders of them")]
 Encodings = Annotated[

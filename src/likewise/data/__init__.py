@@ -11,9 +11,9 @@ from likewise.data.arrays import from_arrays
 from likewise.data.files import Files, conform
 from likewise.data.filters import narrow
 from likewise.data.images import SPLITS, Images, Skipped
-from likewise.data.want import AbsentError, Want, as_path, data_home
+from likewise.data.options import AbsentError, LoadOptions, as_path, data_home
 
-__all__ = ["SPLITS", "AbsentError", "Files", "Images", "Skipped", "Want", "data_home", "from_arrays", "load"]
+__all__ = ["SPLITS", "AbsentError", "Files", "Images", "Skipped", "LoadOptions", "data_home", "from_arrays", "load"]
 
 ENDINGS = {".csv": "table", ".npz": "arrays"}
 
@@ -39,13 +39,13 @@ def load(
     root      where the sources lie; LIKEWISE_DATA, else the user's cache folder
     split     given | ratio(val=..., test=...) | by_class(val=..., test=...)
     val       the validation share of a split that does not say its own
-    size, channels   see Want;  min_per_class, max_per_class, max_classes   see narrow
+    size, channels   see LoadOptions;  min_per_class, max_per_class, max_classes   see narrow
     strict    a picture that cannot be read is an error, not a line in `skipped`
     progress  called with (done, total) while pictures are read
     Errors: SpecError for an unknown name or keyword, before anything is read; ValueError for what cannot be read.
     """
     read, divide = _source(source), spec.bind("split", split)
-    want = Want(as_path(root) if root else data_home(), size, channels, progress=progress)
+    want = LoadOptions(as_path(root) if root else data_home(), size, channels, progress=progress)
     images: Images = read(want)
     if strict and images.skipped:
         first = images.skipped[0]
@@ -61,7 +61,7 @@ def load(
     return divide(images, **{"val": val, "seed": seed} | getattr(divide, "keywords", {}))
 
 
-def _source(text: str) -> Callable[[Want], Images]:
+def _source(text: str) -> Callable[[LoadOptions], Images]:
     """The function behind a source's name, or behind a path that is there. Errors: SpecError."""
     path = as_path(text)
     try:

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from likewise.data.gather import legible, number, split_of
 from likewise.data.images import SPLITS, Images
-from likewise.data.listing import legible, number, split_of
-from likewise.data.want import Want, as_path
+from likewise.data.options import LoadOptions, as_path
 from likewise.spec import near
 
 __all__ = ["arrays", "from_arrays", "holds_rows"]
 
 
-def arrays(want: Want, *, path: str) -> Images:
+def arrays(want: LoadOptions, *, path: str) -> Images:
     """An .npz file with X, y and, where the source has parts, split (train, val, test, or 0, 1, 2); see from_arrays.
 
     Errors: ValueError for no such file, or an array that is missing or holds Python objects.

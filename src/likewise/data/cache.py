@@ -33,8 +33,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from likewise.data.want import Want, cache_home
-from likewise.decode import RULES, Crop, Picture, decoder
+from likewise.data.options import LoadOptions, cache_home
+from likewise.imaging.decode import RULES, Crop, Picture, decoder
 
 __all__ = ["Entry", "Key", "Room", "Stored", "find", "key_of", "limit", "reserve"]
 
@@ -105,7 +105,7 @@ def mapped(path: Path, each: tuple[int, int, int]) -> np.ndarray:
     return np.memmap(path, np.uint8, "r", shape=(count, *each))
 
 
-def key_of(pictures: Sequence[Picture], want: Want, invert: bool) -> Key | None:
+def key_of(pictures: Sequence[Picture], want: LoadOptions, invert: bool) -> Key | None:
     """None for pictures that are not worth keeping: in memory already, or few. Errors: ValueError, see `limit`."""
     if not limit() or not all(isinstance(picture, bytes | Path | Crop) for picture in pictures):
         return None
@@ -263,7 +263,7 @@ class Room:
         throw_away(self.folder)
 
 
-def reserve(key: Key, count: int, each: tuple[int, int, int], want: Want) -> Room | None:
+def reserve(key: Key, count: int, each: tuple[int, int, int], want: LoadOptions) -> Room | None:
     """Room for so many pictures, for which others may have to go; None, and one sentence, where there is none."""
     home, size, most = cache_home(), count * prod(each), limit()
     try:
@@ -314,7 +314,7 @@ def gb(size: int) -> str:
     return f"{size / 1e9:,.1f} GB"
 
 
-def without(why: str, want: Want) -> None:
+def without(why: str, want: LoadOptions) -> None:
     """One sentence, once: pictures are not kept."""
     sentence = f"decoded pictures are not kept for the next time: {why}, or LIKEWISE_CACHE_LIMIT=0 to do without"
     if sentence not in said():

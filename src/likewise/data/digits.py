@@ -4,12 +4,12 @@ import numpy as np
 import torch
 
 from likewise.data.images import SPLITS, Images
-from likewise.data.want import Want
+from likewise.data.options import LoadOptions
 
 __all__ = ["digits"]
 
 
-def digits(want: Want) -> Images:
+def digits(want: LoadOptions) -> Images:
     """1,797 handwritten digits that come with scikit-learn, 8 x 8, grey, ink bright on dark, 10 classes, closed set.
 
     Pixels of 0..16 are scaled to 0..255. The test part is every fifth picture of each class, in the order scikit-learn

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from likewise.data.folder import pictures_below
+from likewise.data.gather import Listed, gather, legible, split_of
 from likewise.data.images import Images, Skipped
-from likewise.data.listing import Listed, gather, legible, split_of
-from likewise.data.want import Want
+from likewise.data.options import LoadOptions
 
 __all__ = ["faces"]
 
@@ -15,7 +15,7 @@ HELD_OUT = {"s5", "s6", "s7"}
 HOW = "unpack the AT&T Database of Faces there (cam-orl.co.uk/facedatabase.html), folders s1 to s40"
 
 
-def faces(want: Want) -> Images:
+def faces(want: LoadOptions) -> Images:
     """AT&T faces: 40 people, 10 pictures each, grey, 112 high and 92 wide, open set.
 
     From `att-faces/data/faces/{training,testing}/sN/K.pgm`, where the people of testing/ are the test part, or from

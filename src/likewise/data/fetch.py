@@ -12,7 +12,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from likewise.data.want import data_home
+from likewise.data.options import data_home
 from likewise.spec import near
 
 __all__ = ["PUBLISHED", "Published", "fetch"]

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from likewise.data import cache
 from likewise.data.cache import Entry, Key, Room, Stored
-from likewise.data.want import Want
-from likewise.decode import Crop, Head, Picture, PictureError, check, decode, fit, head
+from likewise.data.options import LoadOptions
+from likewise.imaging.decode import Crop, Head, Picture, PictureError, check, decode, fit, head
 
 __all__ = ["Files", "common_shape", "conform", "read", "together"]
 
@@ -82,7 +82,9 @@ class Files:
         return pixels
 
 
-def read(pictures: Sequence[Picture], want: Want, *, invert: bool = False) -> tuple[Tensor | Files, dict[int, str]]:
+def read(
+    pictures: Sequence[Picture], want: LoadOptions, *, invert: bool = False
+) -> tuple[Tensor | Files, dict[int, str]]:
     """The pixels of the pictures that can be read, and why each of the others cannot, by its place.
 
     The pixels are a uint8 tensor [N,C,H,W] when that fits in `want.memory` and Files when it does not. What was decoded
@@ -104,7 +106,7 @@ def _silent() -> Iterator[None]:
         yield
 
 
-def _from(entry: Entry, pictures: Sequence[Picture], want: Want, invert: bool) -> Tensor | Files:
+def _from(entry: Entry, pictures: Sequence[Picture], want: LoadOptions, invert: bool) -> Tensor | Files:
     """Errors: OSError when the entry was thrown away."""
     if entry.size <= want.memory:
         return torch.from_numpy(entry.stored.all())
@@ -112,7 +114,7 @@ def _from(entry: Entry, pictures: Sequence[Picture], want: Want, invert: bool) -
 
 
 def _decoded(
-    pictures: Sequence[Picture], want: Want, invert: bool, key: Key | None
+    pictures: Sequence[Picture], want: LoadOptions, invert: bool, key: Key | None
 ) -> tuple[Tensor | Files, dict[int, str]]:
     # the heads tell the common shape; where that is given they need not be read
     heads, wrong = ([], {}) if want.size and want.channels else _each(head, pictures)
@@ -158,7 +160,9 @@ def _empty(count: int, shape: Shape) -> Tensor:
         return torch.from_numpy(np.empty((count, *shape), np.uint8))
 
 
-def _written(room: Room, pixels: Tensor, version: int, rows: dict[int, int], wrong: dict[int, str], want: Want) -> None:
+def _written(
+    room: Room, pixels: Tensor, version: int, rows: dict[int, int], wrong: dict[int, str], want: LoadOptions
+) -> None:
     """Bring pixels that are held to the disk, unless their holder changes them before all are there."""
     room.put(0, pixels.numpy())
     if pixels._version == version:  # torch counts what it changes, through whichever view
@@ -167,7 +171,7 @@ def _written(room: Room, pixels: Tensor, version: int, rows: dict[int, int], wro
         room.leave()
 
 
-def _closed(room: Room, rows: dict[int, int], wrong: dict[int, str], want: Want) -> Stored | None:
+def _closed(room: Room, rows: dict[int, int], wrong: dict[int, str], want: LoadOptions) -> Stored | None:
     try:
         return room.close(rows, wrong).stored
     except OSError as error:
@@ -176,7 +180,7 @@ def _closed(room: Room, rows: dict[int, int], wrong: dict[int, str], want: Want)
         return None
 
 
-def common_shape(heads: Sequence[Head], want: Want) -> tuple[int, int, int]:
+def common_shape(heads: Sequence[Head], want: LoadOptions) -> tuple[int, int, int]:
     """(C, H, W) that all pictures are brought to.
 
     Where no size is asked for, the sides that at least half of the pictures have, or else a square as wide as the
@@ -192,7 +196,7 @@ def common_shape(heads: Sequence[Head], want: Want) -> tuple[int, int, int]:
     return channels, max(1, round(sides[0] * shrink)), max(1, round(sides[1] * shrink))
 
 
-def conform(pixels: Tensor, want: Want) -> Tensor | Files:
+def conform(pixels: Tensor, want: LoadOptions) -> Tensor | Files:
     """Pixels in memory [N,C,H,W] in the size and colour that are wanted, batch by batch where all would be too much.
 
     Errors: ValueError for feature rows, which have neither.

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from likewise.data.gather import Listed, gather, legible, natural, split_of
 from likewise.data.images import Images, Skipped
-from likewise.data.listing import Listed, gather, legible, natural, split_of
-from likewise.data.want import Want, as_path
+from likewise.data.options import LoadOptions, as_path
 from likewise.spec import near
 
 __all__ = ["folder"]
@@ -28,7 +28,7 @@ class Found(NamedTuple):
     folders: tuple[str, ...]
 
 
-def folder(want: Want, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
+def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
     """Class-per-folder pictures: `path/cat/1.jpg`, or `path/train/cat/1.jpg` with `val/` and `test/` beside `train/`.
 
     A class is the path of the folder its pictures lie in, so classes may be nested (`Fruit/Apple`). Hidden files and

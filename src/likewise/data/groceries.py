@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from likewise.data.files import Files, read
+from likewise.data.gather import Listed, gather, legible
 from likewise.data.images import Images
-from likewise.data.listing import Listed, gather, legible
-from likewise.data.want import Want
+from likewise.data.options import LoadOptions
 
 __all__ = ["groceries"]
 
@@ -23,7 +23,7 @@ SHADES = 6  # of each of red, green and blue
 ALIKE = 0.2  # mean correlation above which pictures are of one burst
 
 
-def groceries(want: Want, *, held_out: int = 0) -> Images:
+def groceries(want: LoadOptions, *, held_out: int = 0) -> Images:
     """Groceries, colour, 348 x 348 for the most part, from `grocery-store/dataset/`; labels are the published fine ids.
 
     held_out  0: the 81 classes of train.txt are train, and the 296 pictures of val.txt, of other days, are test;
@@ -80,7 +80,7 @@ def _by_id(images: Images, names: dict[int, str]) -> Images:
     return replace(images, labels=place[images.labels], classes=tuple(there))
 
 
-def _in_bursts(listed: Sequence[Listed], want: Want) -> list[Listed]:
+def _in_bursts(listed: Sequence[Listed], want: LoadOptions) -> list[Listed]:
     """The same with groups: `train/Leek/3` is a burst."""
     small, wrong = read([item.picture for item in listed], replace(want, size=SIDE, channels=3))
     good = [i for i in range(len(listed)) if i not in wrong]

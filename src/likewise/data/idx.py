@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from likewise.data.images import Images
-from likewise.data.want import Want
+from likewise.data.options import LoadOptions
 
 __all__ = ["FILES", "fashion_mnist", "mnist"]
 
@@ -27,7 +27,7 @@ DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
-def mnist(want: Want) -> Images:
+def mnist(want: LoadOptions) -> Images:
     """MNIST: 60,000 train and 10,000 test handwritten digits, 28 x 28, grey, 10 classes, closed set.
 
     From `mnist/*.gz`; ink is bright on dark. (LeCun, Bottou, Bengio, Haffner, Proc. IEEE 86, 1998)
@@ -35,7 +35,7 @@ def mnist(want: Want) -> Images:
     return _both_parts(want, "mnist", DIGITS)
 
 
-def fashion_mnist(want: Want) -> Images:
+def fashion_mnist(want: LoadOptions) -> Images:
     """Fashion-MNIST: 60,000 train and 10,000 test pieces of clothing, 28 x 28, grey, 10 classes, closed set.
 
     From `fashion-mnist/*.gz`; cloth is bright on dark. (Xiao, Rasul, Vollgraf, arXiv:1708.07747, 2017)
@@ -43,7 +43,7 @@ def fashion_mnist(want: Want) -> Images:
     return _both_parts(want, "fashion-mnist", CLOTHES)
 
 
-def _both_parts(want: Want, name: str, classes: tuple[str, ...]) -> Images:
+def _both_parts(want: LoadOptions, name: str, classes: tuple[str, ...]) -> Images:
     paths = want.find(name, [f"{name}/{file}" for file in FILES])
     (train, train_labels), (test, test_labels) = (_part(paths[i], paths[i + 1], name, len(classes)) for i in (0, 2))
     return Images(

@@ -5,9 +5,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from likewise.data.gather import Listed, gather, natural
 from likewise.data.images import Images
-from likewise.data.listing import Listed, gather, natural
-from likewise.data.want import Want
+from likewise.data.options import LoadOptions
 from likewise.spec import near
 
 __all__ = ["omniglot"]
@@ -22,7 +22,7 @@ SETS = {
 }
 
 
-def omniglot(want: Want, *, set: str = "all", ink: str = "bright") -> Images:
+def omniglot(want: LoadOptions, *, set: str = "all", ink: str = "bright") -> Images:
     """Omniglot, grey, 105 x 105, 20 drawings a character, from `omniglot/python/*.zip`.
 
     set  all: the 964 background characters are train and the 659 evaluation characters test (open set, no alphabet in

@@ -1,8 +1,4 @@
-"""Samplers: labels to the batches of one epoch, a list of index tensors that (seed, epoch, rank) alone decide.
-
-Every rank draws the same batches and takes every ranks-th of them, so all together visit what one alone would; where
-they do not divide evenly the first ones are taken again, so that every rank has as many steps.
-"""
+"""Samplers: labels to the batches of one epoch, a list of index tensors that is a function of (labels, seed, epoch)."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -14,7 +10,7 @@ import torch
 from numpy.random import Generator, default_rng
 from torch import Tensor
 
-from likewise.data.order import starts
+from likewise.data.within_class import starts
 
 __all__ = ["pairs", "pk", "shuffled", "triplets"]
 
@@ -33,16 +29,14 @@ def _partners(count: int) -> Callable[[Any], Any]:
 
 
 @_partners(0)
-def shuffled(labels: Tensor, *, batch: int = 128, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Batches:
+def shuffled(labels: Tensor, *, batch: int = 128, seed: int, epoch: int) -> Batches:
     """Every picture once, in random order. Batches differ by at most one in size and none is larger than `batch`."""
     rng = rng_of(len(labels), seed, epoch, batch=batch)
-    return of_rank(_even(rng.permutation(len(labels)), batch), rank, ranks)
+    return as_tensors(_even(rng.permutation(len(labels)), batch))
 
 
 @_partners(0)
-def pk(
-    labels: Tensor, *, classes: int = 10, images: int = 25, seed: int, epoch: int, rank: int = 0, ranks: int = 1
-) -> Batches:
+def pk(labels: Tensor, *, classes: int = 10, images: int = 25, seed: int, epoch: int) -> Batches:
     """P x K: `images` pictures of each of `classes` different classes a batch, no picture twice in a batch.
 
     Every picture is visited in every epoch. A class's pictures are shuffled and cut into hands of K; its last hand is
@@ -53,11 +47,11 @@ def pk(
     One class alone makes batches without negatives. (Hermans, Beyer, Leibe, arXiv:1703.07737, 2017)
     """
     rng = rng_of(len(labels), seed, epoch, classes=classes, images=images)
-    return of_rank(hands_of(labels, classes, images, rng), rank, ranks)
+    return as_tensors(hands_of(labels, classes, images, rng))
 
 
 @_partners(1)
-def pairs(labels: Tensor, *, batch: int = 128, seed: int, epoch: int, rank: int = 0, ranks: int = 1) -> Batches:
+def pairs(labels: Tensor, *, batch: int = 128, seed: int, epoch: int) -> Batches:
     """2B indices: B anchors, then a partner for each, half of them of the anchor's class.
 
     Every picture is an anchor once. A partner of the same class is never the anchor itself, so a picture that is alone
@@ -72,20 +66,12 @@ def pairs(labels: Tensor, *, batch: int = 128, seed: int, epoch: int, rank: int 
     for anchor_B in anchors:
         same = anchor_B[world.count_C[world.label_N[anchor_B]] > 1][: len(anchor_B) // 2]
         partner_N[same] = world.same_class(same, rng)
-    return of_rank([np.concatenate([anchor_B, partner_N[anchor_B]]) for anchor_B in anchors], rank, ranks)
+    return as_tensors([np.concatenate([anchor_B, partner_N[anchor_B]]) for anchor_B in anchors])
 
 
 @_partners(2)
 def triplets(
-    labels: Tensor,
-    *,
-    batch: int = 128,
-    positive: str = "random",
-    negative: str = "other",
-    seed: int,
-    epoch: int,
-    rank: int = 0,
-    ranks: int = 1,
+    labels: Tensor, *, batch: int = 128, positive: str = "random", negative: str = "other", seed: int, epoch: int
 ) -> Batches:
     """3B indices: B anchors, then a positive for each, then a negative for each.
 
@@ -112,7 +98,7 @@ def triplets(
     alike = world.next_of_class if positive == "next" else partial(world.same_class, rng=rng)
     unlike = partial(world.other_class, rng=rng, only=last if negative == "last" else None)
     rows = [np.concatenate([a_B, alike(a_B), unlike(a_B)]) for a_B in anchors]
-    return of_rank(rows, rank, ranks)
+    return as_tensors(rows)
 
 
 class _Classes:
@@ -238,8 +224,5 @@ def _even(order: np.ndarray, batch: int) -> list[np.ndarray]:
     return np.array_split(order, -(-len(order) // batch))
 
 
-def of_rank(batches: list[np.ndarray], rank: int, ranks: int) -> Batches:
-    if not 0 <= rank < ranks:
-        raise ValueError(f"rank is 0 to ranks - 1; got rank={rank}, ranks={ranks}")
-    steps = -(-len(batches) // ranks)
-    return [torch.from_numpy(batches[(rank + step * ranks) % len(batches)]) for step in range(steps)]
+def as_tensors(batches: list[np.ndarray]) -> Batches:
+    return [torch.from_numpy(batch) for batch in batches]

@@ -7,7 +7,7 @@ import torch
 from numpy.random import Generator, default_rng
 
 from likewise.data.images import SPLITS, Images
-from likewise.data.order import place_in_class
+from likewise.data.within_class import place_in_class
 
 __all__ = ["by_class", "by_group", "given", "ratio"]
 

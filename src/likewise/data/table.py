@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from likewise.data.gather import Listed, gather, legible, split_of
 from likewise.data.images import Images, Skipped
-from likewise.data.listing import Listed, gather, legible, split_of
-from likewise.data.want import Want, as_path
+from likewise.data.options import LoadOptions, as_path
 from likewise.spec import near
 
 __all__ = ["table"]
@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 
 def table(
-    want: Want,
+    want: LoadOptions,
     *,
     path: str,
     image: str | int = "image",

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 
 from likewise.data.folder import PICTURES
+from likewise.data.gather import Listed, gather, legible, natural
 from likewise.data.images import Images, Skipped
-from likewise.data.listing import Listed, gather, legible, natural
-from likewise.data.want import Want, as_path
-from likewise.decode import Crop, Head, PictureError, head
+from likewise.data.options import LoadOptions, as_path
+from likewise.imaging.decode import Crop, Head, PictureError, head
 from likewise.spec import near
 
 __all__ = ["tracking"]
@@ -50,7 +50,7 @@ class Sequence:
 
 
 def tracking(
-    want: Want,
+    want: LoadOptions,
     *,
     path: str = "",
     sequences: int = 0,
@@ -101,7 +101,7 @@ def check(parts: str, every: int, train: float, gap: float) -> None:
         )
 
 
-def folder_of(want: Want, path: str) -> Path:
+def folder_of(want: LoadOptions, path: str) -> Path:
     if path:
         if not as_path(path).is_dir():
             raise ValueError(f"{path} is no folder; give the folder that holds the sequences")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite, sqrt
 
 from likewise import spec
-from likewise.doctor.case import AT_CHANCE, PATIENCE, TOLD_APART, Case, Look, Setup, inner
+from likewise.doctor.observations import AT_COLLAPSE, PATIENCE, TOLD_APART, Case, Look, Setup, inner
 
 __all__ = ["CAUSES", "Finding", "diagnose"]
 
@@ -91,7 +91,7 @@ def no_same_pairs(case: Case) -> Said:
 
 
 def dead_relu(case: Case) -> Said:
-    if not case.lasting(lambda look: look.dead > MOST and look.at_chance()):
+    if not case.lasting(lambda look: look.dead > MOST and look.at_collapse()):
         return None
     happening = (
         f"{case.recent[-1].dead:.0%} of the embedding is 0 for every picture: the ReLUs that it ends in are dead"
@@ -172,7 +172,7 @@ CAUSES: dict[str, Callable[[Case], Said]] = {
 
 def lost(case: Case) -> bool:
     """It collapsed, or it guesses and its loss is no better than a guess."""
-    return case.collapsed() or (case.lasting(Look.guessing) and case.lasting(Look.at_chance))
+    return case.collapsed() or (case.lasting(Look.guessing) and case.lasting(Look.at_collapse))
 
 
 def unrelated(case: Case) -> bool:
@@ -186,7 +186,7 @@ def unlearned(case: Case) -> bool:
     before = case.looks[0].auc if case.looks else None
     if before is None:
         return False
-    later = case.lasting(lambda look: look.step > case.looks[0].step and look.chance is not None)
+    later = case.lasting(lambda look: look.step > case.looks[0].step and look.loss_at_collapse is not None)
     return later and case.lasting(lambda look: look.auc is not None and look.auc <= min(before, TOLD_APART))
 
 
@@ -205,7 +205,7 @@ def stands(case: Case) -> str:
 
 
 def near(value: float, other: float) -> bool:
-    return abs(value - other) <= (1 - AT_CHANCE) * abs(other)
+    return abs(value - other) <= (1 - AT_COLLAPSE) * abs(other)
 
 
 def placed(case: Case) -> str:
@@ -217,10 +217,14 @@ def placed(case: Case) -> str:
 
 def level(setup: Setup, look: Look) -> str:
     """What the loss stands at: the margin, or what an embedding reaches that knows nothing."""
-    if look.chance is None:
+    if look.loss_at_collapse is None:
         return ""
     hinge = any(name == "triplet" and not settings.get("soft") for name, settings in inner(setup.loss))
-    return " = the margin" if hinge and near(look.loss, look.chance) else f" (without any learning: {look.chance:.4f})"
+    return (
+        " = the margin"
+        if hinge and near(look.loss, look.loss_at_collapse)
+        else f" (without any learning: {look.loss_at_collapse:.4f})"
+    )
 
 
 def lower_lr(setup: Setup) -> str:

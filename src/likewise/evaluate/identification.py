@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from likewise.evaluate.embeddings import Embeddings
-from likewise.evaluate.verifying import units
+from likewise.embeddings import Embeddings
+from likewise.evaluate.verification import units
 from likewise.metrics import intervals
 from likewise.metrics.identification import dir_at_far, identification, oscr
 from likewise.metrics.intervals import Score

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
+from likewise.atomic import replacing
 from likewise.data.images import SPLITS
-from likewise.evaluate.embeddings import Embeddings, replacing
-from likewise.metrics.pair_list import Named, named
-from likewise.metrics.pairs import Pairs
+from likewise.embeddings import Embeddings
+from likewise.evaluate.pair_list import Named, named
+from likewise.metrics.sampled_pairs import Pairs
 
 __all__ = ["found_at", "part", "read", "save"]
 

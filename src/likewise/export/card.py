@@ -1,6 +1,6 @@
 """The model card: a page of Markdown beside an exported model, from what the run itself knows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["card"]
@@ -8,7 +8,7 @@ __all__ = ["card"]
 TO_FILL = "*to be filled in by who publishes the model*"
 
 
-def card(held: dict[str, Any], config: dict[str, Any], recipe: dict[str, Any], made: dict[str, Any]) -> str:
+def card(held: Mapping[str, Any], config: dict[str, Any], recipe: dict[str, Any], made: dict[str, Any]) -> str:
     """`held`: metrics.json. `config`: the Embedder's. `made`: files with sha256, largest difference, int8's scores."""
     data, shape = held["data"], config["shape"]
     takes = " x ".join(map(str, shape))
@@ -36,11 +36,11 @@ def card(held: dict[str, Any], config: dict[str, Any], recipe: dict[str, Any], m
     return "\n\n".join(parts) + "\n"
 
 
-def seen(held: dict[str, Any]) -> str:
+def seen(held: Mapping[str, Any]) -> str:
     return "classes never seen in training" if held["open"] else "held-out pictures of the classes it was trained on"
 
 
-def scores(found: dict[str, Any]) -> str:
+def scores(found: Mapping[str, Any]) -> str:
     rows = [[name, score(s), f"{s['n']:,}"] for name, s in found.items()]
     return table(["score", "value (low – high)", "n"], rows)
 
@@ -49,7 +49,7 @@ def score(s: dict[str, Any]) -> str:
     return f"{s['value']:.4f} ({s['low']:.4f} – {s['high']:.4f})"
 
 
-def threshold(held: dict[str, Any]) -> str:
+def threshold(held: Mapping[str, Any]) -> str:
     """The sentence on when two pictures count as the same."""
     chosen = held.get("threshold")
     if not chosen:

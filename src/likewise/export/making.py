@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from likewise.assemble import load_images
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings, evaluate
+from likewise.experiment.build import load_images
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
 from likewise.export.card import card
 from likewise.export.session import BYTES, SUMS, Session, extra, sha256
 from likewise.models import Embedder
 from likewise.models.inputs import at_once
-from likewise.recipe import Recipe
-from likewise.run import Run
 
 __all__ = ["LIMIT", "ExportError", "Exported", "export"]
 
@@ -67,7 +67,7 @@ def export(path: str | os.PathLike, *, to: str = "onnx", int8: bool = False) -> 
     for name in ("onnx", "onnxscript", "onnxruntime"):
         extra(name)
     run = Run.open(path)
-    held, recipe, model = run.scores(), Recipe.load(run.recipe), Embedder.load(run.model)
+    held, recipe, model = run.metrics(), run.recipe, Embedder.load(run.model)
     images = load_images(recipe)
     with folder_of(run) as made:
         write_onnx(model, images, made / "model.onnx", about(run, model, images))

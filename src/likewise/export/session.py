@@ -3,15 +3,15 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from likewise.atomic import replacing
 from likewise.export.reading import files, pixels
 
 __all__ = ["BYTES", "INSTALL", "SUMS", "Session", "embed_files", "exported", "extra", "sha256"]
@@ -114,21 +114,8 @@ def write(output: Path, ids: Sequence[str], vectors_ND: np.ndarray) -> None:
         ),
     }
     table = pa.table(columns).replace_schema_metadata({"likewise": json.dumps({"classes": [""]})})
-    with beside(output) as temporary:
+    with replacing(output) as temporary:
         pq.write_table(table, temporary)
-
-
-@contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`; once the file is whole it takes that name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check(path: Path) -> None:

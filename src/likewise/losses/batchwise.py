@@ -8,7 +8,7 @@ from torch import Tensor
 
 from likewise.losses.masked import highest, lse, softplus, total
 from likewise.losses.terms import Terms, whole
-from likewise.losses.triples import square
+from likewise.losses.triplet_tiles import square
 
 __all__ = ["lifted", "generalized_lifted", "npairs", "angular", "intra_pair_variance", "centroid_triplet"]
 
@@ -20,7 +20,7 @@ def lifted(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 1.
     loss    relu(log(sum over negatives of a and of p of e^(margin + s)) - s_ap)^2 / 2, mean over positive pairs; the
             sum is a logaddexp of two numbers, one of the anchor's row and one of the positive's column: O(N M)
     paper   Song et al., 2016, for euclidean
-    chance  (margin + ln(2 negatives))^2 / 2
+    at collapse  (margin + ln(2 negatives))^2 / 2
     use     small batches, from which it takes every comparison there is
     PML     the same
     """
@@ -34,7 +34,7 @@ def generalized_lifted(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin
 
     loss    relu(log sum e^(-s_p) + log sum e^(margin + s_n)), mean over anchors with both
     paper   Hermans et al., 2017, for euclidean
-    chance  margin + ln(positives negatives)
+    at collapse  margin + ln(positives negatives)
     use     where triplet(pick="hard") is too sharp
     PML     also counts anchors that lack one of the two, taking its logarithm as 0
     """
@@ -49,7 +49,7 @@ def npairs(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> Terms:
     loss    -log(e^(s_p) / (e^(s_p) + sum e^(s_n))), mean over classes of two or more; the batch against itself. Listing
             the classes waits once for the device
     paper   Sohn, 2016, for dot, which also keeps the embedding short
-    chance  ln(classes)
+    at collapse  ln(classes)
     use     two images a class; ntxent makes use of all the others too
     PML     the same
     """
@@ -74,7 +74,7 @@ def angular(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, alpha: float = 40
     loss    log(1 + sum e^(4 t (s_an + s_pn) - 2 (1 + t) s_ap)), t = tan(alpha)^2, mean over positive pairs; the sum
             over n of e^(s_an) e^(s_pn) is a matrix product, memory O(N^2); the batch against itself
     paper   Wang et al., 2017, for cosine, alpha from 36 to 55
-    chance  ln(1 + negatives e^-|6 t - 2|)
+    at collapse  ln(1 + negatives e^-|6 t - 2|)
     use     classes of very different spread, as an angle has no scale; often added to npairs
     PML     the same on unit vectors; it does not normalise the negative
     """
@@ -97,7 +97,7 @@ def intra_pair_variance(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, slack
     loss    relu((1 - slack) mean(s_p) - s_p)^2, mean over positive pairs, plus relu(s_n - (1 + slack) mean(s_n))^2,
             mean over negative pairs; the means are the batch's, and take a gradient
     paper   Yu and Tao, 2019, for cosine, added to tuplet_margin
-    chance  0: alone it teaches nothing
+    at collapse  0: alone it teaches nothing
     use     added to another loss, for one threshold that fits all pairs
     PML     the same
     """
@@ -119,7 +119,7 @@ def centroid_triplet(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: 
             to a centre is the mean of those to its images, which is exact for cosine and dot; the anchor is left out
             of its own centre, and an image alone in its class is a centre only; the batch against itself
     paper   Wieczorek, Rychalska and Dabrowski, 2021
-    chance  margin
+    at collapse  margin
     use     search by class: less noisy than triplets of single images
     PML     does not have it
     """

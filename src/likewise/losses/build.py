@@ -18,7 +18,7 @@ __all__ = ["build", "family"]
 
 OF_PROXIES = ("centres", "lr_scale")  # keywords of ProxyLoss that any of its rules may be written with
 # What changes what is learned, and makes sense for comparisons within a batch only; and the keyword of a class for it.
-PAIRS_ONLY = {"miner": "miner", "memory": "references", "balanced": "balanced"}
+PAIRS_ONLY = {"miner": "miner", "memory": "references", "balanced": "balanced", "relation": "relation"}
 
 
 def build(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from likewise.losses.terms import Encoded
+from likewise.losses.terms import BatchContext
 
 __all__ = ["cached"]
 
@@ -17,7 +17,7 @@ def cached(
     labels_N: Tensor,
     *,
     chunk: int,
-    batch: Encoded | None = None,
+    batch: BatchContext | None = None,
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> Tensor:
     """The loss of the whole batch, detached; its gradient is added to every `.grad`, as `loss.backward()` would.

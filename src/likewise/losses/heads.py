@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from likewise.losses.masked import softplus
 from likewise.losses.pair import PairLoss, at_least_float32, check, in_batch
-from likewise.losses.terms import Encoded, Terms
+from likewise.losses.terms import BatchContext, Terms
 from likewise.match import Refs
 
 __all__ = ["barlow", "siamese_bce", "vae", "vicreg"]
@@ -57,7 +57,7 @@ class SiameseBCE(PairLoss):
             weighing half each; all pairs of the batch in O(N^2) memory, or each row's own partners
     learns  w [dim] and b; symmetric, p(a, b) = p(b, a)
     paper   Koch et al., 2015, who draw half of either kind
-    chance  ln 2
+    at collapse  ln 2
     use     verification, by `probability`; an index searches by another geometry than was trained. normalize=False
     PML     has none
     """
@@ -75,7 +75,7 @@ class SiameseBCE(PairLoss):
         """Probability that row i of a and row i of b are of one class, [N]."""
         return self.sim(a_ND[:, None], b_ND[:, None])[:, 0, 0].sigmoid()
 
-    def chance(self, labels_N: Tensor | None = None) -> float:
+    def at_collapse(self, labels_N: Tensor | None = None) -> float:
         """ln 2: every pair as likely as not."""
         return math.log(2)
 
@@ -90,7 +90,7 @@ class VAE(nn.Module):
     pixels  likelihood="bernoulli": cross-entropy of pixels in [0, 1]; likelihood="gaussian": half their squared
             error
     paper   Kingma and Welling, 2014
-    chance  not known before the images are
+    at collapse  not known before the images are
     use     no labels, or in a `sum` to keep an embedding informative; `decode` draws what an embedding means
     PML     has none
 
@@ -116,9 +116,9 @@ class VAE(nn.Module):
         nn.init.zeros_(self.log_variance.bias)
         self.decoder = nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, math.prod(shape)))
 
-    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None = None) -> Tensor:
         if batch is None or batch.images is None or batch.features is None:
-            raise ValueError("vae needs the images and the features: call loss(emb, labels, batch=Encoded(...))")
+            raise ValueError("vae needs the images and the features: call loss(emb, labels, batch=BatchContext(...))")
         check(emb_ND, labels_N)
         check_width(emb_ND, self.log_variance.out_features, "vae")
         dtype = self.log_variance.weight.dtype
@@ -145,7 +145,7 @@ class VAE(nn.Module):
         drawn_NX = self.decoder(z_ND)
         return (drawn_NX.sigmoid() if self.likelihood == "bernoulli" else drawn_NX).unflatten(1, self.shape)
 
-    def chance(self, labels_N: Tensor | None = None) -> None:
+    def at_collapse(self, labels_N: Tensor | None = None) -> None:
         """Not known before the images are."""
 
 
@@ -170,7 +170,7 @@ class VICReg(nn.Module):
     loss    invariance * mean (a - b)^2 + variance * mean over dim of relu(1 - sqrt(var + eps)), averaged over the
             views, + covariance * sum over d != e of cov_de^2 / dim, summed over the views
     paper   Bardes, Ponce and LeCun, 2022
-    chance  variance * (1 - sqrt(eps)), where nothing varies
+    at collapse  variance * (1 - sqrt(eps)), where nothing varies
     use     no labels and small batches: it needs no negatives; all first views, then all second views.
             normalize=False
     PML     the same
@@ -180,7 +180,7 @@ class VICReg(nn.Module):
         super().__init__()
         self.invariance, self.variance, self.covariance, self.eps = invariance, variance, covariance, eps
 
-    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None = None) -> Tensor:
         a_ND, b_ND = views(emb_ND, labels_N, batch)
         invariance = self.invariance * (a_ND - b_ND).square().mean()
         return invariance + self.alive(a_ND) + self.alive(b_ND)
@@ -195,7 +195,7 @@ class VICReg(nn.Module):
             var_D
         )
 
-    def chance(self, labels_N: Tensor | None = None) -> float:
+    def at_collapse(self, labels_N: Tensor | None = None) -> float:
         """The variance term at no variance."""
         return self.variance * max(0.0, 1 - self.eps**0.5)
 
@@ -206,7 +206,7 @@ class BarlowTwins(nn.Module):
     loss    sum over d of (1 - C_dd)^2 + redundancy * sum over d != e of C_de^2, C the correlation over the batch of
             dimension d of the first view and e of the second
     paper   Zbontar et al., 2021
-    chance  dim, where nothing varies
+    at collapse  dim, where nothing varies
     use     as vicreg; wants a wide embedding. normalize=False
     PML     has none
     """
@@ -215,18 +215,18 @@ class BarlowTwins(nn.Module):
         super().__init__()
         self.dim, self.redundancy = dim, redundancy
 
-    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None = None) -> Tensor:
         a_ND, b_ND = (standard(view) for view in views(emb_ND, labels_N, batch))
         corr_DD = a_ND.mT @ b_ND / len(a_ND)
         same_D = corr_DD.diagonal()
         return (1 - same_D).square().sum() + self.redundancy * (corr_DD.square().sum() - same_D.square().sum())
 
-    def chance(self, labels_N: Tensor | None = None) -> float:
+    def at_collapse(self, labels_N: Tensor | None = None) -> float:
         """No dimension of the one view says anything of the other."""
         return float(self.dim)
 
 
-def views(emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None) -> tuple[Tensor, Tensor]:
+def views(emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None) -> tuple[Tensor, Tensor]:
     """First and second views, the halves of the batch. Errors: ValueError when those are not of the same labels."""
     check(emb_ND, labels_N)
     partners = batch.partners if batch else 0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from likewise import spec
 from likewise.losses.pair import PairLoss, check
-from likewise.losses.terms import Encoded, Rule
+from likewise.losses.terms import BatchContext, Rule
 from likewise.match import Refs, match
 
 __all__ = ["PREFIX", "PMLLoss", "PMLMined", "miner_of_ours", "pml"]
@@ -87,13 +87,13 @@ class PMLLoss(nn.Module):
         super().__init__()
         self.loss, self.miner = loss, miner
 
-    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None = None) -> Tensor:
         check(emb_ND, labels_N)
         if batch is not None and batch.partners:
             return self.loss(emb_ND, labels_N, partner_pairs(labels_N, batch.partners))
         return self.loss(emb_ND, labels_N, self.miner(emb_ND, labels_N) if self.miner else None)
 
-    def chance(self, labels_N: Tensor | None = None) -> None:
+    def at_collapse(self, labels_N: Tensor | None = None) -> None:
         """Not known."""
 
 
@@ -112,8 +112,10 @@ class PMLMined(PairLoss):
             f"a miner of pytorch-metric-learning picks among a batch, not among its {partners=}; leave it out"
         )
 
-    def compare(self, emb_ND: Tensor, labels_N: Tensor, refs: Refs, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        sim_NN, pos_NN, neg_NN = super().compare(emb_ND, labels_N, refs, rows)
+    def similarities_and_masks(
+        self, emb_ND: Tensor, labels_N: Tensor, refs: Refs, rows: slice
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        sim_NN, pos_NN, neg_NN = super().similarities_and_masks(emb_ND, labels_N, refs, rows)
         picked_pos_NN, picked_neg_NN = masks(self.theirs(emb_ND.detach(), labels_N), len(emb_ND))
         return sim_NN, pos_NN & picked_pos_NN, neg_NN & picked_neg_NN
 

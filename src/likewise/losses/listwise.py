@@ -8,7 +8,7 @@ from torch import Tensor
 
 from likewise.losses.masked import exp_below, total
 from likewise.losses.terms import Terms, whole
-from likewise.losses.triples import over_positives
+from likewise.losses.triplet_tiles import over_positives
 
 __all__ = ["fast_ap", "smooth_ap", "histogram", "ranked_list"]
 
@@ -19,7 +19,7 @@ def fast_ap(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, bins: int = 10) -
     loss    1 - sum over bins, nearest first, of h_pos(b) H_pos(b) / H(b) / positives, mean over anchors with both; h
             shares a similarity between the two nearest of bins + 1 centres on [-1, 1], H is its running sum
     paper   Cakir et al., 2019, for cosine
-    chance  1 - positives / (positives + negatives)
+    at collapse  1 - positives / (positives + negatives)
     use     retrieval by rank, large batches with many images a class
     PML     the same with LpDistance(power=2), the paper's; its default bins the distance and not its square
     """
@@ -40,7 +40,7 @@ def smooth_ap(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, temperature: fl
     loss    1 - mean over positives of rank among positives / rank among all, mean over anchors with both; the rank of
             p is 1 + sum over others j of sigmoid((s_j - s_p) / T). O(positives * M) a row, in tiles
     paper   Brown et al., 2020
-    chance  1 - (1 + positives) / (1 + positives + negatives)
+    at collapse  1 - (1 + positives) / (1 + positives + negatives)
     use     as fast_ap, closer to the measure itself; the temperature is the width of a step
     PML     also ranks the anchor, as one of its own positives; takes only batches of equal classes in order
     """
@@ -64,7 +64,7 @@ def histogram(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, bins: int = 100
     loss    sum over r of h_neg(r) times the running sum of h_pos up to r; each histogram is the whole batch's, shares a
             similarity between the two nearest of bins + 1 centres on [-1, 1], and sums to 1
     paper   Ustinova and Lempitsky, 2016, for cosine
-    chance  1, or 3/4 halfway between two centres; random similarities give 1/2
+    at collapse  1, or 3/4 halfway between two centres; random similarities give 1/2
     use     no margin to choose; large batches
     PML     the same, but for pairs of two images that are alone in their classes, which it leaves out
     """
@@ -105,7 +105,7 @@ def ranked_list(
             s_n - neg_at over negatives above neg_at, weighted e^(scale * that excess), mean over anchors with a pair;
             the weights take no gradient
     paper   Wang et al., 2019; with euclidean on unit vectors its numbers are pos_at=-0.8, neg_at=-1.2
-    chance  (pos_at - neg_at) min(balance, 1 - balance)
+    at collapse  (pos_at - neg_at) min(balance, 1 - balance)
     use     keeps the spread inside a class, as positives within the ball are left alone
     PML     adds 1e-5 to every weight below the line, and its weights take a gradient
     """

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from likewise import geometry
-from likewise.losses.chance import chance
+from likewise.losses.collapse import loss_at_collapse
 from likewise.losses.masked import lse, softplus, total
 from likewise.losses.pair import PairLoss, References, in_batch
 from likewise.losses.terms import Terms
@@ -24,7 +24,7 @@ def margin(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 0.
             not 0: a positive weighs as often as its anchor has negatives, and the other way round, so O(M) a row
     paper   Wu et al., 2017, with the miner distance_weighted; beta=-1.2 with euclidean on unit vectors, of which 0.3 is
             the cosine
-    chance  margin
+    at collapse  margin
     use     as contrastive, where pairs vary in difficulty; learned_margin finds beta by itself
     PML     the same
     """
@@ -54,7 +54,7 @@ class LearnedMargin(PairLoss):
 
     loss    that of margin(margin, beta), minus nu * beta: nu > 0 keeps the boundary from drifting down
     paper   Wu et al., 2017
-    chance  that of `margin`
+    at collapse  that of `margin`
     use     where no boundary is known; its learning rate is lr_scale times the network's
     PML     the same with learn_beta=True and one beta
     """
@@ -73,10 +73,10 @@ class LearnedMargin(PairLoss):
         super().__init__(Boundary(margin, beta, nu), sim=sim, miner=miner, references=references or in_batch)
         self.lr_scale = lr_scale
 
-    def chance(self, labels_N: Tensor | None = None) -> float | None:
+    def at_collapse(self, labels_N: Tensor | None = None) -> float | None:
         boundary = cast(Boundary, self.rule)
         beta = float(boundary.beta.detach())
-        return chance(partial(margin, margin=boundary.margin, beta=beta), labels_N, sim=self.sim)
+        return loss_at_collapse(partial(margin, margin=boundary.margin, beta=beta), labels_N, sim=self.sim)
 
 
 learned_margin = LearnedMargin
@@ -87,7 +87,7 @@ def tuplet_margin(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: flo
 
     loss    log(1 + sum e^(scale (s_n - cos(angle_p - margin)))), mean over positive pairs
     paper   Yu and Tao, 2019, for cosine, added to intra_pair_variance
-    chance  ln(1 + negatives e^(-2 scale sin(margin / 2)))
+    at collapse  ln(1 + negatives e^(-2 scale sin(margin / 2)))
     use     as ntxent at a low temperature; the slack leaves easy positives alone
     PML     the same, its margin in degrees (5.73); NaN where rounding takes a cosine beyond 1
     """
@@ -104,7 +104,7 @@ def snr_contrastive(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: f
 
     loss    r, mean over positive pairs, plus relu(margin - r), mean over negative pairs
     paper   Yuan et al., 2019, whose pull of the embedding's mean towards 0 is left out
-    chance  margin
+    at collapse  margin
     use     embeddings that are not normalised: the ratio does not depend on their scale
     PML     averaged over the pairs that still have a loss; with its MeanReducer the same
     """
@@ -118,7 +118,7 @@ def threshold_consistent(
 
     loss    pos_at - s_p, mean over those positives, plus s_n - neg_at, mean over those negatives
     paper   Zhang et al., 2024 (TCM), for cosine
-    chance  pos_at - neg_at
+    at collapse  pos_at - neg_at
     use     added to another loss, so that all classes share one threshold: sum(losses=['ntxent', ...])
     PML     the same
     """

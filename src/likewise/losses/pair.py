@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from likewise import geometry
-from likewise.losses.chance import chance
-from likewise.losses.terms import Encoded, Rule, Terms, as_terms, is_marked, reduce
+from likewise.losses.collapse import loss_at_collapse
+from likewise.losses.terms import BatchContext, Rule, Terms, as_terms, is_marked, reduce
 from likewise.losses.tile import rows_within, tiled
 from likewise.match import Refs, Relation, match, match_partners, same
 
@@ -52,7 +52,7 @@ class PairLoss(nn.Module):
         if tile is not None and (tile < 1 or self.whole):
             raise ValueError(f"tile={tile}: it is 1 or more, and not for a rule or miner that needs every row at once")
 
-    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None = None) -> Tensor:
         check(emb_ND, labels_N)
         with torch.autocast(emb_ND.device.type, enabled=False):
             terms = self.terms(at_least_float32(emb_ND), labels_N, batch.partners if batch else 0)
@@ -66,18 +66,20 @@ class PairLoss(nn.Module):
             return (Terms(emb_ND.sum(-1), emb_ND.new_zeros(0, dtype=torch.long)),)
         if partners:
             rows = slice(0, len(emb_ND) // (1 + partners))
-            return self.judge(self.own_partners(emb_ND, labels_N, partners), labels_N, rows)
+            return self.apply_rule(self.own_partners(emb_ND, labels_N, partners), labels_N, rows)
         refs = self.references(emb_ND, labels_N)
 
         def of_rows(emb_ND: Tensor, ref_MD: Tensor, rows: slice) -> tuple[Terms, ...]:
-            return self.judge(self.compare(emb_ND, labels_N, refs._replace(emb=ref_MD), rows), labels_N, rows)
+            return self.apply_rule(
+                self.similarities_and_masks(emb_ND, labels_N, refs._replace(emb=ref_MD), rows), labels_N, rows
+            )
 
         tile = self.tile or rows_within(refs.emb)
         if self.whole or tile >= len(emb_ND):
             return of_rows(emb_ND, refs.emb, slice(0, len(emb_ND)))
         return tiled(of_rows, emb_ND, refs.emb, list(self.parameters()), tile)
 
-    def judge(self, compared: Compared, labels_N: Tensor, rows: slice) -> tuple[Terms, ...]:
+    def apply_rule(self, compared: Compared, labels_N: Tensor, rows: slice) -> tuple[Terms, ...]:
         """Terms of these rows of the batch."""
         sim_NM, pos_NM, neg_NM = compared
         if self.miner:
@@ -89,7 +91,7 @@ class PairLoss(nn.Module):
         weight_N = 1 / class_size(labels_N)[rows].to(sim_NM.dtype)
         return tuple(Terms(t.total * weight_N, t.count * weight_N) for t in terms)
 
-    def compare(self, emb_ND: Tensor, labels_N: Tensor, refs: Refs, rows: slice) -> Compared:
+    def similarities_and_masks(self, emb_ND: Tensor, labels_N: Tensor, refs: Refs, rows: slice) -> Compared:
         """Similarities and masks of these rows to the references."""
         if refs.offset is not None:
             refs = refs._replace(offset=refs.offset + rows.start)
@@ -112,9 +114,9 @@ class PairLoss(nn.Module):
         sim_NP = self.sim(anchor_ND[:, None], torch.stack(other, 1))[:, 0]
         return sim_NP, *match_partners(label_N, of, self.relation)
 
-    def chance(self, labels_N: Tensor | None = None) -> float | None:
+    def at_collapse(self, labels_N: Tensor | None = None) -> float | None:
         """The loss at which an embedding without information stands still, for a batch of these labels."""
-        return chance(self.rule, labels_N, sim=self.sim, relation=self.relation)
+        return loss_at_collapse(self.rule, labels_N, sim=self.sim, relation=self.relation)
 
 
 def check(emb_ND: Tensor, labels_N: Tensor) -> None:

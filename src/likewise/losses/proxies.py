@@ -46,7 +46,7 @@ def softmax(sim_NC: Tensor, pos_NC: Tensor, neg_NC: Tensor, *, bias_C: Tensor) -
 
     loss    -log softmax(W e + b) at the anchor's class, mean over anchors; W and b as of nn.Linear(dim, classes)
     paper   Bridle, 1990; as a baseline of metric learning Zhai and Wu, 2019
-    chance  ln C
+    at collapse  ln C
     use     test classes that were seen in training; directly on a 2-D embedding, with nothing between, it draws the
             classes as rays from the origin. Keep the length (normalize=False), compare by direction
     PML     has none
@@ -60,7 +60,7 @@ def normalized_softmax(sim_NC: Tensor, pos_NC: Tensor, neg_NC: Tensor, *, scale:
 
     loss    -log softmax(scale * cos), mean over anchors
     paper   Wang et al., 2017 (NormFace); Zhai and Wu, 2019
-    chance  ln C
+    at collapse  ln C
     use     the plainest proxy loss that trains what a search by cosine uses: start here, add a margin where it
             stalls
     PML     the same with temperature = 1 / scale
@@ -74,7 +74,7 @@ def cosface(sim_NC: Tensor, pos_NC: Tensor, neg_NC: Tensor, *, margin: float = 0
 
     loss    -log softmax of scale * cos, at the anchor's class scale * (cos - margin); mean over anchors
     paper   Wang et al., 2018
-    chance  ln(1 + (C - 1) e^(scale margin))
+    at collapse  ln(1 + (C - 1) e^(scale margin))
     use     the steadiest of the margin softmaxes: its margin pulls alike at every angle; scale=16 to 30 for few
             classes
     PML     the same
@@ -93,7 +93,7 @@ def arcface(
             authors have it: a step, but downhill all the way. The gradient is the true one at every angle
     easy    the margin only within 90 degrees of the proxy, for a start from random weights
     paper   Deng et al., 2019
-    chance  ln(1 + (C - 1) e^(scale (1 - cos(margin))))
+    at collapse  ln(1 + (C - 1) e^(scale (1 - cos(margin))))
     use     faces, and wherever classes are many
     PML     the same, with the margin in degrees (28.6)
     """
@@ -116,7 +116,7 @@ def subcenter_arcface(
 
     loss    that of arcface, with the largest cosine to one of the class's `centres` proxies
     paper   Deng et al., 2020
-    chance  that of arcface
+    at collapse  that of arcface
     use     labels that cannot be trusted: one proxy becomes the class, the others take in what is not of it
     PML     the same, with the margin in degrees
     """
@@ -140,7 +140,7 @@ def dynamic_arcface(
 
     loss    that of arcface, with margin = a * count ** -power + b for a class of `count` training images
     paper   Ha et al., 2020
-    chance  that of arcface, averaged over classes
+    at collapse  that of arcface, averaged over classes
     use     long-tailed data: a class of few images is held farther from the others
     PML     has none in 2.9
     """
@@ -158,7 +158,7 @@ def sphereface(
     loss    -log softmax of scale * |e| * cos, at the anchor's class scale * |e| * ((-1)^k cos(margin * angle) - 2k)
             with k = floor(margin * angle / pi), downhill all the way; mean over anchors
     paper   Liu et al., 2017
-    chance  ln C, at length 0
+    at collapse  ln C, at length 0
     use     the first of its kind, and harder to train than cosface and arcface; margin=2 is gentler. Its lengths
             count: normalize=False
     PML     the same
@@ -176,7 +176,7 @@ def proxy_nca(sim_NC: Tensor, pos_NC: Tensor, neg_NC: Tensor, *, scale: float = 
     loss    d_own + log sum over the others of e^(-d), d = scale * squared distance on the unit sphere = scale (2 -
             2 cos); mean over anchors. Its own proxy is not in the sum, so it falls below 0 and never rests
     paper   Movshovitz-Attias et al., 2017, with scale 1, which is nearly flat; values found by search lie near 8
-    chance  ln(C - 1)
+    at collapse  ln(C - 1)
     use     comparison with the paper; proxy_nca_pp is better founded
     PML     calls ProxyNCALoss what has the own proxy in the sum: proxy_nca_pp
     """
@@ -192,7 +192,7 @@ def proxy_nca_pp(sim_NC: Tensor, pos_NC: Tensor, neg_NC: Tensor, *, temperature:
 
     loss    -log softmax(-d / temperature), d = squared distance on the unit sphere = 2 - 2 cos; mean over anchors
     paper   Teh et al., 2020 (ProxyNCA++), with global max pooling and proxies that learn much faster (lr_scale=100)
-    chance  ln C
+    at collapse  ln C
     use     as normalized_softmax, which it is with scale = 2 / temperature
     PML     the same is ProxyNCALoss with softmax_scale = 1 / temperature
     """
@@ -209,7 +209,7 @@ def proxy_anchor(
             plus log(1 + sum over the others' of e^(alpha (margin + cos))), mean over all proxies. So its terms
             belong to proxies and not to images, and need the whole batch at once
     paper   Kim et al., 2020
-    chance  near ln(1 + p e^(alpha margin)) + ln(1 + q e^(alpha margin)) for p and q images of and not of a class
+    at collapse  near ln(1 + p e^(alpha margin)) + ln(1 + q e^(alpha margin)) for p and q images of and not of a class
     use     quick to converge, good where the test classes are new; lr_scale=100 on a pretrained network
     PML     the same, but an embedding of 0 gets a gradient near 1e13
     """
@@ -237,7 +237,7 @@ def soft_triple(
             of softmax(cos / gamma) * cos; mean over anchors. Plus `merge` times half the mean distance between
             proxies of one class, so that a class keeps no more of them than it needs
     paper   Qian et al., 2019
-    chance  ln(1 + (C - 1) e^(scale margin))
+    at collapse  ln(1 + (C - 1) e^(scale margin))
     use     classes that look several ways
     PML     the same with merge=0: it leaves that part out
     """
@@ -263,7 +263,7 @@ def center_loss(sim_NC: Tensor, pos_NC: Tensor, neg_NC: Tensor) -> Terms:
 
     loss    |e - c|^2 / 2 for the class's learned centre c, mean over anchors
     paper   Wen et al., 2016, whose centres move by a rule of their own; here the optimizer learns them
-    chance  0: it only pulls, and alone it collapses
+    at collapse  0: it only pulls, and alone it collapses
     use     beside a loss that separates: sum(losses=['softmax', 'center_loss'], weights=[1, 0.003])
     PML     has none
     """
@@ -277,7 +277,7 @@ def p2sgrad(sim_NC: Tensor, pos_NC: Tensor, neg_NC: Tensor) -> Terms:
     loss    half the sum over classes of (cos - target)^2, mean over anchors; so its gradient by a cosine is cos -
             target
     paper   Zhang et al., 2019
-    chance  (1 - 1 / C) / 2
+    at collapse  (1 - 1 / C) / 2
     use     no scale and no margin to choose
     PML     averages over the classes and does not halve: 2 / C times ours
     """

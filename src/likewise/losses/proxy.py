@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from likewise.losses.chance import chance
+from likewise.losses.collapse import loss_at_collapse
 from likewise.losses.pair import check, notes
-from likewise.losses.terms import Encoded, Rule, Terms, as_terms, reduce
+from likewise.losses.terms import BatchContext, Rule, Terms, as_terms, reduce
 from likewise.match import Refs, match, same, shared
 
 __all__ = ["ProxyLoss", "over"]
@@ -71,7 +71,7 @@ class ProxyLoss(nn.Module):
         columns = torch.arange(classes).repeat_interleave(1 if self.pools else self.centres)
         self.register_buffer("columns", columns, persistent=False)
 
-    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None = None) -> Tensor:
         check(emb_ND, labels_N)
         self.check(emb_ND, labels_N)
         with torch.autocast(emb_ND.device.type, enabled=False):
@@ -87,9 +87,9 @@ class ProxyLoss(nn.Module):
         sim_NM = self.sim(emb_ND, proxies_MD)
         if self.pools and self.centres > 1:
             sim_NM = sim_NM.unflatten(1, (self.classes, self.centres)).amax(-1)
-        return self.judge(sim_NM, labels_N, self.answers(emb_ND, proxies_MD))
+        return self.apply_rule(sim_NM, labels_N, self.answers(emb_ND, proxies_MD))
 
-    def judge(self, sim_NM: Tensor, labels_N: Tensor, answers: dict[str, Tensor]) -> tuple[Terms, ...]:
+    def apply_rule(self, sim_NM: Tensor, labels_N: Tensor, answers: dict[str, Tensor]) -> tuple[Terms, ...]:
         """The rule on the similarities of rows with these labels to the columns."""
         one_label = labels_N.ndim == 1
         labels_M = self.columns if one_label else F.one_hot(self.columns, self.classes)
@@ -120,7 +120,7 @@ class ProxyLoss(nn.Module):
                 )
 
     @torch.no_grad()
-    def chance(self, labels_N: Tensor | None = None) -> float | None:
+    def at_collapse(self, labels_N: Tensor | None = None) -> float | None:
         """The lowest loss that one similarity, the same to every proxy, can reach, for these labels or one a class."""
         labels_N = self.columns.unique()[:SHOWN] if labels_N is None else labels_N.to(self.columns.device)
         no_emb_ND = self.proxies.new_zeros(len(labels_N), self.proxies.shape[1])
@@ -129,10 +129,10 @@ class ProxyLoss(nn.Module):
 
         def rule(sim_1C: Tensor, pos_1C: Tensor, neg_1C: Tensor) -> tuple[Terms, ...]:
             alike_NM = sim_1C[0, 0].to(self.columns.device).expand(len(labels_N), len(self.columns))
-            return self.judge(alike_NM, labels_N, answers)
+            return self.apply_rule(alike_NM, labels_N, answers)
 
         one = torch.zeros(2, dtype=torch.int64)  # a single kind of anchor: the batch itself is in the rule
-        return chance(rule, one, sim=self.sim)
+        return loss_at_collapse(rule, one, sim=self.sim)
 
 
 def geometry_of(rule: Rule) -> Callable:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from likewise.losses.masked import highest, lowest, lse, softplus, total
-from likewise.losses.order import beyond, draw_violating
+from likewise.losses.sorted_triplets import draw_violating, violating_triplets
 from likewise.losses.terms import Terms, whole
-from likewise.losses.triples import over_positives, square
+from likewise.losses.triplet_tiles import over_positives, square
 
 __all__ = [
     "contrastive",
@@ -39,20 +39,20 @@ def contrastive(
     pos_at: float = 1.0,
     neg_at: float = 0.0,
 ) -> tuple[Terms, Terms]:
-    """Pull positives together, push negatives apart, up to a margin.
+    """Pull positives together, grad_wrt_sim negatives apart, up to a margin.
 
     loss    relu(pos_at - s), mean over positive pairs, plus relu(s - neg_at), mean over negative pairs; with `margin`
             d^2 / 2 and relu(margin - d)^2 / 2 for d = -s: the paper's form, for sim="euclidean"
     paper   Hadsell, Chopra and LeCun, 2006
-    chance  pos_at - neg_at; with `margin` margin^2 / 4
+    at collapse  pos_at - neg_at; with `margin` margin^2 / 4
     use     the siamese network; a steady start where a threshold on the similarity is what is wanted
     PML     the first form, averaged over the pairs that still have a loss; with its MeanReducer the same
     """
     if margin is None:
-        pull_NM, push_NM = (pos_at - sim_NM).relu(), (sim_NM - neg_at).relu()
+        pull_NM, grad_wrt_sim_NM = (pos_at - sim_NM).relu(), (sim_NM - neg_at).relu()
     else:
-        pull_NM, push_NM = sim_NM.square() / 2, (margin + sim_NM).relu().square() / 2
-    return Terms(total(pull_NM, pos_NM), pos_NM.sum(-1)), Terms(total(push_NM, neg_NM), neg_NM.sum(-1))
+        pull_NM, grad_wrt_sim_NM = sim_NM.square() / 2, (margin + sim_NM).relu().square() / 2
+    return Terms(total(pull_NM, pos_NM), pos_NM.sum(-1)), Terms(total(grad_wrt_sim_NM, neg_NM), neg_NM.sum(-1))
 
 
 @whole(when="swap")
@@ -78,7 +78,7 @@ def triplet(
     swap    s_n is the negative's similarity to the anchor or to the positive, whichever is larger (Balntas et al.,
             2016); with pick="all", the batch against itself
     paper   Schroff, Kalenichenko and Philbin, 2015
-    chance  margin; soft: ln 2
+    at collapse  margin; soft: ln 2
     use     "semihard" first; "all" is smooth, "hard" is sharp and may collapse early. O(M log M) a row by a sort; soft
             or swapped over all or semi-hard triplets O(positives * M), in tiles
     PML     the same (AvgNonZeroReducer, its miners of those names)
@@ -106,11 +106,11 @@ def of_gap(gap: Tensor, margin: float, soft: bool) -> Tensor:
 
 def sorted_hinge(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, margin: float, semihard: bool) -> Terms:
     """The hinge over all, or all semi-hard, triplets without listing them."""
-    push_NM, count_N = beyond(sim_NM, pos_NM, neg_NM, margin)
+    grad_wrt_sim_NM, count_N = violating_triplets(sim_NM, pos_NM, neg_NM, margin)
     if semihard:  # those inside the margin, less those whose negative is no farther than the positive
-        hard_NM, hard_N = beyond(sim_NM, pos_NM, neg_NM, 0.0, ties=True)
-        push_NM, count_N = push_NM - hard_NM, count_N - hard_N
-    return Terms((sim_NM * push_NM).sum(-1) + margin * count_N.to(sim_NM.dtype), count_N)
+        hard_NM, hard_N = violating_triplets(sim_NM, pos_NM, neg_NM, 0.0, ties=True)
+        grad_wrt_sim_NM, count_N = grad_wrt_sim_NM - hard_NM, count_N - hard_N
+    return Terms((sim_NM * grad_wrt_sim_NM).sum(-1) + margin * count_N.to(sim_NM.dtype), count_N)
 
 
 def triplet_by_triplet(
@@ -140,7 +140,7 @@ def ntxent(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, temperature: float
     loss    -log(e^(s_p/T) / (e^(s_p/T) + sum e^(s_n/T))), mean over positive pairs; computed as
             softplus(logsumexp(s_n/T) - s_p/T), which neither saturates nor loses its gradient at any temperature
     paper   Sohn, 2016; van den Oord et al., 2018; Chen et al., 2020 (SimCLR)
-    chance  ln(1 + negatives)
+    at collapse  ln(1 + negatives)
     use     two views an image, large batches; the lower the temperature, the more the nearest negatives count
     PML     the same, but capped at 87 in float32, where its gradient is exactly 0
     """
@@ -160,7 +160,7 @@ def multi_ntxent(
             positives="in": their likelihoods summed inside the logarithm, softplus(logsumexp(s_n/T) -
             logsumexp(s_p/T)), so that one near positive is enough
     paper   Miech et al., 2020 (MIL-NCE) for "in"
-    chance  "out": ln(1 + negatives); "in": ln(1 + negatives / positives)
+    at collapse  "out": ln(1 + negatives); "in": ln(1 + negatives / positives)
     use     "out" for classes of very different sizes, "in" for positives some of which may be wrong
     PML     has neither
     """
@@ -182,7 +182,7 @@ def supcon(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, temperature: float
     loss    the anchor's mean over positives of -log(e^(s_p/T) / sum over all others of e^(s/T)), mean over anchors
             with both (L_out)
     paper   Khosla et al., 2020
-    chance  ln(positives + negatives)
+    at collapse  ln(positives + negatives)
     use     labels and several images a class; the usual first choice for them
     PML     the same
     """
@@ -198,7 +198,7 @@ def decoupled(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, temperature: fl
 
     loss    logsumexp(s_n/T) - s_p/T, mean over positive pairs of anchors with a negative; it has no lower bound
     paper   Yeh et al., 2022 (DCL)
-    chance  ln(negatives)
+    at collapse  ln(negatives)
     use     small batches and few epochs: the gradient does not fade once a positive is near
     PML     does not have it
     """
@@ -213,7 +213,7 @@ def siglip(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, scale: float = 10.
     loss    sum of log(1 + e^-(scale s + bias)) over positives and of log(1 + e^(scale s + bias)) over negatives, mean
             over anchors
     paper   Zhai et al., 2023, where scale and bias are learned from these values
-    chance  the least of it over s in [-1, 1]
+    at collapse  the least of it over s in [-1, 1]
     use     pairs of which few are positive; nothing is normalised over the batch, so its size matters little
     PML     does not have it
     """
@@ -227,7 +227,7 @@ def nca(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, scale: float = 16.0) 
 
     loss    -log(sum e^(scale s_p) / sum over all others of e^(scale s)), mean over anchors with both
     paper   Goldberger et al., 2004, with sqeuclidean and scale=1
-    chance  ln(1 + negatives / positives)
+    at collapse  ln(1 + negatives / positives)
     use     nearest-neighbour classification: one near positive is enough, so a class may keep several clusters
     PML     the same, but leaves out anchors whose probability rounds to 0, which most need the gradient
     """
@@ -244,7 +244,7 @@ def multi_similarity(
     loss    log(1 + sum e^(-alpha (s_p - base))) / alpha + log(1 + sum e^(beta (s_n - base))) / beta, mean over all
             anchors, also those whose pairs were all mined away
     paper   Wang et al., 2019, for cosine, together with the miner of the same name
-    chance  the least of it over s in [-1, 1]
+    at collapse  the least of it over s in [-1, 1]
     use     fine-grained classes with several images each
     PML     the same
     """
@@ -259,7 +259,7 @@ def circle(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 0.
     loss    softplus(logsumexp(scale w_n (s_n - m)) + logsumexp(-scale w_p (s_p - 1 + m))), mean over anchors with
             both; the weights w_n = relu(s_n + m) and w_p = relu(1 + m - s_p) take no gradient
     paper   Sun et al., 2020, for cosine: margin=0.4, scale=80 for retrieval, margin=0.25, scale=256 for faces
-    chance  scale (1/2 - 2 m^2) + ln(positives negatives)
+    at collapse  scale (1/2 - 2 m^2) + ln(positives negatives)
     use     as multi_similarity, with one boundary for both sides; not together with a small scale
     PML     the same, averaged over anchors whose loss does not round to 0
     """

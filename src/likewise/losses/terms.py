@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Encoded", "Rule", "Terms", "as_terms", "is_marked", "reduce", "whole"]
+__all__ = ["BatchContext", "Rule", "Terms", "as_terms", "is_marked", "reduce", "whole"]
 
 
 class Terms(NamedTuple):
@@ -22,7 +22,7 @@ Rule = Callable[..., "Terms | tuple[Terms, ...]"]
 
 
 @dataclass
-class Encoded:
+class BatchContext:
     """A batch as the network saw it. `notes` is where a loss writes detached tensors for the progress line."""
 
     images: Tensor | None = None

@@ -1,6 +1,6 @@
 """Retrieval metrics: one value per query from its ranked hits; averages, slices and intervals are the caller's.
 
-Queries for which nothing relevant can be found (lone queries) are left out, and counted. Ties: see neighbours.py.
+Queries without positives are left out, and counted. Ties: see neighbours.py.
 How each definition differs from other libraries': docs/metrics.md.
 """
 
@@ -48,7 +48,7 @@ class PerQuery(NamedTuple):
 
     values: dict[str, Tensor]  # [Q] float64
     query: Tensor  # [Q] int64: which query each value is of
-    lone: int  # queries left out, because no reference is relevant
+    queries_without_positives: int  # queries left out, because no reference is relevant
 
 
 class Set(NamedTuple):

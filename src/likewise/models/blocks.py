@@ -1,4 +1,4 @@
-"""The blocks of a network from its input to its output: what is thawed together and shares a learning rate."""
+"""The blocks of a network from its input to its output: what is unfrozen together and shares a learning rate."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from math import ceil
 
 from torch import nn
 
-__all__ = ["Block", "blocks", "rates", "thawing"]
+__all__ = ["Block", "blocks", "lr_multipliers", "unfreeze_schedule"]
 
 STACKS = (nn.Sequential, nn.ModuleList)
 
@@ -68,7 +68,9 @@ def has_weights(module: nn.Module) -> bool:
     return any(p.ndim > 1 for p in module.parameters())
 
 
-def rates(network: nn.Module, *, backbone_lr: float = 1.0, layer_decay: float = 1.0) -> dict[nn.Parameter, float]:
+def lr_multipliers(
+    network: nn.Module, *, backbone_lr: float = 1.0, layer_decay: float = 1.0
+) -> dict[nn.Parameter, float]:
     """Multiples of the learning rate: `backbone_lr` for the last block, then `layer_decay` times that of the next."""
     found = blocks(network)
     return {
@@ -78,7 +80,7 @@ def rates(network: nn.Module, *, backbone_lr: float = 1.0, layer_decay: float = 
     }
 
 
-def thawing(network: nn.Module, frozen_epochs: int, unfreeze_epochs: int) -> Callable[[int], None]:
+def unfreeze_schedule(network: nn.Module, frozen_epochs: int, unfreeze_epochs: int) -> Callable[[int], None]:
     """A function of the epoch, to be called before each step, behind `train()`: it freezes what is not trained yet.
 
     frozen_epochs: at the start nothing of the network is trained; -1 is always. unfreeze_epochs: over so many epochs
@@ -89,7 +91,7 @@ def thawing(network: nn.Module, frozen_epochs: int, unfreeze_epochs: int) -> Cal
     trainable = [[p for p in block.parameters if p.requires_grad] for block in found]
 
     def call(epoch: int) -> None:
-        frozen = len(found) - thawed(len(found), epoch, frozen_epochs, unfreeze_epochs)
+        frozen = len(found) - trainable_blocks(len(found), epoch, frozen_epochs, unfreeze_epochs)
         for at, (block, parameters) in enumerate(zip(found, trainable, strict=True)):
             for parameter in parameters:
                 parameter.requires_grad_(at >= frozen)
@@ -101,7 +103,7 @@ def thawing(network: nn.Module, frozen_epochs: int, unfreeze_epochs: int) -> Cal
     return call
 
 
-def thawed(count: int, epoch: int, frozen_epochs: int, unfreeze_epochs: int) -> int:
+def trainable_blocks(count: int, epoch: int, frozen_epochs: int, unfreeze_epochs: int) -> int:
     """How many of `count` blocks are trained in an epoch, counted from the last."""
     if frozen_epochs < 0 or epoch < frozen_epochs:
         return 0

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from likewise.decode import decode, decoded
+from likewise.imaging.decode import decode, decoded
 
 __all__ = ["at_once", "batches", "fit"]
 

@@ -3,6 +3,7 @@
 from likewise.recipes.digits import digits
 from likewise.recipes.epoch_series import series_cnn, series_siamese, series_triplet
 from likewise.recipes.faces import faces
+from likewise.recipes.fashion_mlp import mlp3_contrastive, mlp3_pairs, mlp4_contrastive, mlp4_pairs
 from likewise.recipes.folder import folder, rows
 from likewise.recipes.folder_trainer import (
     trainer_frozen,
@@ -23,7 +24,6 @@ from likewise.recipes.friends import (
 from likewise.recipes.groceries import groceries, groceries_new
 from likewise.recipes.mnist import fashion_mnist, fashion_mnist_2d, mnist, mnist_2d
 from likewise.recipes.omniglot import omniglot, omniglot_quick
-from likewise.recipes.pairs_mlp import mlp3_contrastive, mlp3_pairs, mlp4_contrastive, mlp4_pairs
 from likewise.recipes.video_objects import video_alexnet, video_small
 
 __all__ = [

@@ -1,6 +1,6 @@
 """Real handwritten digits that come with scikit-learn: the recipe that needs nothing."""
 
-from likewise.recipe import Recipe
+from likewise.experiment.recipe import Recipe
 
 __all__ = ["digits"]
 

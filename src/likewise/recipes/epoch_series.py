@@ -5,7 +5,7 @@ embedding is kept after every epoch from 0 to 50. `likewise reproduce epoch-seri
 1, 2, 5, 10, 20 and 50 side by side; docs/forerunners.md has the results.
 """
 
-from likewise.recipe import Recipe
+from likewise.experiment.recipe import Recipe
 from likewise.recipes.friends import lenet_2d_softmax
 
 __all__ = ["series_cnn", "series_siamese", "series_triplet"]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from likewise.data.images import Images
-from likewise.recipe import Recipe
+from likewise.experiment.recipe import Recipe
 
 __all__ = ["faces", "tenth"]
 

@@ -1,6 +1,6 @@
 """A user's own pictures, or rows of numbers."""
 
-from likewise.recipe import Recipe
+from likewise.experiment.recipe import Recipe
 
 __all__ = ["folder", "rows"]
 

@@ -6,7 +6,7 @@ days and tested on others; with `data=FOLDER` or `data=FILE.csv` they are your o
 `likewise reproduce folder-trainer` trains all of them; docs/forerunners.md has the results.
 """
 
-from likewise.recipe import Recipe
+from likewise.experiment.recipe import Recipe
 
 __all__ = [
     "trainer_frozen",

@@ -5,7 +5,7 @@ Fashion-MNIST add `data=fashion_mnist`. `likewise reproduce friends` trains all 
 results.
 """
 
-from likewise.recipe import Recipe
+from likewise.experiment.recipe import Recipe
 
 __all__ = ["lenet_2d_bce", "lenet_2d_contrastive", "lenet_2d_softmax", "lenet_2d_triplet", "lenet_2d_vae"]
 

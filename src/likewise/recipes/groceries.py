@@ -1,6 +1,6 @@
 """Photographs from a phone, with a network that others have trained on ImageNet: what is bought, on another day."""
 
-from likewise.recipe import Recipe
+from likewise.experiment.recipe import Recipe
 
 __all__ = ["groceries", "groceries_new"]
 

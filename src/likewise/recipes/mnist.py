@@ -1,6 +1,6 @@
 """MNIST and Fashion-MNIST, 64-d and 2-D. Classes are closed: the test pictures are new, their classes are not."""
 
-from likewise.recipe import Recipe
+from likewise.experiment.recipe import Recipe
 
 __all__ = ["fashion_mnist", "fashion_mnist_2d", "mnist", "mnist_2d"]
 

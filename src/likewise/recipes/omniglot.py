@@ -1,6 +1,6 @@
 """Omniglot: characters of alphabets never seen in training, told apart from a single drawing of each."""
 
-from likewise.recipe import Recipe
+from likewise.experiment.recipe import Recipe
 
 __all__ = ["omniglot", "omniglot_quick"]
 
@@ -19,13 +19,13 @@ def omniglot() -> Recipe:
         data="omniglot",
         val=0.0,
         size=48,
-        turns=4,
+        rotations=4,
         mirror=True,
         augment="handwriting",
         network="strokes(channels=(48, 96, 192, 192, 320))",
         dim=0,
         loss="sum(losses=['supcon(temperature=0.07)', 'cosface(scale=30.0, margin=0.3)'])",
-        sampler="kin(families=4, classes=32, images=2)",
+        sampler="hierarchical_pk(superclasses=4, classes=32, images=2)",
         epochs=20,
         optimizer="adamw(weight_decay=0.02)",
         lr=3e-3,

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from likewise import geometry
+from likewise.experiment.recipe import Recipe
 from likewise.losses.pair import at_least_float32, check, notes
 from likewise.losses.rules import triplet
-from likewise.losses.terms import Encoded, as_terms, reduce
-from likewise.recipe import Recipe
+from likewise.losses.terms import BatchContext, as_terms, reduce
 
 __all__ = ["own_positive", "video_alexnet", "video_small"]
 
@@ -82,7 +82,7 @@ class OwnPositive(nn.Module):
         self.sim, self.margin, self.blind = sim, margin, blind
         self.rule = partial(triplet, margin=margin, pick=pick)
 
-    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: Encoded | None = None) -> Tensor:
+    def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None = None) -> Tensor:
         check(emb_ND, labels_N)
         if batch is None or batch.partners != 2:
             raise ValueError("own_positive takes anchors, positives and negatives; give sampler='triplets(batch=16)'")
@@ -102,7 +102,7 @@ class OwnPositive(nn.Module):
             torch.cat([~pos_N1, neg_NM], -1),
         )
 
-    def chance(self, labels_N: Tensor | None = None) -> float:
+    def at_collapse(self, labels_N: Tensor | None = None) -> float:
         """Where every embedding is the same."""
         return self.margin
 

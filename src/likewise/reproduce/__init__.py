@@ -5,16 +5,16 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from likewise.launch import Watch
-from likewise.reproduce.bench import Bench
+from likewise.reproduce.experiment import Experiment
 from likewise.spec import SpecError, near
+from likewise.training.watch import Watch
 
 __all__ = ["EXPERIMENTS", "reproduce"]
 
 # Name: the module that holds the experiment, and a line on it.
 EXPERIMENTS = {
     "friends": ("friends", "four losses and a VAE to a plane, MNIST and Fashion-MNIST"),
-    "mlp-pairs": ("mlp_pairs", "dense siamese networks of 3 and 4 layers on Fashion-MNIST, and the order of pairs"),
+    "mlp-pairs": ("fashion_mlp", "dense siamese networks of 3 and 4 layers on Fashion-MNIST, and the order of pairs"),
     "epoch-series": ("epoch_series", "a classifier against a siamese network on MNIST, epoch by epoch"),
     "video-objects": ("video_objects", "crops from videos by triplets and mined negatives, and what the split hides"),
     "folder-trainer": ("folder_trainer", "photographs by two networks of its own and a published one, pairs, triplets"),
@@ -41,4 +41,4 @@ def reproduce(
     folder = Path(out) / key
     module = import_module(f"likewise.reproduce.{EXPERIMENTS[key][0]}")
     folder.mkdir(parents=True, exist_ok=True)
-    return module.run(Bench(folder, train, watch, say, settings))
+    return module.run(Experiment(folder, train, watch, say, settings))

@@ -9,20 +9,19 @@ from typing import Any, NamedTuple
 
 import torch
 
-from likewise import plots
-from likewise.assemble import build, load_images, settled
 from likewise.evaluate import Embeddings, evaluate
+from likewise.experiment import trial
+from likewise.experiment.build import build, load_images, resolve_defaults
+from likewise.experiment.run import Run
 from likewise.geometry import euclidean
-from likewise.launch import running
 from likewise.metrics.classification import probe, vote
 from likewise.metrics.clustering import silhouette
 from likewise.metrics.neighbours import nearest
-from likewise.page.material import snapshots
-from likewise.plots import Cloud, Curve
-from likewise.recipe import Recipe
-from likewise.reproduce.bench import Bench
+from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.section import Section, keep, kept, told
-from likewise.run import Run
+from likewise.viz import plots
+from likewise.viz.pages.run_data import snapshots
+from likewise.viz.plots import Cloud, Curve
 
 __all__ = ["METHODS", "run"]
 
@@ -44,26 +43,26 @@ class Followed(NamedTuple):
     silhouette: list[float]
 
 
-def run(bench: Bench) -> Path:
+def run(experiment: Experiment) -> Path:
     """Train what is missing and write the section. Errors: see `reproduce`."""
-    runs = {name: bench.run(name, bench.recipe(recipe)) for name, recipe in METHODS.items()}
+    runs = {name: experiment.run(name, experiment.recipe(recipe)) for name, recipe in METHODS.items()}
     there = {name: run for name, run in runs.items() if run is not None}
     if len(there) < len(METHODS):
-        raise ValueError(f"{bench.folder} lacks finished runs; run `likewise reproduce epoch-series` first")
-    section = Section("epoch-series", bench.folder)
-    section.say(*introduction(there["classifier"].scores()["data"]))
-    section.say("```sh\n" + "\n".join(map(bench.command, METHODS.values())) + "\n```")
+        raise ValueError(f"{experiment.folder} lacks finished runs; run `likewise reproduce epoch-series` first")
+    section = Section("epoch-series", experiment.folder)
+    section.say(*introduction(there["classifier"].metrics()["data"]))
+    section.say("```sh\n" + "\n".join(map(experiment.command, METHODS.values())) + "\n```")
     section.figure(
         "epochs", epochs_figure(there), "Test pictures before training and after 1, 2, 5, 10, 20 and 50 epochs"
     )
-    said_scores(section, bench, there)
+    said_scores(section, experiment, there)
     for name, one in there.items():
         section.figure(f"regions-{name}", regions(one), f"{name}: where logistic regression names each digit")
-    said_speed(section, bench, there)
+    said_speed(section, experiment, there)
     return section.write()
 
 
-def introduction(data: Mapping[str, int]) -> list[str]:
+def introduction(data: Mapping[str, Any]) -> list[str]:
     return [
         "## A classifier against a siamese network",
         "After a small study on MNIST that shows pictures and no figures: two convolutions and two dense layers to the "
@@ -88,12 +87,12 @@ def cloud(part: Embeddings) -> Cloud:
     return Cloud(shown.vectors.numpy(), shown.labels.numpy(), shown.classes)
 
 
-def said_scores(section: Section, bench: Bench, runs: Mapping[str, Run]) -> None:
+def said_scores(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
     """All by Euclidean distance, which is what the study claims something about; the classifier by angle as well."""
-    path = bench.folder / "euclidean.json"
+    path = experiment.folder / "euclidean.json"
     found = kept(path) or keep(path, {name: by_distance(one) for name, one in runs.items()})
     rows = [[f"{name}, by distance", *(told(scores.get(s)) for s in SCORES)] for name, scores in found.items()]
-    own = runs["classifier"].scores()["scores"]
+    own = runs["classifier"].metrics()["scores"]
     rows.insert(1, ["classifier, by angle", *(told(own.get(s)) for s in SCORES)])
     section.say(
         "After the last epoch, on all test pictures, with 95 % intervals. `probe` is their simple classifier, "
@@ -106,8 +105,8 @@ def said_scores(section: Section, bench: Bench, runs: Mapping[str, Run]) -> None
 
 def by_distance(one: Run) -> dict[str, Any]:
     """The scores by Euclidean distance: the run's own, where it was trained for that."""
-    if Recipe.load(one.recipe).sim == "euclidean":
-        return {name: score for name, score in one.scores()["scores"].items() if name in SCORES}
+    if one.recipe.sim == "euclidean":
+        return {name: score for name, score in one.metrics()["scores"].items() if name in SCORES}
     found = Embeddings.load(one.embeddings)
     scores = evaluate(found.part("test"), found.part("train"), sim="euclidean", val=found.part("val"))
     return {name: asdict(scores[name]) for name in SCORES if name in scores}
@@ -154,9 +153,9 @@ def measured(seen: Embeddings) -> tuple[float, float]:
     return float((named == test.labels).float().mean()), float(silhouette(test.vectors, test.labels).mean())
 
 
-def said_speed(section: Section, bench: Bench, runs: Mapping[str, Run]) -> None:
-    path = bench.folder / "cost.json"
-    cost = kept(path) or keep(path, cost_of_epochs(bench))
+def said_speed(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
+    path = experiment.folder / "cost.json"
+    cost = kept(path) or keep(path, cost_of_epochs(experiment))
     followed = {name: follow(one, cost[name]) for name, one in runs.items()}
     section.figure("curves", curves(followed), "How fast classes come apart: by epoch, and by CPU seconds of training")
     section.say(
@@ -189,7 +188,7 @@ def curves(followed: Mapping[str, Followed]) -> Any:
     return plots.curves_family(panels, xlabels=labels, columns=2)
 
 
-def claims_of_speed(followed: Mapping[str, Followed], cost: Mapping[str, float]) -> list[str]:
+def claims_of_speed(followed: Mapping[str, Followed], cost: Mapping[str, Any]) -> list[str]:
     cnn, siamese = followed["classifier"], followed["siamese"]
     early = "; ".join(
         f"after epoch {epoch} silhouette {siamese.silhouette[epoch]:.2f} against {cnn.silhouette[epoch]:.2f}, knn@1 "
@@ -206,9 +205,11 @@ def claims_of_speed(followed: Mapping[str, Followed], cost: Mapping[str, float])
     ]
 
 
-def cost_of_epochs(bench: Bench) -> dict[str, float]:
+def cost_of_epochs(experiment: Experiment) -> dict[str, float]:
     """CPU seconds of an epoch of each method, the median of rounds that take turns: other work weighs on all."""
-    shipped = {name: settled(bench.recipe(recipe).replace(epochs=1_000)) for name, recipe in METHODS.items()}
+    shipped = {
+        name: resolve_defaults(experiment.recipe(recipe).replace(epochs=1_000)) for name, recipe in METHODS.items()
+    }
     images = load_images(next(iter(shipped.values())))
     going = {name: ticking(recipe, images) for name, recipe in shipped.items()}
     seen = [{name: next(tick) for name, tick in going.items()} for _ in range(ROUNDS)]
@@ -218,7 +219,7 @@ def cost_of_epochs(bench: Bench) -> dict[str, float]:
 def ticking(recipe, images) -> Iterator[float]:
     """CPU seconds of an epoch, from so many steps at a time."""
     parts = build(recipe, images)
-    loop, whole = running(parts), len(parts.feed.plan(0))
+    loop, whole = trial.loop(parts), len(parts.feed.plan(0))
     while True:
         began = time.process_time()
         for _ in range(STEPS):

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from likewise.reproduce.bench import Bench
+from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.section import Section
-from likewise.translate import DIFFERS, MAPPED, REFUSED, translate
+from likewise.reproduce.translate import DIFFERS, MAPPED, REFUSED, translate
 
 __all__ = ["CONFIGS", "of_configs"]
 
@@ -79,10 +79,10 @@ GENERAL:
 }
 
 
-def of_configs(section: Section, bench: Bench) -> None:
+def of_configs(section: Section, experiment: Experiment) -> None:
     """What becomes of one small configuration of each generation."""
     if find_spec("yaml") is None:
-        bench.say("PyYAML is not installed, so the configurations are left out; pip install 'likewise[yaml]'")
+        experiment.say("PyYAML is not installed, so the configurations are left out; pip install 'likewise[yaml]'")
         return
     section.say("### Their configurations")
     section.say(

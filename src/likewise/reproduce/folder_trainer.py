@@ -7,20 +7,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from likewise import api, plots
-from likewise.assemble import load_images
-from likewise.data.want import data_home
+from likewise import api
+from likewise.data.options import data_home
 from likewise.evaluate import Embeddings, difference, evaluate, measure
-from likewise.evaluate.encodings import at_most, centres, naming
+from likewise.evaluate.prototypes import at_most, centres, naming
+from likewise.experiment.build import load_images
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
 from likewise.metrics.intervals import Score
 from likewise.models import Embedder
-from likewise.page.map import clouds, stages, write_map
-from likewise.plots import Cloud
-from likewise.recipe import Recipe
-from likewise.reproduce.bench import Bench
+from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.folder_configs import of_configs
 from likewise.reproduce.section import Section, keep, kept, told
-from likewise.run import Run
+from likewise.viz import plots
+from likewise.viz.pages.map import clouds, stages, write_map
+from likewise.viz.plots import Cloud
 
 __all__ = ["MODES", "NEW", "RANDOM", "lookup", "run"]
 
@@ -63,49 +64,49 @@ AGAINST = {
 }
 
 
-def run(bench: Bench) -> Path:
+def run(experiment: Experiment) -> Path:
     """Train what is missing and write the section. Errors: see `reproduce`."""
-    found = {name: trained(bench, name, *how) for name, how in MODES.items()}
-    new = {name: trained(bench, f"{name}, new classes", *how) for name, how in NEW.items()}
-    random = {name: trained(bench, f"{name}, random split", *how) for name, how in RANDOM.items()}
+    found = {name: trained(experiment, name, *how) for name, how in MODES.items()}
+    new = {name: trained(experiment, f"{name}, new classes", *how) for name, how in NEW.items()}
+    random = {name: trained(experiment, f"{name}, random split", *how) for name, how in RANDOM.items()}
     there = finished(found)
     if BASE not in there:
-        raise ValueError(f"{bench.folder} lacks finished runs; run `likewise reproduce folder-trainer` first")
-    section = Section("folder-trainer", bench.folder)
-    section.say(*introduction(there[BASE], kept(bench.folder / SECONDS) or {}))
-    of_modes(section, bench, there)
+        raise ValueError(f"{experiment.folder} lacks finished runs; run `likewise reproduce folder-trainer` first")
+    section = Section("folder-trainer", experiment.folder)
+    section.say(*introduction(there[BASE], kept(experiment.folder / SECONDS) or {}))
+    of_modes(section, experiment, there)
     of_splits(section, there, finished(random))
-    of_new_classes(section, bench, finished(new))
+    of_new_classes(section, experiment, finished(new))
     best = best_on_bursts(there)
     of_encodings(section, best, there[best])
-    of_prediction(section, bench, there[best])
+    of_prediction(section, experiment, there[best])
     of_map(section, there, best)
-    of_configs(section, bench)
+    of_configs(section, experiment)
     section.say(*slips())
     return section.write()
 
 
 def best_on_bursts(runs: Mapping[str, Run]) -> str:
     """By validation, which is of other bursts than the training."""
-    return max(runs, key=lambda name: runs[name].scores()["val"]["knn@1"]["value"])
+    return max(runs, key=lambda name: runs[name].metrics()["val"]["knn@1"]["value"])
 
 
 def finished(runs: Mapping[str, Run | None]) -> dict[str, Run]:
     return {name: one for name, one in runs.items() if one is not None}
 
 
-def recipe_of(bench: Bench, recipe: str, changes: Mapping[str, Any]) -> Recipe:
-    return bench.recipe(recipe).replace(**changes)
+def recipe_of(experiment: Experiment, recipe: str, changes: Mapping[str, Any]) -> Recipe:
+    return experiment.recipe(recipe).replace(**changes)
 
 
-def trained(bench: Bench, name: str, recipe: str, changes: Mapping[str, Any]) -> Run | None:
+def trained(experiment: Experiment, name: str, recipe: str, changes: Mapping[str, Any]) -> Run | None:
     """The run, and what it cost in CPU seconds, over all the times it was gone on with."""
-    costs, began = bench.folder / SECONDS, time.process_time()
-    done = (bench.folder / "runs" / slug(name) / "metrics.json").exists()
+    costs, began = experiment.folder / SECONDS, time.process_time()
+    done = (experiment.folder / "runs" / slug(name) / "metrics.json").exists()
     try:
-        return bench.run(slug(name), recipe_of(bench, recipe, changes))
+        return experiment.run(slug(name), recipe_of(experiment, recipe, changes))
     finally:
-        if bench.train and not done:
+        if experiment.train and not done:
             before = kept(costs) or {}
             keep(costs, before | {name: before.get(name, 0.0) + time.process_time() - began})
 
@@ -114,8 +115,8 @@ def slug(name: str) -> str:
     return name.lower().replace(", ", "-").replace(" ", "-")
 
 
-def introduction(one: Run, seconds: Mapping[str, float]) -> list[str]:
-    data = one.scores()["data"]
+def introduction(one: Run, seconds: Mapping[str, Any]) -> list[str]:
+    data = one.metrics()["data"]
     return [
         "## A folder of photographs",
         "After RocketFlash/EmbeddingNet: two networks of its own (`simple`, Koch's; `simple2`, seven convolutions) "
@@ -139,17 +140,17 @@ class Named(NamedTuple):
     """How a run names its test pictures: by their definition, and by ours."""
 
     theirs: dict[str, Score]
-    ours: dict[str, dict[str, float]]
+    ours: Mapping[str, Mapping[str, Any]]
 
 
 def lookup(one: Run) -> Named:
     """Theirs: by Euclidean distance, the nearest of at most MOST training pictures a class, or any of the five."""
     found = Embeddings.load(one.embeddings)
     by = at_most(found.part("train"), MOST)
-    return Named(naming(found.part("test"), by, sim="euclidean"), one.scores()["scores"])
+    return Named(naming(found.part("test"), by, sim="euclidean"), one.metrics()["scores"])
 
 
-def of_modes(section: Section, bench: Bench, runs: Mapping[str, Run]) -> None:
+def of_modes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
     section.say("### Their number, and the right one")
     section.say(
         "Their number is the share of validation pictures whose nearest encoding is of their class (top-1), later "
@@ -158,7 +159,7 @@ def of_modes(section: Section, bench: Bench, runs: Mapping[str, Run]) -> None:
         "how many of the nearest test pictures are of the class, which is easier, since these share days with one "
         "another. Every test picture is of another day than the training; of theirs that is not said."
     )
-    costs = kept(bench.folder / SECONDS) or {}
+    costs = kept(experiment.folder / SECONDS) or {}
     rows = [["theirs: 107 traffic signs, simple2", "90.64", "–", "–", "–", "–"]]
     rows += [mode_row(name, one, costs.get(name)) for name, one in runs.items()]
     section.rows(["network and mode", "top-1, %", "top-5, %", "knn@1", "map@r", "CPU s"], rows)
@@ -170,7 +171,7 @@ def of_modes(section: Section, bench: Bench, runs: Mapping[str, Run]) -> None:
         "3e-3 before 1e-3 for triplets, for pairs and for the frozen network; where all of MobileNetV2 is trained it "
         "is that of `groceries`. CPU seconds are of one core, reading and scoring included."
     )
-    section.say("```sh\n" + "\n".join(commands(bench, runs, MODES)) + "\n```")
+    section.say("```sh\n" + "\n".join(commands(experiment, runs, MODES)) + "\n```")
 
 
 def mode_row(name: str, one: Run, seconds: float | None) -> list[str]:
@@ -180,8 +181,10 @@ def mode_row(name: str, one: Run, seconds: float | None) -> list[str]:
     return [name, *tops, *scores, "–" if seconds is None else f"{seconds:.0f}"]
 
 
-def commands(bench: Bench, runs: Mapping[str, Run], how: Mapping[str, tuple[str, Mapping[str, Any]]]) -> list[str]:
-    return [bench.command(how[name][0], recipe_of(bench, *how[name])) for name in runs]
+def commands(
+    experiment: Experiment, runs: Mapping[str, Run], how: Mapping[str, tuple[str, Mapping[str, Any]]]
+) -> list[str]:
+    return [experiment.command(how[name][0], recipe_of(experiment, *how[name])) for name in runs]
 
 
 def compared(runs: Mapping[str, Run]) -> list[str]:
@@ -201,7 +204,7 @@ def compared(runs: Mapping[str, Run]) -> list[str]:
 
 
 def nearest_right(one: Run) -> Any:
-    found, recipe = Embeddings.load(one.embeddings), Recipe.load(one.recipe)
+    found, recipe = Embeddings.load(one.embeddings), one.recipe
     return measure(found.part("test"), found.part("train"), sim=recipe.sim, quick=True)
 
 
@@ -226,21 +229,21 @@ def of_splits(section: Section, runs: Mapping[str, Run], random: Mapping[str, Ru
 def split_row(name: str, apart: Run, random: Run) -> list[str]:
     """Theirs by their definition on its own training pictures; the random part and the rest by knn@1."""
     found, mixed = Embeddings.load(apart.embeddings), Embeddings.load(random.embeddings)
-    sim = Recipe.load(apart.recipe).sim
+    sim = apart.recipe.sim
     itself = naming(found.part("train"), found.part("train"), sim=sim)["top@1"]
     by = [evaluate(one.part("val"), one.part("train"), sim=sim, quick=True)["knn@1"] for one in (mixed, found)]
     scores = [as_told(score) for score in (itself, *by)]
-    return [name, *scores, told(apart.scores()["scores"]["knn@1"])]
+    return [name, *scores, told(apart.metrics()["scores"]["knn@1"])]
 
 
 def as_told(score: Score) -> str:
     return told(asdict(score))
 
 
-def of_new_classes(section: Section, bench: Bench, runs: Mapping[str, Run]) -> None:
+def of_new_classes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
     if not runs:
         return
-    data = next(iter(runs.values())).scores()["data"]
+    data = next(iter(runs.values())).metrics()["data"]
     section.say("### Classes never seen")
     section.say(
         f"What an embedding is for, and what theirs was never asked: fine ids below 41 are trained on "
@@ -248,9 +251,11 @@ def of_new_classes(section: Section, bench: Bench, runs: Mapping[str, Run]) -> N
         "vegetables, find one another. All of them are of the same days, bursts included, so `recall@1` flatters and "
         "`map@r` is the figure to read."
     )
-    rows = [[name, *(told(one.scores()["scores"].get(s)) for s in ("recall@1", "map@r"))] for name, one in runs.items()]
+    rows = [
+        [name, *(told(one.metrics()["scores"].get(s)) for s in ("recall@1", "map@r"))] for name, one in runs.items()
+    ]
     section.rows(["network and mode", "recall@1", "map@r"], rows)
-    section.say("```sh\n" + "\n".join(commands(bench, runs, NEW)) + "\n```")
+    section.say("```sh\n" + "\n".join(commands(experiment, runs, NEW)) + "\n```")
 
 
 # Encodings, a prediction, a map.
@@ -258,7 +263,7 @@ def of_new_classes(section: Section, bench: Bench, runs: Mapping[str, Run]) -> N
 
 def of_encodings(section: Section, name: str, one: Run) -> None:
     """Every picture, some of a class, or class centres: what a file of encodings may hold, and how well it names."""
-    found, sim = Embeddings.load(one.embeddings), Recipe.load(one.recipe).sim
+    found, sim = Embeddings.load(one.embeddings), one.recipe.sim
     train = found.part("train")
     kinds = {"every training picture": train, f"at most {MOST} a class": at_most(train, MOST)}
     kinds |= {"at most 5 a class": at_most(train, 5), "1 a class": at_most(train, 1), "class centres": centres(train)}
@@ -280,7 +285,7 @@ def of_encodings(section: Section, name: str, one: Run) -> None:
     section.rows(["encodings", "how many", "top-1", "top-5"], rows)
 
 
-def of_prediction(section: Section, bench: Bench, one: Run) -> None:
+def of_prediction(section: Section, experiment: Experiment, one: Run) -> None:
     """The first test picture that is named right and the first that is named wrong, by `likewise predict`."""
     found = Embeddings.load(one.embeddings).part("test")
     top = data_home() / "grocery-store" / "dataset"
@@ -289,7 +294,7 @@ def of_prediction(section: Section, bench: Bench, one: Run) -> None:
     at = [next((n for n, p in enumerate(named) if (p["class"] == truth[n]) is right), None) for right in (True, False)]
     chosen = [n for n in at if n is not None]
     rows, titles, right = [], [], []
-    images = load_images(Recipe.load(one.recipe))
+    images = load_images(one.recipe)
     place = {name: n for n, name in enumerate(images.ids)}
     for n in chosen:
         near = named[n]["neighbours"]
@@ -299,7 +304,7 @@ def of_prediction(section: Section, bench: Bench, one: Run) -> None:
         )
         right.append([p["class"] == truth[n] for p in near])
     section.figure("prediction", plots.found_rows(rows, titles, right), PREDICTED, colours=256)
-    section.say(PREDICTED + " " + speed(bench, one, top / found.ids[0]))
+    section.say(PREDICTED + " " + speed(experiment, one, top / found.ids[0]))
 
 
 PREDICTED = (
@@ -308,9 +313,9 @@ PREDICTED = (
 )
 
 
-def speed(bench: Bench, one: Run, picture: Path) -> str:
+def speed(experiment: Experiment, one: Run, picture: Path) -> str:
     """A sentence on the time of a single picture, decoding included, measured once."""
-    path = bench.folder / "one_picture.json"
+    path = experiment.folder / "one_picture.json"
     seen = kept(path) or keep(path, timed(one, picture))
     return (
         f"One picture, decoding included, takes {1000 * seen['cold']:.0f} ms the first time and "
@@ -334,7 +339,7 @@ def of_map(section: Section, runs: Mapping[str, Run], best: str) -> None:
     section.say("### The map, before and after")
     panels: dict[str, Cloud] = {}
     for name in dict.fromkeys((BASE, best)):
-        drawn = clouds(stages(runs[name]), sim=Recipe.load(runs[name].recipe).sim)
+        drawn = clouds(stages(runs[name]), sim=runs[name].recipe.sim)
         panels |= {f"{name}, {stage}": cloud for stage, cloud in drawn.items()}
     shown = next(iter(panels.values()))
     section.figure(
@@ -347,7 +352,7 @@ def of_map(section: Section, runs: Mapping[str, Run], best: str) -> None:
         "`likewise map RUN` writes the same as a page that opens offline: pointing at a picture shows it with its "
         "class and file, and where it lies in the other map. Published weights have an order before any training."
     )
-    write_map(runs[best], load_images(Recipe.load(runs[best].recipe)))
+    write_map(runs[best], load_images(runs[best].recipe))
 
 
 # What to mind.

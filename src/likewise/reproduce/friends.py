@@ -6,19 +6,19 @@ from typing import Any
 
 import torch
 
-from likewise import plots
-from likewise.animate import animate
-from likewise.assemble import load_images
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
+from likewise.experiment.build import load_images
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
 from likewise.metrics.neighbours import nearest
-from likewise.page.material import snapshots
-from likewise.plots import Cloud, Curve
-from likewise.recipe import Recipe
-from likewise.reproduce.bench import Bench
+from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.section import Section, told
-from likewise.run import Run
 from likewise.spec import bind
+from likewise.viz import plots
+from likewise.viz.animation import animate
+from likewise.viz.pages.run_data import snapshots
+from likewise.viz.plots import Cloud, Curve
 
 __all__ = ["LOSSES", "run"]
 
@@ -55,33 +55,33 @@ POINTS = 2_000  # of a panel
 SERIES = (0, 1, 2, 5, 10, 20)
 
 
-def run(bench: Bench) -> Path:
+def run(experiment: Experiment) -> Path:
     """Train what is missing, in the order of data sets and losses, and write the section. Errors: see `reproduce`."""
-    found = {data: trained(bench, data) for data in THEIRS}
+    found = {data: trained(experiment, data) for data in THEIRS}
     finished = [one for runs in found.values() for one in runs.values()]
     if not finished:
-        raise ValueError(f"{bench.folder} holds no finished run; run `likewise reproduce friends` first")
-    section = Section("friends", bench.folder)
+        raise ValueError(f"{experiment.folder} holds no finished run; run `likewise reproduce friends` first")
+    section = Section("friends", experiment.folder)
     section.say(*introduction(finished[0]))
     for data, runs in found.items():
         if runs:
-            of_data(section, bench, data, runs)
+            of_data(section, experiment, data, runs)
     section.say(*their_words())
     return section.write()
 
 
-def recipe_of(bench: Bench, loss: str, data: str) -> Recipe:
-    return bench.recipe(LOSSES[loss][0]).replace(data=data)
+def recipe_of(experiment: Experiment, loss: str, data: str) -> Recipe:
+    return experiment.recipe(LOSSES[loss][0]).replace(data=data)
 
 
-def trained(bench: Bench, data: str) -> dict[str, Run]:
+def trained(experiment: Experiment, data: str) -> dict[str, Run]:
     """The runs of a data set that are finished, by loss."""
-    runs = {loss: bench.run_with_losses(f"{data}-{loss}", recipe_of(bench, loss, data)) for loss in LOSSES}
+    runs = {loss: experiment.run_with_losses(f"{data}-{loss}", recipe_of(experiment, loss, data)) for loss in LOSSES}
     return {loss: run for loss, run in runs.items() if run is not None}
 
 
 def introduction(one: Run) -> list[str]:
-    data, recipe = one.scores()["data"], Recipe.load(one.recipe)
+    data, recipe = one.metrics()["data"], one.recipe
     return [
         "## Siamese net and friends",
         "After heytitle/siamese-net-and-friends: a network of 35,729 numbers (6@5, 16@5, 256-128-2, PReLU) maps a "
@@ -96,7 +96,7 @@ def introduction(one: Run) -> list[str]:
     ]
 
 
-def of_data(section: Section, bench: Bench, data: str, runs: Mapping[str, Run]) -> None:
+def of_data(section: Section, experiment: Experiment, data: str, runs: Mapping[str, Run]) -> None:
     """Tables and pictures of one data set."""
     section.say(f"### {TITLES[data]}")
     section.say("Their measure, the mean loss of the last epoch over training / test pictures:")
@@ -109,7 +109,7 @@ def of_data(section: Section, bench: Bench, data: str, runs: Mapping[str, Run]) 
         "judged at the threshold that validation pairs chose."
     )
     section.rows(["loss", *SCORES, "training, s"], [scores_row(loss, run) for loss, run in runs.items()])
-    section.say("```sh\n" + "\n".join(commands(bench, data, runs)) + "\n```")
+    section.say("```sh\n" + "\n".join(commands(experiment, data, runs)) + "\n```")
     section.figure(f"{data}-losses", losses_figure(runs), f"Loss on training and on test pictures, {TITLES[data]}")
     section.figure(f"{data}-maps", maps_figure(runs), f"Training pictures above, test pictures below, {TITLES[data]}")
     if MOVING in runs:
@@ -119,7 +119,7 @@ def of_data(section: Section, bench: Bench, data: str, runs: Mapping[str, Run]) 
     section.say("Reverse image search: a test picture of each class, and the five training pictures nearest to it.")
     for loss in ("contrastive", "vae"):
         if loss in runs:
-            images = load_images(recipe_of(bench, loss, data))
+            images = load_images(recipe_of(experiment, loss, data))
             section.figure(f"{data}-search-{loss}", search(runs[loss], images), f"{loss}, {TITLES[data]}")
 
 
@@ -127,19 +127,19 @@ def losses_row(data: str, loss: str, run: Run) -> list[str]:
     last = [record for record in run.records() if record["kind"] == "losses"][-1]
     by = OVER_THEIRS.get(loss, 1.0)
     theirs = " / ".join(THEIRS[data][loss]) if loss in THEIRS[data] else "–"
-    chance = run.scores()["chance"]
+    at_collapse = run.metrics()["loss_at_collapse"]
     ours = " / ".join(f"{last[side] / by:.3g}" for side in ("train_loss", "test_loss"))
-    return [loss, theirs, ours, "–" if chance is None else f"{chance / by:.3g}"]
+    return [loss, theirs, ours, "–" if at_collapse is None else f"{at_collapse / by:.3g}"]
 
 
 def scores_row(loss: str, run: Run) -> list[str]:
-    held = run.scores()
+    held = run.metrics()
     return [loss, *(told(held["scores"].get(name)) for name in SCORES), f"{held['seconds']:.0f}"]
 
 
-def commands(bench: Bench, data: str, runs: Mapping[str, Run]) -> list[str]:
+def commands(experiment: Experiment, data: str, runs: Mapping[str, Run]) -> list[str]:
     """A line a run; seed 0 is the recipes' own."""
-    return [bench.command(LOSSES[loss][0], recipe_of(bench, loss, data)) for loss in runs]
+    return [experiment.command(LOSSES[loss][0], recipe_of(experiment, loss, data)) for loss in runs]
 
 
 def losses_figure(runs: Mapping[str, Run]) -> Any:
@@ -176,7 +176,7 @@ def cloud(part: Embeddings) -> Cloud:
 
 def search(run: Run, images: Images, found: int = 5) -> Any:
     """A test picture of each class, and the training pictures nearest to it."""
-    known, recipe = Embeddings.load(run.embeddings), Recipe.load(run.recipe)
+    known, recipe = Embeddings.load(run.embeddings), run.recipe
     train, test = known.part("train"), known.part("test")
     first = [int((test.labels == c).nonzero()[0]) for c in test.labels.unique().tolist()]
     near = nearest(test.vectors[first], train.vectors, found, sim=bind("sim", recipe.sim))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likewise.plots.style import quiet
-from likewise.recipe import Recipe
-from likewise.run import replacing
+from likewise.atomic import replacing
+from likewise.experiment.recipe import Recipe
+from likewise.viz.plots.style import quiet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def told(score: Mapping[str, float] | None, places: int = 3) -> str:
+def told(score: Mapping[str, Any] | None, places: int = 3) -> str:
     """`0.953 (0.950 – 0.956)`; a dash where there is no such score."""
     if score is None:
         return "–"

@@ -7,15 +7,13 @@ from typing import Any
 
 import torch
 
-from likewise import plots, spec
-from likewise.assemble import load_images
+from likewise import spec
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
+from likewise.experiment.build import load_images
+from likewise.experiment.recipe import Recipe
 from likewise.metrics.clustering import silhouette
-from likewise.plots import Cloud
-from likewise.plots.style import INK
-from likewise.recipe import Recipe
-from likewise.reproduce.bench import Bench
+from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.section import Section, kept, span
 from likewise.reproduce.video_measures import (
     BACKGROUND,
@@ -42,6 +40,9 @@ from likewise.reproduce.video_trainings import (
     tried,
     untrained,
 )
+from likewise.viz import plots
+from likewise.viz.plots import Cloud
+from likewise.viz.plots.style import INK
 
 __all__ = ["PICKS", "run"]
 
@@ -65,27 +66,29 @@ FROM_SCRATCH = [
 ]
 
 
-def run(bench: Bench) -> Path:
+def run(experiment: Experiment) -> Path:
     """Train what is missing and write the section. Errors: see `reproduce`."""
-    main = {parts: {name: seeds(bench, name, parts) for name in NETWORKS} for parts in PARTS}
+    main = {parts: {name: seeds(experiment, name, parts) for name in NETWORKS} for parts in PARTS}
     if not all(main[FIRST].values()):
-        raise ValueError(f"{bench.folder} lacks trainings; run `likewise reproduce video-objects` first")
+        raise ValueError(f"{experiment.folder} lacks trainings; run `likewise reproduce video-objects` first")
     images = {
-        parts: load_images(divided(bench.recipe("video_small"), parts)) for parts in PARTS if all(main[parts].values())
+        parts: load_images(divided(experiment.recipe("video_small"), parts))
+        for parts in PARTS
+        if all(main[parts].values())
     }
-    section = Section("video-objects", bench.folder)
-    section.say(*introduction(bench, images[FIRST]))
+    section = Section("video-objects", experiment.folder)
+    section.say(*introduction(experiment, images[FIRST]))
     section.figure("crops", crops(images[FIRST]), "Crops of each video, from its beginning to its end")
-    of_settings(section, bench)
-    of_their_measure(section, bench, main[FIRST])
+    of_settings(section, experiment)
+    of_their_measure(section, experiment, main[FIRST])
     of_splits(section, images, main)
-    of_picks(section, bench)
+    of_picks(section, experiment)
     section.say(*slips())
     return section.write()
 
 
-def introduction(bench: Bench, images: Images) -> list[str]:
-    recipe = bench.recipe("video_small")
+def introduction(experiment: Experiment, images: Images) -> list[str]:
+    recipe = experiment.recipe("video_small")
     counts = {part: len(images.part(part)) for part in ("train", "test")}
     every = spec.parse(recipe.data)[1].get("every", 10)
     return [
@@ -98,7 +101,7 @@ def introduction(bench: Bench, images: Images) -> list[str]:
         f"Ours: {len(images.classes)} videos ({', '.join(images.classes)}), one frame in {every}, {counts['train']} "
         f"crops for training and {counts['test']} held out, {len(images.skipped)} left out. "
         + ABOUT.get(images.classes, ""),
-        *FROM_SCRATCH[: not bench.recipe("video_alexnet").weights],
+        *FROM_SCRATCH[: not experiment.recipe("video_alexnet").weights],
     ]
 
 
@@ -119,12 +122,12 @@ def spans(trainings: Sequence[Embeddings], names: Sequence[str]) -> list[str]:
 # The settings.
 
 
-def of_settings(section: Section, bench: Bench) -> None:
+def of_settings(section: Section, experiment: Experiment) -> None:
     """What every setting reached on the validation crops."""
     rows = []
     for name, recipe in NETWORKS.items():
         for lr, margin in GRID:
-            found = tried(bench, name, bench.recipe(recipe), lr, margin)
+            found = tried(experiment, name, experiment.recipe(recipe), lr, margin)
             if found is not None:
                 rows.append([name, f"{lr:g}", f"{margin:g}", *spans([found], ("train", *SCORES))])
     if not rows:
@@ -146,15 +149,15 @@ def validation_heads() -> list[str]:
 # Their measure.
 
 
-def of_their_measure(section: Section, bench: Bench, main: Mapping[str, Sequence[Embeddings]]) -> None:
-    before = {name: untrained(bench, name) for name in NETWORKS}
+def of_their_measure(section: Section, experiment: Experiment, main: Mapping[str, Sequence[Embeddings]]) -> None:
+    before = {name: untrained(experiment, name) for name in NETWORKS}
     section.say("### Their measure")
     section.say(
         "The mean silhouette of the training crops, in [-1, 1]: how much nearer a crop is to its own video than to the "
         f"nearest other one. Theirs is of one training; ours is the mean (least – most) over {SEEDS} seeds, as they "
         "count it, where a crop is one of its own neighbours, and as it is defined."
     )
-    times = kept(bench.folder / "seconds.json")
+    times = kept(experiment.folder / "seconds.json")
     rows = []
     for name, trainings in main.items():
         trains = [one.part("train") for one in trainings]
@@ -173,7 +176,7 @@ def of_their_measure(section: Section, bench: Bench, main: Mapping[str, Sequence
     ]
     section.rows(head, rows)
     section.say(verdict(main), *easier(before))
-    section.say("```sh\n" + "\n".join(map(bench.command, NETWORKS.values())) + "\n```")
+    section.say("```sh\n" + "\n".join(map(experiment.command, NETWORKS.values())) + "\n```")
     section.figure("maps", maps(before, main), "Each video's crops before and after training, seed 0; axes differ")
     caption = "Silhouette of every training crop in the order of the videos, seed 0; dashed: the means"
     section.figure("silhouettes", in_order(main), caption)
@@ -306,8 +309,8 @@ def mean_of(trainings: Sequence[Embeddings], name: str) -> float:
 # The picks.
 
 
-def of_picks(section: Section, bench: Bench) -> None:
-    found = [(label, name, one) for name in NETWORKS for label, one in picked(bench, name) if one is not None]
+def of_picks(section: Section, experiment: Experiment) -> None:
+    found = [(label, name, one) for name in NETWORKS for label, one in picked(experiment, name) if one is not None]
     if not found:
         return
     section.say("### Which triplets")
@@ -317,29 +320,29 @@ def of_picks(section: Section, bench: Bench) -> None:
         "and within the margin (semi-hard). Trained up to the gap, seed 0. *Labels not looked at* is what their pick "
         "does: a negative may be of the anchor's own video.",
         f"One training a row. The {SEEDS} seeds of random-hard alone spread the silhouette of training crops by "
-        f"{', '.join(f'{apart(bench, name):.3f} ({name})' for name in NETWORKS)}, which is what a difference has to "
-        "be held against.",
+        f"{', '.join(f'{apart(experiment, name):.3f} ({name})' for name in NETWORKS)}, which any difference has to "
+        "exceed.",
     )
     rows = [[name, *label, *spans([one], ("train", *SCORES))] for label, name, one in found]
     section.rows(["network", "pick", "positives", "negatives", "silhouette, train", *SCORES], rows)
 
 
-def apart(bench: Bench, name: str) -> float:
+def apart(experiment: Experiment, name: str) -> float:
     """How far the seeds of one setting lie from one another."""
-    found = [judged(one)["train"] for one in seeds(bench, name, HONEST)]
+    found = [judged(one)["train"] for one in seeds(experiment, name, HONEST)]
     return max(found) - min(found)
 
 
-def picked(bench: Bench, name: str) -> list[tuple[tuple[str, str, str], Embeddings | None]]:
+def picked(experiment: Experiment, name: str) -> list[tuple[tuple[str, str, str], Embeddings | None]]:
     """The picks by both networks; other positives and negatives, and a blind pick, by the small one."""
-    base = divided(bench.recipe(NETWORKS[name]), HONEST)
+    base = divided(experiment.recipe(NETWORKS[name]), HONEST)
     own = spec.parse(base.loss)[1]["pick"]
     plain = ("random frame", "other video")
     recipes = {(said, *plain): base.replace(loss=respelled(base.loss, pick=pick)) for said, pick in PICKS.items()}
     if name == next(iter(NETWORKS)):
         recipes |= others(base, own)
     return [
-        (label, learned(bench, f"{HONEST}-{name}-seed0" if recipe == base else spelled(name, label), recipe))
+        (label, learned(experiment, f"{HONEST}-{name}-seed0" if recipe == base else spelled(name, label), recipe))
         for label, recipe in recipes.items()
     ]
 

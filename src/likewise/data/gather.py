@@ -1,0 +1,125 @@
+"""From a list of pictures and the words written beside them to Images: reading, class names and their spellings."""
+
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from likewise.data.files import read
+from likewise.data.images import Images, Skipped
+from likewise.data.options import LoadOptions
+from likewise.imaging.decode import Picture
+from likewise.spec import near
+
+__all__ = ["SPELLINGS", "Listed", "gather", "legible", "natural", "number", "one_spelling", "split_of"]
+
+SPELLINGS = ("error", "merge", "keep")
+
+# What people call the three parts.
+PARTS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2}
+
+
+class Listed(NamedTuple):
+    """A picture that a source has found, before it is read."""
+
+    id: str
+    picture: Picture
+    label: str
+    split: int = 0
+    group: str | None = None
+
+
+def gather(
+    listed: Sequence[Listed],
+    want: LoadOptions,
+    *,
+    name: str,
+    where: object,
+    skipped: Iterable[Skipped] = (),
+    spellings: str = "keep",
+    invert: bool = False,
+) -> Images:
+    """Read what was found. `where` is what an error calls the place.
+
+    Errors: ValueError when nothing can be read, or a class is spelled in two ways (see one_spelling).
+    """
+    spelled = one_spelling([item.label for item in listed], spellings)
+    pixels, wrong = read([item.picture for item in listed], want, invert=invert)
+    left_out = (*skipped, *(Skipped(listed[i].id, why) for i, why in wrong.items()))
+    kept = [i for i in range(len(listed)) if i not in wrong]
+    if not kept:
+        example = f", for instance {left_out[0].id}: {left_out[0].why}" if left_out else ""
+        raise ValueError(f"{where} holds no picture that can be read{example}")
+    labels, classes = number([spelled[i] for i in kept])
+    groups = tuple(listed[i].group or "" for i in kept)
+    return Images(
+        pixels=pixels,
+        labels=labels,
+        classes=classes,
+        ids=tuple(listed[i].id for i in kept),
+        split=torch.tensor([listed[i].split for i in kept], dtype=torch.uint8),
+        groups=groups if any(groups) else None,
+        skipped=left_out,
+        name=name,
+    )
+
+
+def number(names: Sequence[str]) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """int64 [N] labels, and the class names they index, in natural order (s2 before s10)."""
+    classes = sorted(set(names), key=natural)
+    index = {name: i for i, name in enumerate(classes)}
+    return torch.tensor([index[name] for name in names], dtype=torch.int64), tuple(classes)
+
+
+def natural(text: str) -> tuple[list[tuple[int, str]], str]:
+    """A sorting key by which s2 comes before s10: the longer of two numbers is the larger."""
+    parts = re.split(r"0*([0-9]+)", text)
+    return [(len(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)], text
+
+
+def legible(name: str | os.PathLike) -> str:
+    """A file name as text that can be written anywhere: bytes that are not UTF-8 are spelled out as \\xff."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def one_spelling(names: Sequence[str], spellings: str = "error") -> list[str]:
+    """The class names with `Cat`, `cat ` and a differently composed `é` told apart or not.
+
+    error  two spellings of one class are an error that names both
+    merge  they become one class, under the spelling that most pictures have
+    keep   they are different classes
+    """
+    if spellings not in SPELLINGS:
+        raise ValueError(f"no spellings={spellings!r}{near(spellings, SPELLINGS)}")
+    if spellings == "keep":
+        return list(names)
+    forms: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, count in Counter(names).items():
+        forms[plain(name)][name] = count
+    if spellings == "error":
+        _refuse_twins(sorted(found) for found in forms.values())
+    return [max(sorted(forms[plain(name)]), key=forms[plain(name)].__getitem__) for name in names]
+
+
+def plain(name: str) -> str:
+    """What two spellings of one class have in common: letters in one case and one composition, single spaces."""
+    folded = unicodedata.normalize("NFC", name.casefold())
+    return "/".join(" ".join(part.split()) for part in folded.split("/"))
+
+
+def _refuse_twins(spelled: Iterable[list[str]]) -> None:
+    for twins in spelled:
+        if len(twins) > 1:
+            raise ValueError(
+                f"one class is spelled {' and '.join(map(repr, twins))}; rename one, or say spellings='merge' "
+                "to take them as one class or spellings='keep' to take them as different ones"
+            )
+
+
+def split_of(word: str) -> int | None:
+    """Index into SPLITS of a word for a part (train, training, val, valid, validation, dev, test, testing), or None."""
+    return PARTS.get(word.strip().casefold())

@@ -1,0 +1,155 @@
+"""Embeddings: vectors with what is known of their pictures. Made by a model, kept as Parquet, read by anything."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from likewise import geometry, spec
+from likewise.atomic import replacing
+from likewise.data.images import SPLITS, Images
+from likewise.geometry import DivergedError
+from likewise.metrics.neighbours import Sim
+from likewise.models.inputs import at_once
+
+__all__ = ["DivergedError", "Embeddings", "as_seen", "check", "embed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """N vectors with what is known of the pictures they come from."""
+
+    vectors: Tensor  # float32 [N, D]
+    labels: Tensor  # int64 [N], index into classes
+    ids: tuple[str, ...]
+    split: Tensor  # uint8 [N], index into SPLITS
+    classes: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def part(self, split: str) -> "Embeddings":
+        """Those of one part: train, val or test."""
+        return self.take((self.split == _number(split)).nonzero()[:, 0])
+
+    def take(self, indices: Tensor | Sequence[int]) -> "Embeddings":
+        """Those at these places, in this order."""
+        at = torch.as_tensor(indices, dtype=torch.int64)
+        rows = at.tolist()
+        return replace(
+            self,
+            vectors=self.vectors[at],
+            labels=self.labels[at],
+            ids=tuple(self.ids[i] for i in rows),
+            split=self.split[at],
+            groups=self.groups and tuple(self.groups[i] for i in rows),
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write a Parquet file, whole or not at all: columns id, label, class, split, vector, and group where known."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        flat = pa.array(self.vectors.float().contiguous().view(-1).numpy())
+        columns = {
+            "id": pa.array(self.ids, pa.string()),
+            "label": pa.array(self.labels.numpy(), pa.int64()),
+            "class": pa.array([self.classes[i] for i in self.labels.tolist()], pa.string()),
+            "split": pa.array([SPLITS[i] for i in self.split.tolist()], pa.string()),
+            "vector": pa.FixedSizeListArray.from_arrays(flat, self.vectors.shape[1]),
+        }
+        if self.groups is not None:
+            columns["group"] = pa.array(self.groups, pa.string())
+        table = pa.table(columns).replace_schema_metadata({"likewise": json.dumps({"classes": self.classes})})
+        with replacing(Path(path)) as temporary:
+            pq.write_table(table, temporary)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Embeddings":
+        """Read what `save` wrote, or a Parquet file with at least the columns id, label and vector."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ValueError(f"cannot read embeddings from {os.fspath(path)}: {error}") from None
+        if missing := [name for name in ("id", "label", "vector") if name not in table.column_names]:
+            raise ValueError(f"{os.fspath(path)} has no column {missing[0]!r}; it has {', '.join(table.column_names)}")
+        return _from_table(table.combine_chunks())
+
+
+def _from_table(table) -> Embeddings:
+    n, names = len(table), table.column_names
+    labels = torch.tensor(table["label"].to_pylist(), dtype=torch.int64)
+    named = dict(zip(labels.tolist(), table["class"].to_pylist(), strict=True)) if "class" in names else {}
+    about = json.loads((table.schema.metadata or {}).get(b"likewise", b"{}"))
+    numbered = (named.get(i, str(i)) for i in range(int(labels.max()) + 1 if n else 0))
+    return Embeddings(
+        vectors=_matrix(table["vector"].combine_chunks()),
+        labels=labels,
+        ids=tuple(table["id"].to_pylist()),
+        split=torch.tensor([_number(x) for x in table["split"].to_pylist()] if "split" in names else [2] * n).byte(),
+        classes=tuple(about.get("classes") or numbered),
+        groups=tuple(table["group"].to_pylist()) if "group" in names else None,
+    )
+
+
+def _matrix(column) -> Tensor:
+    import pyarrow.compute as pc
+
+    lengths = pc.unique(pc.list_value_length(column)).to_pylist()
+    if len(lengths) > 1 or None in lengths:
+        raise ValueError(f"vectors of one file are all of one length, and these are of {len(lengths)}")
+    width = getattr(column.type, "list_size", lengths[0] if lengths else 0)
+    return torch.tensor(column.flatten().to_numpy(zero_copy_only=False), dtype=torch.float32).view(len(column), width)
+
+
+def _number(split: str) -> int:
+    if split not in SPLITS:
+        raise ValueError(f"no part named {split!r}{spec.near(str(split), SPLITS)}")
+    return SPLITS.index(split)
+
+
+def check(query: Embeddings, reference: Embeddings | None = None) -> None:
+    """Errors: ValueError where there is nothing to measure; DivergedError where vectors are not finite."""
+    if not len(query):
+        raise ValueError("there are no queries: the part to evaluate holds no pictures")
+    if reference is not None and not len(reference):
+        raise ValueError("the part to search holds no pictures: leave it out, or choose one that has some")
+    for part, name in ((query, "query"), (reference, "reference")):
+        if part is not None and (broken := int((~part.vectors.isfinite().all(-1)).sum())):
+            raise DivergedError(
+                f"{broken} of {len(part)} {name} vectors hold NaN or infinity: the training has diverged; "
+                "train with a lower lr, or with clip=1.0"
+            )
+
+
+def as_seen(vectors_ND: Tensor, sim: Sim) -> Tensor:
+    """As the similarity sees them, for what is Euclidean by definition: at unit length under cosine."""
+    return F.normalize(vectors_ND, dim=-1) if getattr(sim, "func", sim) is geometry.cosine else vectors_ND
+
+
+@torch.no_grad()
+def embed(model: nn.Module, images: Images, batch: int | None = None) -> Embeddings:
+    """Every picture's vector, float32 on the CPU. The model runs in eval mode where it is, and is left as it was.
+
+    batch: how many pass it at once, by their size where it is not said.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        places = torch.arange(len(images)).split(batch or at_once(images.shape))
+        parts = [model(images.batch(at).to(device)).float().cpu() for at in places if len(at)]
+    finally:
+        for module, was in training.items():
+            module.training = was
+    vectors = torch.cat(parts) if parts else torch.zeros(0, 0)
+    return Embeddings(vectors, images.labels.cpu(), images.ids, images.split.cpu(), images.classes, images.groups)

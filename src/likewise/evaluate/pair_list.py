@@ -1,0 +1,145 @@
+"""Pairs as a file lists them, by the names of their pictures: CSV, or the pairs.txt of Labeled Faces in the Wild."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from likewise.metrics.sampled_pairs import Pairs
+
+__all__ = ["Named", "listed", "named", "placed"]
+
+SAME, DIFFERENT = ("1", "true", "same", "yes"), ("0", "false", "different", "no")
+WRITE = "write id, id, and 1 (same) or 0 (different)"
+
+
+class Named(NamedTuple):
+    """T pairs by the names of their pictures."""
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    same: Tensor  # [T] bool
+    fold: Tensor | None = None  # [T] int64
+    split: tuple[str, ...] | None = None
+    person: Mapping[str, str] = {}  # whose a picture is, where the list says it
+
+    def names(self) -> tuple[str, ...]:
+        """Every picture once, in the order of the list."""
+        return tuple(dict.fromkeys(chain.from_iterable(zip(self.first, self.second, strict=True))))
+
+    def take(self, places_T: Tensor) -> "Named":
+        """The pairs at these places."""
+        rows = places_T.tolist()
+        return self._replace(
+            first=tuple(self.first[i] for i in rows),
+            second=tuple(self.second[i] for i in rows),
+            same=self.same[places_T],
+            fold=None if self.fold is None else self.fold[places_T],
+            split=self.split and tuple(self.split[i] for i in rows),
+        )
+
+
+def named(lines: Iterable[str], known: Iterable[str] = ()) -> Named:
+    """Pairs from the lines of a file. Errors: ValueError naming the line that does not read.
+
+    CSV: two names and 1 (same) or 0 (different), and behind them, where the heading calls them so, fold and split.
+        `known` are names of pictures: a first line that holds one of them is no heading.
+    LFW's: a first line of numbers, `10 300` or `1100`, then `name 1 4` (one person) and `name 1 other 2` (two); the
+        pictures are name/name_0001.jpg and so on. Huang et al., 2007.
+    """
+    kept = [(number, line.rstrip("\r\n")) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not kept:
+        raise ValueError("the list of pairs is empty: write one pair a line as id, id, and 1 (same) or 0 (different)")
+    if all(word.isdigit() for word in kept[0][1].split()):
+        return _lfw(kept)
+    return _csv(kept, set(known))
+
+
+def _csv(kept: Sequence[tuple[int, str]], known: set[str]) -> Named:
+    cells = csv.reader((line for _, line in kept), skipinitialspace=True)
+    rows = [(kept[cells.line_num - 1][0], [cell.strip() for cell in row]) for row in cells]
+    heading = [cell.lower() for cell in rows.pop(0)[1]] if _heading(rows[0][1], known) else []
+    if not rows:
+        raise ValueError("the list of pairs is empty: write one pair a line as id, id, and 1 (same) or 0 (different)")
+    further = {name: heading.index(name) for name in ("fold", "split") if name in heading[3:]}
+    width = max([3, *(place + 1 for place in further.values())])
+    for number, row in rows:
+        if len(row) < width or row[2].lower() not in SAME + DIFFERENT:
+            raise ValueError(f"line {number} of the pairs reads {','.join(row)!r}; {WRITE}")
+    first, second = (tuple(row[side] for _, row in rows) for side in (0, 1))
+    column = {name: tuple(row[place] for _, row in rows) for name, place in further.items()}
+    fold = _numbered(column["fold"]) if "fold" in column else None
+    return Named(first, second, _bools(row[2].lower() in SAME for _, row in rows), fold, column.get("split"))
+
+
+def _heading(row: Sequence[str], known: set[str]) -> bool:
+    values = {*SAME, *DIFFERENT} - {"same"}  # a column may well be called so
+    return not any(cell in known or cell.lower() in values for cell in row)
+
+
+def _numbered(names: Sequence[str]) -> Tensor:
+    place = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return torch.tensor([place[name] for name in names], dtype=torch.int64)
+
+
+def _bools(values: Iterable[bool]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.bool)
+
+
+def _lfw(kept: Sequence[tuple[int, str]]) -> Named:
+    """`10 300` is ten folds, each of 300 pairs of one person, then 300 of two; `1100` is one such set."""
+    numbers = [int(word) for word in kept[0][1].split()]
+    folds, each = numbers if len(numbers) == 2 else (1, numbers[0])
+    rows = [_lfw_pair(number, line) for number, line in kept[1:]]
+    same_T = torch.arange(2 * folds * each) // max(each, 1) % 2 == 0
+    if len(numbers) > 2 or len(rows) != len(same_T) or not rows:
+        said = f"the first line of the pairs reads {kept[0][1]!r}, which announces {len(same_T):,} pairs"
+        raise ValueError(f"{said}, and {len(rows):,} lines follow; `10 300` is ten times 300 same and 300 different")
+    for (number, line), (a, b), same in zip(kept[1:], rows, same_T.tolist(), strict=True):
+        if (a[0] == b[0]) != same:
+            raise ValueError(
+                f"line {number} of the pairs reads {line!r} where the first line announces a pair of "
+                f"{'one person' if same else 'two people'}"
+            )
+    first, second = (tuple(_lfw_picture(*row[side]) for row in rows) for side in (0, 1))
+    fold_T = torch.arange(folds).repeat_interleave(2 * each) if len(numbers) == 2 else None
+    person = {_lfw_picture(*picture): picture[0] for row in rows for picture in row}
+    return Named(first, second, same_T, fold_T, person=person)
+
+
+def _lfw_pair(number: int, line: str) -> tuple[tuple[str, int], tuple[str, int]]:
+    words = [word.strip() for word in (line.split("\t") if "\t" in line else line.split())]
+    try:
+        if len(words) == 3:
+            return (words[0], int(words[1])), (words[0], int(words[2]))
+        name, n, other, m = words
+        return (name, int(n)), (other, int(m))
+    except ValueError:
+        raise ValueError(
+            f"line {number} of the pairs reads {line!r}; write `name 1 4` for one person, `name 1 other 2` for two"
+        ) from None
+
+
+def _lfw_picture(name: str, number: int) -> str:
+    return f"{name}/{name}_{number:04d}.jpg"
+
+
+def placed(found: Named, ids: Sequence[str]) -> Pairs:
+    """The same pairs by the places of their pictures among `ids`.
+
+    Errors: ValueError with the first picture that is not among them, and how many are not.
+    """
+    place = {name: i for i, name in enumerate(ids)}
+    if missing := [name for name in found.names() if name not in place]:
+        are = f"{len(missing):,} pictures of the pairs are" if len(missing) > 1 else "1 picture of the pairs is"
+        raise ValueError(f"{are} not among the {len(place):,} embedded ones; the first is {missing[0]!r}")
+    first, second = (torch.tensor([place[name] for name in side], dtype=torch.int64) for side in found[:2])
+    return Pairs(first, second, found.same)
+
+
+def listed(lines: Iterable[str], ids: Sequence[str]) -> Pairs:
+    """Pairs from the lines of a file, by the places of their pictures. Errors: as in `named` and `placed`."""
+    return placed(named(lines, ids), ids)

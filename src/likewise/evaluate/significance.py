@@ -1,0 +1,52 @@
+"""What two methods are compared by: values query by query, and pairs under the same draws; several seeds as one."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+
+from likewise.evaluate import Measured, check_same
+from likewise.evaluate.verification import Resampled, pairs_apart
+from likewise.metrics import intervals
+from likewise.metrics.intervals import Paired, Ratio
+
+__all__ = ["Comparable", "apart", "over_seeds"]
+
+
+class Comparable(NamedTuple):
+    """The scores of one method on queries and on pairs that every method is scored on."""
+
+    queries: Measured
+    pairs: Mapping[str, Resampled]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether it has a metric of this name."""
+        return name in self.queries.ratios or name in self.pairs
+
+
+def over_seeds(found: Sequence[Comparable]) -> Comparable:
+    """The runs of a method as one: each query's average over them, exactly. What one lacks is left out."""
+    ratios = {name: _summed(of) for name, of in _shared([x.queries.ratios for x in found]).items()}
+    pairs = {name: _averaged(of) for name, of in _shared([x.pairs for x in found]).items()}
+    return Comparable(found[0].queries._replace(ratios=ratios), pairs)
+
+
+def _shared(held: Sequence[Mapping]) -> dict[str, list]:
+    return {name: [one[name] for one in held] for name in held[0] if all(name in one for one in held)}
+
+
+def _summed(ratios: Sequence[Ratio]) -> Ratio:
+    return Ratio(*(torch.stack(side).sum(0) for side in zip(*ratios, strict=True)))
+
+
+def _averaged(drawn: Sequence[Resampled]) -> Resampled:
+    value, seen_B = sum(x.value for x in drawn) / len(drawn), torch.stack([x.seen for x in drawn]).mean(0)
+    return Resampled(value, seen_B, drawn[0].n)
+
+
+def apart(name: str, first: Comparable, second: Comparable, *, seed: int = 0) -> Paired:
+    """First less second in one metric that both have. Errors: ValueError where their queries differ."""
+    if name in first.pairs:
+        return pairs_apart(first.pairs[name], second.pairs[name])
+    check_same(first.queries, second.queries)
+    return intervals.paired(first.queries.ratios[name], second.queries.ratios[name], first.queries.units, seed=seed)

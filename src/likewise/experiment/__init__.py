@@ -1,0 +1,1 @@
+"""A recipe becomes a run: recipe, build, train, score; compare and tune go the same way."""

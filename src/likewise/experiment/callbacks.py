@@ -1,0 +1,197 @@
+"""Functions of the training's State: log, validate, snapshot, checkpoint, average, stop when flat."""
+
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from likewise.experiment.checkpoint import save_checkpoint
+from likewise.experiment.run import Run
+from likewise.training.loop import Callback, State
+
+__all__ = [
+    "averaged",
+    "checkpoint",
+    "keep_best",
+    "log",
+    "lower_when_flat",
+    "note_draw",
+    "snapshot",
+    "stop_when_flat",
+    "tensorboard",
+    "validate",
+]
+
+
+def log(write: Callable[[dict[str, Any]], None], *, seconds: float = 0.25) -> Callback:
+    """Write a record of the training at most every so many seconds, and at the end of every epoch."""
+    due = 0.0
+
+    def call(state: State) -> None:
+        nonlocal due
+        if not state.epoch_ended and time.monotonic() < due:
+            return
+        due = time.monotonic() + seconds
+        write(record(state))
+
+    return call
+
+
+def record(state: State) -> dict[str, Any]:
+    """What the progress line and metrics.jsonl say of this step. Reading the loss waits for the device."""
+    assert state.loss is not None
+    said = {"kind": "train", "step": state.step, "epoch": round(state.epoch + state.batch_index / state.num_batches, 4)}
+    said |= {"seconds": round(state.seconds, 3), "loss": state.loss.item(), "lr": state.lr}
+    said |= {"images_per_s": round(state.seen / max(state.seconds, 1e-9), 1), "empty": int(state.empty)}
+    return said | {name: value.item() for name, value in state.notes.items() if name != "empty"}
+
+
+def note_draw(write: Callable[[dict[str, Any]], None]) -> Callback:
+    """Write down what the sampler noted when it drew the batches of an epoch."""
+
+    def call(state: State) -> None:
+        if state.batch_index == 1 and state.drawn:
+            write({"kind": "draw", "step": state.step, "epoch": state.epoch, **state.drawn})
+
+    return call
+
+
+def validate(score: Callable[[nn.Module], dict[str, Any]], write: Callable[[dict[str, Any]], None]) -> Callback:
+    """Score the model on the validation part and write a record."""
+
+    def call(state: State) -> None:
+        state.scores = score(state.final)
+        said = {"kind": "val", "step": state.step, "epoch": state.epochs_done, "seconds": round(state.seconds, 3)}
+        write(said | {"scores": state.scores})
+
+    return call
+
+
+def keep_best(save: Callable[[State], None], monitor: str) -> Callback:
+    """Save the state whenever the validation score is the best so far; an equal score keeps the earlier one."""
+
+    def call(state: State) -> None:
+        score = monitored(state, monitor)
+        if score > state.callback_state.get("best", float("-inf")):
+            state.callback_state |= {"best": score, "best_epoch": state.epochs_done}
+            save(state)
+
+    return call
+
+
+def stop_when_flat(patience: int) -> Callback:
+    """End the training when the best score is `patience` validations old. Goes behind `keep_best`."""
+
+    def call(state: State) -> None:
+        waited = (
+            0 if state.callback_state["best_epoch"] == state.epochs_done else state.callback_state.get("waited", 0) + 1
+        )
+        state.callback_state["waited"] = waited
+        if waited >= patience:
+            state.stop = (
+                f"the validation score has not passed {state.callback_state['best']:.4f} for {patience} validations"
+            )
+
+    return call
+
+
+def lower_when_flat(factor: float, patience: int) -> Callback:
+    """Times `factor` for the learning rate after `patience` validations without a better score, since the last time.
+
+    Goes behind `keep_best`.
+    """
+
+    def call(state: State) -> None:
+        flat = 0 if state.callback_state["best_epoch"] == state.epochs_done else state.callback_state.get("flat", 0) + 1
+        if flat >= patience:
+            state.callback_state["lowered"] = state.callback_state.get("lowered", 1.0) * factor
+        state.callback_state["flat"] = flat % patience
+
+    return call
+
+
+def monitored(state: State, monitor: str) -> float:
+    """The score that decides. Errors: ValueError naming the scores there are."""
+    if monitor not in state.scores:
+        raise ValueError(
+            f"monitor={monitor!r} is not a validation score of this run; there are {', '.join(state.scores)}"
+        )
+    return state.scores[monitor]["value"]
+
+
+def snapshot(run: Run, embed: Callable[[nn.Module], Any], epochs: list[int]) -> Callback:
+    """Keep the embedding of the sample after the listed epochs."""
+
+    def call(state: State) -> None:
+        if state.epoch_ended and state.epochs_done in epochs:
+            embed(state.final).save(run.snapshot(state.epochs_done))
+
+    return call
+
+
+def checkpoint(run: Run, *, seconds: float = 10.0) -> Callback:
+    """Save everything needed to go on: every so many seconds, at the end of training, and when it is stopped."""
+    due = time.monotonic() + seconds
+
+    def call(state: State) -> None:
+        nonlocal due
+        if state.progress < 1 and not state.stop and time.monotonic() < due:
+            return
+        save_checkpoint(run.last, state)
+        due = time.monotonic() + seconds
+
+    return call
+
+
+def average_of(model: nn.Module) -> nn.Module:
+    """A copy that `averaged` keeps up to date; it is not trained."""
+    return copy.deepcopy(model).requires_grad_(False).eval()
+
+
+def averaged(decay: float) -> Callback:
+    """Exponential moving average of the weights; counts and running statistics are copied. Polyak & Juditsky, 1992."""
+
+    @torch.no_grad()
+    def call(state: State) -> None:
+        assert state.average is not None
+        # A shorter memory in the early steps, so that the average forgets the random start.
+        now = min(decay, (1 + state.step) / (10 + state.step))
+        for mean, value in zip(state.average.parameters(), state.model.parameters(), strict=True):
+            mean.lerp_(value, 1 - now)
+        for copied, value in zip(state.average.buffers(), state.model.buffers(), strict=True):
+            copied.copy_(value)
+
+    return call
+
+
+class Events:
+    """Records as TensorBoard events in the run folder."""
+
+    def __init__(self, run: Run):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.writer = SummaryWriter(str(run.path / "tensorboard"), flush_secs=5)
+
+    def __call__(self, said: dict[str, Any]) -> None:
+        scalars: dict[str, Any] = {}
+        if said["kind"] == "val":
+            scalars = {f"val/{name}": score["value"] for name, score in said["scores"].items()}
+        elif said["kind"] == "train":
+            scalars = {f"train/{name}": said[name] for name in ("loss", "lr", "images_per_s", "active") if name in said}
+        for name, value in scalars.items():
+            if value is not None:
+                self.writer.add_scalar(name, value, said["step"])
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+def tensorboard(run: Run) -> Events | None:
+    """A writer of TensorBoard events, or None where tensorboard is not installed."""
+    try:
+        return Events(run)
+    except ImportError:
+        return None

@@ -1,0 +1,117 @@
+"""All of a training State in one safetensors file, and back, bit for bit."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from likewise.atomic import replacing
+from likewise.training.loop import State
+
+__all__ = ["kept_plan", "load_checkpoint", "save_checkpoint"]
+
+NUMBERS = (
+    "step",
+    "epoch",
+    "batch_index",
+    "num_batches",
+    "seen",
+    "empty",
+    "seconds",
+    "scores",
+    "callback_state",
+    "drawn",
+)
+# Names that earlier versions wrote, which are still read.
+EARLIER = {"batch_index": "at", "num_batches": "of", "callback_state": "memory"}
+
+
+def save_checkpoint(path: Path, state: State) -> None:
+    """All of a State in one safetensors file: tensors by name, the rest as JSON in its header."""
+    tensors: dict[str, Tensor] = {}
+    parts = {name: flatten(part.state_dict(), f"{name}.", tensors) for name, part in modules(state).items()}
+    parts["plan"] = flatten(state.plan, "plan.", tensors)
+    tensors |= random_states()
+    header = {"parts": parts, **{name: getattr(state, name) for name in NUMBERS}, "empty": int(state.empty)}
+    with replacing(path) as temporary:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"likewise": json.dumps(header)})
+
+
+def load_checkpoint(path: Path, state: State, *, numbers: bool = True) -> None:
+    """Put a saved State back, bit for bit. numbers=False restores the weights alone (the best of a run)."""
+    from safetensors import safe_open
+
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["likewise"])
+    for name, part in modules(state).items():
+        if numbers or name in {"model", "average"}:
+            part.load_state_dict(unflatten(header["parts"][name], tensors))
+    if numbers:
+        lay_out_alike(state.optimizer)
+        for name in NUMBERS:
+            setattr(state, name, header.get(name, header.get(EARLIER.get(name, ""), getattr(state, name))))
+        state.plan = unflatten(header["parts"].get("plan", []), tensors)
+        restore_random(tensors)
+
+
+def kept_plan(path: Path) -> list[Tensor]:
+    """The batches that a checkpoint holds: those of its epoch, where the sampler looked; else none."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        plan = json.loads(file.metadata()["likewise"])["parts"].get("plan", [])
+        return [file.get_tensor(rows["tensor"]) for rows in plan]
+
+
+def lay_out_alike(optimizer: torch.optim.Optimizer) -> None:
+    """Moments in the memory order of their weights: a fused optimizer walks both in step, and a file keeps no order."""
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def modules(state: State) -> dict[str, Any]:
+    """Everything of a State that has a state_dict."""
+    found = {"model": state.model, "loss": state.loss_fn, "optimizer": state.optimizer, "average": state.average}
+    return {name: part for name, part in found.items() if part is not None}
+
+
+def flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """The same nest with every tensor moved into `tensors` and its name left in its place."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().cpu().clone()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"items": [[k, flatten(v, f"{name}{k}.", tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return [flatten(v, f"{name}{i}.", tensors) for i, v in enumerate(value)]
+    return value
+
+
+def unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [unflatten(v, tensors) for v in value]
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return tensors[value["tensor"]]
+    return {k: unflatten(v, tensors) for k, v in value["items"]}
+
+
+def random_states() -> dict[str, Tensor]:
+    states = {"random.cpu": torch.get_rng_state()}
+    for i, state in enumerate(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []):
+        states[f"random.cuda.{i}"] = state
+    return states
+
+
+def restore_random(tensors: dict[str, Tensor]) -> None:
+    torch.set_rng_state(tensors["random.cpu"])
+    for i in range(torch.cuda.device_count()):
+        if f"random.cuda.{i}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"random.cuda.{i}"], i)

@@ -1,0 +1,276 @@
+"""Many recipes, the same data, equal budgets, one table: with intervals, and bold only where a paired test says so."""
+
+import dataclasses
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, product
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from likewise import spec
+from likewise.atomic import replacing
+from likewise.evaluate import DivergedError, Embeddings, Measured, draw_pairs, measure
+from likewise.evaluate.significance import Comparable, apart, over_seeds
+from likewise.evaluate.verification import CURVED, Resampled, resampled, units
+from likewise.experiment.build import resolve_defaults
+from likewise.experiment.pairs import kept_pairs
+from likewise.experiment.recipe import NAMED, Recipe, known
+from likewise.experiment.records import ScoreRecord
+from likewise.experiment.run import Run
+from likewise.experiment.train import check_same_recipe, obtain
+from likewise.metrics import intervals
+from likewise.metrics.sampled_pairs import Pairs, even, similarities
+from likewise.spec import SpecError
+from likewise.training.watch import Watch
+
+__all__ = ["Comparison", "Row", "compare", "parse_over", "variants"]
+
+# What the table shows, in this order, where it was measured.
+METRICS = ("knn@1", "map@r", "silhouette", "silhouette_simplified", "one_shot_error", "pair_accuracy", "eer")
+LOWER_IS_BETTER = {"eer", "one_shot_error"}
+SHARED = ("data", "split", "val", "split_seed", "min_per_class", "max_per_class", "max_classes")
+BUDGET = ("epochs", "pretrain_epochs", "max_seconds")
+LEVEL = 0.05
+FIXED_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: its recipe, its runs (one a seed) and what came of them."""
+
+    label: str
+    recipe: Recipe
+    runs: tuple[Run, ...]
+    scores: dict[str, dict[str, float]]  # name: value, low, high, n
+    fixed: float | None  # accuracy on the same test pairs when distances below 0.5 are called the same
+    seconds: float
+    images_per_s: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All rows, and for each metric the row that is best beyond doubt, where one is."""
+
+    folder: Path
+    rows: tuple[Row, ...]
+    best: dict[str, str]  # metric: label; a metric without a significant best is left out
+    p: dict[str, dict[str, float]]  # metric: label: p of the paired test against the best value, Holm-corrected
+    failed: dict[str, str] = dataclasses.field(default_factory=dict)  # label: why it has no scores
+
+    def to_dict(self) -> dict[str, Any]:
+        rows = [
+            {
+                "label": row.label,
+                "recipe": row.recipe.to_dict(),
+                "runs": [str(run.path.relative_to(self.folder)) for run in row.runs],
+                "scores": row.scores,
+                "accuracy at fixed threshold 0.5": row.fixed,
+                "seconds": row.seconds,
+                "images_per_s": row.images_per_s,
+            }
+            for row in self.rows
+        ]
+        return {"rows": rows, "best": self.best, "p": self.p, "failed": self.failed}
+
+
+def parse_over(texts: Iterable[str]) -> dict[str, list[str]]:
+    """`['loss=softmax,triplet(margin=0.2, soft=True)']` -> `{'loss': ['softmax', 'triplet(margin=0.2, soft=True)']}`.
+
+    Commas inside brackets or quotes part nothing. Errors: SpecError for what is not field=value,value.
+    """
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        listed = [value.strip() for value in outer_commas(values)]
+        if not equals or not all(listed):
+            raise SpecError(f"--over takes field=value,value,..., such as loss=softmax,contrastive; got {text!r}")
+        found[name] = listed
+    return found
+
+
+def outer_commas(text: str) -> list[str]:
+    """The text cut at the commas that stand in no bracket and in no quotes."""
+    parts, depth, quote = [""], 0, ""
+    for sign in text:
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        depth += (sign in "([{") - (sign in ")]}") if not quote else 0
+        if sign == "," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
+
+
+def variants(recipes: Mapping[str, Recipe], over: Mapping[str, Sequence[str]]) -> dict[str, Recipe]:
+    """Every recipe with every combination of the values, by what differs. Errors: SpecError, before any run."""
+    found: dict[str, Recipe] = {}
+    for name, recipe in recipes.items():
+        for values in product(*over.values()):
+            settings = [f"{field}={value}" for field, value in zip(over, values, strict=True)]
+            told = [v if known(f) in NAMED else f"{f}={v}" for f, v in zip(over, values, strict=True)]
+            found[", ".join([name] * (len(recipes) > 1 or not values) + told)] = recipe.override(*settings)
+    return found
+
+
+def compare(
+    recipes: Mapping[str, Recipe],
+    *,
+    folder: str | os.PathLike,
+    seeds: int = 1,
+    over: Collection[str] = (),
+    watch: Watch | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Comparison:
+    """Train every recipe with every seed, or go on where an earlier call stopped, and compare them.
+
+    over: fields that differ on purpose. Recipes must share data and split, since the paired tests are on the same
+    queries, and the budget (epochs, seconds) unless it is in `over`. A method that diverges is a row without scores.
+    Errors: ValueError where they do not, where the folder holds runs of other recipes, or where all diverge.
+    """
+    folder = Path(folder)
+    check_shared(recipes, SHARED, "a comparison is on the same pictures")
+    check_shared(recipes, [name for name in BUDGET if name not in over], "every method has the same budget")
+    planned = plan(folder, recipes, seeds)
+    trained: dict[str, tuple[Run, ...]] = {}
+    failed: dict[str, str] = {}
+    for i, (label, tasks) in enumerate(planned.items()):
+        try:
+            where = f"{i + 1} of {len(planned)}: {label}"
+            trained[label] = tuple(
+                obtain(path, task, watch=watch, announce=partial(announced, say, f"{where}, seed {task.seed}"))
+                for path, task in tasks
+            )
+        except DivergedError as error:
+            failed[label] = str(error)
+    if not trained:
+        raise DivergedError(f"every method diverged; {next(iter(failed))}: {next(iter(failed.values()))}")
+    say("comparing")
+    rows, found = zip(*(scored(label, recipes[label], runs) for label, runs in trained.items()), strict=True)
+    best, p = judged(rows, found)
+    result = Comparison(folder, rows, best, p, failed)
+    with replacing(folder / "compare.json") as temporary:
+        temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
+    return result
+
+
+def check_shared(recipes: Mapping[str, Recipe], fields: Iterable[str], why: str) -> None:
+    """Errors: ValueError for a field in which two recipes differ, with its values and the first that has each."""
+    for field in fields:
+        whose: dict[Any, str] = {}
+        for label, recipe in recipes.items():
+            whose.setdefault(getattr(recipe, field), label)
+        if len(whose) > 1:
+            said = ", ".join(f"{value} ({label})" for value, label in whose.items())
+            raise ValueError(f"{why}, but {field} differs: {said}; give {field}=... for all of them")
+
+
+def announced(say: Callable[[str], None], label: str, how: str) -> None:
+    say(f"{label}: {how}" if how else label)
+
+
+Task = tuple[Path, Recipe]  # the folder of a run, and what is trained there
+
+
+def plan(folder: Path, recipes: Mapping[str, Recipe], seeds: int) -> dict[str, list[Task]]:
+    """Every run by label. Errors: ValueError where a folder holds a run of another recipe."""
+    names = {label: slug(label) for label in recipes}
+    twice = {name for name, n in Counter(names.values()).items() if n > 1}
+    found: dict[str, list[Task]] = {}
+    for label, recipe in recipes.items():
+        name = names[label] if names[label] not in twice else f"{names[label]}-{crc32(label.encode()):08x}"
+        wanted = [resolve_defaults(recipe.replace(seed=recipe.seed + i)) for i in range(seeds)]
+        found[label] = [(folder / "runs" / f"{name}-seed{each.seed}", each) for each in wanted]
+    for path, recipe in chain.from_iterable(found.values()):
+        check_same_recipe(path, recipe)
+    return found
+
+
+def slug(label: str) -> str:
+    """A label as a file name."""
+    return re.sub(r"[^A-Za-z0-9.=]+", "-", label).strip("-")[:80]
+
+
+def scored(label: str, recipe: Recipe, runs: tuple[Run, ...]) -> tuple[Row, Comparable]:
+    """A method's row, and what it is compared by; several seeds are averaged."""
+    seen = [of_run(run) for run in runs]
+    found = over_seeds([comparable for comparable, _ in seen])
+    fixed = [accuracy for _, accuracy in seen if accuracy is not None]
+    return row(label, recipe, runs, found.queries, mean(fixed) if fixed else None), found
+
+
+def of_run(run: Run) -> tuple[Comparable, float | None]:
+    """What a run is compared by, and its accuracy at the fixed threshold where there are pairs."""
+    held, recipe = run.metrics(), run.recipe
+    found = Embeddings.load(run.embeddings)
+    query, reference = found.part(held["split"]), None if held["open"] else found.part("train")
+    measured = measure(query, reference, sim=recipe.sim, seed=recipe.split_seed)
+    pairs = kept_pairs(run, query, held["split"]) or draw_pairs(query.labels, seed=recipe.split_seed)
+    if not len(pairs.same):
+        return Comparable(measured, {}), None
+    return Comparable(measured, of_pairs(query, pairs, recipe, held)), fixed_threshold(query, pairs)
+
+
+def of_pairs(query: Embeddings, pairs: Pairs, recipe: Recipe, held: Mapping[str, Any]) -> dict[str, Resampled]:
+    """The table's scores of pairs, with the resamples of their intervals."""
+    curves = {name: of for name, of in CURVED.items() if name in METRICS}
+    score_T = similarities(query.vectors, pairs, sim=spec.bind("sim", recipe.sim))
+    at = (held.get("threshold") or {}).get("value")
+    drawn_N = units(query.labels, held["open"])
+    found = resampled(pairs, score_T, drawn_N, curves=curves, threshold=at, seed=recipe.split_seed)
+    return {name: x for name, x in found.items() if name in METRICS}
+
+
+def fixed_threshold(query: Embeddings, pairs: Pairs) -> float:
+    """Accuracy on balanced pairs that calls two pictures the same below a distance of 0.5, whatever the model."""
+    distance_T = (query.vectors[pairs.first] - query.vectors[pairs.second]).norm(dim=-1)
+    return float(((distance_T < FIXED_THRESHOLD) == pairs.same)[even(pairs.same)].float().mean())
+
+
+def row(label: str, recipe: Recipe, runs: tuple[Run, ...], measured: Measured, fixed: float | None) -> Row:
+    held = [run.metrics() for run in runs]
+    scores = {name: widest([h["scores"][name] for h in held if name in h["scores"]]) for name in held[0]["scores"]}
+    drawn = intervals.bootstrap(measured.ratios, measured.units, seed=recipe.split_seed)
+    scores |= {name: dataclasses.asdict(score) for name, score in drawn.items()}
+    seconds, speed = (mean(h[name] for h in held) for name in ("seconds", "images_per_s"))
+    return Row(label, recipe, runs, scores, fixed, seconds, speed)
+
+
+def widest(scores: Sequence[ScoreRecord]) -> dict[str, float]:
+    """The mean over seeds, and an interval that covers each seed's own."""
+    low, high = min(s["low"] for s in scores), max(s["high"] for s in scores)
+    return {"value": mean(s["value"] for s in scores), "low": low, "high": high, "n": scores[0]["n"]}
+
+
+def mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def judged(rows: Sequence[Row], found: Sequence[Comparable]) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
+    """For each metric that all rows have: p of every row against the best, and the best where all are clear."""
+    best: dict[str, str] = {}
+    against: dict[str, dict[str, float]] = {}
+    for name in METRICS if len(rows) > 1 else ():
+        if not all(name in one for one in found):
+            continue
+        top = max(range(len(rows)), key=lambda i: merit(name, rows[i]))
+        others = [i for i in range(len(rows)) if i != top]
+        against[name] = intervals.holm({rows[i].label: apart(name, found[top], found[i]).p for i in others})
+        if all(p < LEVEL for p in against[name].values()):
+            best[name] = rows[top].label
+    return best, against
+
+
+def merit(name: str, row: Row) -> float:
+    """A score, the higher the better."""
+    value = row.scores[name]["value"]
+    return -value if name in LOWER_IS_BETTER else value

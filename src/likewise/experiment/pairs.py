@@ -1,0 +1,178 @@
+"""A run's pairs: those kept with it, the threshold and the probability that they choose, and the scores of others'."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from likewise import spec
+from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold, too_few
+from likewise.evaluate.pair_list import Named, placed
+from likewise.evaluate.verification import folded, units, verify
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.metrics import calibration
+from likewise.metrics.calibration import Calibration
+from likewise.metrics.sampled_pairs import Pairs, draw_folds, even, similarities
+from likewise.models import Embedder
+
+__all__ = ["choices", "kept_pairs", "pairs_of", "score_pairs"]
+
+
+def pairs_of(run: Run, found: Embeddings, seed: int) -> dict[str, Pairs]:
+    """The pairs of the validation and the test part that the run's scores are of: as kept, else drawn and kept.
+
+    A part without pairs of both kinds is left out. Errors: ValueError where pictures of kept pairs are gone.
+    """
+    if run.pairs.exists():
+        listed = pair_files.read(run.pairs)
+        return {split: kept for split in ("val", "test") if (kept := _of_part(run, listed, found.part(split), split))}
+    parts = {split: part for split in ("val", "test") if len(part := found.part(split))}
+    drawn = {split: (part, draw_pairs(part.labels, seed=seed)) for split, part in parts.items()}
+    some = {split: (part, pairs) for split, (part, pairs) in drawn.items() if len(pairs.same)}
+    if some:
+        pair_files.save(run.pairs, some)
+    return {split: pairs for split, (_, pairs) in some.items()}
+
+
+def kept_pairs(run: Run, part: Embeddings, split: str) -> Pairs | None:
+    """The kept pairs of a part, None where there are none. Errors: ValueError where pictures of them are gone."""
+    return _of_part(run, pair_files.read(run.pairs), part, split) if run.pairs.exists() else None
+
+
+def _of_part(run: Run, listed: Named, part: Embeddings, split: str) -> Pairs | None:
+    named = pair_files.part(listed, split)
+    try:
+        return placed(named, part.ids) if len(named.same) else None
+    except ValueError as error:
+        raise ValueError(f"{error}; delete {run.pairs} to draw other pairs") from None
+
+
+def choices(
+    found: Embeddings, pairs: Pairs | None, recipe: Recipe, *, open_set: bool, target: str = "accuracy"
+) -> tuple[Threshold, Calibration] | tuple[None, None]:
+    """What the validation pairs choose: threshold and probability; nothing where there are none."""
+    val = found.part("val")
+    if pairs is None:
+        if target != "accuracy":
+            raise ValueError(f"no threshold for {target}: the validation part has no pairs; train with val=0.1")
+        return None, None
+    how: dict[str, Any] = {"sim": recipe.sim, "open_set": open_set, "pairs": pairs, "seed": recipe.split_seed}
+    return pick_threshold(val, target=target, **how), pick_calibration(val, **how)
+
+
+def told(fit: Calibration | None, pairs: Pairs | None) -> dict[str, Any] | None:
+    """A calibration as the model and metrics.json keep it, with the number of pairs it was fitted to."""
+    return {**calibration.kept(fit), "n": len(even(pairs.same))} if fit and pairs else None
+
+
+class Listed(NamedTuple):
+    """Pairs with all that is known of their pictures."""
+
+    pairs: Pairs
+    vectors: Tensor  # [N, D]
+    names: tuple[str, ...]  # [N]
+    who: tuple[str, ...]  # [N] class or person; the picture's own name where that is not known
+    fold: Tensor | None
+
+
+def score_pairs(
+    run: Run, file: str | os.PathLike | None = None, *, images: str | os.PathLike | None = None, folds: int = 0
+) -> dict[str, Any]:
+    """Scores of the pairs in a file, or of pairs drawn within `folds` folds of the run's held-out classes.
+
+    file: as `pair_files.read` takes it; its pictures are ids of the run's data, or paths from the folder `images`, from
+        the file's own folder, or from here. LFW's folds, or a column `fold`, give the accuracy by folds as well.
+    Errors: ValueError where pictures are missing, pairs are of one kind, or there are too few classes for the folds.
+    """
+    known, model = Embeddings.load(run.embeddings), Embedder.load(run.model)
+    seed = run.recipe.split_seed
+    listed = from_file(Path(file), known, model, images) if file else dealt(known, run.metrics()["split"], folds, seed)
+    score_T = similarities(listed.vectors, listed.pairs, sim=spec.bind("sim", model.sim))
+    fit = model.info.get("calibration")
+    scores = verify(
+        listed.pairs,
+        score_T,
+        drawn_together(listed, known),
+        threshold=(model.info.get("threshold") or {}).get("value"),
+        fit=calibration.restored(fit) if fit else None,
+        seed=seed,
+    )
+    return {
+        "run": run.name,
+        "pairs": os.fspath(file) if file else f"{folds} folds of the {run.metrics()['split']} part",
+        "scores": {name: asdict(score) for name, score in scores.items()} | by_folds(listed, score_T),
+        "left_out": too_few(listed.pairs.same),
+        "notes": notes(listed, known),
+    }
+
+
+def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.PathLike | None) -> Listed:
+    """Pictures of the run's data by their vectors, all others embedded."""
+    found: Named = pair_files.part(pair_files.read(file, known.ids))
+    names, place = found.names(), {name: i for i, name in enumerate(known.ids)}
+    others = [name for name in names if name not in place]
+    folders = [Path(images)] if images else [file.parent, Path()]
+    seen = dict(zip(others, model.embed(pair_files.found_at(others, folders, file)), strict=True))
+    vectors = torch.stack([seen[name] if name in seen else known.vectors[place[name]] for name in names])
+    who = tuple(found.person.get(name) or (name if name in seen else class_of(known, place[name])) for name in names)
+    return Listed(placed(found, names), vectors, names, who, found.fold)
+
+
+def class_of(known: Embeddings, place: int) -> str:
+    return known.classes[int(known.labels[place])]
+
+
+def dealt(known: Embeddings, split: str, folds: int, seed: int) -> Listed:
+    """Pairs within folds of a part's classes."""
+    part = known.part(split)
+    pairs, fold_T = draw_folds(part.labels, folds=folds, seed=seed)
+    who = tuple(class_of(part, i) for i in range(len(part)))
+    return Listed(pairs, part.vectors, part.ids, who, fold_T)
+
+
+def drawn_together(listed: Listed, known: Embeddings) -> Tensor:
+    """Units of the intervals: people (classes) where none was trained on, else pictures."""
+    trained = {class_of(known, i) for i in (known.split == 0).nonzero()[:, 0].tolist()}
+    return units(numbered(listed.who), not trained & set(listed.who))
+
+
+def numbered(names: Sequence[str]) -> Tensor:
+    place = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return torch.tensor([place[name] for name in names], dtype=torch.int64)
+
+
+def by_folds(listed: Listed, score_T: Tensor) -> dict[str, Any]:
+    """The accuracy by folds, with its standard error and each fold's own."""
+    if listed.fold is None:
+        return {}
+    found = folded(listed.pairs, score_T, listed.fold)
+    return {"fold_accuracy": asdict(found.score) | {"standard_error": found.error, "folds": list(found.accuracy)}}
+
+
+def notes(listed: Listed, known: Embeddings) -> list[str]:
+    """What makes the scores of these pairs mean less than they seem to."""
+    said, (first, second, same) = [], listed.pairs
+    trained = set(known.part("train").ids)
+    seen_N = torch.tensor([name in trained for name in listed.names])
+    if n := int((seen_N[first] | seen_N[second]).sum()):
+        said.append(f"{n:,} of the {len(same):,} pairs hold pictures that the run was trained on")
+    if listed.fold is not None and (shared := in_two_folds(listed)):
+        said.append(
+            f"{len(shared):,} people or classes stand in more than one fold, the first is {shared[0]!r}: "
+            "the folds are not independent, and their standard error says less than it should"
+        )
+    return said
+
+
+def in_two_folds(listed: Listed) -> list[str]:
+    """Who stands in pairs of several folds."""
+    assert listed.fold is not None
+    place: dict[str, int] = {}
+    sides: Iterable[Tensor] = listed.pairs[:2]
+    stands = ((listed.who[i], f) for side in sides for i, f in zip(side.tolist(), listed.fold.tolist(), strict=True))
+    return list(dict.fromkeys(who for who, fold in stands if place.setdefault(who, fold) != fold))

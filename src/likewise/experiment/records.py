@@ -1,0 +1,82 @@
+"""What a run writes as JSON, with types: metrics.json, the threshold and the calibration."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict, cast
+
+__all__ = ["CalibrationRecord", "DataRecord", "Metrics", "ScoreRecord", "ThresholdRecord", "read_metrics"]
+
+
+class ScoreRecord(TypedDict):
+    """A score with its 95 % interval and the number of queries, pairs or trials behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class ThresholdRecord(TypedDict):
+    """The similarity from which two images count as the same, and what it was chosen for on validation pairs."""
+
+    value: float
+    target: str
+
+
+class CalibrationRecord(TypedDict):
+    """A curve from similarity to probability, and the number of validation pairs it was fitted to."""
+
+    kind: str
+    x: list[float]
+    y: list[float]
+    n: NotRequired[int]
+
+
+class DataRecord(TypedDict):
+    """What was trained and scored on: images of each part."""
+
+    name: str
+    classes: int
+    train: int
+    val: int
+    test: int
+    skipped: int
+
+
+class Metrics(TypedDict):
+    """metrics.json. `open` says that the scored classes were not trained on."""
+
+    run: str
+    split: str
+    open: bool
+    scores: dict[str, ScoreRecord]
+    left_out: dict[str, str]
+    queries_without_positives: dict[str, int]
+    health: dict[str, Any]  # one number or a list a name, see evaluate/diagnostics.py
+    val: dict[str, ScoreRecord]
+    threshold: ThresholdRecord | None
+    calibration: CalibrationRecord | None
+    data: DataRecord
+    loss_at_collapse: NotRequired[float | None]
+    seconds: NotRequired[float]
+    images_per_s: NotRequired[float]
+    steps: NotRequired[int]
+    epochs: NotRequired[int]
+    stopped: NotRequired[str]
+    parameters: NotRequired[int]
+
+
+# Names of earlier versions, which are still read.
+EARLIER = {"chance": "loss_at_collapse", "lone": "queries_without_positives"}
+
+
+def read_metrics(path: Path) -> Metrics:
+    """The scores of a run. Errors: ValueError where the file is no JSON object."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {error}; write it again with `likewise evaluate`") from None
+    if not isinstance(record, Mapping) or not isinstance(record.get("scores"), Mapping):
+        raise ValueError(f"{path} holds no scores; write it again with `likewise evaluate {path.parent}`")
+    return cast(Metrics, {EARLIER.get(name, name): value for name, value in record.items()})

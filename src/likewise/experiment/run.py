@@ -1,0 +1,130 @@
+"""The run folder: where each file of a run is, and how its log and scores are read."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from likewise.atomic import write_text
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.records import Metrics, read_metrics
+from likewise.metrics.intervals import Score
+
+__all__ = ["Run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder by its path; a missing part is a file that does not exist."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, out: str | os.PathLike, name: str) -> "Run":
+        """A new folder `out/name`, or `out/name-2` and so on when that is taken."""
+        for attempt in range(1, 10_000):
+            path = Path(out) / (name if attempt == 1 else f"{name}-{attempt}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            (path / "snapshots").mkdir()
+            return cls(path)
+        raise ValueError(f"{out} already holds 10,000 runs named {name}; choose another --name")
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> "Run":
+        """An existing run. Errors: ValueError when the folder is not one."""
+        path = Path(path)
+        if not (path / "recipe.toml").is_file():
+            there = "has no recipe.toml" if path.is_dir() else "is not a folder"
+            raise ValueError(
+                f"{path} {there}, so it is not a run; give a folder that `likewise train` made, such as runs/digits"
+            )
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that was trained. Errors: SpecError where the file does not read."""
+        return Recipe.load(self.recipe_file)
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.path / "embeddings.parquet"
+
+    @property
+    def pairs(self) -> Path:
+        return self.path / "pairs.parquet"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "checkpoints" / "best.safetensors"
+
+    def snapshot(self, epoch: int) -> Path:
+        return self.path / "snapshots" / f"epoch_{epoch:04d}.parquet"
+
+    def write(self, name: str, text: str) -> Path:
+        """A text file of the run, whole or not at all."""
+        return write_text(self.path / name, text)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """One line more in metrics.jsonl."""
+        with self.log.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
+
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; one cut short by a crash is left out."""
+        return list(whole_lines(self.log)) if self.log.exists() else []
+
+    def forget_after(self, step: int) -> None:
+        """Drop what was logged after the step that training resumes from."""
+        kept = [r for r in self.records() if r["step"] <= step]
+        self.write("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
+
+    def metrics(self) -> Metrics:
+        """What metrics.json holds. Errors: ValueError when the run was never evaluated."""
+        if not self.metrics_file.exists():
+            raise ValueError(f"{self.path} has no metrics.json yet; run `likewise evaluate {self.path}`")
+        return read_metrics(self.metrics_file)
+
+    def scores(self) -> dict[str, Score]:
+        """The scores of the held-out images by name. Errors: ValueError when the run was never evaluated."""
+        return {name: Score(**score) for name, score in self.metrics()["scores"].items()}
+
+
+def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            continue

@@ -1,0 +1,177 @@
+"""A run's model on its held-out pictures: metrics.json, embeddings.parquet, and in the model what val pairs chose."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from likewise import spec
+from likewise.data.images import SPLITS, Images
+from likewise.evaluate import (
+    Embeddings,
+    Threshold,
+    embed,
+    evaluate,
+    health,
+    queries_without_positives,
+    retrieve,
+    too_few,
+)
+from likewise.evaluate.one_shot import official_error
+from likewise.experiment.build import load_images
+from likewise.experiment.pairs import choices, pairs_of, told
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.metrics.calibration import Calibration
+from likewise.metrics.sampled_pairs import Pairs
+from likewise.models import Embedder
+from likewise.training.loop import State
+
+__all__ = ["evaluate_run", "rank_run"]
+
+# What `rank_run` measures unless told: all of a ranking, where a run's own scores stop at its first R.
+RANKED = ("recall@1", "recall@5", "recall@10", "precision@10", "r_precision", "map@r", "map", "mrr", "ndcg@10")
+
+
+def evaluate_run(
+    run: Run,
+    *,
+    model: Embedder | None = None,
+    images: Images | None = None,
+    state: State | None = None,
+    threshold_at: str = "",
+) -> dict[str, Any]:
+    """Embed everything once, score the test part (validation, where there is none); returns what metrics.json holds.
+
+    threshold_at: what the threshold aims at, such as far=0.001; empty is as before, at first accuracy.
+    """
+    recipe = run.recipe
+    model = model or Embedder.load(run.model)
+    images = images or load_images(recipe)
+    found = embed(model, images)
+    found.save(run.embeddings)
+    split = "test" if len(found.part("test")) else "val"
+    if not len(found.part(split)):
+        raise ValueError(f"{images.name} has no held-out pictures to score; give val=0.1, or split='ratio(test=0.2)'")
+    pairs = pairs_of(run, found, recipe.split_seed)
+    target = threshold_at or (model.info.get("threshold") or {}).get("target", "accuracy")
+    threshold, fit = choices(found, pairs.get("val"), recipe, open_set=not is_closed_set(found, "val"), target=target)
+    kept = {"threshold": threshold._asdict() if threshold else None, "calibration": told(fit, pairs.get("val"))}
+    scores = scores_of(found, split, recipe, pairs.get(split), threshold, fit)
+    said = {
+        "run": run.name,
+        "split": split,
+        "open": not is_closed_set(found, split),
+        "scores": scores | one_shot(model, recipe, images, split),
+        "left_out": too_few(pairs["test"].same) if "test" in pairs else {},
+        "queries_without_positives": queries_without_positives(
+            found.part(split), found.part("train") if is_closed_set(found, split) else None
+        ),
+        "health": health(found.part(split), sim=recipe.sim),
+        "val": scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {},
+        **kept,
+        "data": about(images),
+        **(of_training(state, images) if state else earlier(run)),
+    }
+    model.info |= kept
+    model.save(run.model)
+    run.write("metrics.json", json.dumps(said, indent=1))
+    return said
+
+
+def rank_run(run: Run, names: Sequence[str] = (), *, gallery: str = "", across_groups: bool = False) -> dict[str, Any]:
+    """Retrieval scores of a run's kept embeddings, by name, with their intervals; the run keeps nothing of it.
+
+    gallery: the part that is searched (train, val, test); empty is the other pictures of the part that is scored.
+    across_groups: a picture does not find those of its own class and group (camera, video, writer).
+    Errors: ValueError for a name that is no retrieval metric, a gallery without the classes, or unknown groups.
+    """
+    recipe, split = run.recipe, run.metrics()["split"]
+    found = Embeddings.load(run.embeddings)
+    query, searched = found.part(split), found.part(gallery) if gallery not in ("", split) else None
+    scores, n = retrieve(
+        query,
+        searched,
+        names or [name for name in RANKED if fits(name, len(query if searched is None else searched))],
+        sim=recipe.sim,
+        open_set=not is_closed_set(found, split),
+        across_groups=across_groups,
+        seed=recipe.split_seed,
+    )
+    said = {name: dataclasses.asdict(score) for name, score in scores.items()}
+    return {
+        "run": run.name,
+        "split": split,
+        "gallery": gallery or split,
+        "scores": said,
+        "queries_without_positives": n,
+        "of": len(query),
+    }
+
+
+def fits(name: str, pictures: int) -> bool:
+    """Whether a metric's k is less than there are pictures."""
+    k = name.partition("@")[2]
+    return not k.isdigit() or int(k) < pictures
+
+
+def is_closed_set(found: Embeddings, split: str) -> bool:
+    """Whether the classes of a part were trained on (closed set)."""
+    return bool(torch.isin(found.part(split).labels, found.part("train").labels).any())
+
+
+def scores_of(
+    found: Embeddings,
+    split: str,
+    recipe: Recipe,
+    pairs: Pairs | None = None,
+    threshold: Threshold | None = None,
+    fit: Calibration | None = None,
+) -> dict[str, Any]:
+    scores = evaluate(
+        found.part(split),
+        found.part("train") if is_closed_set(found, split) else None,
+        sim=recipe.sim,
+        threshold=threshold.value if threshold else None,
+        fit=fit,
+        pairs=pairs,
+        seed=recipe.split_seed,
+        quick=split == "val",
+    )
+    return {name: dataclasses.asdict(score) for name, score in scores.items()}
+
+
+def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dict[str, Any]:
+    """Omniglot's official one-shot error, for a model that has not seen its evaluation alphabets."""
+    if images.name != "omniglot" or split != "test" or not images.open:
+        return {}
+    score = official_error(model, ink=spec.parse(recipe.data)[1].get("ink", "bright"), seed=recipe.split_seed)
+    return {"one_shot_error": dataclasses.asdict(score)} if score else {}
+
+
+def about(images: Images) -> dict[str, Any]:
+    counts = {split: int((images.split == i).sum()) for i, split in enumerate(SPLITS)}
+    return {"name": images.name, "classes": len(images.classes), **counts, "skipped": len(images.skipped)}
+
+
+def of_training(state: State, images: Images) -> dict[str, Any]:
+    """What the training itself has to say; the chance value is for batches as they were drawn."""
+    at_collapse = state.loss_fn.at_collapse() if hasattr(state.loss_fn, "at_collapse") else None
+    return {
+        "loss_at_collapse": at_collapse,
+        "seconds": round(state.seconds, 2),
+        "images_per_s": round(state.seen / max(state.seconds, 1e-9), 1),
+        "steps": state.step,
+        "epochs": state.epochs_done,
+        "stopped": state.stop or "",
+        "parameters": sum(p.numel() for p in state.model.parameters()),
+    }
+
+
+def earlier(run: Run) -> dict[str, Any]:
+    """What metrics.json said of the training before."""
+    kept = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters")
+    held = json.loads(run.metrics_file.read_text(encoding="utf-8")) if run.metrics_file.exists() else {}
+    return {name: held[name] for name in kept if name in held}

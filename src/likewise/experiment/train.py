@@ -1,0 +1,110 @@
+"""A recipe becomes a run: train, keep, evaluate; go on with an interrupted one; use a finished one as it is."""
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from likewise import spec
+from likewise.data.images import Images
+from likewise.experiment.build import Parts, build, load_images, resolve_defaults
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.experiment.score import evaluate_run
+from likewise.experiment.trial import Extra, check_plateau, stage, trial
+from likewise.training.watch import Watch
+
+__all__ = ["check_same_recipe", "obtain", "resume", "train"]
+
+
+def train(
+    recipe: Recipe,
+    *,
+    out: str | os.PathLike = "runs",
+    name: str | None = None,
+    watch: Watch | None = None,
+    extra: Extra | None = None,
+) -> tuple[Run, Images]:
+    """Train a recipe into a new run folder and evaluate it. `watch` sees every record as it is logged."""
+    recipe = resolve_defaults(recipe)
+    parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
+    check_plateau(parts)
+    run = Run.create(out, name or default_name(recipe))
+    run.write("recipe.toml", recipe.to_toml())
+    write_skipped(run, parts.images)
+    return train_and_evaluate(run, parts, watch, extra)
+
+
+def resume(path: str | os.PathLike, *, watch: Watch | None = None, extra: Extra | None = None) -> tuple[Run, Images]:
+    """Go on with a run from its last checkpoint; it ends in the same weights as if it had never stopped."""
+    run = Run.open(path)
+    recipe = Recipe.load(run.recipe_file)
+    parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
+    return train_and_evaluate(run, parts, watch, extra)
+
+
+def train_and_evaluate(run: Run, parts: Parts, watch: Watch | None, extra: Extra | None) -> tuple[Run, Images]:
+    """Train what is left, keep the model, evaluate."""
+    parts = trial(parts, run=run, watch=watch, extra=extra)
+    stage(watch, "scoring")(0, 0)
+    evaluate_run(run, model=parts.state.final, images=parts.images, state=parts.state)
+    return run, parts.images
+
+
+def obtain(
+    path: Path,
+    recipe: Recipe,
+    *,
+    watch: Watch | None = None,
+    extra: Extra | None = None,
+    announce: Callable[[str], None] = lambda sentence: None,
+) -> Run:
+    """The run of a recipe at `path`: used as it is where it is finished, resumed where it is not, else trained.
+
+    announce: gets "" when a training starts and "going on" when one is resumed.
+    """
+    if (path / "metrics.json").exists():
+        return Run(path)
+    if (path / "recipe.toml").exists():
+        announce("going on")
+        return resume(path, watch=watch, extra=extra)[0]
+    announce("")
+    clear(path)
+    return train(recipe, out=path.parent, name=path.name, watch=watch, extra=extra)[0]
+
+
+def check_same_recipe(path: Path, recipe: Recipe) -> None:
+    """Errors: ValueError where the folder holds a run of another recipe."""
+    if not (path / "recipe.toml").exists():
+        return
+    earlier = Recipe.load(path / "recipe.toml")
+    for field, wanted in recipe.to_dict().items():
+        if (had := getattr(earlier, field)) != wanted:
+            raise ValueError(
+                f"{path} was trained with {field}={had}, and {field}={wanted} is asked for now; "
+                f"give the comparison another --name, or delete {path}"
+            )
+
+
+def clear(path: Path) -> None:
+    """Remove the folder of a run that was killed before it had begun."""
+    for part in path.glob(".*.part"):
+        part.unlink()
+    for empty in (path / "snapshots", path):
+        if empty.exists():
+            empty.rmdir()
+
+
+def default_name(recipe: Recipe) -> str:
+    """`fashion-mnist` for a source, the folder's own name for a folder."""
+    name = Path(recipe.data).resolve().stem if os.path.exists(recipe.data) else spec.parse(recipe.data)[0]
+    return name.replace("_", "-") or "run"
+
+
+def write_skipped(run: Run, images: Images) -> None:
+    """skipped.csv: the images that were left out, and why."""
+    if images.skipped:
+        text = io.StringIO()
+        csv.writer(text).writerows([("id", "why"), *images.skipped])
+        run.write("skipped.csv", text.getvalue())

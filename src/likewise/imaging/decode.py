@@ -1,0 +1,345 @@
+"""A picture file into pixels: the one place that knows what files in the wild look like.
+
+EXIF orientation is honoured, 16 bits become 8 by scale, CMYK and palettes become colour, colours of another profile
+become sRGB, transparency lies on white, an animation gives its first frame, and a large JPEG is decoded at a fraction
+of its size when a small picture is wanted.
+"""
+
+import functools
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from likewise.imaging import jpeg
+
+__all__ = ["RULES", "Crop", "Head", "Picture", "PictureError", "check", "decode", "decoded", "decoder", "fit", "head"]
+
+RULES = 1  # one more whenever the same file gives other pixels than before; decoded pictures that are kept know it
+
+
+class Crop(NamedTuple):
+    """A part of a picture file: left, top, right and bottom in pixels of the upright picture."""
+
+    path: Path
+    box: tuple[int, int, int, int]
+
+
+Shape = tuple[int, int, int]  # C, H, W
+Box = tuple[int, int, int, int]
+Picture = Path | bytes | Tensor | Crop  # a file, the bytes of one, uint8 [C,H,W], or a part of a file
+
+ORIENTATION = 0x0112  # the EXIF tag
+GREY = {"1", "L", "LA", "La", "I", "F"}
+# EXIF orientation -> what puts the picture upright: rows and columns changed over or not, then the sides mirrored.
+UPRIGHT = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))} | {
+    5: (True, ()),
+    6: (True, (1,)),
+    7: (True, (0, 1)),
+    8: (True, (0,)),
+}
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read; the message is the reason."""
+
+
+class Head(NamedTuple):
+    """What a file says of its picture before it is decoded; upright."""
+
+    channels: int
+    height: int
+    width: int
+
+
+def head(picture: Path | bytes | Crop) -> Head:
+    """Channels (1 grey, 3 colour), height and width, from the first bytes of the file. Errors: PictureError."""
+    if isinstance(picture, Crop):
+        left, top, right, bottom = picture.box
+        return Head(head(picture.path).channels, bottom - top, right - left)
+    with _opened(picture) as image:
+        width, height = image.size
+        sides = (width, height) if _orientation(image) >= 5 else (height, width)
+        return Head(1 if _is_grey(image) else 3, *sides)
+
+
+def decode(picture: Picture, shape: Shape | None = None, *, invert: bool = False, out: Tensor | None = None) -> Tensor:
+    """uint8 [C,H,W], stretched to `shape` if one is given (C is 1 or 3), else as the file has it. Errors: PictureError.
+
+    Stretching averages over the pixels it merges (antialiased bilinear). invert: 255 minus the value. out: contiguous
+    uint8 [C,H,W] of that shape, which gets the pixels and is returned.
+    """
+    pixels_CHW = _decode(picture, shape, out)
+    if invert:
+        return torch.sub(255, pixels_CHW, out=out)
+    return pixels_CHW if out is None or pixels_CHW is out else out.copy_(pixels_CHW)
+
+
+def _decode(picture: Picture, shape: Shape | None, out: Tensor | None) -> Tensor:
+    """The pixels, in `out` where that saves a copy."""
+    if isinstance(picture, Tensor):
+        return fit(picture[None], shape)[0] if shape else picture
+    file, box = picture if isinstance(picture, Crop) else (picture, None)
+    data = file if isinstance(file, bytes) else jpeg.whole(file)
+    simple = jpeg.simple(data) if data and not (box and shape and shape[0] == 1) else None
+    if simple:
+        channels, height, width = shape or (simple.channels, 0, 0)
+        pixels_HWC = jpeg.pixels(simple, channels, None if box or not shape else (width, height))
+        if pixels_HWC is not None:
+            return _finished(pixels_HWC.permute(2, 0, 1), shape, channels, box, out)
+    with _opened(data or file) as image:
+        return _of_image(image, shape, box, fresh=True, out=out)
+
+
+def decoded(image: Any, shape: Shape | None = None) -> Tensor:
+    """The same of a picture that Pillow has opened. Errors: PictureError."""
+    return _of_image(image, shape)
+
+
+def _of_image(
+    image: Any, shape: Shape | None, box: Box | None = None, *, fresh: bool = False, out: Tensor | None = None
+) -> Tensor:
+    """Of the part that is in the box. fresh: it was opened just now, so that it still is what its file says."""
+    turn = _orientation(image)
+    channels, height, width = shape or (1 if _is_grey(image) else 3, 0, 0)
+    # the sides that are enough, as the file has them
+    enough = None if box or not shape else (height, width) if turn >= 5 else (width, height)
+    quick = fresh and not (box and channels == 1)  # the brightness that a JPEG holds is not that of a whole one to 1
+    plain = jpeg.of_image(image) if quick else None
+    pixels_HWC = jpeg.pixels(plain, channels, enough) if plain else None
+    if pixels_HWC is None:
+        pixels_HWC = _pixels(image, channels, enough)
+    return _finished(_upright(pixels_HWC, turn).permute(2, 0, 1), shape, channels, box, out)
+
+
+def _finished(pixels_CHW: Tensor, shape: Shape | None, channels: int, box: Box | None, out: Tensor | None) -> Tensor:
+    pixels_CHW = _cropped(pixels_CHW, box) if box else pixels_CHW
+    _, *sides = shape or pixels_CHW.shape
+    if len(pixels_CHW) == channels:
+        return _stretched(pixels_CHW, sides, out)
+    return _stretched(pixels_CHW, sides)[:channels]
+
+
+def _pixels(image: Any, channels: int, enough: tuple[int, int] | None) -> Tensor:
+    """uint8 [H,W,C] as Pillow decodes them; C is 4 for colour where its own memory is lent, the last one empty."""
+    if enough:
+        # decoding a JPEG at 1/2, 1/4 or 1/8, or its brightness alone, costs a fraction of decoding it whole
+        brightness = channels == 1 and "icc_profile" not in image.info
+        image.draft("L" if brightness else None, enough)
+    plain = _plain(image, "L" if channels == 1 else "RGB")
+    plain.load()
+    if hasattr(plain, "__arrow_c_array__"):
+        import pyarrow
+
+        with suppress(ValueError):  # a large picture's rows lie apart
+            lent = pyarrow.array(plain)
+            return torch.from_dlpack(lent if channels == 1 else lent.flatten()).view(*plain.size[::-1], -1)
+    return torch.from_numpy(np.array(plain)).view(*plain.size[::-1], -1)
+
+
+def _cropped(pixels_CHW: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+    """The part in the box; black where the box is beyond the picture."""
+    left, top, right, bottom = box
+    height, width = pixels_CHW.shape[1:]
+    return F.pad(pixels_CHW, (-left, right - width, -top, bottom - height))
+
+
+def _stretched(pixels_CHW: Tensor, sides: list[int], out: Tensor | None = None) -> Tensor:
+    """In these sides, in memory of its own or in `out`; torch takes a third of Pillow's time, where it has AVX2."""
+    if [*pixels_CHW.shape[1:]] == sides:
+        return pixels_CHW.clone(memory_format=torch.contiguous_format) if out is None else out.copy_(pixels_CHW)
+    if _quick() and out is not None:
+        # what F.interpolate calls, which cannot be given a place for what it makes
+        torch.ops.aten._upsample_bilinear2d_aa.out(pixels_CHW[None], sides, False, out=out[None])
+        return out
+    if _quick():
+        return F.interpolate(pixels_CHW[None], sides, mode="bilinear", antialias=True)[0]
+    planes = [_pillow().fromarray(plane.contiguous().numpy()) for plane in pixels_CHW]
+    bilinear = _pillow().Resampling.BILINEAR
+    return torch.from_numpy(np.stack([np.array(plane.resize(sides[::-1], bilinear)) for plane in planes]))
+
+
+def decoder() -> str:
+    """What decodes here, by name and version; another one may give pixels that differ by one of 255."""
+    import PIL
+
+    turbo = f" + simplejpeg {jpeg.simplejpeg().__version__}" if jpeg.simplejpeg() else ""
+    return f"Pillow {PIL.__version__}{turbo}{' + torch' * _quick()}"
+
+
+@functools.cache
+def _quick() -> bool:
+    return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+
+
+def fit(pixels_NCHW: Tensor, shape: Shape) -> Tensor:
+    """Pixels in another size and colour, by the rules of `decode`."""
+    channels, *sides = shape
+    if channels == 1 and pixels_NCHW.shape[1] == 3:
+        luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+        grey = (pixels_NCHW * luma).sum(1, keepdim=True)
+        pixels_NCHW = grey if pixels_NCHW.is_floating_point() else grey.round().to(pixels_NCHW.dtype)
+    elif channels == 3 and pixels_NCHW.shape[1] == 1:
+        pixels_NCHW = pixels_NCHW.repeat(1, 3, 1, 1)
+    if list(pixels_NCHW.shape[2:]) == sides:
+        return pixels_NCHW
+    return F.interpolate(pixels_NCHW, sides, mode="bilinear", antialias=True)
+
+
+def check(picture: Path | bytes | Crop) -> None:
+    """Find out, without decoding where the format allows it, that `decode` will not fail. Errors: PictureError."""
+    if not _ends_well(picture.path if isinstance(picture, Crop) else picture):
+        decode(picture)
+
+
+def _ends_well(picture: Path | bytes) -> bool:
+    """Whether a PNG's checksums are right or a JPEG ends in its marker; False for what only decoding tells."""
+    with _opened(picture) as image:
+        if image.format == "JPEG":
+            return _tail(picture).endswith(b"\xff\xd9")
+        if image.format == "PNG":
+            with suppress(Exception):
+                image.verify()
+                return True
+    return False
+
+
+@functools.cache
+def _pillow() -> Any:
+    """Pillow with all its formats; left to itself it loads the rarer ones on demand, and threads race for it."""
+    from PIL import Image
+
+    Image.init()
+    return Image
+
+
+@contextmanager
+def _opened(picture: Path | bytes) -> Iterator[Any]:
+    """The picture as Pillow opens it; whatever goes wrong inside the block becomes a PictureError with the reason."""
+    try:
+        # the file is opened here, since Pillow leaves one open whose first bytes it cannot read
+        file = io.BytesIO(picture) if isinstance(picture, bytes) else _regular(picture).open("rb")
+        with file:
+            # trying a JPEG's 20 bytes in every other format first costs a tenth of decoding it
+            formats = ("JPEG",) if file.read(3) == b"\xff\xd8\xff" else None
+            file.seek(0)
+            with _pillow().open(file, formats=formats) as image:
+                yield image
+    except (PictureError, MemoryError):
+        raise
+    # decoders meet bytes that nobody foresaw, and fail in every way there is: struct.error, SyntaxError, IndexError ...
+    except Exception as error:
+        raise PictureError(_reason(picture, error)) from None
+
+
+def _regular(path: Path) -> Path:
+    """The path of a file that opening cannot hang on. Errors: PictureError."""
+    if not path.is_file():
+        raise PictureError(
+            "a folder, not a picture" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
+        )
+    return path
+
+
+def _reason(picture: Path | bytes, error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
+    if not isinstance(error, UnidentifiedImageError):
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return "not a picture in any format that Pillow reads" if _tail(picture) else "the file is empty, or zeros"
+
+
+def _tail(picture: Path | bytes, size: int = 64) -> bytes:
+    """The last bytes, without the zeros that some cameras pad a file with."""
+    if isinstance(picture, bytes):
+        return picture[-size:].rstrip(b"\0")
+    with picture.open("rb") as file:
+        file.seek(-min(size, picture.stat().st_size), io.SEEK_END)
+        return file.read().rstrip(b"\0")
+
+
+def _orientation(image: Any) -> int:
+    """EXIF orientation, 1 (upright) where there is none or it is nonsense. Pillow turns a TIFF upright by itself."""
+    if "exif" not in image.info:
+        return 1
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # broken metadata is no reason to lose a good picture
+        return 1
+
+
+def _upright(pixels_HWC: Tensor, orientation: int) -> Tensor:
+    changed_over, mirrored = UPRIGHT.get(orientation, (False, ()))
+    pixels_HWC = pixels_HWC.transpose(0, 1) if changed_over else pixels_HWC
+    return pixels_HWC.flip(mirrored) if mirrored else pixels_HWC
+
+
+def _is_grey(image: Any) -> bool:
+    """By the file's mode; a palette is grey when all its colours are."""
+    if image.mode == "P" and image.palette is not None:
+        colours = np.array(image.getpalette("RGB")).reshape(-1, 3)
+        return bool((colours == colours[:, :1]).all())
+    return image.mode in GREY or image.mode.startswith("I;16")
+
+
+def _plain(image: Any, mode: str) -> Any:
+    """The picture in 8 bits and sRGB, "L" or "RGB", what is transparent on white."""
+    profile = image.info.get("icc_profile")
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if profile:
+        image = _srgb(image, profile)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = _pillow().alpha_composite(_pillow().new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _srgb(image: Any, profile: bytes) -> Any:
+    """The picture in sRGB where its profile is another and of its kind; else as it is."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    transform = _to_srgb(profile, image.mode)
+    if transform is None:
+        return image
+    managed = transform.apply(image)
+    managed.info.pop("icc_profile", None)
+    return managed
+
+
+@functools.lru_cache(maxsize=32)
+def _to_srgb(profile: bytes, mode: str) -> Any:
+    """What brings a mode's colours from a profile to sRGB; None for sRGB itself, and for what is not of that mode."""
+    from PIL import ImageCms
+
+    kinds = {"RGB": ("RGB ", "RGB"), "RGBA": ("RGB ", "RGBA"), "CMYK": ("CMYK", "RGB"), "L": ("GRAY", "RGB")}
+    kind, managed = kinds.get(mode, ("", ""))
+    try:
+        theirs = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if theirs.profile.xcolor_space != kind or _description(theirs).startswith("srgb"):
+            return None
+        return ImageCms.buildTransform(theirs, ImageCms.createProfile("sRGB"), mode, managed)
+    except (ImageCms.PyCMSError, OSError):  # a broken profile is no reason to lose a good picture
+        return None
+
+
+def _description(profile: Any) -> str:
+    return (profile.profile.profile_description or "").strip().lower()
+
+
+def _eight_bits(image: Any) -> Any:
+    """0..65535 to 0..255, rounded. Errors: PictureError for numbers that have no agreed range."""
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise PictureError(
+            "its numbers are neither 8 nor 16 bits a pixel, so black and white are unknown; save it as 8 or 16 bits"
+        )
+    return _pillow().fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))

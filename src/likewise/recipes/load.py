@@ -1,0 +1,43 @@
+"""A recipe by name, from a file, or for a folder or table of the user's own."""
+
+import os
+from pathlib import Path
+
+from likewise import spec
+from likewise.data.arrays import holds_rows
+from likewise.experiment.recipe import Recipe
+
+__all__ = ["load_recipe", "name_of"]
+
+
+def load_recipe(what: str | os.PathLike) -> Recipe:
+    """A shipped recipe by name, a .toml or .json file, or a folder, .csv or .npz of the user's own.
+
+    Errors: SpecError with the near names.
+    """
+    path = Path(what)
+    if path.suffix in {".toml", ".json"}:
+        return Recipe.load(path)
+    if path.is_dir() or path.suffix in {".csv", ".npz"}:
+        return own(path)
+    members = spec.homes("recipe")
+    key = os.fspath(what).replace("-", "_")
+    if key not in members:
+        raise spec.SpecError(
+            f"{os.fspath(what)!r} is no shipped recipe, .toml, or folder of pictures{spec.near(key, members)}"
+        )
+    return members[key]()
+
+
+def own(path: Path) -> Recipe:
+    """The recipe for a user's own data; a folder that is a run is a mistake worth naming."""
+    if (path / "recipe.toml").is_file():
+        raise spec.SpecError(f"{path} is a run; to go on with it: likewise train --resume {path}")
+    from likewise.recipes import folder, rows
+
+    return (rows if path.suffix == ".npz" and holds_rows(path) else folder)(path=os.fspath(path))
+
+
+def name_of(what: str | os.PathLike) -> str:
+    """What a run of it is called."""
+    return Path(what).resolve().stem if os.path.exists(what) else os.fspath(what).replace("_", "-")

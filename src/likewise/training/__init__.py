@@ -1,0 +1,1 @@
+"""The loop, what it optimises with, and the samplers that look at the embedding."""

@@ -1,0 +1,1 @@
+"""Figures, pages, projections and animations of a run."""

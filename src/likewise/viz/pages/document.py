@@ -1,0 +1,46 @@
+"""A page as one file: its head, contents and sections, with the style inside."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from likewise.viz.pages.html import Html, tag
+
+__all__ = ["document"]
+
+
+def document(
+    title: str,
+    kicker: str,
+    facts: Sequence[Html],
+    parts: Sequence[tuple[str, str, Sequence[Html]]],
+    *,
+    head: Sequence[Html] = (),
+) -> str:
+    """A page with a heading, its contents, and its parts: anchor, heading and content of each.
+
+    head: goes into <head>.
+    """
+    links = [tag("a", heading, href=f"#{anchor}") for anchor, heading, _ in parts]
+    top = tag("header", tag("p", kicker, class_="kicker"), tag("h1", title), *facts)
+    nav = [tag("nav", *links, aria_label="Contents")] if len(links) > 1 else []
+    body = [tag("section", tag("h2", heading), *content, id=anchor) for anchor, heading, content in parts]
+    return "<!doctype html>\n" + tag(
+        "html",
+        _head(f"{title} · {kicker}", *head),
+        tag("body", top, *nav, tag("main", *body)),
+        lang="en",
+    )
+
+
+def _head(title: str, *more: Html) -> Html:
+    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", title),
+        tag("style", Html(style)),
+        *more,
+    )

@@ -1,0 +1,106 @@
+"""HTML from small functions. Plain text is escaped on its way in; only what these functions made is taken as markup."""
+
+import base64
+import html
+import io
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from likewise.data.images import Images
+from likewise.viz.plots.pictures import displayable
+from likewise.viz.plots.style import FAINT, GRID, INK, MUTED, PAPER, quiet
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Html", "Thumbs", "inline", "join", "table", "tag", "thumb"]
+
+VOID = {"br", "img", "input", "meta", "link"}
+# The greys of a figure become the page's own, so that figures follow its light and dark theme.
+THEME = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", FAINT: "var(--faint)", PAPER: "var(--paper)"}
+THUMB = 96  # pixels on the longer side
+
+
+class Html(str):
+    """Text that is markup already."""
+
+    __slots__ = ()
+
+
+def safe(content: object) -> str:
+    return content if isinstance(content, Html) else html.escape(str(content))
+
+
+def join(*parts: object) -> Html:
+    """Several pieces, one after the other."""
+    return Html("".join(safe(part) for part in parts))
+
+
+def tag(name: str, /, *inside: object, **attributes: object) -> Html:
+    """An element; `class_` is class, `aria_label` is aria-label, an attribute of None is left out."""
+    said = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return Html(f"<{name}{said}>" if name in VOID else f"<{name}{said}>{join(*inside)}</{name}>")
+
+
+def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, numbers: Sequence[int] = ()) -> Html:
+    """A table that scrolls sideways on a narrow screen; the columns in `numbers` are set to the right."""
+    kinds = ["number" if i in numbers else None for i in range(len(head))]
+    top = tag("tr", *(tag("th", cell, scope="col", class_=kind) for cell, kind in zip(head, kinds, strict=True)))
+    body = (tag("tr", *(tag("td", c, class_=kind) for c, kind in zip(row, kinds, strict=True))) for row in rows)
+    return tag("div", tag("table", tag("thead", top), tag("tbody", *body)), class_="scroll")
+
+
+def inline(figure: "Figure", name: str, label: str) -> Html:
+    """A figure as SVG inside the page, in the colours of its theme; `name` keeps its ids apart from other figures'."""
+    written = io.StringIO()
+    with quiet():
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", written.getvalue()[written.getvalue().index("<svg") :], flags=re.S)
+    svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    for grey, variable in THEME.items():
+        svg = svg.replace(grey, variable)
+    width = float(figure.get_figwidth())
+    opening = f'<svg role="img" aria-label="{html.escape(label)}" style="width:{width:g}in"'
+    return Html(re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"{_literal(opening)} \1>", svg, count=1))
+
+
+def _literal(text: str) -> str:
+    return text.replace("\\", r"\\")
+
+
+class Thumbs:
+    """Small pictures by id, as data inside the page; a plate with the id where there is no picture to show."""
+
+    def __init__(self, images: Images | None) -> None:
+        self.images = images if images is not None and len(images.shape) == 3 else None
+        self.at = {name: n for n, name in enumerate(self.images.ids)} if self.images is not None else {}
+
+    def __call__(self, name: str) -> Html:
+        if self.images is None or name not in self.at:
+            return tag("span", name, class_="plate", title=name)
+        return thumb(np.asarray(self.images.batch([self.at[name]])[0]), name)
+
+
+def thumb(picture_CHW: np.ndarray, name: str) -> Html:
+    """A small picture, its pixels to be seen where they are few."""
+    crisp = "crisp" if max(picture_CHW.shape[1:]) < THUMB / 2 else None
+    return tag("img", src=data_uri(picture_CHW), alt=name, title=name, class_=crisp)
+
+
+def data_uri(picture_CHW: np.ndarray, side: int = THUMB) -> str:
+    """A picture inside its own address: small ones as they are (PNG), larger ones reduced to `side` (JPEG)."""
+    from PIL import Image
+
+    picture, kind, written = Image.fromarray(displayable(picture_CHW)), "png", io.BytesIO()
+    if max(picture.size) > side:
+        picture.thumbnail((side, side))
+        kind = "jpeg"
+    picture.save(written, kind, quality=85)
+    return f"data:image/{kind};base64,{base64.b64encode(written.getvalue()).decode()}"

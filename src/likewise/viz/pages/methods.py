@@ -1,0 +1,71 @@
+"""What was compared: the facts at a glance, what differs between the methods, and where their runs are."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from likewise.experiment.compare import BUDGET, Comparison
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.viz.pages.html import Html, table, tag
+
+__all__ = ["facts", "recipes"]
+
+
+def facts(found: Comparison) -> Html:
+    """What was compared, at a glance."""
+    held, first = found.rows[0].runs[0].metrics(), found.rows[0].recipe
+    counted: Mapping[str, Any] = held["data"]
+    named = {"train": "train", "val": "validation", "test": "test"}
+    parts = [f"{counted[part]:,} {name}" for part, name in named.items() if counted.get(part)]
+    known = {
+        "Data": first.data,
+        "Pictures": f"{', '.join(parts)}; {counted['classes']:,} classes",
+        "Measured on": f"{held['split']} pictures of classes {'never seen' if held['open'] else 'seen'} in training",
+        "Methods": len(found.rows) + len(found.failed),
+        "Budget of each run": budget(found),
+        "Seeds": ", ".join(str(recipe_of(run).seed) for run in found.rows[0].runs),
+    }
+    return tag("dl", *(tag("div", tag("dt", k), tag("dd", v)) for k, v in known.items()), class_="facts")
+
+
+def budget(found: Comparison) -> str:
+    """`10 epochs`, `60 s`, or that it differs on purpose."""
+    recipes = [row.recipe for row in found.rows]
+    if any(len({getattr(recipe, name) for recipe in recipes}) > 1 for name in BUDGET):
+        return "differs, see below"
+    seconds, epochs = recipes[0].max_seconds, recipes[0].epochs
+    if seconds and all(row.seconds >= 0.95 * seconds for row in found.rows):
+        return f"{seconds:g} s of training"
+    limit = f", {seconds:g} s at most" if seconds else ""
+    before = f", {recipes[0].pretrain_epochs} before as a classifier" if recipes[0].pretrain_epochs else ""
+    return f"{epochs} epoch{'s' if epochs > 1 else ''}{before}{limit}"
+
+
+def recipes(found: Comparison) -> list[Html]:
+    """What differs between the methods, what they share, and where their runs are."""
+    ran = {row.label: recipe_of(row.runs[0]) for row in found.rows}
+    first = next(iter(ran.values()))
+    names = [f.name for f in fields(Recipe) if f.name != "seed"]
+    apart = [name for name in names if len({getattr(recipe, name) for recipe in ran.values()}) > 1]
+    rows = [[label, *(tag("code", setting(recipe, name)) for name in apart)] for label, recipe in ran.items()]
+    same = "".join(line for line in first.to_toml().splitlines(keepends=True) if line.split(" ")[0] not in apart)
+    differ = [tag("p", "What differs:"), table(["Method", *apart], rows)] if apart else []
+    above = found.folder.resolve().name
+    reports = "\n".join(f"likewise report {above}/{row.runs[0].path.relative_to(found.folder)}" for row in found.rows)
+    return [
+        *differ,
+        tag("details", tag("summary", "What all share"), tag("pre", same)),
+        tag("p", f"Each run is a folder as any other; for its own report, from the folder that holds {above}:"),
+        tag("pre", reports),
+    ]
+
+
+def recipe_of(run: Run) -> Recipe:
+    """As it was trained, with what its loss prefers filled in."""
+    return run.recipe
+
+
+def setting(recipe: Recipe, name: str) -> str:
+    value = getattr(recipe, name)
+    return "none" if value in ("", None) else str(value).lower() if isinstance(value, bool) else str(value)

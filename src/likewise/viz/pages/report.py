@@ -1,0 +1,61 @@
+"""report.html: one file that opens anywhere, without a network, and shows what a run learned and where it fails."""
+
+import os
+import shlex
+from pathlib import Path
+
+from likewise.atomic import replacing
+from likewise.data.images import Images
+from likewise.viz.pages import batch, cases, charts, embedding_state, scores
+from likewise.viz.pages.document import document
+from likewise.viz.pages.html import Html, tag
+from likewise.viz.pages.run_data import RunData, read
+
+__all__ = ["write_report"]
+
+# Anchor, heading and maker of each part, in the order of the page. A part with nothing to show is left out.
+PARTS = (
+    ("scores", "Scores", scores.scores),
+    ("training", "Training", charts.training),
+    ("batch", "A batch in training", batch.batch),
+    ("map", "Map of the embedding", charts.embedding_map),
+    ("before-after", "Before and after training", charts.before_after),
+    ("neighbours", "Nearest neighbours", cases.neighbours),
+    ("errors", "Worst errors", cases.worst_errors),
+    ("confusions", "Confused classes", cases.confusions),
+    ("silhouette", "Silhouette of each class", charts.silhouette),
+    ("health", "State of the embedding", embedding_state.state),
+    ("pairs", "Similarity of pairs", charts.pair_similarities),
+    ("classes", "Class by class", cases.class_table),
+    ("skipped", "Pictures left out", cases.skipped),
+)
+
+
+def write_report(run_folder: str | os.PathLike, images: Images | None = None) -> Path:
+    """Write report.html into the run folder, whole or not at all, and its figures as PNG into plots/.
+
+    `images` gives the pictures of neighbours and errors; without it their ids stand in their place.
+    Errors: ValueError when the folder is not a run.
+    """
+    m = read(Path(run_folder), images)
+    text = page(m)
+    with replacing(m.run.report) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return m.run.report
+
+
+def page(m: RunData) -> str:
+    """The whole document."""
+    made = [(anchor, heading, make(m)) for anchor, heading, make in PARTS]
+    parts = [(anchor, heading, content) for anchor, heading, content in made if content]
+    parts.append(("recipe", "Recipe", _recipe(m)))
+    return document(m.run.name, "Likewise report", [scores.facts(m)], parts)
+
+
+def _recipe(m: RunData) -> list[Html]:
+    """The recipe as it was run, and how to run it again."""
+    above, name = m.run.path.resolve().parent.name, m.run.name
+    recipe, folder = (shlex.quote(f"{above}/{name}{file}") for file in ("/recipe.toml", ""))
+    again = f"likewise train {recipe} --name {shlex.quote(name + '-again')}\nlikewise report {folder}"
+    says = f"To train it again, and to write this page again, from the folder that holds {above}:"
+    return [tag("p", says), tag("pre", again), tag("pre", m.run.recipe_file.read_text(encoding="utf-8"))]

@@ -1,0 +1,175 @@
+"""The first part of the report: the scores in words and numbers, what was measured, and by which threshold."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from likewise.viz.pages import score_texts
+from likewise.viz.pages.html import Html, join, table, tag
+from likewise.viz.pages.run_data import RunData
+from likewise.viz.plots.style import decimal
+
+__all__ = ["facts", "scores"]
+
+
+def facts(m: RunData) -> Html:
+    """The run at a glance."""
+    recipe, parameters = m.recipe, m.metrics.get("parameters")
+    known = {
+        "Data": m.data or recipe.get("data"),
+        "Pictures": _parts(m),
+        "Network": f"{recipe.get('network')}, {parameters:,} parameters" if parameters else recipe.get("network"),
+        "Loss": recipe.get("loss"),
+        "Embedding": f"{recipe['dim']} dimensions, {m.sim_name} similarity" if recipe.get("dim") else None,
+        "Training": _training(m),
+        "Stopped early": m.metrics.get("stopped") or None,
+        "Seed": recipe.get("seed"),
+    }
+    return tag(
+        "dl", *(tag("div", tag("dt", k), tag("dd", v)) for k, v in known.items() if v is not None), class_="facts"
+    )
+
+
+def _parts(m: RunData) -> str | None:
+    counted = m.metrics.get("data")
+    if not isinstance(counted, dict):
+        return None
+    named = {"train": "train", "val": "validation", "test": "test"}
+    said = [f"{counted[part]:,} {name}" for part, name in named.items() if counted.get(part)]
+    return ", ".join(said + ([f"{counted['classes']:,} classes"] if counted.get("classes") else [])) or None
+
+
+def _training(m: RunData) -> str | None:
+    epochs = m.metrics.get("epochs", m.recipe.get("epochs"))
+    seconds, speed = m.metrics.get("seconds"), m.metrics.get("images_per_s")
+    said = [f"{epochs} epoch{'s' if epochs != 1 else ''}"] if epochs else []
+    said += [duration(seconds)] if seconds else []
+    said += [f"{speed:,.0f} images/s"] if speed else []
+    return ", ".join(said) or None
+
+
+def duration(seconds: float) -> str:
+    """`41 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def scores(m: RunData) -> list[Html]:
+    """The headlines, how they were measured, and the table of all scores."""
+    measured: dict[str, Any] = m.metrics.get("scores", {})
+    if not measured:
+        return []
+    return [*_headlines(m, measured), *_setting(m), *_threshold(m), *_all_scores(m, measured)]
+
+
+def _headlines(m: RunData, measured: dict[str, Any]) -> list[Html]:
+    """The scores that say most; the first of them large."""
+    found = (
+        next((name for head in group for name in measured if name == head or name.startswith(f"{head}@")), None)
+        for group in score_texts.HEADLINES
+    )
+    return [row for name in found if name for row in _in_words(m, name, measured[name])]
+
+
+def _in_words(m: RunData, name: str, score: dict[str, Any]) -> list[Html]:
+    """A score with its sentence and its meaning, or nothing when it has no words or no value."""
+    told = score_texts.say(name, score, data=m.data, open_set=m.open)
+    if told is None:
+        return []
+    title, value = score_texts.title(name, open_set=m.open), score_texts.number(name, score["value"])
+    left = tag("div", tag("p", title, class_="title"), tag("p", value, class_="value"))
+    right = tag("div", tag("p", told[0], class_="sentence"), tag("p", told[1], class_="meaning"))
+    return [tag("div", left, right, class_="headline")]
+
+
+def _setting(m: RunData) -> list[Html]:
+    """Whether the classes were seen in training."""
+    if "open" not in m.metrics:
+        return []
+    part = {"test": "test", "val": "validation"}.get(m.metrics.get("split", "test"), "held-out")
+    if m.open:
+        said = f"Open set: the classes of the {part} pictures were never seen in training."
+    else:
+        said = f"Closed set: the {part} pictures are new, their classes were seen in training."
+    return [tag("p", tag("strong", said), " ", *_guess(m), *_lone(m))]
+
+
+def _guess(m: RunData) -> list[str]:
+    """What naming the commonest class would reach, for comparison."""
+    if m.open or m.query is None:
+        return []
+    counts = np.bincount(m.query.labels.numpy())
+    return [f"Always naming the commonest class would be right for {score_texts.percent(counts.max() / counts.sum())}."]
+
+
+LONE = {
+    "retrieval": "the only ones of their class: no score of retrieval counts them.",
+    "unseen": "of classes without a training picture: no score of naming counts them.",
+}
+
+
+def _lone(m: RunData) -> list[str]:
+    """Pictures that have nothing to find."""
+    counted = m.metrics.get("queries_without_positives") or {}
+    return [f" {n:,} picture{'s are' if n > 1 else ' is'} {LONE[kind]}" for kind, n in counted.items()]
+
+
+def _threshold(m: RunData) -> list[Html]:
+    chosen = m.metrics.get("threshold")
+    if not chosen or not math.isfinite(chosen.get("value", math.nan)):
+        return []
+    said = [f"Two pictures count as the same when their similarity ({m.sim_name}) is at least "]
+    said += [tag("strong", decimal(chosen["value"], 3))]
+    if math.isfinite(chosen.get("low", math.nan)) and math.isfinite(chosen.get("high", math.nan)):
+        said += [f" (95 % interval {decimal(chosen['low'], 3)} to {decimal(chosen['high'], 3)})"]
+    said += [". The threshold was chosen on validation pairs"]
+    said += [f": {score_texts.aim(chosen['target'])}." if chosen.get("target") else "."]
+    return [tag("p", *said)]
+
+
+def _all_scores(m: RunData, measured: dict[str, Any]) -> list[Html]:
+    validation: dict[str, Any] = m.metrics.get("val") or {}
+    head = ["Score", "Value", "95 % interval", "on its scale", "Count"] + ["Validation"] * bool(validation)
+    rows = [_row(name, score, validation, m.open) for name, score in measured.items()]
+    rows += [_few(name, why, len(head)) for name, why in (m.metrics.get("left_out") or {}).items()]
+    note = "Count: how many pictures, pairs or tasks the score rests on."
+    told = [row for name, score in measured.items() for row in _in_words(m, name, score)]
+    return [
+        tag("h3", "All scores"),
+        table(head, rows, numbers=[1, 2, 4, 5][: 3 + bool(validation)]),
+        tag("p", note, class_="note"),
+        tag("details", tag("summary", "Each of them in words"), *told) if told else Html(""),
+    ]
+
+
+def _row(name: str, score: dict[str, Any], validation: dict[str, Any], open_set: bool) -> Sequence[object]:
+    title = score_texts.title(name, open_set=open_set)
+    named = join(title, " ", tag("code", name)) if title != name else tag("code", name)
+    row = [named, _value(name, score), score_texts.interval(name, score), _strip(name, score), f"{score.get('n', 0):,}"]
+    return row + ([_value(name, validation[name]) if name in validation else ""] if validation else [])
+
+
+def _few(name: str, why: str, width: int) -> Sequence[object]:
+    """A rate that the pairs cannot tell, and why as its title."""
+    named = join(score_texts.title(name), " ", tag("code", name))
+    return [named, tag("span", "too few pairs to say", title=why), *[""] * (width - 2)]
+
+
+def _value(name: str, score: dict[str, Any]) -> str:
+    return score_texts.number(name, score["value"]) if math.isfinite(score["value"]) else "too few to say"
+
+
+def _strip(name: str, score: dict[str, Any]) -> Html:
+    """The interval as a bar on the scale of the score."""
+    if not score_texts.interval(name, score):
+        return Html("")
+    bottom, top = score_texts.scale(name)
+    low, value, high = (
+        100 * (np.clip(score[k], bottom, top) - bottom) / (top - bottom) for k in ("low", "value", "high")
+    )
+    bar = tag("i", style=f"left:{low:.1f}%;width:{max(high - low, 0.5):.1f}%")
+    return tag("span", bar, tag("b", style=f"left:{value:.1f}%"), class_="strip", aria_hidden="true")

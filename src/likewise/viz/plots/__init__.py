@@ -1,0 +1,38 @@
+"""Figures, drawn by matplotlib without a screen. Every plot is one function that returns a Figure; `save` writes it."""
+
+from likewise.viz.plots.clouds import Cloud, decision_regions, maps, series
+from likewise.viz.plots.curves import (
+    Curve,
+    active_curve,
+    curves_family,
+    loss_curve,
+    losses_family,
+    score_curves,
+    silhouette_sequence,
+)
+from likewise.viz.plots.measures import compare_bars, det, pair_histogram, reliability, silhouette
+from likewise.viz.plots.pictures import batch_grid, found_rows
+from likewise.viz.plots.style import class_key, save
+
+__all__ = [
+    "Cloud",
+    "Curve",
+    "active_curve",
+    "batch_grid",
+    "class_key",
+    "compare_bars",
+    "curves_family",
+    "decision_regions",
+    "det",
+    "found_rows",
+    "loss_curve",
+    "losses_family",
+    "maps",
+    "pair_histogram",
+    "reliability",
+    "save",
+    "score_curves",
+    "series",
+    "silhouette",
+    "silhouette_sequence",
+]
