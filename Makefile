@@ -36,6 +36,7 @@ forerunners: .venv/dev ## the forerunners' experiments, whole (hours on two core
 
 docs: .venv/dev ## the pages that are made from the functions
 	$(BIN)/python tools/losses_page.py
+	$(BIN)/python tools/architecture.py
 
 clean: ## remove what the targets made; runs/ stays
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info

@@ -9,7 +9,7 @@ ROOT = Path(likewise.__file__).parent
 
 # A file may import what stands above its package, and its own package.
 LAYERS = [
-    *("spec", "geometry", "match", "atomic", "distributed", "malloc", "imaging"),
+    *("safety", "spec", "geometry", "match", "atomic", "distributed", "malloc", "imaging"),
     *("losses", "models", "data", "metrics", "embeddings"),
     *("training", "evaluate", "doctor", "experiment", "recipes"),
     *("audit", "export", "gallery", "viz"),
@@ -31,7 +31,7 @@ DISK = {
     "audit",
     "serve",
 }
-DISK |= {"cli", "reproduce"}
+DISK |= {"cli", "reproduce", "safety"}
 TOP_LEVEL = 14  # modules beside the packages, at most
 
 

@@ -1,10 +1,12 @@
 """What the command line does, for Python: a recipe by name, train, evaluate, report, embed, predict, verify."""
 
 import dataclasses
+import functools
+import inspect
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -51,22 +53,43 @@ __all__ = [
 ]
 
 
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+
+def trusts(function: Call) -> Call:
+    """The function with a keyword `trust_code`: what it reads may then name code outside the package, which is run."""
+
+    @functools.wraps(function)
+    def call(*args: Any, trust_code: bool = False, **given: Any) -> Any:
+        with spec.trusting(trust_code):
+            return function(*args, **given)
+
+    signature = inspect.signature(function)
+    option = inspect.Parameter("trust_code", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    return cast(Call, call)
+
+
+@trusts
 def train(recipe: Recipe | str, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None) -> Run:
     """Train a recipe (or the shipped one of that name), evaluate it and write its report."""
     wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
     return reported(*train_run(wanted, out=out, name=name or None, watch=watch))
 
 
+@trusts
 def resume(run: str | os.PathLike, *, watch: Watch | None = None) -> Run:
     """Go on with an interrupted run; it ends in the very weights it would have had."""
     return reported(*resume_run(run, watch=watch))
 
 
+@trusts
 def epochs_of(run: str | os.PathLike) -> int:
     """How many epochs a run was to train for."""
     return Run.open(run).recipe.epochs
 
 
+@trusts
 def evaluate(run: str | os.PathLike, *, threshold_at: str = "") -> Run:
     """Score a run again; metrics.json and embeddings.parquet are written anew.
 
@@ -80,6 +103,7 @@ def evaluate(run: str | os.PathLike, *, threshold_at: str = "") -> Run:
     return opened
 
 
+@trusts
 def evaluate_pairs(
     run: str | os.PathLike,
     pairs: str | os.PathLike | None = None,
@@ -96,6 +120,7 @@ def evaluate_pairs(
     return score_pairs(opened, pairs, images=images, folds=folds)
 
 
+@trusts
 def rank(
     run: str | os.PathLike, metrics: Sequence[str] = (), *, gallery: str = "", across_groups: bool = False
 ) -> dict[str, Any]:
@@ -109,6 +134,7 @@ def rank(
     return rank_run(opened, metrics, gallery=gallery, across_groups=across_groups)
 
 
+@trusts
 def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool = False) -> Embeddings:
     """What a run names pictures by: its training pictures' vectors, so many a class (0 is all), or their class centres.
 
@@ -120,6 +146,7 @@ def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool 
     return centred(found) if centres else found
 
 
+@trusts
 def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, Any]:
     """How well the encodings of a file name the held-out pictures of a run, top-1 and top-5; the run keeps nothing.
 
@@ -158,6 +185,7 @@ def reported(run: Run, images: Images | None) -> Run:
     return run
 
 
+@trusts
 def report(run: str | os.PathLike) -> Path:
     """Write report.html again; its pictures are left out where the data are no longer there."""
     opened = Run.open(run)
@@ -165,6 +193,7 @@ def report(run: str | os.PathLike) -> Path:
     return write_report(opened.path, pictures(opened))
 
 
+@trusts
 def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
     """Write map.html, a map of the run's embedding before and after training to walk through; and plots/METHOD.png.
 
@@ -174,6 +203,7 @@ def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
     return write_map(opened, pictures(opened), method=method)
 
 
+@trusts
 def audit(run: str | os.PathLike) -> Audit:
     """Look for what is wrong with a run's data; audit.html and audit.csv are written into its folder.
 
@@ -187,6 +217,7 @@ def audit(run: str | os.PathLike) -> Audit:
     return told
 
 
+@trusts
 def embed(run: str | os.PathLike, images: Sequence[str | os.PathLike]) -> Embeddings:
     """Embed picture files (folders are searched) with a run's model. Errors: ValueError naming what cannot be read."""
     model, paths = Embedder.load(run), files(images)
@@ -201,6 +232,7 @@ def embed(run: str | os.PathLike, images: Sequence[str | os.PathLike]) -> Embedd
     )
 
 
+@trusts
 def predict(
     run: str | os.PathLike,
     images: Sequence[str | os.PathLike],
@@ -268,6 +300,7 @@ def promise_of(run: Run, by: Embeddings, k: int, far: float, sim: str) -> Promis
     return calibrate(trials, far, rule=f"vote(k={k})", source=f"validation images of {run.name}")
 
 
+@trusts
 def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> dict[str, Any]:
     """Whether two images show the same class, at the threshold that validation pairs chose, and how probable that is.
 
@@ -276,14 +309,14 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
     scored before there was a calibration.
     """
     model = Embedder.load(run)
-    threshold = model.info.get("threshold")
+    threshold, fit = model.record("threshold"), model.record("calibration")
     if not threshold:
         raise ValueError(
             f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 images a class"
         )
     emb_ND = model.embed([a, b])
     similarity = float(spec.bind("sim", model.sim)(emb_ND[:1], emb_ND[1:]))
-    found = same(similarity, threshold["value"], model.info.get("calibration"))
+    found = same(similarity, threshold["value"], fit)
     return {
         **found._asdict(),
         "similarity": similarity,

@@ -1,5 +1,6 @@
 """MetricLearner: an embedding as a scikit-learn transformer, for a Pipeline or GridSearchCV."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ class MetricLearner(TransformerMixin, BaseEstimator):
     """Learn an embedding from labelled rows or pictures: `MetricLearner(dim=2).fit(X, y).transform(X)`.
 
     X: [n, d] numbers, standardised column by column inside; or uint8 pictures [n, H, W], [n, H, W, C] or [n, C, H, W]
-    with a network for pictures. y: a label of any type for each. The parameters are a recipe's fields.
+    with a network for images. y: a label of any type for each. The parameters are a recipe's fields; `settings` gives
+    further ones by name, such as `{"ema": 0.99}`.
     `score(X, y)` is the share whose nearest training row has their label (knn@1). Errors: ValueError in one sentence.
     """
 
@@ -40,6 +42,7 @@ class MetricLearner(TransformerMixin, BaseEstimator):
         schedule: str = "one_cycle",
         seed: int = 0,
         device: str = "cpu",
+        settings: Mapping[str, Any] | None = None,
     ):
         self.network, self.dim, self.loss, self.miner, self.sim, self.normalize = (
             network,
@@ -50,7 +53,7 @@ class MetricLearner(TransformerMixin, BaseEstimator):
             normalize,
         )
         self.sampler, self.epochs, self.optimizer, self.lr, self.schedule = sampler, epochs, optimizer, lr, schedule
-        self.seed, self.device = seed, device
+        self.seed, self.device, self.settings = seed, device, settings
 
     def fit(self, X: Any, y: Any) -> "MetricLearner":
         """Train on rows X with labels y."""
@@ -59,7 +62,9 @@ class MetricLearner(TransformerMixin, BaseEstimator):
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y holds only one class; learning what is alike needs rows of at least 2 classes")
-        parts = trial(build(resolve_defaults(Recipe(**self.get_params())), rows(X, labels, self.classes_)))
+        named = {name: value for name, value in self.get_params().items() if name != "settings"}
+        recipe = Recipe().replace(**{**(self.settings or {}), **named})
+        parts = trial(build(resolve_defaults(recipe), rows(X, labels, self.classes_)))
         self.embedder_ = parts.state.final.cpu().eval()
         if X.dtype != np.uint8:
             self.embedder_.double()  # so that a row's embedding does not depend on the rows it is embedded with

@@ -4,8 +4,6 @@ Likely wrong labels, copies within and across the parts, scenes that a random sp
 classes and broken files. Nothing is changed: what to do about a finding is the reader's choice.
 """
 
-import csv
-import io
 from pathlib import Path
 
 from likewise import spec
@@ -17,6 +15,7 @@ from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.experiment.run import Run
 from likewise.metrics.neighbours import Sim
+from likewise.safety.spreadsheets import csv_text, read_skipped
 
 __all__ = ["COLUMNS", "TINY", "Audit", "Copy", "Finding", "Outlier", "Scenes", "Suspect", "audit", "write_csv"]
 
@@ -49,17 +48,10 @@ def similarity(run: Run) -> Sim:
 
 def skipped(run: Run) -> list[tuple[str, str]]:
     """The pictures that could not be read, and why."""
-    path = run.path / "skipped.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as lines:
-        return [(row["id"], row["why"]) for row in csv.DictReader(lines)]
+    return read_skipped(run.path / "skipped.csv")
 
 
 def write_csv(run: Run, told: Audit) -> Path:
     """audit.csv in the run folder, a line a finding, whole or not at all."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(finding.row() for finding in told.findings())
-    return run.write("audit.csv", lines.getvalue())
+    rows = [COLUMNS, *(finding.row() for finding in told.findings())]
+    return run.write("audit.csv", csv_text(rows, lineterminator="\n"))

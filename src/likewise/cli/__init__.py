@@ -5,6 +5,8 @@ import sys
 import warnings
 
 from likewise.cli.app import app, stop
+from likewise.cli.failures import explained
+from likewise.cli.terminal import plain
 from likewise.malloc import keep_memory
 
 __all__ = ["main"]
@@ -24,14 +26,16 @@ def main() -> None:
 
     try:
         app()
-    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
-        stop(str(error), getattr(error, "exit_code", 2))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:
+        if os.environ.get("LIKEWISE_TRACEBACK"):
+            raise
+        stop(*explained(error))
 
 
 def one_line(message: Warning | str, category: type[Warning], *rest: object) -> None:
     """A warning of ours as one sentence; others stay silent, since a user can do nothing about them."""
     if category is FutureWarning:
-        print(f"likewise: {message}", file=sys.stderr)
+        print(f"likewise: {plain(str(message))}", file=sys.stderr)

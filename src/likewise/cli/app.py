@@ -1,19 +1,61 @@
 """The application that every command adds itself to, and what all commands share."""
 
+import functools
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Json", "RunFolder", "app", "interruptible", "stop"]
+from likewise.cli.terminal import plain, plain_output
+
+__all__ = ["App", "Json", "RunFolder", "app", "interruptible", "stop"]
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, such as runs/digits")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
-app = typer.Typer(
+TRUST = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="run code outside likewise that the model, run or recipe names (module:function)"
+    ),
+]
+
+
+def safely(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with the option --trust-code, its output passed through `terminal.plain`."""
+
+    @functools.wraps(command)
+    def call(*args: Any, trust_code: bool = False, **given: Any) -> Any:
+        from likewise.spec import trusting
+
+        with plain_output(), trusting(trust_code):
+            return command(*args, **given)
+
+    signature = inspect.signature(command)
+    option = inspect.Parameter("trust_code", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=TRUST)
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    call.__annotations__ = {**command.__annotations__, "trust_code": TRUST}
+    return call
+
+
+class App(typer.Typer):
+    """Whatever command is added to it is called `safely`."""
+
+    def command(self, *args: Any, **settings: Any) -> Any:
+        register = super().command(*args, **settings)
+
+        def add(command: Callable[..., Any]) -> Callable[..., Any]:
+            register(safely(command))
+            return command
+
+        return add
+
+
+app = App(
     help="Likewise learns what is alike: train an embedding, measure it honestly, look at it, use it.",
     no_args_is_help=True,
     add_completion=False,
@@ -33,5 +75,5 @@ def interruptible() -> Iterator[None]:
 
 def stop(sentence: str, code: int) -> None:
     """One sentence on stderr, and the exit code."""
-    print(f"likewise: {sentence}", file=sys.stderr)
+    print(f"likewise: {plain(sentence)}", file=sys.stderr)
     sys.exit(code)

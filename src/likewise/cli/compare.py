@@ -17,13 +17,14 @@ def compare(
     over: Annotated[list[str] | None, typer.Option(help="field=a,b,c: each value is a row; may be given again")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each row, with further seeds")] = 1,
     out: Annotated[Path, typer.Option(help="where comparisons are kept")] = Path("comparisons"),
-    name: Annotated[str, typer.Option(help="name of the comparison's folder")] = "",
+    name: Annotated[str | None, typer.Option(help="name of the comparison's folder")] = None,
     as_json: Json = False,
 ) -> None:
     """Train many methods on the same data with the same budget and compare them; interrupted, it goes on."""
     from likewise.cli.screen import Progress
     from likewise.experiment.compare import compare as run
     from likewise.experiment.compare import parse_over, variants
+    from likewise.experiment.run import folder_in
     from likewise.recipes.load import load_recipe, name_of
     from likewise.viz.pages.comparison import markdown, write_comparison
 
@@ -37,7 +38,7 @@ def compare(
     varied = parse_over(over or [])
     rows = variants(chosen, varied)
     with interruptible(), Progress(max(recipe.epochs for recipe in rows.values())) as progress:
-        folder = out / (name or "-".join(chosen))
+        folder = folder_in(out, "-".join(chosen) if name is None else name)
         told = partial(print, file=sys.stderr, flush=True)
         found = run(rows, folder=folder, seeds=seeds, over=varied, watch=progress.watch, say=told)
     pages = write_comparison(found)

@@ -1,9 +1,9 @@
-"""`likewise explain NAME`: everything it says comes from the functions themselves."""
+"""`likewise explain NAME`: everything it prints comes from the source of the functions."""
 
 import dataclasses
-import inspect
 
 from likewise import spec
+from likewise.cli.catalog import Member, members
 from likewise.cli.kinds import KINDS
 from likewise.experiment.recipe import Recipe
 
@@ -16,24 +16,19 @@ def explanation(name: str) -> str:
     found = [text for kind in dict.fromkeys(KINDS.values()) if (text := of_kind(kind, key))]
     found += [field_text(f) for f in dataclasses.fields(Recipe) if f.name == key]
     if not found:
-        known = {n for kind in KINDS.values() for n in spec.names(kind)} | {f.name for f in dataclasses.fields(Recipe)}
+        known = {n for kind in KINDS.values() for n in members(kind)} | {f.name for f in dataclasses.fields(Recipe)}
         raise spec.SpecError(f"nothing is named {name!r}{spec.near(key, sorted(known))}")
     return "\n\n".join(found)
 
 
 def of_kind(kind: str, name: str) -> str:
-    members = spec.homes(kind)
-    if name not in members:
-        return ""
-    fn = members[name]
-    return f"{kind}  {written(name, fn)}\n\n{inspect.cleandoc(fn.__doc__ or '')}"
+    member = members(kind).get(name)
+    return f"{kind}  {call(name, member)}\n\n{member.doc}" if member else ""
 
 
-def written(name: str, fn) -> str:
+def call(name: str, member: Member) -> str:
     """The call as a recipe writes it: `triplet(margin=0.2, pick='all')`."""
-    parameters = inspect.signature(fn).parameters
-    settings = (f"{key}={parameters[key].default!r}" for key in spec.keywords(fn))
-    return f"{name}({', '.join(settings)})"
+    return f"{name}({', '.join(f'{key}={default}' for key, default in member.keywords.items())})"
 
 
 def field_text(field: dataclasses.Field) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli.app import Json, app
+from likewise.cli.app import App, Json, app
+from likewise.cli.catalog import members
 from likewise.cli.kinds import KINDS
 
 
@@ -17,29 +18,24 @@ def listing(kind: Annotated[str, typer.Argument(metavar="|".join(KINDS))], as_js
 
     if kind not in KINDS:
         raise ValueError(f"nothing is listed under {kind!r}{spec.near(kind, KINDS)}")
-    members = {name: summary(fn) for name, fn in spec.homes(KINDS[kind]).items()}
+    summaries = {name: member.summary for name, member in members(KINDS[kind]).items()}
     if as_json:
-        print(json.dumps(members, indent=1, ensure_ascii=False))
+        print(json.dumps(summaries, indent=1, ensure_ascii=False))
         return
-    width = max(map(len, members))
-    for name, line in members.items():
+    width = max(map(len, summaries))
+    for name, line in summaries.items():
         print(f"{name.ljust(width)}  {line}")
-
-
-def summary(fn) -> str:
-    """The first line of a docstring."""
-    return (fn.__doc__ or "").strip().partition("\n")[0]
 
 
 @app.command()
 def explain(name: str) -> None:
-    """Explain a loss, miner, model, source, recipe field ...: signature, formula, shapes, paper, chance value."""
+    """Explain a loss, miner, model, source, recipe field ...: signature, formula, shapes, paper, loss at collapse."""
     from likewise.cli.explaining import explanation
 
     print(explanation(name))
 
 
-data = typer.Typer(help="The data sources: what is here, and how to get the others.", no_args_is_help=True)
+data = App(help="The data sources: what is here, and how to get the others.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from likewise.cli.terminal import raw
 from likewise.experiment.run import Run
 
 # name: (what a newcomer calls it)
@@ -81,7 +82,7 @@ class Progress:
     def __init__(self, epochs: int = 0):
         self.epochs = epochs
         columns = ("{task.description}", BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
-        self.bar = Bar(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self.bar = Bar(*columns, console=Console(file=raw(sys.stderr)), transient=True, disable=not sys.stderr.isatty())
         self.task: Any = None
         self.stage, self.began = "", time.monotonic()
 
@@ -126,7 +127,7 @@ class Download:
 
     def __init__(self) -> None:
         columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        self.bar = Bar(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self.bar = Bar(*columns, console=Console(file=raw(sys.stderr)), transient=True, disable=not sys.stderr.isatty())
         self.tasks: dict[str, Any] = {}
 
     def __enter__(self) -> "Download":
@@ -204,7 +205,7 @@ def scores_table(held: Mapping[str, Any]) -> str:
         table.add_row(name, f"{s['value']:.4f}", interval, f"{s['n']:,}", in_words(name))
     for name in held.get("left_out", {}):
         table.add_row(name, "", "", "", "too few pairs to say")
-    console = Console(width=110, file=sys.stdout)
+    console = Console(width=110, file=sys.stdout, color_system=None, markup=False, highlight=False)
     with console.capture() as captured:
         console.print(table)
     return captured.get()

@@ -16,12 +16,12 @@ def train(
     ] = "",
     settings: Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="fields to change")] = None,
     out: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
-    name: Annotated[str, typer.Option(help="name of the run's folder")] = "",
+    name: Annotated[str | None, typer.Option(help="name of the run's folder")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="go on with an interrupted run")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a recipe, evaluate it on held-out pictures and write its report."""
-    if resume is not None and (what or settings or name):
+    if resume is not None and (what or settings or name is not None):
         raise ValueError(
             "--resume goes on with a run as it was started; give no recipe, no field=value and no --name with it"
         )
@@ -38,7 +38,7 @@ def train(
         else:
             recipe = load_recipe(what).override(*(settings or []))
             progress.epochs = recipe.epochs
-            run = api.train(recipe, out=out, name=name or name_of(what), watch=progress.watch)
+            run = api.train(recipe, out=out, name=name_of(what) if name is None else name, watch=progress.watch)
     print(scores_json(run) if as_json else headline(run))
 
 

@@ -27,11 +27,12 @@ def tune(
         typer.Option("--new-classes/--same-classes", help="validate on classes kept out of training, or on the same"),
     ] = None,
     out: Annotated[Path, typer.Option(help="where searches are kept")] = Path("searches"),
-    name: Annotated[str, typer.Option(help="name of the search's folder")] = "",
+    name: Annotated[str | None, typer.Option(help="name of the search's folder")] = None,
     as_json: Json = False,
 ) -> None:
     """Search fields of a recipe on validation pictures; the test part is not read. Interrupted, it goes on."""
     from likewise.cli.screen import Progress
+    from likewise.experiment.run import folder_in
     from likewise.experiment.tune import parse_space
     from likewise.experiment.tune import tune as run
     from likewise.recipes.load import load_recipe, name_of
@@ -42,7 +43,7 @@ def tune(
         found = run(
             chosen,
             space,
-            folder=out / (name or name_of(recipe)),
+            folder=folder_in(out, name_of(recipe) if name is None else name),
             trials=trials,
             seconds=seconds,
             apart=apart,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from likewise.data.gather import Listed, gather, legible, split_of
 from likewise.data.images import Images, Skipped
 from likewise.data.options import LoadOptions, as_path
+from likewise.safety import bounds
 from likewise.spec import near
 
 __all__ = ["table"]
@@ -67,6 +68,7 @@ def _rows(file: Path, separator: str) -> list[Row]:
     if len(separator) != 1:
         raise ValueError(f"separator is one character, such as ',' or ';' or '\\t'; got {separator!r}")
     try:
+        bounds.size(file, bounds.TEXT_FILE, "a table of images")
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
             return [Row(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]

@@ -1,14 +1,18 @@
 """All of a training State in one safetensors file, and back, bit for bit."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from likewise.atomic import replacing
+from likewise.experiment.run_files import finite, plain, whole
+from likewise.models import weights
+from likewise.safety import bounds
 from likewise.training.loop import State
 
 __all__ = ["kept_plan", "load_checkpoint", "save_checkpoint"]
@@ -42,29 +46,69 @@ def save_checkpoint(path: Path, state: State) -> None:
 
 def load_checkpoint(path: Path, state: State, *, numbers: bool = True) -> None:
     """Put a saved State back, bit for bit. numbers=False restores the weights alone (the best of a run)."""
-    from safetensors import safe_open
+    tensors, header = opened_checkpoint(path)
+    try:
+        for name, part in modules(state).items():
+            if numbers or name in {"model", "average"}:
+                part.load_state_dict(unflatten(header["parts"][name], tensors))
+        if numbers:
+            lay_out_alike(state.optimizer)
+            for name in NUMBERS:
+                setattr(
+                    state,
+                    name,
+                    numbered(name, header.get(name, header.get(EARLIER.get(name, ""), getattr(state, name)))),
+                )
+            state.plan = [batch for batch in unflatten(header["parts"].get("plan", []), tensors) if is_batch(batch)]
+            restore_random(tensors)
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, RecursionError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{path} is no checkpoint of this run: {type(error).__name__} {reason:.200}") from None
 
-    tensors = load_file(path)
-    with safe_open(path, "pt") as file:
-        header = json.loads(file.metadata()["likewise"])
-    for name, part in modules(state).items():
-        if numbers or name in {"model", "average"}:
-            part.load_state_dict(unflatten(header["parts"][name], tensors))
-    if numbers:
-        lay_out_alike(state.optimizer)
-        for name in NUMBERS:
-            setattr(state, name, header.get(name, header.get(EARLIER.get(name, ""), getattr(state, name))))
-        state.plan = unflatten(header["parts"].get("plan", []), tensors)
-        restore_random(tensors)
+
+def opened_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a checkpoint. Errors: ValueError for what is none, or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    weights.check_header(path)
+    try:
+        with safe_open(path, "pt") as file:
+            told = (file.metadata() or {}).get("likewise")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged or no checkpoint: {error}; train anew") from None
+    header = bounds.parsed_json(told or "", f"the header of {path}")
+    if not isinstance(header.get("parts"), dict):
+        raise ValueError(f"{path} is no checkpoint of a training: its header has no parts")
+    return tensors, header
+
+
+# field of State: what it may hold
+CHECKED: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("step", "epoch", "batch_index", "num_batches", "seen", "empty"), whole),
+    "seconds": finite,
+    **dict.fromkeys(("scores", "callback_state", "drawn"), lambda value: isinstance(value, dict) and plain(value)),
+}
+
+
+def numbered(name: str, value: Any) -> Any:
+    """The value of a field of State. Errors: ValueError for another type."""
+    if not isinstance(value, Tensor) and name in CHECKED and not CHECKED[name](value):
+        raise ValueError(f"{name} is {value!r:.80}")
+    return value
+
+
+def is_batch(rows: Any) -> bool:
+    return isinstance(rows, Tensor) and rows.ndim == 1 and not rows.is_floating_point()
 
 
 def kept_plan(path: Path) -> list[Tensor]:
     """The batches that a checkpoint holds: those of its epoch, where the sampler looked; else none."""
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        plan = json.loads(file.metadata()["likewise"])["parts"].get("plan", [])
-        return [file.get_tensor(rows["tensor"]) for rows in plan]
+    tensors, header = opened_checkpoint(path)
+    try:
+        return [batch for batch in unflatten(header["parts"].get("plan", []), tensors) if is_batch(batch)]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is no checkpoint of this run: {error}") from None
 
 
 def lay_out_alike(optimizer: torch.optim.Optimizer) -> None:

@@ -1,11 +1,10 @@
 """A run that has ended, examined by the doctor."""
 
-import tomllib
-
 from likewise import spec
 from likewise.doctor import Finding, Look, Setup, diagnose
 from likewise.doctor.monitor import PICTURES, pair_auc, sample, vitals
 from likewise.embeddings import Embeddings
+from likewise.experiment.recipe import read_fields
 from likewise.experiment.run import Run
 from likewise.metrics.neighbours import Sim
 
@@ -17,7 +16,7 @@ def examine(run: Run) -> tuple[list[Finding], list[Look]]:
 
     A run that was not watched has one last look, at its embeddings. Errors: ValueError when there are none either.
     """
-    recipe = tomllib.loads(run.recipe_file.read_text(encoding="utf-8"))
+    recipe = read_fields(run.recipe_file)
     kept = Embeddings.load(run.embeddings) if run.embeddings.exists() else None
     classes = len(kept.part("train").labels.unique()) if kept else 0
     setup = Setup.of(recipe, classes=classes or None)
@@ -38,7 +37,7 @@ def from_embeddings(run: Run, kept: Embeddings, sim: Sim) -> Look:
         {
             **last,
             **said,
-            "loss_at_collapse": run.metrics().get("loss_at_collapse") if run.metrics_file.exists() else None,
+            "loss_at_collapse": run.metrics_or_nothing().get("loss_at_collapse"),
         }
     )
 

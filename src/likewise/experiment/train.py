@@ -1,7 +1,5 @@
 """A recipe becomes a run: train, keep, evaluate; go on with an interrupted one; use a finished one as it is."""
 
-import csv
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +8,10 @@ from likewise import spec
 from likewise.data.images import Images
 from likewise.experiment.build import Parts, build, load_images, resolve_defaults
 from likewise.experiment.recipe import Recipe
-from likewise.experiment.run import Run
+from likewise.experiment.run import Run, folder_in
 from likewise.experiment.score import evaluate_run
 from likewise.experiment.trial import Extra, check_plateau, stage, trial
+from likewise.safety.spreadsheets import csv_text
 from likewise.training.watch import Watch
 
 __all__ = ["check_same_recipe", "obtain", "resume", "train"]
@@ -27,10 +26,12 @@ def train(
     extra: Extra | None = None,
 ) -> tuple[Run, Images]:
     """Train a recipe into a new run folder and evaluate it. `watch` sees every record as it is logged."""
+    if name is not None:
+        folder_in(out, name)
     recipe = resolve_defaults(recipe)
     parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
     check_plateau(parts)
-    run = Run.create(out, name or default_name(recipe))
+    run = Run.create(out, default_name(recipe) if name is None else name)
     run.write("recipe.toml", recipe.to_toml())
     write_skipped(run, parts.images)
     return train_and_evaluate(run, parts, watch, extra)
@@ -105,6 +106,4 @@ def default_name(recipe: Recipe) -> str:
 def write_skipped(run: Run, images: Images) -> None:
     """skipped.csv: the images that were left out, and why."""
     if images.skipped:
-        text = io.StringIO()
-        csv.writer(text).writerows([("id", "why"), *images.skipped])
-        run.write("skipped.csv", text.getvalue())
+        run.write("skipped.csv", csv_text([("id", "why"), *images.skipped]))

@@ -29,6 +29,7 @@ from likewise.export.card import card
 from likewise.export.session import BYTES, SUMS, Session, extra, sha256
 from likewise.models import Embedder
 from likewise.models.inputs import at_once
+from likewise.safety import bounds
 
 __all__ = ["LIMIT", "ExportError", "Exported", "export"]
 
@@ -71,7 +72,7 @@ def export(path: str | os.PathLike, *, to: str = "onnx", int8: bool = False) -> 
     images = load_images(recipe)
     with folder_of(run) as made:
         write_onnx(model, images, made / "model.onnx", about(run, model, images))
-        session = Session(made / "model.onnx")
+        session = Session(made / "model.onnx", say=unsaid)
         compared = spaced(images, COMPARED)
         difference = parity(model, session, compared)
         quantised = quantise(made, session, images, recipe) if int8 else {}
@@ -81,6 +82,10 @@ def export(path: str | os.PathLike, *, to: str = "onnx", int8: bool = False) -> 
         (made / "README.md").write_text(card(held, model.config, recipe.to_dict(), facts), encoding="utf-8")
         (made / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in files), encoding="utf-8")
     return Exported(run.path / "export", difference, len(compared), quantised)
+
+
+def unsaid(sentence: str) -> None:
+    """The checksums are written once the files are."""
 
 
 @contextmanager
@@ -109,7 +114,7 @@ def about(run: Run, model: Embedder, images: Images) -> dict[str, Any]:
         "classes": list(model.classes),
         "threshold": model.info.get("threshold"),
         "input": input_of(images),
-        "crc32": json.loads((run.model / "model.json").read_text(encoding="utf-8"))["crc32"],
+        "crc32": bounds.read_json(run.model / "model.json")["crc32"],
     }
 
 
@@ -203,7 +208,7 @@ def quantise(folder: Path, before: Session, images: Images, recipe: Recipe) -> d
     """model.int8.onnx beside model.onnx, and the scores before and after on the same pictures."""
     target = folder / "model.int8.onnx"
     write_int8(folder / "model.onnx", target, spaced(images.part("train"), CALIBRATED), before)
-    after = Session(target)
+    after = Session(target, say=unsaid)
     part = "test" if len(images.part("test")) else "val"
     found = [measured(session, images, part, recipe) for session in (before, after)]
     return {name: (found[0][name], found[1][name]) for name in ("knn@1", "recall@1", "map@r") if name in found[0]}

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from likewise.safety import bounds
+
 __all__ = ["PICTURES", "files", "pixels"]
 
 PICTURES = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
@@ -39,6 +41,7 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
     channels, height, width = shape
     try:
         with Image.open(path) as image:
+            bounds.image_size(*image.size, os.stat(path).st_size)
             turn = orientation(image)
             grey = channels == 1 and "icc_profile" not in image.info
             image.draft("L" if grey else None, (height, width) if turn >= 5 else (width, height))

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,12 +14,14 @@ import numpy as np
 
 from likewise.atomic import replacing
 from likewise.export.reading import files, pixels
+from likewise.safety import bounds
 
 __all__ = ["BYTES", "INSTALL", "SUMS", "Session", "embed_files", "exported", "extra", "sha256"]
 
 SUMS = "SHA256SUMS"
 INSTALL = "pip install 'likewise[export]'"
 BATCH = 64
+SIDE = 4096  # pixels of an image that an exported model takes
 BYTES = "uint8 [N, H, W, C]"  # pictures as every decoder gives them
 
 
@@ -37,13 +40,18 @@ def extra(name: str) -> Any:
 class Session:
     """A model.onnx that `likewise export` wrote. `about` is what it says of itself: shape, dim, sim, threshold ...
 
+    say: told when there is no checksum to compare the file with.
     Errors: ValueError where there is no file, it is not one of ours, or not the one its SHA256SUMS tells of.
     """
 
-    def __init__(self, path: str | os.PathLike, threads: int = 0):
+    def __init__(self, path: str | os.PathLike, threads: int = 0, say: Callable[[str], None] | None = None):
         runtime = extra("onnxruntime")
         self.path = Path(path)
-        check(self.path)
+        if not check(self.path):
+            (say or on_stderr)(
+                f"{self.path} has no checksum in {SUMS} beside it, so nobody can tell whether it is the file that was "
+                "exported; export it again, or copy the whole folder"
+            )
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or processors()
         try:
@@ -53,7 +61,7 @@ class Session:
         said = self.inner.get_modelmeta().custom_metadata_map.get("likewise")
         if said is None:
             raise ValueError(f"{self.path} says nothing of its preprocessing; give one that `likewise export` wrote")
-        self.about: dict[str, Any] = json.loads(said)
+        self.about: dict[str, Any] = checked_about(said, self.path)
         self.name: str = self.inner.get_inputs()[0].name
 
     @property
@@ -81,9 +89,9 @@ def exported(run: str | os.PathLike) -> Path | None:
     path, described = Path(run) / "export" / "model.onnx", Path(run) / "model" / "model.json"
     if not (path.is_file() and described.is_file() and find_spec("onnxruntime")):
         return None
-    crc32 = json.loads(described.read_text(encoding="utf-8")).get("crc32")
+    crc32 = bounds.read_json(described).get("crc32")
     session = Session(path)
-    fits = session.about["crc32"] == crc32 and session.about["input"] == BYTES
+    fits = session.about.get("crc32") == crc32 and session.about["input"] == BYTES
     return path if fits else None
 
 
@@ -118,17 +126,43 @@ def write(output: Path, ids: Sequence[str], vectors_ND: np.ndarray) -> None:
         pq.write_table(table, temporary)
 
 
-def check(path: Path) -> None:
-    """Errors: ValueError where there is no such file, or the SHA256SUMS beside it tells of another."""
+def on_stderr(sentence: str) -> None:
+    print(f"likewise: {sentence}", file=sys.stderr, flush=True)
+
+
+def checked_about(said: str, path: Path) -> dict[str, Any]:
+    """What the file says of itself, typed and bounded. Errors: ValueError that names the field."""
+    about = bounds.parsed_json(said, f"the metadata of {path}")
+    shape, classes = about.get("shape"), about.get("classes", [])
+    whole = isinstance(shape, list) and len(shape) in (1, 3) and all(type(n) is int and 0 < n <= 2**20 for n in shape)
+    if not whole or (len(shape) == 3 and (shape[0] not in (1, 3) or max(shape[1:]) > SIDE)):
+        raise ValueError(f"{path}: shape is [1 or 3, H, W] with sides up to {SIDE:,}, or [D], got {shape!r:.80}")
+    if not isinstance(about.get("input"), str) or not isinstance(about.get("sim", ""), str):
+        raise ValueError(
+            f"{path}: input and sim are texts, got {about.get('input')!r:.80} and {about.get('sim')!r:.80}"
+        )
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"{path}: classes is a list of names, got {classes!r:.80}")
+    return about
+
+
+def check(path: Path) -> bool:
+    """Whether a checksum beside the file told that it is the one that was exported.
+
+    Errors: ValueError where there is no such file, or the SHA256SUMS beside it tells of another.
+    """
     if not path.is_file():
         raise ValueError(f"there is no file {path}; `likewise export RUN --to onnx` writes RUN/export/model.onnx")
     sums = path.parent / SUMS
-    for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []:
+    compared = False
+    for line in bounds.text(sums).splitlines() if sums.is_file() else []:
         told, _, name = line.partition("  ")
         if name == path.name and told != sha256(path):
             raise ValueError(
                 f"{path} is not the file that {sums} tells of: it is damaged or was changed; copy it again"
             )
+        compared = compared or name == path.name
+    return compared
 
 
 def sha256(path: Path) -> str:

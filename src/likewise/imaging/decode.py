@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from likewise.imaging import jpeg
+from likewise.safety import bounds
 
 __all__ = ["RULES", "Crop", "Head", "Picture", "PictureError", "check", "decode", "decoded", "decoder", "fit", "head"]
 
@@ -226,10 +227,14 @@ def _opened(picture: Path | bytes) -> Iterator[Any]:
         # the file is opened here, since Pillow leaves one open whose first bytes it cannot read
         file = io.BytesIO(picture) if isinstance(picture, bytes) else _regular(picture).open("rb")
         with file:
+            length = file.seek(0, io.SEEK_END)
+            file.seek(0)
             # trying a JPEG's 20 bytes in every other format first costs a tenth of decoding it
             formats = ("JPEG",) if file.read(3) == b"\xff\xd8\xff" else None
             file.seek(0)
             with _pillow().open(file, formats=formats) as image:
+                width, height = image.size
+                bounds.image_size(width, height, length)
                 yield image
     except (PictureError, MemoryError):
         raise
@@ -244,6 +249,8 @@ def _regular(path: Path) -> Path:
         raise PictureError(
             "a folder, not a picture" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
         )
+    if path.stat().st_size > bounds.IMAGE_FILE:
+        raise PictureError(f"it is longer than {bounds.human(bounds.IMAGE_FILE)}")
     return path
 
 

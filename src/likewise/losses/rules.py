@@ -39,7 +39,7 @@ def contrastive(
     pos_at: float = 1.0,
     neg_at: float = 0.0,
 ) -> tuple[Terms, Terms]:
-    """Pull positives together, grad_wrt_sim negatives apart, up to a margin.
+    """Pull positives together, push negatives apart, up to a margin.
 
     loss    relu(pos_at - s), mean over positive pairs, plus relu(s - neg_at), mean over negative pairs; with `margin`
             d^2 / 2 and relu(margin - d)^2 / 2 for d = -s: the paper's form, for sim="euclidean"

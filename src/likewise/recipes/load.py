@@ -10,14 +10,15 @@ from likewise.experiment.recipe import Recipe
 __all__ = ["load_recipe", "name_of"]
 
 
-def load_recipe(what: str | os.PathLike) -> Recipe:
+def load_recipe(what: str | os.PathLike, *, trust_code: bool = False) -> Recipe:
     """A shipped recipe by name, a .toml or .json file, or a folder, .csv or .npz of the user's own.
 
+    trust_code: a file may name code outside the package (module:function), which is run.
     Errors: SpecError with the near names.
     """
     path = Path(what)
     if path.suffix in {".toml", ".json"}:
-        return Recipe.load(path)
+        return Recipe.load(path, trust_code=trust_code)
     if path.is_dir() or path.suffix in {".csv", ".npz"}:
         return own(path)
     members = spec.homes("recipe")

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from math import ceil, isfinite
 from typing import Any
 
-from likewise.experiment.recipe import Recipe
+from likewise.experiment.recipe import Recipe, checked_names
+from likewise.safety.yaml_files import parsed_yaml
 from likewise.spec import SpecError, near
 
 __all__ = ["Line", "Translation", "translate"]
@@ -119,19 +120,15 @@ def translate(text: str) -> Translation:
             work.refuse(key, f"no such key is known{near(key, RULES)}")
         else:
             rule(work, key)
-    recipe = Recipe.from_dict(work.fields)
+    recipe = Recipe.from_dict(checked_names(work.fields, "the configuration"))
     return Translation(recipe, str(work.get("project_name", "")), generation, tuple(work.lines))
 
 
 def parsed(text: str) -> dict[str, Any]:
     try:
-        import yaml
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("YAML needs PyYAML; install it with: pip install 'likewise[yaml]'") from None
-    try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise SpecError(f"the configuration does not read as YAML: {' '.join(str(error).split())}") from None
+        found = parsed_yaml(text)
+    except ValueError as error:
+        raise SpecError(f"the configuration does not read as YAML: {error}") from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise SpecError("a configuration is keys with values, such as `mode: triplet`; this is none")
     return found

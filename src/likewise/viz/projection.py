@@ -64,6 +64,8 @@ def tsne(x_ND: Any, *, dims: int = 2, perplexity: float = 30.0, seed: int = 0) -
     if x_ND.shape[1] <= dims:
         return pca(x_ND, dims=dims)
     _enough(x_ND, dims, "t-SNE")
+    if np.ptp(x_ND, axis=0).max() == 0:  # all the same: PCA, from which t-SNE starts, would divide by zero
+        return np.zeros((len(x_ND), dims), np.float32)
     perplexity = min(perplexity, (len(x_ND) - 1) / 3)
     how = "barnes_hut" if dims < 4 else "exact"
     return TSNE(dims, perplexity=perplexity, init="pca", method=how, random_state=seed).fit_transform(x_ND)
@@ -75,6 +77,8 @@ def umap(x_ND: Any, *, dims: int = 2, neighbours: int = 15, seed: int = 0) -> np
     if x_ND.shape[1] <= dims:
         return pca(x_ND, dims=dims)
     _enough(x_ND, dims, "UMAP")
+    if np.ptp(x_ND, axis=0).max() == 0:
+        return np.zeros((len(x_ND), dims), np.float32)
     try:
         from umap import UMAP
     except ImportError:

@@ -1,8 +1,5 @@
 """What a run folder holds, read for its report; what is missing is empty or None."""
 
-import csv
-import json
-import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +11,9 @@ from likewise import spec
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.experiment.pairs import kept_pairs
+from likewise.experiment.recipe import read_fields
 from likewise.experiment.run import Run
+from likewise.safety.spreadsheets import read_skipped
 from likewise.viz.pages.findings import Neighbours, Similarities, nearest, similarities
 from likewise.viz.plots.style import Key, class_key
 
@@ -90,12 +89,12 @@ def read(path: str | Path, images: Images | None = None) -> RunData:
     run = Run.open(path)
     return RunData(
         run,
-        recipe=tomllib.loads(run.recipe_file.read_text(encoding="utf-8")),
-        metrics=json.loads(run.metrics_file.read_text(encoding="utf-8")) if run.metrics_file.exists() else {},
+        recipe=read_fields(run.recipe_file),
+        metrics=run.metrics_or_nothing(),
         log=run.records(),
         embeddings=Embeddings.load(run.embeddings) if run.embeddings.exists() else None,
         snapshots=snapshots(run),
-        skipped=_skipped(run.path / "skipped.csv"),
+        skipped=read_skipped(run.path / "skipped.csv"),
         images=images,
     )
 
@@ -103,17 +102,11 @@ def read(path: str | Path, images: Images | None = None) -> RunData:
 def snapshots(run: Run) -> dict[int, Embeddings]:
     """The kept embeddings by epoch, in order."""
     found = sorted((run.path / "snapshots").glob("epoch_*.parquet"))
-    return {int(path.stem.removeprefix("epoch_")): Embeddings.load(path) for path in found}
+    epochs = {path: path.stem.removeprefix("epoch_") for path in found}
+    return {int(epoch): Embeddings.load(path) for path, epoch in epochs.items() if epoch.isascii() and epoch.isdigit()}
 
 
 def held_out(embeddings: Embeddings) -> Embeddings | None:
     """The test part, else the validation part, else nothing."""
     parts = (embeddings.part(split) for split in ("test", "val"))
     return next((part for part in parts if len(part)), None)
-
-
-def _skipped(path: Path) -> list[tuple[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as lines:
-        return [(row["id"], row["why"]) for row in csv.DictReader(lines)]
