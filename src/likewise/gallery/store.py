@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 __all__ = [
-    "FORMAT", "LARGEST_DIM", "LONGEST_TEXT", "TABLES", "DamagedError", "Item", "Media", "Negative", "Row", "SqlStore",
+    "FORMAT", "LARGEST_DIM", "LONGEST_TEXT", "TABLES", "DamagedError", "Item", "Negative", "Row", "SqlStore",
     "Step", "Store", "StoreError", "Version", "schema",
 ]  # fmt: skip
 
@@ -37,14 +37,6 @@ class DamagedError(StoreError):
 
 
 @dataclass(frozen=True)
-class Media:
-    """Bytes kept beside an item: a small JPEG, and the file as it came."""
-
-    thumbnail: bytes | None = None
-    original: bytes | None = None
-
-
-@dataclass(frozen=True)
 class Item:
     """One enrolled image, or vector."""
 
@@ -56,7 +48,6 @@ class Item:
     path: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     look: bytes = b""  # perceptual hash of the image, 32 bytes; empty where there was none
-    media: Media | None = None
 
 
 class Row(NamedTuple):
@@ -106,7 +97,6 @@ TABLES: dict[str, str] = {
         "crc {big} NOT NULL)"
     ),
     "items_label": "CREATE INDEX items_label ON items (label)",
-    "media": "CREATE TABLE media (seq {big} PRIMARY KEY, thumbnail {blob}, original {blob}, crc {big} NOT NULL)",
     "negatives": (
         "CREATE TABLE negatives (seq {serial}, content TEXT NOT NULL, look {blob} NOT NULL, vector {blob} NOT NULL, "
         "label TEXT NOT NULL, item TEXT NOT NULL, UNIQUE (content, label, item))"
@@ -116,7 +106,6 @@ TABLES: dict[str, str] = {
         "CREATE TABLE audit (seq {serial}, at {real} NOT NULL, verb TEXT NOT NULL, items {big} NOT NULL, "
         "label TEXT NOT NULL)"
     ),
-    "staged": "CREATE TABLE staged (seq {big} PRIMARY KEY, vector {blob} NOT NULL, crc {big} NOT NULL)",
 }
 COLUMNS = "seq, id, content, label, grp, path, metadata, look, vector"
 DROPPED = "(forgotten)"
@@ -224,16 +213,6 @@ class SqlStore:
                 found[getattr(read, column)] = read
         return found
 
-    def media(self, seq: int) -> Media | None:
-        """Errors: DamagedError."""
-        rows = self.run("SELECT thumbnail, original, crc FROM media WHERE seq = ?", (seq,))
-        if not rows:
-            return None
-        thumbnail, original = (None if value is None else bytes(value) for value in rows[0][:2])
-        if media_checksum(Media(thumbnail, original)) != rows[0][2]:
-            raise DamagedError(f"{self.url}: the stored image of item number {seq} is damaged")
-        return Media(thumbnail, original)
-
     # writing, inside `begin`
 
     def put(self, items: Sequence[Item]) -> list[str]:
@@ -248,18 +227,11 @@ class SqlStore:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING seq",
                 (*row[1:8], self.vector_in(item.vector), checksum(row)),
             )
-            if not found:
-                continue
-            added.append(item.id)
-            if item.media is not None:
-                self.put_media(found[0][0], item.media)
+            if found:
+                added.append(item.id)
         if added:
             self.touch(edit=False)
         return added
-
-    def put_media(self, seq: int, media: Media) -> None:
-        values = (seq, media.thumbnail, media.original, media_checksum(media))
-        self.run("INSERT INTO media (seq, thumbnail, original, crc) VALUES (?, ?, ?, ?)", values)
 
     def touch(self, *, edit: bool = True) -> None:
         """A new version."""
@@ -267,11 +239,10 @@ class SqlStore:
         self.set_meta(revision=version.revision + 1, edits=version.edits + edit)
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove items with their media."""
+        """Remove items."""
         seqs = [row.seq for row in self.find("id", ids).values()]
         for seq in seqs:
-            for table in ("media", "items", "staged"):
-                self.run(f"DELETE FROM {table} WHERE seq = ?", (seq,))
+            self.run("DELETE FROM items WHERE seq = ?", (seq,))
         if seqs:
             self.touch()
         return len(seqs)
@@ -337,34 +308,6 @@ class SqlStore:
     def clear_steps(self) -> None:
         self.run("DELETE FROM steps")
 
-    # upgrade: vectors of the next model, beside those in use
-
-    def stage(self, vectors: Iterable[tuple[int, np.ndarray]]) -> None:
-        for seq, vector in vectors:
-            content = vector.astype("<f4").tobytes()
-            self.run("DELETE FROM staged WHERE seq = ?", (seq,))
-            self.run("INSERT INTO staged (seq, vector, crc) VALUES (?, ?, ?)", (seq, content, zlib.crc32(content)))
-
-    def staged(self) -> set[int]:
-        return {row[0] for row in self.run("SELECT seq FROM staged")}
-
-    def clear_staged(self) -> None:
-        self.run("DELETE FROM staged")
-
-    def adopt_staged(self) -> int:
-        """Put every staged vector in its item's place."""
-        pairs = list(self.stream(f"SELECT {COLUMNS}, crc FROM items ORDER BY seq"))
-        for *values, _ in pairs:
-            row = self._row(values)
-            (vector, crc), *_ = self.run("SELECT vector, crc FROM staged WHERE seq = ?", (row.seq,))
-            if zlib.crc32(bytes(vector)) != crc:
-                raise DamagedError(f"{self.url}: the new vector of item {row.id!r} is damaged; upgrade again")
-            fresh = np.frombuffer(bytes(vector), "<f4")
-            values = (self.vector_in(fresh), checksum(row._replace(vector=bytes(vector))), row.seq)
-            self.run("UPDATE items SET vector = ?, crc = ? WHERE seq = ?", values)
-        self.clear_staged()
-        self.touch()
-        return len(pairs)
 
 
 def checksum(row: Row) -> int:
@@ -372,6 +315,3 @@ def checksum(row: Row) -> int:
     text = json.dumps(row[1:7], ensure_ascii=False).encode("utf-8", "surrogatepass")
     return zlib.crc32(row.vector, zlib.crc32(row.look, zlib.crc32(text)))
 
-
-def media_checksum(media: Media) -> int:
-    return zlib.crc32(media.original or b"", zlib.crc32(media.thumbnail or b""))
