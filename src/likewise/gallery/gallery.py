@@ -7,25 +7,24 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from likewise.gallery import calibrate as calibration_of
-from likewise.gallery import curation, filters, quality
-from likewise.gallery.decide import Answer, decide, find_rule, same
+from likewise.gallery import curation, enrollment, filters, quality
+from likewise.gallery.decide import Answer, decide, find_rule, probability, same
+from likewise.gallery.enrollment import Enrolled
 from likewise.gallery.encoder import Encoder, open_encoder
 from likewise.gallery.index import check_vectors, prepare, similarities
-from likewise.gallery.quality import Finding
 from likewise.gallery.sqlite import SqliteStore
 from likewise.gallery.state import State, load
-from likewise.gallery.store import LARGEST_DIM, DamagedError, Item, Negative, SqlStore
+from likewise.gallery.store import LARGEST_DIM, DamagedError, Negative, SqlStore
 
 __all__ = ["Enrolled", "Gallery", "Hit", "Query"]
 
-PIECE = 256  # images embedded and committed together
 Query = str | os.PathLike | np.ndarray
 
 
@@ -37,14 +36,6 @@ class Hit(NamedTuple):
     similarity: float
     probability: float | None
     metadata: dict[str, Any]
-
-
-class Enrolled(NamedTuple):
-    """What became of an enrollment."""
-
-    added: list[str]
-    unchanged: list[str]  # enrolled before: the same content, or the same id with it
-    findings: list[Finding]
 
 
 class Gallery:
@@ -130,7 +121,7 @@ class Gallery:
                 f"{encoder.fingerprint}: give the model it was made with"
             )
 
-    def _encoder(self) -> Encoder:
+    def model(self) -> Encoder:
         with self.lock:
             if self.encoder is None:
                 stored = self.about.get("model")
@@ -165,43 +156,7 @@ class Gallery:
         ids: the client's own; without, 32 digits of the content's hash. gate: off, warn (doubtful images are enrolled
         and reported) or strict (they are not). Errors: ValueError for a call that is wrong, before anything is written.
         """
-        paths = [os.fspath(path) for path in images]
-        names = [labels] * len(paths) if isinstance(labels, str) else list(labels)
-        _check_enrollment(len(paths), names, ids, metadata, groups, gate)
-        encoder, result = self._encoder(), Enrolled([], [], [])
-        for start in range(0, len(paths), PIECE):
-            readable: list[Item] = []
-            for i in range(start, min(start + PIECE, len(paths))):
-                try:
-                    content, look = quality.content_of(paths[i]), quality.look_of(paths[i])
-                    small = min(quality.size_of(paths[i])) < quality.SMALLEST
-                except ValueError as error:
-                    result.findings.append(Finding(paths[i], str(error), False))
-                    continue
-                if small and gate != "off":
-                    reason = f"smaller than {quality.SMALLEST} pixels"
-                    result.findings.append(Finding(paths[i], reason, gate == "warn"))
-                    if gate == "strict":
-                        continue
-                path = "" if self.about["private"] else os.path.abspath(paths[i])
-                readable.append(
-                    Item(
-                        id=ids[i] if ids else content[:32],
-                        content=content,
-                        label=names[i],
-                        vector=np.zeros(0, np.float32),
-                        group=groups[i] if groups else "",
-                        path=path,
-                        metadata=dict(metadata[i]) if metadata else {},
-                        look=look,
-                    )
-                )
-            sources = {item.content: p for item, p in zip(readable, _sources(readable, paths, start), strict=True)}
-            fresh = self._new(readable, sources, result)
-            if fresh:
-                vectors = check_vectors(encoder.embed([sources[item.content] for item in fresh]), self.dim)
-                self._write([replace(x, vector=v) for x, v in zip(fresh, vectors, strict=True)], sources, gate, result)
-        return result
+        return enrollment.enroll(self, images, labels, ids=ids, metadata=metadata, groups=groups, gate=gate)
 
     def enroll_vectors(
         self,
@@ -219,78 +174,8 @@ class Gallery:
             raise ValueError(
                 f"the vectors are of the model {fingerprint} and the gallery holds those of {self.about['fingerprint']}"
             )
-        vectors_ND = check_vectors(vectors_ND, self.dim)
-        names = [labels] * len(vectors_ND) if isinstance(labels, str) else list(labels)
-        _check_enrollment(len(vectors_ND), names, ids, metadata, groups, gate)
-        items = []
-        for i, vector in enumerate(vectors_ND):
-            content = hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest()
-            items.append(
-                Item(
-                    ids[i] if ids else content[:32], content, names[i], vector, groups[i] if groups else "", "",
-                    dict(metadata[i]) if metadata else {},
-                )
-            )  # fmt: skip
-        result = Enrolled([], [], [])
-        sources = {item.content: item.id for item in items}
-        self._write(self._new(items, sources, result), sources, gate, result)
-        return result
-
-    def _new(self, items: Sequence[Item], sources: Mapping[str, str], result: Enrolled) -> list[Item]:
-        """Items that are not there yet; the others go into the result."""
-        by_content = self.store.find("content", [item.content for item in items])
-        by_id = self.store.find("id", [item.id for item in items])
-        fresh: dict[str, Item] = {}
-        ids: set[str] = set()
-        for item in items:
-            known = by_content.get(item.content)
-            twin = fresh.get(item.content)
-            label = known.label if known else twin.label if twin else item.label
-            if label != item.label:
-                reason = f"the same image is enrolled as {label}; it is not enrolled as {item.label} too"
-                result.findings.append(Finding(sources[item.content], reason, False))
-            elif known is not None or twin is not None:
-                result.unchanged.append(known.id if known else item.id)
-            elif item.id in by_id or item.id in ids:
-                reason = f"the id {item.id!r} belongs to another image; remove that first, or choose another id"
-                result.findings.append(Finding(sources[item.content], reason, False))
-            else:
-                fresh[item.content] = item
-                ids.add(item.id)
-        return list(fresh.values())
-
-    def _write(self, items: Sequence[Item], sources: Mapping[str, str], gate: str, result: Enrolled) -> None:
-        kept = list(items)
-        if gate != "off":
-            doubts = {item.content: doubt for item in items if (doubt := self._doubt(item))}
-            for content, doubt in doubts.items():
-                result.findings.append(Finding(sources[content], doubt, gate == "warn"))
-            kept = [item for item in items if gate == "warn" or item.content not in doubts]
-        with self.store.begin():
-            added = self.store.put(kept)
-            if added:
-                self.store.push_step("enroll", {"remove": added})
-                self.store.log("enroll", len(added))
-        self.state()
-        result.added.extend(added)
-        result.unchanged.extend(item.id for item in kept if item.id not in set(added))
-
-    def _doubt(self, item: Item) -> str:
-        state = self.state()
-        if not len(state.index):
-            return ""
-        sim_M = similarities(item.vector[None], state.index.prepared, self.sim, state.index.square[: len(state.index)])[0]
-        labels_M = np.asarray(state.labels[: len(sim_M)], dtype=object)
-        looks = [row.look for row in state.rows[: len(sim_M)]]
-        copy = quality.near_copy(item.look, item.vector, looks, state.index.prepared) if item.look else None
-        if copy is not None:
-            return f"a near copy of {state.rows[copy].id}"
-        own = np.flatnonzero(labels_M == item.label)[:200]
-        within = None
-        if len(own) >= quality.FEWEST:
-            inside = similarities(state.index.prepared[own], prepare(state.index.prepared[own], self.sim), self.sim)
-            within = inside[~np.eye(len(own), dtype=bool)]
-        return quality.inspect(item.label, sim_M, labels_M, within)
+        given = {"ids": ids, "metadata": metadata, "groups": groups}
+        return enrollment.enroll_vectors(self, vectors_ND, labels, gate=gate, **given)
 
     # ask
 
@@ -303,7 +188,7 @@ class Gallery:
             raise ValueError("there are no queries; give an image, several, or vectors")
         if all(isinstance(one, np.ndarray) for one in many):
             return check_vectors(np.stack(many), self.dim, "query vectors")
-        return check_vectors(self._encoder().embed(many), self.dim)  # type: ignore[arg-type]
+        return check_vectors(self.model().embed(many), self.dim)  # type: ignore[arg-type]
 
     def search(
         self,
@@ -336,8 +221,6 @@ class Gallery:
         return [self._hit(state, int(r), float(s), fit) for s, r in zip(found.sim[0], found.row[0], strict=True) if r >= 0]
 
     def _hit(self, state: State, row: int, similarity: float, fit: Mapping[str, Any] | None) -> Hit:
-        from likewise.gallery.decide import probability
-
         facts = state.facts(row)
         metadata = {key: value for key, value in facts.items() if key not in ("label", "group", "id")}
         return Hit(state.rows[row].id, state.labels[row], similarity, probability(similarity, fit), metadata)
@@ -523,46 +406,11 @@ class Gallery:
             yield {"id": row.id, "label": row.label, "group": row.group, "path": row.path, "metadata": row.metadata}
 
 
-def answer_json(answer: Answer, state: State | None = None) -> dict[str, Any]:
-    """An Answer as JSON."""
-    return asdict(answer) | {"neighbours": [n._asdict() for n in answer.neighbours]}
-
-
 def _identity(query: Query) -> tuple[str, bytes]:
     """Content hash and perceptual hash of a query."""
     if isinstance(query, np.ndarray):
         return hashlib.sha256(np.asarray(query, "<f4").tobytes()).hexdigest(), b""
     return quality.content_of(query), quality.look_of(query)
-
-
-def _sources(items: Sequence[Item], paths: Sequence[str], start: int) -> list[str]:
-    by_content: dict[str, str] = {}
-    for path in paths[start : start + PIECE]:
-        try:
-            by_content.setdefault(quality.content_of(path), path)
-        except ValueError:
-            continue
-    return [by_content[item.content] for item in items]
-
-
-def _check_enrollment(
-    count: int,
-    labels: Sequence[str],
-    ids: Sequence[str] | None,
-    metadata: Sequence[Mapping[str, Any]] | None,
-    groups: Sequence[str] | None,
-    gate: str,
-) -> None:
-    for name, given in (("labels", labels), ("ids", ids), ("metadata", metadata), ("groups", groups)):
-        if given is not None and len(given) != count:
-            raise ValueError(f"each image has one of {name}: got {len(given)} for {count} images")
-    for name, texts in (("label", labels), ("id", ids or ())):
-        if bad := next((text for text in texts if not isinstance(text, str) or not text.strip()), None):
-            raise ValueError(f"a {name} is text that is not empty, got {bad!r}")
-        if any(text == "" for text in texts):
-            raise ValueError(f"a {name} is text that is not empty, got ''")
-    if gate not in quality.GATES:
-        raise ValueError(f"gate is {', '.join(quality.GATES)}; got {gate!r}")
 
 
 def _checked(about: dict[str, Any], url: str) -> dict[str, Any]:

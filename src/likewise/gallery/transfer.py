@@ -75,18 +75,19 @@ def _item(row: dict[str, Any], vector: np.ndarray, path: str | os.PathLike) -> I
 
 
 def _read(path: Path) -> tuple[Any, dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Within bounds: a file of a stranger is data."""
+    from likewise.safety.parquet import read_table
 
     if not path.is_file():
         raise ValueError(f"there is no file {path}; `likewise gallery export` writes one")
+    table = read_table(path, "a gallery's export")
     try:
-        table = pq.read_table(path)
         told = json.loads((table.schema.metadata or {})[b"likewise_gallery"])
-    except (OSError, pa.ArrowInvalid, KeyError, ValueError):
+        dim = int(told["dim"])
+    except (KeyError, ValueError, TypeError):
         raise ValueError(f"{path} is no export of a gallery") from None
     if missing := [name for name in (*TEXTS, "look", "vector") if name not in table.column_names]:
         raise ValueError(f"{path} has no column {missing[0]!r}")
-    if not isinstance(told, dict) or not 1 <= int(told.get("dim") or 0) <= LARGEST_DIM:
+    if not 1 <= dim <= LARGEST_DIM:
         raise ValueError(f"{path} is no export of a gallery")
     return table, told
