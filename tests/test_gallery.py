@@ -1,4 +1,4 @@
-"""The gallery on a real run: enroll, search, identify, verify, correct, forget; what is damaged, wrong or a stranger's."""
+"""The gallery on a real run: enroll, search, identify, verify, correct, forget; damaged files and wrong calls."""
 
 import json
 import sqlite3
@@ -133,7 +133,7 @@ def test_identify_at_a_promised_rate_and_unknown(copy, images, tmp_path):
         found = gallery.verify(paths[0], paths[0].parent.name)
         assert found["same"]
         assert found["probability"] >= 0.5
-        with pytest.raises(ValueError, match="cannot promise a false-accept rate of 0.001"):
+        with pytest.raises(ValueError, match=r"cannot promise a false-accept rate of 0\.001"):
             gallery.calibrate(far=0.001)
 
 
@@ -252,8 +252,8 @@ def test_threads_share_a_gallery(copy, images):
 def test_a_flipped_byte_is_an_error_or_changes_nothing(copy, images, tmp_path):
     whole, rng = copy.read_bytes(), np.random.default_rng(0)
     with Gallery.open(copy) as gallery:
-        before = [row for row in gallery.store.scan()]
-    seen = 0
+        before = list(gallery.store.scan())
+    told = []
     for at in rng.integers(0, len(whole), 150).tolist():
         path = tmp_path / "flipped.gallery"
         path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << int(rng.integers(8)))]) + whole[at + 1 :])
@@ -262,12 +262,12 @@ def test_a_flipped_byte_is_an_error_or_changes_nothing(copy, images, tmp_path):
         try:
             with Gallery.open(path) as gallery:
                 sound = gallery.check()["sound"]
-                same = [row for row in gallery.store.scan()] == before
+                same = list(gallery.store.scan()) == before
                 assert same or not sound, at
         except ValueError as error:
-            seen += 1
-            assert str(path) in str(error) or "damaged" in str(error)
-    assert seen
+            told.append(str(error))
+    assert told
+    assert all("flipped.gallery" in sentence for sentence in told)
 
 
 def test_a_file_with_a_trigger_is_refused(copy):
@@ -281,7 +281,7 @@ def test_a_file_with_a_trigger_is_refused(copy):
 def test_a_gallery_of_another_model_is_refused(copy, tmp_path, images):
     recipe = api.load_recipe("digits").replace(size=16, epochs=1, dim=DIM, max_per_class=10, seed=5)
     other = api.train(recipe, out=tmp_path, name="other").path
-    with pytest.raises(ValueError, match="holds vectors of the model [0-9a-f]{16}, and .* is [0-9a-f]{16}"):
+    with pytest.raises(ValueError, match=r"holds vectors of the model [0-9a-f]{16}, and .* is [0-9a-f]{16}"):
         Gallery.open(copy, other)
 
 

@@ -79,9 +79,9 @@ def leave_out(
     searcher = search(prepare(reference_MD, sim), labels_M, sim, find_rule(rule))
     numbers = {label: i for i, label in enumerate(dict.fromkeys(query_labels))}
     impostor, of_class, genuine, right = [], [], [], []
-    for q in chosen:
+    for q in chosen.tolist():
         label = query_labels[q]
-        known, unknown = searcher.both(query_QD[q : q + 1], label, int(q) if same else None)
+        known, unknown = searcher.both(query_QD[q : q + 1], label, q if same else None)
         if unknown is not None:
             impostor.append(unknown)
             of_class.append(numbers[label])

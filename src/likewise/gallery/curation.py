@@ -2,19 +2,17 @@
 
 import base64
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from likewise.gallery.opened import Opened
 from likewise.gallery.store import Item, Row
-
-if TYPE_CHECKING:
-    from likewise.gallery.gallery import Gallery
 
 __all__ = ["forget", "merge", "remove", "rename", "split", "undo"]
 
 
-def rename(gallery: "Gallery", old: str, new: str) -> int:
+def rename(gallery: Opened, old: str, new: str) -> int:
     """Errors: ValueError for a class that is not there, or a name that is taken."""
     with gallery.store.begin():
         if _ids(gallery, new):
@@ -25,7 +23,7 @@ def rename(gallery: "Gallery", old: str, new: str) -> int:
     return moved
 
 
-def merge(gallery: "Gallery", source: str, target: str) -> int:
+def merge(gallery: Opened, source: str, target: str) -> int:
     """Errors: ValueError for a class that is not there."""
     if source == target:
         raise ValueError(f"{source!r} cannot be merged into itself")
@@ -36,16 +34,16 @@ def merge(gallery: "Gallery", source: str, target: str) -> int:
     return moved
 
 
-def _move(gallery: "Gallery", verb: str, old: str, new: str) -> int:
+def _move(gallery: Opened, verb: str, old: str, new: str) -> int:
     if not new.strip():
         raise ValueError("a label is text that is not empty")
     ids = _present(gallery, old)
-    gallery.store.push_step(verb, {"relabel": {id_: old for id_ in ids}})
+    gallery.store.push_step(verb, {"relabel": dict.fromkeys(ids, old)})
     gallery.store.log(verb, len(ids), new)
     return gallery.store.relabel(ids, new)
 
 
-def split(gallery: "Gallery", ids: Sequence[str], label: str) -> int:
+def split(gallery: Opened, ids: Sequence[str], label: str) -> int:
     """Errors: ValueError for an id that is not there."""
     if not label.strip():
         raise ValueError("a label is text that is not empty")
@@ -58,7 +56,7 @@ def split(gallery: "Gallery", ids: Sequence[str], label: str) -> int:
     return moved
 
 
-def remove(gallery: "Gallery", ids: Sequence[str]) -> int:
+def remove(gallery: Opened, ids: Sequence[str]) -> int:
     """Errors: ValueError for an id that is not there; then none is removed."""
     with gallery.store.begin():
         rows = _rows(gallery, ids)
@@ -69,7 +67,7 @@ def remove(gallery: "Gallery", ids: Sequence[str]) -> int:
     return removed
 
 
-def forget(gallery: "Gallery", label: str) -> dict[str, Any]:
+def forget(gallery: Opened, label: str) -> dict[str, Any]:
     """Erase a class: its rows, marks that name it, its name in the audit log, the whole undo history, free pages, WAL.
 
     `erased` is False where another process was reading, so that old pages may be left until the next `vacuum`.
@@ -88,7 +86,7 @@ def forget(gallery: "Gallery", label: str) -> dict[str, Any]:
     return {"removed": removed, "erased": erased}
 
 
-def undo(gallery: "Gallery") -> str:
+def undo(gallery: Opened) -> str:
     """Errors: ValueError where there is nothing to undo."""
     store = gallery.store
     with store.begin():
@@ -106,18 +104,18 @@ def undo(gallery: "Gallery") -> str:
     return step.verb
 
 
-def _ids(gallery: "Gallery", label: str) -> list[str]:
+def _ids(gallery: Opened, label: str) -> list[str]:
     return [row[0] for row in gallery.store.run("SELECT id FROM items WHERE label = ? ORDER BY seq", (label,))]
 
 
-def _present(gallery: "Gallery", label: str) -> list[str]:
+def _present(gallery: Opened, label: str) -> list[str]:
     ids = _ids(gallery, label)
     if not ids:
         raise ValueError(f"there is no class {label!r} in {gallery.store.url}")
     return ids
 
 
-def _rows(gallery: "Gallery", ids: Sequence[str]) -> list[Row]:
+def _rows(gallery: Opened, ids: Sequence[str]) -> list[Row]:
     if not ids:
         raise ValueError("there are no ids; give one or more")
     found = gallery.store.find("id", ids)

@@ -8,7 +8,7 @@ answer carries is the one at that prior, logit p'(s) = logit p(s) - logit p(t): 
 where the answer is accepted and at most 0.5 where it is not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -112,7 +112,7 @@ def find_rule(text: str) -> Rule:
     for key in settings:
         if key not in allowed:
             raise ValueError(f"rule {name} takes no {key!r}{spec.near(key, allowed) if allowed else ''}")
-    found = partial(known[name], **settings) if settings else known[name]
+    found: Callable[..., dict[str, float]] = partial(known[name], **settings) if settings else known[name]
     found(np.zeros(1), ["-"])  # a number that is none is an error of the call, not of the first query
     return found
 

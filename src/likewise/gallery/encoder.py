@@ -24,11 +24,12 @@ class Encoder(Protocol):
     """What turns image files into vectors."""
 
     path: str
-    dim: int
     sim: str
     fingerprint: str
     info: dict[str, Any]  # threshold and calibration of pairs, where the model has them
 
+    @property
+    def dim(self) -> int: ...
     def embed(self, paths: Sequence[str | os.PathLike]) -> np.ndarray: ...
 
 

@@ -4,17 +4,15 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from likewise.gallery import quality
 from likewise.gallery.index import check_vectors, prepare, similarities
+from likewise.gallery.opened import Opened
 from likewise.gallery.quality import Finding
 from likewise.gallery.store import Item
-
-if TYPE_CHECKING:
-    from likewise.gallery.gallery import Gallery
 
 __all__ = ["Enrolled", "enroll", "enroll_vectors"]
 
@@ -51,7 +49,7 @@ class Given(NamedTuple):
 
 
 def enroll(
-    gallery: "Gallery", images: Sequence[str | os.PathLike], labels: Sequence[str] | str, *, gate: str, **given: Any
+    gallery: Opened, images: Sequence[str | os.PathLike], labels: Sequence[str] | str, *, gate: str, **given: Any
 ) -> Enrolled:
     """See `Gallery.enroll`."""
     paths = [os.fspath(path) for path in images]
@@ -87,7 +85,7 @@ def _readable(path: str, i: int, told: Given, gate: str, result: Enrolled, *, pr
 
 
 def enroll_vectors(
-    gallery: "Gallery", vectors_ND: np.ndarray, labels: Sequence[str] | str, *, gate: str, **given: Any
+    gallery: Opened, vectors_ND: np.ndarray, labels: Sequence[str] | str, *, gate: str, **given: Any
 ) -> Enrolled:
     """See `Gallery.enroll_vectors`."""
     vectors_ND = check_vectors(vectors_ND, gallery.dim)
@@ -99,7 +97,7 @@ def enroll_vectors(
     return result
 
 
-def _new(gallery: "Gallery", items: Sequence[Item], sources: Mapping[str, str], result: Enrolled) -> list[Item]:
+def _new(gallery: Opened, items: Sequence[Item], sources: Mapping[str, str], result: Enrolled) -> list[Item]:
     """Items that are not there yet; the others go into the result."""
     by_content = gallery.store.find("content", [item.content for item in items])
     by_id = gallery.store.find("id", [item.id for item in items])
@@ -121,9 +119,7 @@ def _new(gallery: "Gallery", items: Sequence[Item], sources: Mapping[str, str], 
     return list(fresh.values())
 
 
-def _write(
-    gallery: "Gallery", items: Sequence[Item], sources: Mapping[str, str], gate: str, result: Enrolled
-) -> None:
+def _write(gallery: Opened, items: Sequence[Item], sources: Mapping[str, str], gate: str, result: Enrolled) -> None:
     """Commit, then the index, then the answer."""
     kept = list(items)
     if gate != "off":
@@ -141,7 +137,7 @@ def _write(
     result.unchanged.extend(item.id for item in kept if item.id not in set(added))
 
 
-def _doubt(gallery: "Gallery", item: Item) -> str:
+def _doubt(gallery: Opened, item: Item) -> str:
     """Why an item should be looked at; empty where nothing speaks against it."""
     state, sim = gallery.state(), gallery.sim
     count = len(state.index)

@@ -1,4 +1,4 @@
-"""Conditions on label, group and metadata: `site=pond`, `year>=2000`, `label in heron,coot`. Parsed, never evaluated."""
+"""Conditions on label, group and metadata: `site=pond`, `year>=2000`, `label in heron,coot`; never evaluated."""
 
 import json
 import re

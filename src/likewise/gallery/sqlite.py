@@ -1,8 +1,8 @@
 """A gallery in one SQLite file: the embedded default.
 
-WAL with synchronous=FULL: what was acknowledged survives a crash. secure_delete=ON, and VACUUM with a truncated WAL after
-a class is forgotten: nothing of it stays in the file. A file of a stranger is data: its schema must be ours to the
-letter (no triggers, no views), lengths are checked before rows are read, and extensions are never loaded.
+WAL with synchronous=FULL: what was acknowledged survives a crash. secure_delete=ON, and VACUUM with an empty WAL
+after a class is forgotten: nothing of it stays in the file. A file of a stranger is data: its schema must be ours to
+the letter (no triggers, no views), lengths are checked before rows are read, and extensions are never loaded.
 """
 
 import os
@@ -20,7 +20,13 @@ __all__ = ["SqliteStore"]
 
 MAGIC = b"SQLite format 3\0"
 APPLICATION = 0x4C4B5731  # "LKW1"
-TYPES = {"serial": "INTEGER PRIMARY KEY AUTOINCREMENT", "blob": "BLOB", "vector": "BLOB", "big": "INTEGER", "real": "REAL"}
+TYPES = {
+    "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
+    "blob": "BLOB",
+    "vector": "BLOB",
+    "big": "INTEGER",
+    "real": "REAL",
+}
 LARGEST_VALUE = 256 << 20  # bytes of one value: an original image
 WAIT = 30.0  # seconds that a writer waits for another
 
@@ -100,11 +106,18 @@ class SqliteStore(SqlStore):
         if application != APPLICATION:
             raise ValueError(f"{self.url} is an SQLite file, but no gallery; create one with `likewise gallery create`")
         if version != FORMAT:
-            raise ValueError(f"{self.url} has gallery format {version} and this version reads {FORMAT}; update likewise")
-        found = {sql for (sql,) in self.run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence'")}
+            raise ValueError(
+                f"{self.url} has gallery format {version} and this version reads {FORMAT}; update likewise"
+            )
+        found = {
+            sql
+            for (sql,) in self.run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence'")
+        }
         if found != set(schema(TYPES)):
             raise DamagedError(f"{self.url} has tables other than a gallery's: it is damaged or was changed")
-        texts = ", ".join(f"max(length({name}))" for name in ("id", "content", "label", "grp", "path", "metadata", "look"))
+        texts = ", ".join(
+            f"max(length({name}))" for name in ("id", "content", "label", "grp", "path", "metadata", "look")
+        )
         *lengths, most = self.run(f"SELECT {texts}, max(length(vector)) FROM items")[0]
         if max((length or 0 for length in lengths), default=0) > LONGEST_TEXT or (most or 0) > 4 * LARGEST_DIM:
             raise DamagedError(f"{self.url} holds values longer than a gallery writes: it is damaged or was changed")

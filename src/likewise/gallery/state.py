@@ -30,7 +30,9 @@ class State:
         if not rows:
             return
         if wrong := next((row for row in rows if len(row.vector) != 4 * self.dim), None):
-            raise DamagedError(f"item {wrong.id!r} has a vector of {len(wrong.vector)} bytes, and {4 * self.dim} are right")
+            raise DamagedError(
+                f"item {wrong.id!r} has a vector of {len(wrong.vector)} bytes, and {4 * self.dim} are right"
+            )
         vectors_ND = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), self.dim)
         if not np.isfinite(vectors_ND).all():
             raise DamagedError("the gallery holds vectors with NaN or infinity")

@@ -83,7 +83,7 @@ class Step(NamedTuple):
 
 
 class Version(NamedTuple):
-    """Changes with every write; `edits` only with those that change or remove rows, so that additions are read alone."""
+    """Changes with every write; `edits` only with those that change or remove rows, so additions are read alone."""
 
     revision: int
     edits: int
@@ -92,9 +92,9 @@ class Version(NamedTuple):
 TABLES: dict[str, str] = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "items": (
-        "CREATE TABLE items (seq {serial}, id TEXT NOT NULL UNIQUE, content TEXT NOT NULL UNIQUE, label TEXT NOT NULL, "
-        "grp TEXT NOT NULL, path TEXT NOT NULL, metadata TEXT NOT NULL, look {blob} NOT NULL, vector {vector} NOT NULL, "
-        "crc {big} NOT NULL)"
+        "CREATE TABLE items (seq {serial}, id TEXT NOT NULL UNIQUE, content TEXT NOT NULL UNIQUE, "
+        "label TEXT NOT NULL, grp TEXT NOT NULL, path TEXT NOT NULL, metadata TEXT NOT NULL, "
+        "look {blob} NOT NULL, vector {vector} NOT NULL, crc {big} NOT NULL)"
     ),
     "items_label": "CREATE INDEX items_label ON items (label)",
     "negatives": (
@@ -157,6 +157,13 @@ class SqlStore:
 
     def vector_out(self, value: Any) -> bytes:
         return bytes(value)
+
+    def erase(self) -> bool:
+        """Leave nothing of what was deleted in the files; False where another process kept it from that."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
 
     # reading
 
@@ -266,7 +273,9 @@ class SqlStore:
 
     def negatives(self) -> list[Negative]:
         rows = self.run("SELECT content, look, vector, label, item FROM negatives ORDER BY seq")
-        return [Negative(content, bytes(look), bytes(vector), label, item) for content, look, vector, label, item in rows]
+        return [
+            Negative(content, bytes(look), bytes(vector), label, item) for content, look, vector, label, item in rows
+        ]
 
     def drop_negatives(self, *, label: str = "", items: Sequence[str] = ()) -> None:
         """Forget the marks that name a class, or these items."""
@@ -309,9 +318,7 @@ class SqlStore:
         self.run("DELETE FROM steps")
 
 
-
 def checksum(row: Row) -> int:
     """CRC-32 of all that is written of an item."""
     text = json.dumps(row[1:7], ensure_ascii=False).encode("utf-8", "surrogatepass")
     return zlib.crc32(row.vector, zlib.crc32(row.look, zlib.crc32(text)))
-

@@ -3,23 +3,21 @@
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from likewise.atomic import replacing
 from likewise.gallery.index import check_vectors
+from likewise.gallery.opened import Opened
 from likewise.gallery.store import LARGEST_DIM, Item
-
-if TYPE_CHECKING:
-    from likewise.gallery.gallery import Gallery
 
 __all__ = ["export", "import_"]
 
 TEXTS = ("id", "content", "label", "group", "path", "metadata")
 
 
-def export(gallery: "Gallery", path: str | os.PathLike) -> int:
+def export(gallery: Opened, path: str | os.PathLike) -> int:
     """Write every item as it is at one moment; how many. Undo history, marks and audit log are not part of it."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -38,7 +36,7 @@ def export(gallery: "Gallery", path: str | os.PathLike) -> int:
     return len(rows)
 
 
-def import_(gallery: "Gallery", path: str | os.PathLike) -> int:
+def import_(gallery: Opened, path: str | os.PathLike) -> int:
     """Enroll what `export` wrote, in one transaction; how many were new. Errors: ValueError for another model's."""
     table, told = _read(Path(path))
     if told.get("fingerprint") != gallery.about["fingerprint"]:
@@ -65,9 +63,11 @@ def import_(gallery: "Gallery", path: str | os.PathLike) -> int:
 def _item(row: dict[str, Any], vector: np.ndarray, path: str | os.PathLike) -> Item:
     try:
         metadata = json.loads(row["metadata"])
-        assert isinstance(metadata, dict) and all(isinstance(row[name], str) and row[name] for name in TEXTS[:3])
-    except (ValueError, TypeError, AssertionError):
-        raise ValueError(f"{os.fspath(path)} has a row without id, content, label or metadata as text") from None
+        whole = isinstance(metadata, dict) and all(isinstance(row[name], str) and row[name] for name in TEXTS[:3])
+    except (ValueError, TypeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{os.fspath(path)} has a row without id, content, label or metadata as text")
     return Item(
         row["id"], row["content"], row["label"], vector, row["group"] or "", row["path"] or "", metadata,
         row["look"] or b"",
