@@ -78,9 +78,12 @@ def train(recipe: Recipe | str, *, out: str | os.PathLike = "runs", name: str = 
 
 
 @trusts
-def resume(run: str | os.PathLike, *, watch: Watch | None = None) -> Run:
-    """Go on with an interrupted run; it ends in the very weights it would have had."""
-    return reported(*resume_run(run, watch=watch))
+def resume(run: str | os.PathLike, *, watch: Watch | None = None, force: bool = False) -> Run:
+    """Go on with an interrupted run; it ends in the weights it would have had.
+
+    force: also where its recipe or data have changed since it was started. Errors: ValueError naming what changed.
+    """
+    return reported(*resume_run(run, watch=watch, force=force))
 
 
 @trusts

@@ -1,4 +1,4 @@
-"""The application that every command adds itself to, and what all commands share."""
+"""The command line application, and options and error handling shared by its commands."""
 
 import functools
 import inspect
@@ -14,7 +14,7 @@ from likewise.cli.terminal import plain, plain_output
 
 __all__ = ["App", "Json", "RunFolder", "app", "interruptible", "stop"]
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, such as runs/digits")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, for example runs/digits")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 TRUST = Annotated[
@@ -56,7 +56,7 @@ class App(typer.Typer):
 
 
 app = App(
-    help="Likewise learns what is alike: train an embedding, measure it honestly, look at it, use it.",
+    help="Likewise: train, evaluate, inspect and use similarity embeddings.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -66,7 +66,7 @@ app = App(
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C inside ends the command with what the work says of it, and exit code 1."""
+    """On Ctrl-C, end the command with a message and exit code 1."""
     try:
         yield
     except KeyboardInterrupt as stopped:
@@ -74,6 +74,6 @@ def interruptible() -> Iterator[None]:
 
 
 def stop(sentence: str, code: int) -> None:
-    """One sentence on stderr, and the exit code."""
+    """Print one sentence to stderr and exit with `code`."""
     print(f"likewise: {plain(sentence)}", file=sys.stderr)
     sys.exit(code)

@@ -7,6 +7,8 @@ from pathlib import Path
 from likewise import spec
 from likewise.data.images import Images
 from likewise.experiment.build import Parts, build, load_images, resolve_defaults
+from likewise.experiment.inputs import check_inputs, write_inputs
+from likewise.experiment.lock import locked
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run, folder_in
 from likewise.experiment.score import evaluate_run
@@ -32,17 +34,34 @@ def train(
     parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
     check_plateau(parts)
     run = Run.create(out, default_name(recipe) if name is None else name)
-    run.write("recipe.toml", recipe.to_toml())
-    write_skipped(run, parts.images)
-    return train_and_evaluate(run, parts, watch, extra)
+    with locked(run.path):
+        write_inputs(run, recipe, parts.images)
+        run.write("recipe.toml", recipe.to_toml())
+        write_skipped(run, parts.images)
+        return train_and_evaluate(run, parts, watch, extra)
 
 
-def resume(path: str | os.PathLike, *, watch: Watch | None = None, extra: Extra | None = None) -> tuple[Run, Images]:
-    """Go on with a run from its last checkpoint; it ends in the same weights as if it had never stopped."""
+def resume(
+    path: str | os.PathLike, *, watch: Watch | None = None, extra: Extra | None = None, force: bool = False
+) -> tuple[Run, Images]:
+    """Go on with a run from its last checkpoint; it ends in the same weights as if it had never stopped.
+
+    Errors: ValueError when recipe or data are not those it was started with, unless `force`; or another process has it.
+    """
     run = Run.open(path)
-    recipe = Recipe.load(run.recipe_file)
-    parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
-    return train_and_evaluate(run, parts, watch, extra)
+    with locked(run.path):
+        sweep(run.path)
+        recipe = run.recipe
+        parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
+        if not force:
+            check_inputs(run, recipe, parts.images)
+        return train_and_evaluate(run, parts, watch, extra)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for leftover in [*folder.rglob(".*.part"), *folder.rglob("*.tmp")]:
+        leftover.unlink(missing_ok=True)
 
 
 def train_and_evaluate(run: Run, parts: Parts, watch: Watch | None, extra: Extra | None) -> tuple[Run, Images]:
@@ -90,8 +109,9 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
 
 def clear(path: Path) -> None:
     """Remove the folder of a run that was killed before it had begun."""
-    for part in path.glob(".*.part"):
-        part.unlink()
+    sweep(path)
+    for early in (path / "inputs.json", path / ".lock"):
+        early.unlink(missing_ok=True)
     for empty in (path / "snapshots", path):
         if empty.exists():
             empty.rmdir()

@@ -6,7 +6,8 @@ an impostor score. With only itself left out it is a known query: the score of t
 The threshold is the conformal one (Vovk et al., 2005; Bates et al., 2023, https://arxiv.org/abs/2104.08279): with n
 impostor scores of which k reach it, (k + 1) / (n + 1) <= far, so that a further unknown query is accepted with at most
 that probability where it is exchangeable with those. The interval is Clopper and Pearson's (1934) exact one, with n
-divided by the design effect of the classes (Kish, 1965): images of one class are no independent trials.
+divided by twice the design effect of the classes (Kish, 1965): images of one class are no independent trials, and
+the further classes that the promise is about vary as much as those left out.
 """
 
 from collections.abc import Sequence
@@ -178,7 +179,7 @@ def calibrate(trials: Trials, far: float, *, rule: str = "nearest", source: str 
     """
     threshold = promise(trials.impostor, far)
     accepted_U = trials.impostor >= threshold
-    low, high = clustered_interval(accepted_U, trials.impostor_class)
+    low, high = clustered_interval(accepted_U, trials.impostor_class, further=True)
     named = trials.genuine >= threshold
     fit = None
     if trials.right.any():
@@ -221,8 +222,11 @@ def promise(impostor_U: np.ndarray, far: float) -> float:
     return middle if np.isfinite(middle) and middle > below else float(np.nextafter(below, np.inf))
 
 
-def clustered_interval(accepted_U: np.ndarray, class_U: np.ndarray) -> tuple[float, float]:
-    """95 % interval of a rate whose trials come in classes: the exact one at the effective number of trials."""
+def clustered_interval(accepted_U: np.ndarray, class_U: np.ndarray, *, further: bool = False) -> tuple[float, float]:
+    """95 % interval of a rate whose trials come in classes: the exact one at the effective number of trials.
+
+    further: of the rate that as many further classes will show. Those vary as much as these, so half the trials count.
+    """
     n, k = len(accepted_U), int(accepted_U.sum())
     sizes = np.bincount(class_U)
     hits = np.bincount(class_U, weights=accepted_U)[sizes > 0]
@@ -235,6 +239,7 @@ def clustered_interval(accepted_U: np.ndarray, class_U: np.ndarray) -> tuple[flo
         effect = max(between / binomial, 1.0)
     elif binomial == 0:
         effect = n / groups  # nothing was accepted, or all: as many trials as classes is all that is sure
+    effect *= 2 if further else 1
     return exact_interval(k / effect, n / effect)
 
 

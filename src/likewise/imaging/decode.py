@@ -39,12 +39,8 @@ Picture = Path | bytes | Tensor | Crop  # a file, the bytes of one, uint8 [C,H,W
 ORIENTATION = 0x0112  # the EXIF tag
 GREY = {"1", "L", "LA", "La", "I", "F"}
 # EXIF orientation -> what puts the picture upright: rows and columns changed over or not, then the sides mirrored.
-UPRIGHT = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))} | {
-    5: (True, ()),
-    6: (True, (1,)),
-    7: (True, (0, 1)),
-    8: (True, (0,)),
-}
+UPRIGHT = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))}
+UPRIGHT |= {5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
 
 
 class PictureError(ValueError):

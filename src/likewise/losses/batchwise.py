@@ -90,17 +90,21 @@ def _log_sum_over_negatives(logit_NM: Tensor, counted_NM: Tensor, neg_NM: Tensor
 
     A product of two matrices of exponentials, each below the largest of its own row: among the negatives of the row,
     and among those of the anchors that the row is a positive of. Where the two rows peak at different negatives the
-    product can underflow; these pairs, few if any, are summed one by one.
+    product can underflow. On a CPU these pairs, few if any, are summed one by one. On another device, where listing
+    them would wait for it, the product is in float64, which has room for logits 700 below their row's largest.
     """
-    reach_NM = (counted_NM.to(logit_NM.dtype).mT @ neg_NM.to(logit_NM.dtype)) > 0
-    (anchor_NM, anchor_N), (other_NM, other_N) = (_exp_below_top(logit_NM, where) for where in (neg_NM, reach_NM))
+    on_cpu = logit_NM.device.type == "cpu"
+    wide_NM = logit_NM if on_cpu else logit_NM.double()
+    reach_NM = (counted_NM.float().mT @ neg_NM.float()) > 0
+    (anchor_NM, anchor_N), (other_NM, other_N) = (_exp_below_top(wide_NM, where) for where in (neg_NM, reach_NM))
     sum_NM = anchor_NM @ other_NM.mT
-    small_NM = counted_NM & (sum_NM < torch.finfo(logit_NM.dtype).tiny ** 0.75)
-    log_NM = torch.where(counted_NM & ~small_NM, sum_NM, 1).log()
-    log_NM = torch.where(counted_NM, log_NM + anchor_N[:, None] + other_N, 0)
-    a_K, p_K = small_NM.nonzero(as_tuple=True)
-    if not len(a_K):
+    tiny = torch.finfo(wide_NM.dtype).tiny
+    small_NM = counted_NM & (sum_NM < tiny**0.75) if on_cpu else torch.zeros_like(counted_NM)
+    log_NM = torch.where(counted_NM & ~small_NM, sum_NM, 1).clamp_min(tiny).log()
+    log_NM = torch.where(counted_NM, log_NM + anchor_N[:, None] + other_N, 0).to(logit_NM.dtype)
+    if not on_cpu or not small_NM.any():
         return log_NM
+    a_K, p_K = small_NM.nonzero(as_tuple=True)
     parts = [lse(logit_NM[a] + logit_NM[p], neg_NM[a]) for a, p in zip(a_K.split(4096), p_K.split(4096), strict=True)]
     return log_NM.index_put((a_K, p_K), torch.cat(parts))
 

@@ -1,4 +1,4 @@
-"""A recipe by name, from a file, or for a folder or table of the user's own."""
+"""Load a recipe by name, from a file, or for the user's own data."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ __all__ = ["load_recipe", "name_of"]
 
 
 def load_recipe(what: str | os.PathLike, *, trust_code: bool = False) -> Recipe:
-    """A shipped recipe by name, a .toml or .json file, or a folder, .csv or .npz of the user's own.
+    """A shipped recipe by name, a .toml or .json file, or a folder, .csv or .npz with the user's own data.
 
     trust_code: a file may name code outside the package (module:function), which is run.
     Errors: SpecError with the near names.
@@ -25,13 +25,13 @@ def load_recipe(what: str | os.PathLike, *, trust_code: bool = False) -> Recipe:
     key = os.fspath(what).replace("-", "_")
     if key not in members:
         raise spec.SpecError(
-            f"{os.fspath(what)!r} is no shipped recipe, .toml, or folder of pictures{spec.near(key, members)}"
+            f"{os.fspath(what)!r} is not a shipped recipe, .toml file, or folder of images{spec.near(key, members)}"
         )
     return members[key]()
 
 
 def own(path: Path) -> Recipe:
-    """The recipe for a user's own data; a folder that is a run is a mistake worth naming."""
+    """The recipe for a user's own data. Errors: SpecError for a run folder."""
     if (path / "recipe.toml").is_file():
         raise spec.SpecError(f"{path} is a run; to go on with it: likewise train --resume {path}")
     from likewise.recipes import folder, rows
@@ -40,5 +40,5 @@ def own(path: Path) -> Recipe:
 
 
 def name_of(what: str | os.PathLike) -> str:
-    """What a run of it is called."""
+    """Default name of its run."""
     return Path(what).resolve().stem if os.path.exists(what) else os.fspath(what).replace("_", "-")
