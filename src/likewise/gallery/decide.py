@@ -188,7 +188,7 @@ def same(similarity: float, threshold: float, calibration: Calibration | None = 
 
 def probability(similarity: float, calibration: Calibration | None, threshold: float | None = None) -> float | None:
     """The calibrated probability of a similarity: at the threshold's prior, or at even odds where there is none."""
-    if calibration is None:
+    if not calibration:
         return None
     shift = 0.0 if threshold is None else _logit(threshold, calibration)
     return float(_sigmoid(_logit(similarity, calibration) - shift))
@@ -196,7 +196,7 @@ def probability(similarity: float, calibration: Calibration | None, threshold: f
 
 def prior_of(threshold: float, calibration: Calibration | None) -> float | None:
     """The share of right matches for which a threshold is the best cut."""
-    return None if calibration is None else float(_sigmoid(-_logit(threshold, calibration)))
+    return None if not calibration else float(_sigmoid(-_logit(threshold, calibration)))
 
 
 def _logit(similarity: float, calibration: Calibration) -> float:
