@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from likewise.data.gather import Listed, gather, legible, split_of
+from likewise.data.gather import Listed, gather, split_of
 from likewise.data.images import Images, Skipped
 from likewise.data.options import LoadOptions, as_path
+from likewise.imaging.find import legible
 from likewise.safety import bounds
 from likewise.spec import near
 

@@ -17,9 +17,9 @@ def load_recipe(what: str | os.PathLike, *, trust_code: bool = False) -> Recipe:
     Errors: SpecError with the near names.
     """
     path = Path(what)
-    if path.suffix in {".toml", ".json"}:
+    if path.suffix.lower() in {".toml", ".json"}:
         return Recipe.load(path, trust_code=trust_code)
-    if path.is_dir() or path.suffix in {".csv", ".npz"}:
+    if path.is_dir() or path.suffix.lower() in {".csv", ".npz"}:
         return own(path)
     members = spec.homes("recipe")
     key = os.fspath(what).replace("-", "_")
@@ -36,7 +36,7 @@ def own(path: Path) -> Recipe:
         raise spec.SpecError(f"{path} is a run; to go on with it: likewise train --resume {path}")
     from likewise.recipes import folder, rows
 
-    return (rows if path.suffix == ".npz" and holds_rows(path) else folder)(path=os.fspath(path))
+    return (rows if path.suffix.lower() == ".npz" and holds_rows(path) else folder)(path=os.fspath(path))
 
 
 def name_of(what: str | os.PathLike) -> str:
