@@ -96,13 +96,16 @@ def test_the_threshold_is_chosen_for_a_target_and_keeps_it(run):
     assert run.metrics() == strict
 
 
-def test_verify_says_the_probability_of_the_stored_calibration(run, tmp_path):
+def test_verify_gives_the_calibrated_probability_at_the_prior_of_its_threshold(run, tmp_path):
     digits = load_data("digits", size=16).part("test")
     for i in (0, 1):
         Image.fromarray(digits.pixels[i, 0].numpy()).save(tmp_path / f"{i}.png")
     found = api.verify(run.path, tmp_path / "0.png", tmp_path / "1.png")
     fit = calibration.restored(run.metrics()["calibration"])
-    assert found["probability"] == pytest.approx(float(fit(torch.tensor([found["similarity"]]))))
+    here, cut = fit(torch.tensor([found["similarity"], found["threshold"]], dtype=torch.float64)).logit().tolist()
+    assert found["prior"] == pytest.approx(float(torch.tensor(-cut).sigmoid()))
+    assert found["probability"] == pytest.approx(float(torch.tensor(here - cut).sigmoid()), abs=1e-3)
+    assert found["same"] == (found["probability"] >= 0.5)
     assert (found["threshold"], found["target"]) == (run.metrics()["threshold"]["value"], "accuracy")
     model = Embedder.load(run.path)
     del model.info["calibration"]

@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Embedder",
     "Embeddings",
+    "Gallery",
     "MetricLearner",
     "PairLoss",
     "ProxyLoss",
@@ -36,6 +37,7 @@ __all__ = [
 HOMES = {
     "Embedder": ("likewise.models", "Embedder"),
     "Embeddings": ("likewise.evaluate", "Embeddings"),
+    "Gallery": ("likewise.gallery.gallery", "Gallery"),
     "MetricLearner": ("likewise.estimator", "MetricLearner"),
     "PairLoss": ("likewise.losses", "PairLoss"),
     "ProxyLoss": ("likewise.losses", "ProxyLoss"),

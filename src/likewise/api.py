@@ -24,9 +24,10 @@ from likewise.experiment.run import Run
 from likewise.experiment.score import evaluate_run, rank_run
 from likewise.experiment.train import resume as resume_run
 from likewise.experiment.train import train as train_run
+from likewise.gallery.calibrate import Promise, calibrate, leave_out
+from likewise.gallery.decide import decide, same
+from likewise.gallery.index import check_sim
 from likewise.imaging.find import image_files as files
-from likewise.metrics.calibration import restored
-from likewise.metrics.classification import vote
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import aim
 from likewise.models import Embedder
@@ -252,49 +253,86 @@ def predict(
     *,
     k: int = 5,
     encodings: str | os.PathLike | None = None,
+    far: float | None = None,
 ) -> list[dict[str, Any]]:
-    """The class of each picture by a vote of its k nearest training pictures, and those neighbours.
+    """The class of each image by a vote of its k nearest training images, and those neighbours.
 
-    encodings: a file that `likewise embed RUN` wrote, in place of all training pictures.
+    encodings: a file that `likewise embed RUN` wrote, in place of all training images.
+    far: answer "unknown" (class None) where no class reaches the threshold at which at most this share of the
+        validation images, tried with their own class left out, is named. Errors: ValueError where they are too few.
     """
     opened = Run.open(run)
     by = known(opened, encodings)
     if not 1 <= k <= len(by):
         raise ValueError(f"k is the number of neighbours, 1 to {len(by)} here, got {k}")
     model, paths = Embedder.load(opened.model), files(images)
+    promised = None if far is None else promise_of(opened, by, k, far, model.sim)
     near = nearest(model.embed(paths), by.vectors, k, sim=spec.bind("sim", model.sim))
-    named = vote(near, by.labels, k)
-    return [
-        {
-            "image": str(path),
-            "class": by.classes[label],
-            "votes": sum(by.labels[at].item() == label for at in row),
-            "neighbours": [
-                {"id": by.ids[at], "class": by.classes[by.labels[at]], "similarity": round(s, 6)}
-                for at, s in zip(row, sims, strict=True)
-            ],
+    rows = zip(paths, near.place.tolist(), near.sim.tolist(), strict=True)
+    return [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
+
+
+def predicted(
+    path: Path, place_K: list[int], sim_K: list[float], by: Embeddings, k: int, promised: Promise | None
+) -> dict[str, Any]:
+    """One row of `predict`."""
+    labels = [by.classes[int(by.labels[at])] for at in place_K]
+    if promised is None:
+        answer = decide(sim_K, labels, f"vote(k={k})", neighbours=k)
+    else:
+        answer = decide(sim_K, labels, f"vote(k={k})", promised.threshold, promised.calibration, neighbours=k)
+    row: dict[str, Any] = {"image": str(path), "class": answer.label, "votes": labels.count(str(answer.best))}
+    if promised is not None:
+        row |= {
+            "nearest_class": answer.best,
+            "probability": answer.probability,
+            "threshold": answer.threshold,
+            "far": promised.far,
+            "far_interval": [promised.low, promised.high],
+            "why": answer.why,
         }
-        for path, label, row, sims in zip(paths, named.tolist(), near.place.tolist(), near.sim.tolist(), strict=True)
+    row["neighbours"] = [
+        {"id": by.ids[place_K[n.place]], "class": n.label, "similarity": round(n.similarity, 6)}
+        for n in answer.neighbours
     ]
+    return row
+
+
+def promise_of(run: Run, by: Embeddings, k: int, far: float, sim: str) -> Promise:
+    """The threshold of a false-accept rate on a run's validation images, each with its own class left out."""
+    val = embedded(run).part("val")
+    if not len(val):
+        raise ValueError(f"{run.path} has no validation images to choose a threshold by; train with val=0.1")
+    trials = leave_out(
+        val.vectors.numpy(),
+        [val.classes[i] for i in val.labels.tolist()],
+        by.vectors.numpy(),
+        [by.classes[i] for i in by.labels.tolist()],
+        sim=check_sim(sim),
+        rule=f"vote(k={k})",
+    )
+    return calibrate(trials, far, rule=f"vote(k={k})", source=f"validation images of {run.name}")
 
 
 @trusts
 def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> dict[str, Any]:
-    """Whether two pictures are of one class, at the threshold that validation pairs chose, and how probable that is.
+    """Whether two images show the same class, at the threshold that validation pairs chose, and how probable that is.
 
-    The probability holds where as many pairs are of one class as of two; None for a run scored before there was one.
+    The probability agrees with the decision: it holds where the share of same pairs is `prior`, the share for which
+    the threshold is the best cut, so that it is 0.5 at the threshold (see gallery/decide.py). None, both, for a run
+    scored before there was a calibration.
     """
     model = Embedder.load(run)
     threshold, fit = model.record("threshold"), model.record("calibration")
     if not threshold:
         raise ValueError(
-            f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 pictures a class"
+            f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 images a class"
         )
     emb_ND = model.embed([a, b])
     similarity = float(spec.bind("sim", model.sim)(emb_ND[:1], emb_ND[1:]))
+    found = same(similarity, threshold["value"], fit)
     return {
-        "same": similarity >= threshold["value"],
-        "probability": float(restored(fit)(torch.tensor([similarity]))) if fit else None,
+        **found._asdict(),
         "similarity": similarity,
         "threshold": threshold["value"],
         "target": threshold["target"],

@@ -22,7 +22,20 @@ def main() -> None:
     keep_memory()
     warnings.showwarning = one_line  # type: ignore[assignment]
     # each module registers its commands with `app`
-    from likewise.cli import audit, compare, doctor, export, listing, rank, reproduce, train, translate, tune, using  # noqa: F401
+    from likewise.cli import (  # noqa: F401
+        audit,
+        compare,
+        doctor,
+        export,
+        gallery,
+        listing,
+        rank,
+        reproduce,
+        train,
+        translate,
+        tune,
+        using,
+    )
 
     try:
         app()

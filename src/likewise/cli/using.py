@@ -85,19 +85,33 @@ def predict(
     images: ImagePaths,
     k: Annotated[int, typer.Option(help="neighbours")] = 5,
     encodings: Encodings = None,
+    far: Annotated[
+        float | None,
+        typer.Option(help="answer unknown below the threshold that names at most this share of unknown images"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict the class of each image and list its nearest training images."""
+    """Predict the class of each image, or unknown with --far, and list its nearest training images."""
     from likewise import api
 
-    predictions = api.predict(run, images, k=k, encodings=encodings)
+    predictions = api.predict(run, images, k=k, encodings=encodings, far=far)
     if as_json:
         print(json.dumps(predictions, indent=1, ensure_ascii=False))
         return
     for one in predictions:
-        print(f"{one['image']}: {one['class']} ({one['votes']} of {len(one['neighbours'])} neighbours)")
+        print(f"{one['image']}: {named(one)}")
         for n in one["neighbours"]:
             print(f"    {n['similarity']:+.4f}  {n['class']}  {n['id']}")
+
+
+def named(one: dict[str, Any]) -> str:
+    """`7 (4 of 5 neighbours)`, or `unknown (nearest class 7, ...)`."""
+    votes = f"{one['votes']} of {len(one['neighbours'])} neighbours"
+    if one["class"] is None:
+        return f"unknown (nearest class {one['nearest_class']}, {votes}; {one['why']})"
+    if one.get("probability") is None:
+        return f"{one['class']} ({votes})"
+    return f"{one['class']} ({votes}, probability {one['probability']:.2f})"
 
 
 @app.command()

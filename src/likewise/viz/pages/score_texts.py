@@ -192,6 +192,19 @@ SCORE_TEXTS: dict[str, ScoreText] = {
         "Of pairs with a predicted probability of 80 %, 80 % should be the same. Biased upwards for few pairs.",
         counted="pairs",
     ),
+    "dir@far=": ScoreText(
+        "DIR at FAR {k}",
+        "{v} of queries of enrolled classes are named correctly when at most {k} of unknown queries may be named.",
+        "Open-set identification: each query is tried as it is, and again with its own class taken out of the "
+        "references.",
+        counted="queries",
+    ),
+    "oscr": ScoreText(
+        "OSCR",
+        "Over all false accept rates, {v} of queries of enrolled classes are named correctly (OSCR).",
+        "Area under the open-set curve: 1 needs every query named correctly and every unknown one rejected.",
+        counted="queries",
+    ),
     "few_shot@": ScoreText(
         "{k}-way, {shots}-shot",
         "{v} of queries are classified correctly among {k} classes with {shots} example(s) each.",
@@ -268,8 +281,8 @@ def _find(name: str, open_set: bool = False) -> tuple[ScoreText, dict[str, str]]
         return SCORE_TEXTS[name], {}
     if match := re.fullmatch(r"few_shot@(\d+)w(\d+)s", name):
         return SCORE_TEXTS["few_shot@"], {"k": match[1], "shots": match[2]}
-    if match := re.fullmatch(r"tar@far=([\d.e-]+)", name):
-        return SCORE_TEXTS["tar@far="], {"k": f"{100 * float(match[1]):g} %"}
+    if match := re.fullmatch(r"((?:tar|dir)@far=)([\d.e-]+)", name):
+        return SCORE_TEXTS[match[1]], {"k": f"{100 * float(match[2]):g} %"}
     if match := re.fullmatch(r"(\w+@)(\d+)", name):
         return SCORE_TEXTS.get(match[1], ScoreText(name, "", "", share=False)), {"k": match[2]}
     return ScoreText(name.replace("{", "{{").replace("}", "}}"), "", "", share=False), {}
