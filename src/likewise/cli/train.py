@@ -18,10 +18,15 @@ def train(
     out: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
     name: Annotated[str, typer.Option(help="name of the run's folder")] = "",
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="go on with an interrupted run")] = None,
+    image_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: the column of image paths")] = "",
+    label_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: the column of classes")] = "",
+    split_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: train, val, test, or folds")] = "",
+    group_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: camera, writer, burst ...")] = "",
     as_json: Json = False,
 ) -> None:
     """Train a recipe, evaluate it on held-out pictures and write its report."""
-    if resume is not None and (what or settings or name):
+    columns = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
+    if resume is not None and (what or settings or name or any(columns.values())):
         raise ValueError(
             "--resume goes on with a run as it was started; give no recipe, no field=value and no --name with it"
         )
@@ -29,14 +34,15 @@ def train(
         raise ValueError("train what? Give a recipe (`likewise list recipes`), a .toml or a folder of pictures")
     from likewise import api
     from likewise.cli.screen import Progress, headline, scores_json
-    from likewise.recipes.load import load_recipe, name_of
+    from likewise.recipes.load import load_recipe, name_of, with_columns
 
     with interruptible(), Progress() as progress:
         if resume is not None:
             progress.epochs = api.epochs_of(resume)
             run = api.resume(resume, watch=progress.watch)
         else:
-            recipe = load_recipe(what).override(*(settings or []))
+            own = with_columns(what, **columns) if any(columns.values()) else load_recipe(what)
+            recipe = own.override(*(settings or []))
             progress.epochs = recipe.epochs
             run = api.train(recipe, out=out, name=name or name_of(what), watch=progress.watch)
     print(scores_json(run) if as_json else headline(run))

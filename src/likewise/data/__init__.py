@@ -15,7 +15,7 @@ from likewise.data.options import AbsentError, LoadOptions, as_path, data_home
 
 __all__ = ["SPLITS", "AbsentError", "Files", "Images", "Skipped", "LoadOptions", "data_home", "from_arrays", "load"]
 
-ENDINGS = {".csv": "table", ".npz": "arrays"}
+ENDINGS = dict.fromkeys((".csv", ".tsv", ".parquet", ".pq"), "table") | {".npz": "arrays"}
 
 
 def load(
@@ -35,7 +35,7 @@ def load(
 ) -> Images:
     """Read a source, filter its classes, part it into train, val and test.
 
-    source    a name (mnist), name(keyword=value), or the path of a folder, a .csv or an .npz
+    source    a name (mnist), name(keyword=value), or the path of a folder, a .csv, .tsv, .parquet or .npz
     root      where the sources lie; LIKEWISE_DATA, else the user's cache folder
     split     given | ratio(val=..., test=...) | by_class(val=..., test=...)
     val       the validation share of a split that does not say its own

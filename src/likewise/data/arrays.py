@@ -15,14 +15,24 @@ from likewise.spec import near
 
 __all__ = ["arrays", "from_arrays", "holds_rows"]
 
+# The usual names of the arrays of a file, in lower case.
+NAMES = {
+    "X": ("x", "images", "image", "data"),
+    "y": ("y", "labels", "label", "targets", "target", "classes", "class"),
+    "split": ("split", "splits", "fold", "subset"),
+    "groups": ("groups", "group"),
+}
+
 
 def arrays(want: LoadOptions, *, path: str) -> Images:
-    """An .npz file with X, y and, where the source has parts, split (train, val, test, or 0, 1, 2); see from_arrays.
+    """An .npz file with X, y and, where the source has them, split (train, val, test, or 0, 1, 2) and groups.
+
+    The names are read in any case, and other usual ones too (images, labels, fold, group); see from_arrays.
 
     Errors: ValueError for no such file, or an array that is missing or holds Python objects.
     """
     file = as_path(path)
-    held = _load(file)
+    held = _by_use(_load(file))
     for key in ("X", "y"):
         if key not in held:
             present = ", ".join(held) or "nothing"
@@ -60,10 +70,21 @@ def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: 
     )
 
 
+def _by_use(held: dict[str, Any]) -> dict[str, Any]:
+    """The arrays by what they are for, found by the usual names in any case; one of the exact name comes first."""
+    lowered = {key.casefold(): key for key in reversed(held)}
+    found = dict(held)
+    for use, names in NAMES.items():
+        key = next((lowered[name] for name in names if name in lowered), None)
+        if use not in held and key is not None:
+            found[use] = held[key]
+    return found
+
+
 def holds_rows(path: Path) -> bool:
     """Whether the X of an .npz is rows of numbers [N, D] and not pictures, by its header; False where none reads."""
     try:
-        with zipfile.ZipFile(path) as file, file.open("X.npy") as opened:
+        with zipfile.ZipFile(path) as file, file.open(_by_use({n[:-4]: n for n in file.namelist()})["X"]) as opened:
             version = np.lib.format.read_magic(opened)
             header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             return len(header(opened)[0]) == 2
