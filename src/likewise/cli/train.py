@@ -67,19 +67,32 @@ def evaluate(
             metavar="TARGET", help="choose the threshold anew for accuracy, f1, eer, far=0.001, precision=0.99"
         ),
     ] = "",
+    on: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="score the labelled images of a folder, table or .npz instead")
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="labelled images that --on is searched in; else those of training"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a run again on its test part, or on pairs of your own; the same numbers as after training."""
-    if sum(map(bool, (pairs, folds, threshold_at, encodings))) > 1:
+    if sum(map(bool, (pairs, folds, threshold_at, encodings, on))) > 1:
         raise ValueError(
-            "give one of --pairs, --folds and --threshold-at at a time, and --encodings by itself: "
+            "give one of --on, --pairs, --folds and --threshold-at at a time, and --encodings by itself: "
             "a file of pairs has its own folds"
         )
+    if gallery and not on:
+        raise ValueError("--gallery is what the images of --on are searched in; give both")
     if images and not pairs:
         raise ValueError("--images says where the pictures of --pairs are; give both")
     from likewise import api
-    from likewise.cli.screen import headline, names_said, pairs_said, scores_json
+    from likewise.cli.screen import headline, images_said, names_said, pairs_said, scores_json
 
+    if on:
+        found = api.evaluate_on(run, on, gallery=gallery)
+        print(json.dumps(found, indent=1) if as_json else images_said(found))
+        return
     if encodings:
         found = api.evaluate_encodings(run, encodings)
         print(json.dumps(found, indent=1) if as_json else names_said(found))

@@ -13,7 +13,18 @@ from likewise.data.filters import narrow
 from likewise.data.images import SPLITS, Images, Skipped
 from likewise.data.options import AbsentError, LoadOptions, as_path, data_home
 
-__all__ = ["SPLITS", "AbsentError", "Files", "Images", "Skipped", "LoadOptions", "data_home", "from_arrays", "load"]
+__all__ = [
+    "SPLITS",
+    "AbsentError",
+    "Files",
+    "Images",
+    "Skipped",
+    "LoadOptions",
+    "data_home",
+    "from_arrays",
+    "load",
+    "read",
+]
 
 ENDINGS = dict.fromkeys((".csv", ".tsv", ".parquet", ".pq"), "table") | {".npz": "arrays"}
 
@@ -44,9 +55,9 @@ def load(
     progress  called with (done, total) while pictures are read
     Errors: SpecError for an unknown name or keyword, before anything is read; ValueError for what cannot be read.
     """
-    read, divide = _source(source), spec.bind("split", split)
+    given, divide = _source(source), spec.bind("split", split)
     want = LoadOptions(as_path(root) if root else data_home(), size, channels, progress=progress)
-    images: Images = read(want)
+    images: Images = given(want)
     if strict and images.skipped:
         first = images.skipped[0]
         raise ValueError(
@@ -59,6 +70,12 @@ def load(
         images, min_per_class=min_per_class, max_per_class=max_per_class, max_classes=max_classes, seed=seed
     )
     return divide(images, **{"val": val, "seed": seed} | getattr(divide, "keywords", {}))
+
+
+def read(source: str, want: LoadOptions) -> Images:
+    """A source as it is, neither filtered nor split further. Errors: as in load."""
+    images: Images = _source(source)(want)
+    return replace(images, pixels=conform(images.pixels, want)) if isinstance(images.pixels, Tensor) else images
 
 
 def _source(text: str) -> Callable[[LoadOptions], Images]:
