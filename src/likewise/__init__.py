@@ -7,6 +7,10 @@ Names are loaded on first use: `import likewise` imports neither torch nor numpy
 from importlib import import_module
 from typing import Any
 
+from likewise.safety.offline import quiet_libraries
+
+quiet_libraries()
+
 __version__ = "0.1.0"
 __all__ = [
     "Embedder",

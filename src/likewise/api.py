@@ -1,10 +1,12 @@
 """What the command line does, for Python: a recipe by name, train, evaluate, report, embed, predict, verify."""
 
 import dataclasses
+import functools
+import inspect
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -52,22 +54,46 @@ __all__ = [
 ]
 
 
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+
+def trusts(function: Call) -> Call:
+    """The function with a keyword `trust_code`: what it reads may then name code outside the package, which is run."""
+
+    @functools.wraps(function)
+    def call(*args: Any, trust_code: bool = False, **given: Any) -> Any:
+        with spec.trusting(trust_code):
+            return function(*args, **given)
+
+    signature = inspect.signature(function)
+    option = inspect.Parameter("trust_code", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    return cast(Call, call)
+
+
+@trusts
 def train(recipe: Recipe | str, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None) -> Run:
     """Train a recipe (or the shipped one of that name), evaluate it and write its report."""
     wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
     return reported(*train_run(wanted, out=out, name=name or None, watch=watch))
 
 
-def resume(run: str | os.PathLike, *, watch: Watch | None = None) -> Run:
-    """Go on with an interrupted run; it ends in the very weights it would have had."""
-    return reported(*resume_run(run, watch=watch))
+@trusts
+def resume(run: str | os.PathLike, *, watch: Watch | None = None, force: bool = False) -> Run:
+    """Go on with an interrupted run; it ends in the weights it would have had.
+
+    force: also where its recipe or data have changed since it was started. Errors: ValueError naming what changed.
+    """
+    return reported(*resume_run(run, watch=watch, force=force))
 
 
+@trusts
 def epochs_of(run: str | os.PathLike) -> int:
     """How many epochs a run was to train for."""
     return Run.open(run).recipe.epochs
 
 
+@trusts
 def evaluate(run: str | os.PathLike, *, threshold_at: str = "") -> Run:
     """Score a run again; metrics.json and embeddings.parquet are written anew.
 
@@ -81,6 +107,7 @@ def evaluate(run: str | os.PathLike, *, threshold_at: str = "") -> Run:
     return opened
 
 
+@trusts
 def evaluate_pairs(
     run: str | os.PathLike,
     pairs: str | os.PathLike | None = None,
@@ -97,6 +124,7 @@ def evaluate_pairs(
     return score_pairs(opened, pairs, images=images, folds=folds)
 
 
+@trusts
 def evaluate_on(
     run: str | os.PathLike, on: str | os.PathLike, *, gallery: str | os.PathLike | None = None
 ) -> dict[str, Any]:
@@ -107,6 +135,7 @@ def evaluate_on(
     return score_images(Run.open(run), on, gallery)
 
 
+@trusts
 def rank(
     run: str | os.PathLike, metrics: Sequence[str] = (), *, gallery: str = "", across_groups: bool = False
 ) -> dict[str, Any]:
@@ -120,6 +149,7 @@ def rank(
     return rank_run(opened, metrics, gallery=gallery, across_groups=across_groups)
 
 
+@trusts
 def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool = False) -> Embeddings:
     """What a run names pictures by: its training pictures' vectors, so many a class (0 is all), or their class centres.
 
@@ -131,6 +161,7 @@ def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool 
     return centred(found) if centres else found
 
 
+@trusts
 def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, Any]:
     """How well the encodings of a file name the held-out pictures of a run, top-1 and top-5; the run keeps nothing.
 
@@ -169,6 +200,7 @@ def reported(run: Run, images: Images | None) -> Run:
     return run
 
 
+@trusts
 def report(run: str | os.PathLike) -> Path:
     """Write report.html again; its pictures are left out where the data are no longer there."""
     opened = Run.open(run)
@@ -176,6 +208,7 @@ def report(run: str | os.PathLike) -> Path:
     return write_report(opened.path, pictures(opened))
 
 
+@trusts
 def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
     """Write map.html, a map of the run's embedding before and after training to walk through; and plots/METHOD.png.
 
@@ -185,6 +218,7 @@ def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
     return write_map(opened, pictures(opened), method=method)
 
 
+@trusts
 def audit(run: str | os.PathLike) -> Audit:
     """Look for what is wrong with a run's data; audit.html and audit.csv are written into its folder.
 
@@ -198,6 +232,7 @@ def audit(run: str | os.PathLike) -> Audit:
     return told
 
 
+@trusts
 def embed(run: str | os.PathLike, images: Sequence[str | os.PathLike]) -> Embeddings:
     """Embed picture files (folders are searched) with a run's model. Errors: ValueError naming what cannot be read."""
     model, paths = Embedder.load(run), files(images)
@@ -212,6 +247,7 @@ def embed(run: str | os.PathLike, images: Sequence[str | os.PathLike]) -> Embedd
     )
 
 
+@trusts
 def predict(
     run: str | os.PathLike,
     images: Sequence[str | os.PathLike],
@@ -244,13 +280,14 @@ def predict(
     ]
 
 
+@trusts
 def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> dict[str, Any]:
     """Whether two pictures are of one class, at the threshold that validation pairs chose, and how probable that is.
 
     The probability holds where as many pairs are of one class as of two; None for a run scored before there was one.
     """
     model = Embedder.load(run)
-    threshold, fit = model.info.get("threshold"), model.info.get("calibration")
+    threshold, fit = model.record("threshold"), model.record("calibration")
     if not threshold:
         raise ValueError(
             f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 pictures a class"

@@ -1,6 +1,9 @@
 """X and y: pictures or feature rows that are in memory already, or in an .npz file."""
 
+import math
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from torch import Tensor
 from likewise.data.gather import legible, number, split_of
 from likewise.data.images import SPLITS, Images
 from likewise.data.options import LoadOptions, as_path
+from likewise.safety import bounds
 from likewise.spec import near
 
 __all__ = ["arrays", "from_arrays", "holds_rows"]
@@ -22,6 +26,10 @@ NAMES = {
     "split": ("split", "splits", "fold", "subset"),
     "groups": ("groups", "group"),
 }
+KEYS = {"x", *(name for names in NAMES.values() for name in names)}
+# what zips and array headers fail with when they are damaged
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError)
+UNREADABLE += (NotImplementedError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # type: ignore[assignment]
 
 
 def arrays(want: LoadOptions, *, path: str) -> Images:
@@ -85,24 +93,52 @@ def holds_rows(path: Path) -> bool:
     """Whether the X of an .npz is rows of numbers [N, D] and not pictures, by its header; False where none reads."""
     try:
         with zipfile.ZipFile(path) as file, file.open(_by_use({n[:-4]: n for n in file.namelist()})["X"]) as opened:
-            version = np.lib.format.read_magic(opened)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            return len(header(opened)[0]) == 2
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return len(array_header(opened)[0]) == 2
+    except UNREADABLE:
         return False
 
 
 def _load(file: Path) -> dict[str, np.ndarray]:
     try:
         with file.open("rb") as opened:
-            held = np.load(opened, allow_pickle=False)
-            if isinstance(held, np.ndarray):
+            first = opened.read(6)
+            if first == b"\x93NUMPY":
                 raise ValueError("it is one array, not an .npz of several")
-            return {key: held[key] for key in held.files}
+            if first[:4] != b"PK\3\4":
+                raise ValueError("it is not an .npz, a zip of arrays")
+            opened.seek(0)
+            check_announced(file)
+            held = np.load(opened, allow_pickle=False, max_header_size=10_000)
+            return {key: held[key] for key in held.files if key.casefold() in KEYS or len(held.files) <= len(NAMES)}
     except FileNotFoundError:
         raise ValueError(f"{legible(file)} does not exist; give an .npz file with X and y") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{legible(file)} does not read as .npz of plain arrays: {error}") from None
+
+
+def check_announced(file: Path) -> None:
+    """Errors: ValueError when the arrays that the zip, or their own headers, announce are beyond the bound."""
+    length = file.stat().st_size
+    with zipfile.ZipFile(file) as archive:
+        bounds.expanded(sum(entry.file_size for entry in archive.infolist()), length, legible(file))
+        for entry in archive.infolist():
+            with archive.open(entry) as opened:
+                shape, kind = array_header(opened)
+                bounds.expanded(math.prod(shape) * kind.itemsize, length, legible(file))
+                if math.prod(shape) * kind.itemsize > entry.file_size or min(shape, default=0) < 0:
+                    raise ValueError(
+                        f"{entry.filename} announces {shape} of {kind} and holds {entry.file_size:,} bytes"
+                    )
+
+
+def array_header(opened: Any) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array in a .npy stream."""
+    version = np.lib.format.read_magic(opened)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"arrays of the .npy version {version} are not read")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(opened, max_header_size=10_000)
+    return shape, kind
 
 
 def _array(values: Any, what: str) -> np.ndarray:
@@ -167,7 +203,7 @@ def _whole(array: np.ndarray) -> np.ndarray:
 
 def _word(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode()
+        return value.decode(errors="backslashreplace")
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise ValueError(
             f"labels are whole numbers or texts, and y holds {value!r}; leave out pictures without a label"

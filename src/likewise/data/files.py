@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likewise.data import cache
+from likewise.data import background, cache
 from likewise.data.cache import Entry, Key, Room, Stored
 from likewise.data.options import LoadOptions
 from likewise.imaging.decode import Crop, Head, Picture, PictureError, check, decode, fit, head
@@ -144,7 +144,7 @@ def _decoded(
     pixels = pixels[kept] if late else pixels
     if room:
         rows = {good[row]: place for place, row in enumerate(kept)}
-        cache.behind(partial(_written, room, pixels, pixels._version, rows, dict(wrong), want))
+        background.behind(partial(_written, room, pixels, pixels._version, rows, dict(wrong), want))
     return pixels, wrong
 
 

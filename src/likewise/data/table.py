@@ -12,6 +12,7 @@ from likewise.data.gather import Listed, gather, legible
 from likewise.data.images import SPLITS, Images, Skipped
 from likewise.data.options import LoadOptions, as_path
 from likewise.data.table_file import Row, parquet_names, parquet_rows, text_rows
+from likewise.safety import bounds
 
 __all__ = ["table"]
 
@@ -53,9 +54,9 @@ def table(
     if file.suffix.lower() in (".parquet", ".pq"):
         names: list[str] | None = parquet_names(file)
         columns = resolve(asked, names, file)
-        rows = parquet_rows(file, columns.values(), most=4 * want.memory)
+        rows = parquet_rows(file, names, columns.values())
     else:
-        rows = text_rows(file, separator, most=want.memory)
+        rows = text_rows(file, separator, most=min(want.memory, bounds.TEXT_FILE))
         names = [cell.strip() for cell in rows.pop(0).cells] if header and rows else None
     if not rows:
         below = " below its first line; is header=False meant?" if header and names else ""

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from likewise.data.columns import USUAL, plain
 from likewise.data.gather import legible
+from likewise.safety import bounds
+from likewise.safety.parquet import check_announced, read_table
 
 __all__ = ["Row", "parquet_names", "parquet_rows", "text_rows"]
 
@@ -25,7 +27,7 @@ class Row(NamedTuple):
     cells: list[Any]
 
 
-def text_rows(file: Path, separator: str = "", *, most: int = 1 << 30) -> list[Row]:
+def text_rows(file: Path, separator: str = "", *, most: int = bounds.TEXT_FILE) -> list[Row]:
     """The rows of a text file that are not blank. separator: "" finds it out among comma, tab, semicolon and pipe.
 
     The encoding is UTF-8, UTF-16 where the file begins with its mark, else Windows-1252 (and Latin-1, its superset of
@@ -82,26 +84,26 @@ def _fits(lines: Sequence[str], separator: str) -> tuple[int, float, int]:
 
 def parquet_names(file: Path) -> list[str]:
     """The columns of a Parquet file. Errors: ValueError."""
-    return [str(name) for name in _parquet(file).schema_arrow.names]
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        check_announced(file, file.stat().st_size, legible(file))
+        return [str(name) for name in pq.read_schema(file).names]
+    except OSError as error:
+        raise ValueError(f"{legible(file)} cannot be read: {error.strerror or error}") from None
+    except (ValueError, pa.ArrowException) as error:
+        raise ValueError(f"{legible(file)} does not read as Parquet: {error}") from None
 
 
-def parquet_rows(file: Path, columns: Iterable[int], *, most: int = 4 << 30) -> list[Row]:
+def parquet_rows(file: Path, names: Sequence[str], columns: Iterable[int]) -> list[Row]:
     """The rows, with cells at these places as text, or bytes, or {bytes, path} for images; the other cells are None.
 
-    most: bytes that the columns may hold, by what the file says of itself. Errors: ValueError.
+    Errors: ValueError, also beyond what `safety.bounds` allows a compressed file to hold.
     """
-    import pyarrow as pa
-
-    opened, places = _parquet(file), sorted(set(columns))
-    names = opened.schema_arrow.names
-    wanted = [names[place] for place in places]
-    if (size := _size(opened.metadata, wanted)) > most:
-        raise ValueError(f"{legible(file)} holds {size:,} bytes and a table may hold {most:,}; write images to files")
-    try:
-        table = opened.read(columns=wanted)
-        listed = [table.column(name).to_pylist() for name in wanted]
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise ValueError(f"cannot read {legible(file)}: {error}") from None
+    places = sorted(set(columns))
+    table = read_table(file, "a table of images", [names[place] for place in places])
+    listed = [table.column(names[place]).to_pylist() for place in places]
     rows = []
     for n, values in enumerate(zip(*listed, strict=True), start=1):
         cells: list[Any] = [None] * len(names)
@@ -109,25 +111,6 @@ def parquet_rows(file: Path, columns: Iterable[int], *, most: int = 4 << 30) -> 
             cells[place] = _cell(value)
         rows.append(Row(f"row {n}", cells))
     return rows
-
-
-def _parquet(file: Path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(file)
-    except FileNotFoundError:
-        raise ValueError(f"{legible(file)} cannot be read: No such file or directory") from None
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{legible(file)} does not read as Parquet: {error}") from None
-
-
-def _size(metadata: Any, wanted: Sequence[str]) -> int:
-    """Bytes of these columns, uncompressed."""
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    chunks = (group.column(i) for group in groups for i in range(group.num_columns))
-    return sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.split(".")[0] in wanted)
 
 
 def _cell(value: Any) -> Any:

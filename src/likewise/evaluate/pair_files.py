@@ -11,6 +11,8 @@ from likewise.data.images import SPLITS
 from likewise.embeddings import Embeddings
 from likewise.evaluate.pair_list import Named, named
 from likewise.metrics.sampled_pairs import Pairs
+from likewise.safety import bounds
+from likewise.safety.parquet import read_table
 
 __all__ = ["found_at", "part", "read", "save"]
 
@@ -43,6 +45,7 @@ def read(path: str | os.PathLike, known: Iterable[str] = ()) -> Named:
     if path.suffix == ".parquet":
         return _parquet(path)
     try:
+        bounds.size(path, bounds.TEXT_FILE, "a file of pairs")
         return named(path.read_text(encoding="utf-8-sig").splitlines(), known)
     except UnicodeDecodeError:
         raise ValueError(
@@ -53,24 +56,18 @@ def read(path: str | os.PathLike, known: Iterable[str] = ()) -> Named:
 
 
 def _parquet(path: Path) -> Named:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise ValueError(f"cannot read pairs from {path}: {error}") from None
+    table = read_table(path, "pairs", (*COLUMNS, "fold", "split"))
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise ValueError(f"{path} has no column {missing[0]!r}; it has {', '.join(table.column_names)}")
     if not len(table):
         raise ValueError(f"{path} holds no pairs")
     column = {name: table[name].to_pylist() for name in table.column_names if name in (*COLUMNS, "fold", "split")}
-    fold = list(dict.fromkeys(column.get("fold", ())))
+    fold = {name: i for i, name in enumerate(dict.fromkeys(column.get("fold", ())))}
     return Named(
         tuple(map(str, column["id_a"])),
         tuple(map(str, column["id_b"])),
         torch.tensor([bool(same) for same in column["same"]]),
-        torch.tensor([fold.index(x) for x in column["fold"]]) if fold else None,
+        torch.tensor([fold[x] for x in column["fold"]]) if fold else None,
         tuple(map(str, column["split"])) if "split" in column else None,
     )
 

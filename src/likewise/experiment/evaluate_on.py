@@ -1,4 +1,4 @@
-"""A run's model on any labelled images: scores, confusions and worst errors against its training images or a gallery."""
+"""A run's model on any labelled images: scores, confusions and worst errors by its training images or a gallery."""
 
 import dataclasses
 import os

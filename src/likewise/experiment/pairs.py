@@ -93,12 +93,12 @@ def score_pairs(
     seed = run.recipe.split_seed
     listed = from_file(Path(file), known, model, images) if file else dealt(known, run.metrics()["split"], folds, seed)
     score_T = similarities(listed.vectors, listed.pairs, sim=spec.bind("sim", model.sim))
-    fit = model.info.get("calibration")
+    fit = model.record("calibration")
     scores = verify(
         listed.pairs,
         score_T,
         drawn_together(listed, known),
-        threshold=(model.info.get("threshold") or {}).get("value"),
+        threshold=model.record("threshold").get("value"),
         fit=calibration.restored(fit) if fit else None,
         seed=seed,
     )

@@ -56,7 +56,7 @@ def evaluate_run(
     if not len(found.part(split)):
         raise ValueError(f"{images.name} has no held-out pictures to score; give val=0.1, or split='ratio(test=0.2)'")
     pairs = pairs_of(run, found, recipe.split_seed)
-    target = threshold_at or (model.info.get("threshold") or {}).get("target", "accuracy")
+    target = threshold_at or model.record("threshold").get("target", "accuracy")
     threshold, fit = choices(found, pairs.get("val"), recipe, open_set=not is_closed_set(found, "val"), target=target)
     kept = {"threshold": threshold._asdict() if threshold else None, "calibration": told(fit, pairs.get("val"))}
     scores = scores_of(found, split, recipe, pairs.get(split), threshold, fit)
@@ -173,5 +173,5 @@ def of_training(state: State, images: Images) -> dict[str, Any]:
 def earlier(run: Run) -> dict[str, Any]:
     """What metrics.json said of the training before."""
     kept = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters")
-    held = json.loads(run.metrics_file.read_text(encoding="utf-8")) if run.metrics_file.exists() else {}
+    held = run.metrics_or_nothing()
     return {name: held[name] for name in kept if name in held}

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from likewise.imaging import jpeg
+from likewise.safety import bounds
 
 __all__ = ["RULES", "Crop", "Head", "Picture", "PictureError", "check", "decode", "decoded", "decoder", "fit", "head"]
 
@@ -38,12 +39,8 @@ Picture = Path | bytes | Tensor | Crop  # a file, the bytes of one, uint8 [C,H,W
 ORIENTATION = 0x0112  # the EXIF tag
 GREY = {"1", "L", "LA", "La", "I", "F"}
 # EXIF orientation -> what puts the picture upright: rows and columns changed over or not, then the sides mirrored.
-UPRIGHT = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))} | {
-    5: (True, ()),
-    6: (True, (1,)),
-    7: (True, (0, 1)),
-    8: (True, (0,)),
-}
+UPRIGHT = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))}
+UPRIGHT |= {5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
 
 
 class PictureError(ValueError):
@@ -226,10 +223,14 @@ def _opened(picture: Path | bytes) -> Iterator[Any]:
         # the file is opened here, since Pillow leaves one open whose first bytes it cannot read
         file = io.BytesIO(picture) if isinstance(picture, bytes) else _regular(picture).open("rb")
         with file:
+            length = file.seek(0, io.SEEK_END)
+            file.seek(0)
             # trying a JPEG's 20 bytes in every other format first costs a tenth of decoding it
             formats = ("JPEG",) if file.read(3) == b"\xff\xd8\xff" else None
             file.seek(0)
             with _pillow().open(file, formats=formats) as image:
+                width, height = image.size
+                bounds.image_size(width, height, length)
                 yield image
     except (PictureError, MemoryError):
         raise
@@ -244,6 +245,8 @@ def _regular(path: Path) -> Path:
         raise PictureError(
             "a folder, not a picture" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
         )
+    if path.stat().st_size > bounds.IMAGE_FILE:
+        raise PictureError(f"it is longer than {bounds.human(bounds.IMAGE_FILE)}")
     return path
 
 
