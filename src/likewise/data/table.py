@@ -52,9 +52,8 @@ def table(
     file = as_path(path)
     asked = {"image": image, "label": label, "split": split, "group": group}
     if file.suffix.lower() in (".parquet", ".pq"):
-        names: list[str] | None = parquet_names(file)
-        columns = resolve(asked, names, file)
-        rows = parquet_rows(file, names, columns.values())
+        names: list[str] | None = (listed_names := parquet_names(file))
+        rows = parquet_rows(file, listed_names, resolve(asked, listed_names, file).values())
     else:
         rows = text_rows(file, separator, most=min(want.memory, bounds.TEXT_FILE))
         names = [cell.strip() for cell in rows.pop(0).cells] if header and rows else None
