@@ -29,7 +29,8 @@ def pictures(*shape, dtype=np.uint8):
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float64])
 def test_shapes_of_pictures(shape, seen, dtype):
-    images = from_arrays(pictures(*shape, dtype=dtype), [0, 1])
+    X = pictures(*shape, dtype=dtype)
+    images = from_arrays(X / 255 if dtype == np.float64 else X, [0, 1])
     assert images.shape == seen
     assert images.pixels.dtype == (torch.float32 if dtype == np.float64 else torch.uint8)
 
@@ -55,7 +56,7 @@ def test_booleans_are_black_and_white():
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("wrap", [np.asarray, torch.from_numpy])
 def test_everything_is_copied(dtype, wrap):
-    X, y = pictures(2, 4, 5, dtype=dtype), np.array([0, 1])
+    X, y = pictures(2, 4, 5, dtype=dtype).clip(0, 1), np.array([0, 1])
     images = from_arrays(wrap(X), wrap(y))
     X[:], y[:] = 9, 9
     assert images.pixels[0, 0, 0, 1] == 1

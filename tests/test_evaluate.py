@@ -70,7 +70,7 @@ def scores(parts):
 @pytest.mark.parametrize("name", [*CLOSED, "silhouette_simplified", "tar@far=0.0001"])
 def test_every_score_is_said_in_words(name: str):
     """In the report and on the terminal."""
-    told = words.say(name, {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9})
+    told = words.sentence(name, {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9})
     assert told is not None
     assert screen.in_words(name)
 

@@ -21,11 +21,14 @@ __all__ = [
     "Recipe",
     "Run",
     "Score",
+    "SpecError",
     "build_loss",
     "embed",
+    "evaluate",
     "keep_memory",
     "load_data",
     "load_recipe",
+    "predict",
     "train",
 ]
 
@@ -39,16 +42,20 @@ HOMES = {
     "Recipe": ("likewise.experiment.recipe", "Recipe"),
     "Run": ("likewise.experiment.run", "Run"),
     "Score": ("likewise.evaluate", "Score"),
+    "SpecError": ("likewise.spec", "SpecError"),
     "build_loss": ("likewise.losses", "build"),
     "embed": ("likewise.evaluate", "embed"),
     "keep_memory": ("likewise.malloc", "keep_memory"),
     "load_data": ("likewise.data", "load"),
     "load_recipe": ("likewise.recipes.load", "load_recipe"),
+    "predict": ("likewise.api", "predict"),
     "train": ("likewise.api", "train"),
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "evaluate":  # a package that can be called; see its docstring
+        return import_module("likewise.evaluate")
     if name not in HOMES:
         raise AttributeError(f"module 'likewise' has no attribute {name!r}")
     module, attribute = HOMES[name]

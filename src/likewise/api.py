@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -25,6 +25,7 @@ from likewise.experiment.run import Run
 from likewise.experiment.score import evaluate_run, rank_run
 from likewise.experiment.train import resume as resume_run
 from likewise.experiment.train import train as train_run
+from likewise.imaging.find import image_files as files
 from likewise.metrics.calibration import restored
 from likewise.metrics.classification import vote
 from likewise.metrics.neighbours import nearest
@@ -72,9 +73,19 @@ def trusts(function: Call) -> Call:
 
 
 @trusts
-def train(recipe: Recipe | str, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None) -> Run:
-    """Train a recipe (or the shipped one of that name), evaluate it and write its report."""
-    wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
+def train(
+    recipe: Recipe | str | os.PathLike, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None
+) -> Run:
+    """Train a recipe, evaluate it and write its report.
+
+    recipe: a Recipe, or what `load_recipe` takes: a shipped one's name, a .toml, a folder. Errors: ValueError.
+    """
+    wanted = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
+    if not isinstance(wanted, Recipe):
+        hint = "Recipe.from_dict makes one of a dict" if isinstance(wanted, Mapping) else "Recipe() is one"
+        raise spec.SpecError(
+            f"train takes a Recipe, the name of a shipped one, a .toml or a folder, got {type(wanted).__name__}; {hint}"
+        )
     return reported(*train_run(wanted, out=out, name=name or None, watch=watch))
 
 
@@ -301,21 +312,6 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
         "threshold": threshold["value"],
         "target": threshold["target"],
     }
-
-
-PICTURES = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-
-
-def files(images: Iterable[str | os.PathLike]) -> list[Path]:
-    """The picture files named, and those in the folders named. Errors: ValueError for one that is not there."""
-    found: list[Path] = []
-    for path in map(Path, images):
-        if not path.exists():
-            raise ValueError(f"there is no file {path}; give pictures or folders of pictures")
-        found += sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
-    if not found:
-        raise ValueError("the folders given hold no pictures; those end in .png, .jpg, .pgm and the like")
-    return found
 
 
 def pictures(run: Run) -> Images | None:

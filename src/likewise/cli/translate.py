@@ -23,7 +23,7 @@ def translate(
     from likewise.reproduce.translate import translate as read
     from likewise.reproduce.translation import DIFFERS, MAPPED, REFUSED
 
-    if output is not None and output.suffix != ".toml":
+    if output is not None and output.suffix.lower() != ".toml":
         raise ValueError(f"a recipe is written as .toml, not {output.name}")
     try:
         translation = read(config.read_text(encoding="utf-8"))

@@ -51,7 +51,7 @@ def embed_images(model: Path, images: list[Path], output: Path) -> tuple[int, in
     """Embed images into `output`; returns their number and the vector length."""
     from likewise.export.session import embed_files, exported
 
-    onnx = model if model.suffix == ".onnx" else exported(model)
+    onnx = model if model.suffix.lower() == ".onnx" else exported(model)
     if onnx is not None:
         return embed_files(onnx, images, output)
     from likewise import api
@@ -70,7 +70,7 @@ def save_encodings(model: Path, output: Path, most_per_class: int, centres: bool
     """Save the run's training embeddings; returns their number and the vector length."""
     from likewise import api
 
-    if model.suffix == ".onnx":
+    if model.suffix.lower() == ".onnx":
         raise ValueError(f"{model} has no images of its own; give images, or the run that it came from")
     if is_own_file(model, output):
         raise ValueError(f"{output} is the run's own file, which contains all its images; give another -o FILE")

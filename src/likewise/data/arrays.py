@@ -4,6 +4,7 @@ import math
 import tokenize
 import zipfile
 import zlib
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likewise.data.gather import legible, number, split_of
+from likewise.data.gather import number, split_of
 from likewise.data.images import SPLITS, Images
 from likewise.data.options import LoadOptions, as_path
+from likewise.imaging.find import legible
+from likewise.imaging.values import check_unit_range
 from likewise.safety import bounds
 from likewise.spec import near
 
@@ -55,7 +58,8 @@ def arrays(want: LoadOptions, *, path: str) -> Images:
 def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: str = "arrays") -> Images:
     """Images from arrays, lists or tensors; everything is copied.
 
-    X       pictures uint8 [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, or numbers [N,...], which become float32
+    X       pictures uint8 [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, or numbers [N,...], which become float32;
+            pictures of floats are 0 to 1
     y       [N] labels: whole numbers or texts
     split   [N] train, val, test or 0, 1, 2; without it everything is train
     groups  [N] texts
@@ -142,10 +146,16 @@ def array_header(opened: Any) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _array(values: Any, what: str) -> np.ndarray:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = _from_tensor(values.detach().cpu()) if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim == 0 or len(array) == 0:
         raise ValueError(f"{what} holds no rows; it needs one a picture")
     return array
+
+
+def _from_tensor(tensor: Tensor) -> np.ndarray:
+    """numpy has neither bfloat16 nor the floats of 8 bits; float32 holds all of their numbers."""
+    known = (torch.float16, torch.float32, torch.float64)
+    return (tensor.float() if tensor.is_floating_point() and tensor.dtype not in known else tensor).numpy()
 
 
 def _pixels(array: np.ndarray) -> Tensor:
@@ -158,6 +168,8 @@ def _pixels(array: np.ndarray) -> Tensor:
         numbers = np.array(array, np.float32)
         if not np.isfinite(numbers).all():
             raise ValueError("X holds NaN or infinity; fill or leave out those rows first")
+        if array.ndim > 2:
+            check_unit_range(numbers, "X")
         return torch.from_numpy(_channels_first(numbers))
     if array.dtype.kind == "b":
         array = array.astype(np.uint8) * 255
@@ -184,7 +196,8 @@ def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
     if array.ndim != 1:
         raise ValueError(f"y is one label a picture, shape [N]; got shape {list(array.shape)}")
     if array.dtype.kind == "f":
-        array = _whole(array)
+        values, labels = np.unique(_whole(array), return_inverse=True)
+        return torch.from_numpy(labels.astype(np.int64)), tuple(str(int(value)) for value in values.tolist())
     if array.dtype.kind in "bui":
         values, labels = np.unique(array, return_inverse=True)
         return torch.from_numpy(labels.astype(np.int64)), tuple(map(str, values.tolist()))
@@ -192,19 +205,20 @@ def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
 
 
 def _whole(array: np.ndarray) -> np.ndarray:
+    """The array, all of it whole numbers; they stay floats, since those of 20 digits are beyond int64."""
     if np.isnan(array).any():
         raise ValueError(
             f"y holds NaN, first in row {int(np.isnan(array).argmax())}; leave out pictures without a label"
         )
     if not np.isfinite(array).all() or (array != np.rint(array)).any():
         raise ValueError("y holds numbers with a fraction; labels are whole numbers or texts")
-    return array.astype(np.int64)
+    return array
 
 
 def _word(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
-    if not isinstance(value, str | int) or isinstance(value, bool):
+    if not isinstance(value, str | Integral) or isinstance(value, bool):
         raise ValueError(
             f"labels are whole numbers or texts, and y holds {value!r}; leave out pictures without a label"
         )

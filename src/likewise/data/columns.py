@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from likewise.data.gather import legible, split_of
+from likewise.data.gather import split_of
+from likewise.imaging.find import legible
 from likewise.spec import near
 
 __all__ = ["USUAL", "Parts", "plain", "resolve", "split_parts"]

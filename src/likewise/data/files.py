@@ -129,7 +129,7 @@ def _decoded(
         sources = _sources(chosen, [room.key.prints[i] for i in good], room.key, shape) if room else chosen
         place = room if pixels is None else pixels
         if place is None:
-            late = _each(check, sources, want.progress)[1]
+            late = _each(partial(check, shape=shape), sources, want.progress)[1]
         else:
             late = _fill(place, sources, shape, invert, want.progress)
     except BaseException:

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from likewise.data.files import Files, read
-from likewise.data.gather import Listed, gather, legible
+from likewise.data.gather import Listed, gather
 from likewise.data.images import Images
 from likewise.data.options import LoadOptions
+from likewise.imaging.find import legible
 from likewise.safety import bounds
 
 __all__ = ["groceries"]

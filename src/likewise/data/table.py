@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from likewise.data.columns import USUAL, resolve, split_parts
-from likewise.data.gather import Listed, gather, legible
+from likewise.data.gather import Listed, gather
 from likewise.data.images import SPLITS, Images, Skipped
 from likewise.data.options import LoadOptions, as_path
 from likewise.data.table_file import Row, parquet_names, parquet_rows, text_rows
+from likewise.imaging.find import legible
 from likewise.safety import bounds
 
 __all__ = ["table"]

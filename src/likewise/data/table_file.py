@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from likewise.data.columns import USUAL, plain
-from likewise.data.gather import legible
+from likewise.imaging.find import legible
 from likewise.safety import bounds
 from likewise.safety.parquet import check_announced, read_table
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import torch
 
-from likewise.data.folder import PICTURES
-from likewise.data.gather import Listed, gather, legible, natural
+from likewise.data.gather import Listed, gather
 from likewise.data.images import Images, Skipped
 from likewise.data.options import LoadOptions, as_path
 from likewise.imaging.decode import Crop, Head, PictureError, head
+from likewise.imaging.find import is_image_name, legible, natural
 from likewise.safety import bounds
 from likewise.spec import near
 
@@ -123,7 +123,7 @@ def read_sequence(folder: Path) -> Sequence:
     frames = {
         int(digits[-1]): path
         for path in sorted((folder / "img").iterdir())
-        if path.suffix.lower() in PICTURES and (digits := re.findall(r"\d+", path.stem))
+        if is_image_name(path) and (digits := re.findall(r"\d+", path.stem))
     }
     if not frames:
         raise ValueError(f"{legible(folder / 'img')} holds no numbered picture, such as 00001.jpg")

@@ -1,6 +1,7 @@
 """Pairs as a file lists them, by the names of their pictures: CSV, or the pairs.txt of Labeled Faces in the Wild."""
 
 import csv
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -8,12 +9,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from likewise.imaging.find import is_image_name
 from likewise.metrics.sampled_pairs import Pairs
 from likewise.safety import bounds
 
 __all__ = ["Named", "listed", "named", "placed"]
 
 SAME, DIFFERENT = ("1", "true", "same", "yes"), ("0", "false", "different", "no")
+# what people call the two columns of images
+HEADING = re.compile(
+    r"((id|image|img|picture|pic|photo|file|filename|path|name|item)s?)?[ _-]?(a|b|1|2|left|right|first|second|x|y)?"
+)
 WRITE = "write id, id, and 1 (same) or 0 (different)"
 
 
@@ -68,7 +74,7 @@ def _csv(kept: Sequence[tuple[int, str]], known: set[str]) -> Named:
         raise ValueError(
             f"line {kept[max(cells.line_num - 1, 0)][0]} of the pairs does not read as CSV: {error}"
         ) from None
-    heading = [cell.lower() for cell in rows.pop(0)[1]] if _heading(rows[0][1], known) else []
+    heading = [cell.lower() for cell in rows.pop(0)[1]] if _heading(rows, known) else []
     if not rows:
         raise ValueError("the list of pairs is empty: write one pair a line as id, id, and 1 (same) or 0 (different)")
     further = {name: heading.index(name) for name in ("fold", "split") if name in heading[3:]}
@@ -82,9 +88,25 @@ def _csv(kept: Sequence[tuple[int, str]], known: set[str]) -> Named:
     return Named(first, second, _bools(row[2].lower() in SAME for _, row in rows), fold, column.get("split"))
 
 
-def _heading(row: Sequence[str], known: set[str]) -> bool:
+def _heading(rows: Sequence[tuple[int, Sequence[str]]], known: set[str]) -> bool:
+    """Whether the first line names the columns. Errors: ValueError for `a,b,same`, where it may be a pair as well."""
+    (number, row), *others = rows
     values = {*SAME, *DIFFERENT} - {"same"}  # a column may well be called so
-    return not any(cell in known or cell.lower() in values for cell in row)
+    if any(cell in known or cell.lower() in values for cell in row):
+        return False
+    names = row[:2]
+    elsewhere = {cell for _, other in others for cell in other[:2]}
+    if any(cell in elsewhere or is_image_name(cell) or "/" in cell or "\\" in cell for cell in names):
+        return False
+    third = {other[2].lower() for _, other in others if len(other) > 2}
+    if "same" not in [cell.lower() for cell in row] or not third & {"same", "different"}:
+        return True
+    if all(HEADING.fullmatch(cell.lower()) for cell in names):
+        return True
+    raise ValueError(
+        f"line {number} of the pairs reads {','.join(row)!r:.200}, a heading or a pair; head the file with "
+        "id_a,id_b,same, or write 1 and 0 for same and different"
+    )
 
 
 def _numbered(names: Sequence[str]) -> Tensor:

@@ -31,7 +31,8 @@ class Recipe:
     val: float = documented(0.1, "share of the training part kept for validation, where the source has none")
     size: int = documented(
         0,
-        "side of the square that pictures are resized to, in pixels; 0 is as timm: and the like ask, or as it is",
+        "side of the square that pictures are resized to, in pixels; 0 is as timm: and the like ask, or as it is, "
+        "enlarged where the network takes no such small ones",
     )
     channels: int = documented(0, "1 grey, 3 colour, 0 as most pictures are, and 3 for timm: and the like")
     min_per_class: int = documented(1, "classes with fewer pictures are left out")
@@ -112,6 +113,12 @@ class Recipe:
     )
     device: str = documented("auto", "cpu | cuda | cuda:1 | mps | auto")
 
+    def __new__(cls, *args: Any, **fields: Any) -> "Recipe":
+        """Errors: SpecError for an unknown field, with the near names, where Python would say TypeError."""
+        for name in fields:
+            known(name)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, typed(f.name, getattr(self, f.name)))
@@ -158,14 +165,14 @@ class Recipe:
     def load(cls, path: str | os.PathLike, *, trust_code: bool = False) -> "Recipe":
         """From a .toml or .json file. It names members of the package only, unless `trust_code`. Errors: SpecError."""
         path = Path(path)
-        if path.suffix not in {".toml", ".json"}:
+        if path.suffix.lower() not in {".toml", ".json"}:
             raise SpecError(f"a recipe file ends in .toml or .json, not {path.suffix or 'nothing'!r}: {path}")
         try:
             text = as_spec_error(bounds.text, path, bounds.RECIPE_FILE, "a recipe")
         except OSError as error:
             raise SpecError(f"cannot read the recipe {path}: {error.strerror}") from None
         with spec.trusting(trust_code):
-            return (cls.from_toml if path.suffix == ".toml" else cls.from_json)(text, where=str(path))
+            return (cls.from_toml if path.suffix.lower() == ".toml" else cls.from_json)(text, where=str(path))
 
 
 TYPES = get_type_hints(Recipe)

@@ -5,33 +5,19 @@ tests/test_export_reading.py compares the two; where training resizes with torch
 
 import io
 import os
-from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from likewise.imaging.find import image_files as files
+from likewise.imaging.headers import ORIENTATION, TURNED, grey_alpha, orientation, true_transparency
 from likewise.safety import bounds
 
-__all__ = ["ENDINGS", "files", "pixels"]
+__all__ = ["files", "pixels"]
 
-ENDINGS = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width are swapped
 # mode: (the profile's colours, the mode that sRGB comes out in)
 PROFILED = {"RGB": ("RGB ", "RGB"), "RGBA": ("RGB ", "RGBA"), "CMYK": ("CMYK", "RGB"), "L": ("GRAY", "RGB")}
-
-
-def files(images: Iterable[str | os.PathLike]) -> list[Path]:
-    """Image files, and those within folders. Errors: ValueError for a missing file or no images."""
-    paths: list[Path] = []
-    for path in map(Path, images):
-        if not path.exists():
-            raise ValueError(f"there is no file {path}; give images or folders of images")
-        paths += sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
-    if not paths:
-        raise ValueError("the given folders contain no images; image files end in .png, .jpg, .pgm and the like")
-    return paths
 
 
 def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
@@ -44,7 +30,7 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
             bounds.image_size(*image.size, os.stat(path).st_size)
             turn = orientation(image)
             grey = channels == 1 and "icc_profile" not in image.info
-            image.draft("L" if grey else None, (height, width) if turn >= 5 else (width, height))
+            image.draft("L" if grey else None, (height, width) if turn in TURNED else (width, height))
             upright = plain(image, "L" if channels == 1 else "RGB", turn)
     except Exception as error:  # decoders raise many exception types
         raise ValueError(f"cannot read {os.fspath(path)} as an image: {error}") from None
@@ -53,38 +39,24 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(upright).reshape(height, width, channels)
 
 
-def orientation(image: Any) -> int:
-    """EXIF orientation, 1 (upright) if missing or invalid. Pillow rotates TIFF files itself."""
-    try:
-        return int(image.getexif().get(ORIENTATION, 1)) if "exif" in image.info else 1
-    except Exception:  # invalid metadata must not lose a valid image
-        return 1
-
-
 def plain(image: Any, mode: str, turn: int) -> Any:
     """Convert to upright 8-bit sRGB, "L" or "RGB", transparent areas on white."""
     from PIL import Image, ImageOps
 
     profile = image.info.get("icc_profile")
+    true_transparency(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        image = Image.fromarray(eight_bits(np.asarray(image)))
+        image = grey_alpha(image)
     if profile:
         image = srgb(image, profile)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert(mode)
-    if not 2 <= turn <= 8:
+    if turn == 1:
         return image
     image.getexif()[ORIENTATION] = turn
     return ImageOps.exif_transpose(image)
-
-
-def eight_bits(values: np.ndarray) -> np.ndarray:
-    """0 to 65,535 as 0 to 255, rounded."""
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise ValueError("its values are neither 8 nor 16 bits, so the range from black to white is unknown")
-    return ((values.astype("uint32") + 128) // 257).astype("uint8")
 
 
 def srgb(image: Any, profile: bytes) -> Any:

@@ -56,7 +56,9 @@ def is_ours(path: str | os.PathLike) -> bool:
 
 def only_file(folder: Path) -> Path:
     """The weights that others keep in a folder. Errors: ValueError where there are none, or several."""
-    kinds = [sorted(folder.glob(ending)) for ending in ("*.safetensors", "*.bin", "*.pth", "*.pt")]
+    there = sorted(folder.iterdir())
+    endings = (".safetensors", ".bin", ".pth", ".pt")
+    kinds = [[file for file in there if file.suffix.lower() == ending] for ending in endings]
     found = next((files for files in kinds if files), [])
     if len(found) != 1:
         came = ", ".join(file.name for file in found) or "none"
@@ -97,7 +99,7 @@ def read(path: str | os.PathLike) -> dict[str, Tensor]:
         if is_ours(path):
             return load(find(path))[0]
         path = only_file(path)
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return _open(path)[0]
     try:
         if zipfile.is_zipfile(path):

@@ -19,7 +19,7 @@ def load_recipe(what: str | os.PathLike, *, trust_code: bool = False) -> Recipe:
     Errors: SpecError with the near names.
     """
     path = Path(what)
-    if path.suffix in {".toml", ".json"}:
+    if path.suffix.lower() in {".toml", ".json"}:
         return Recipe.load(path, trust_code=trust_code)
     if path.is_dir() or path.suffix.lower() in OWN:
         return own(path)
@@ -38,7 +38,7 @@ def own(path: Path) -> Recipe:
         raise spec.SpecError(f"{path} is a run; to go on with it: likewise train --resume {path}")
     from likewise.recipes import folder, rows
 
-    return (rows if path.suffix == ".npz" and holds_rows(path) else folder)(path=os.fspath(path))
+    return (rows if path.suffix.lower() == ".npz" and holds_rows(path) else folder)(path=os.fspath(path))
 
 
 def with_columns(what: str | os.PathLike, **columns: str) -> Recipe:
