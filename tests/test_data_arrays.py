@@ -148,14 +148,14 @@ def test_what_does_not_read_holds_no_rows(tmp_path):
 
 
 def test_npz_that_cannot_be_read(tmp_path):
-    np.savez(tmp_path / "half.npz", x=[1], y=[2])
+    np.savez(tmp_path / "half.npz", pixels=[1], y=[2])
     np.savez(tmp_path / "objects.npz", X=np.array([None]), y=[2])
     np.save(tmp_path / "one.npy", [1])
     (tmp_path / "text.npz").write_text("no")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "half.npz").read_bytes()[:60])
     for name, why in {
         "nowhere.npz": "does not exist",
-        "half.npz": "holds x, y and no X",
+        "half.npz": "holds pixels, y and no X",
         "objects.npz": "plain arrays",
         "one.npy": "one array",
         "text.npz": "does not read as .npz",
@@ -186,3 +186,20 @@ def test_float_labels_are_whole_or_refused(y):
     else:
         with pytest.raises(ValueError, match="y holds numbers with a fraction"):
             from_arrays(X, y)
+
+
+def test_npz_arrays_by_other_usual_names(tmp_path):
+    np.savez(tmp_path / "d.npz", Images=pictures(2, 4, 4), LABELS=["a", "b"], Fold=["Train", "TEST"], group=["x", "y"])
+    images = arrays(LoadOptions(), path=str(tmp_path / "d.npz"))
+    assert images.split.tolist() == [0, 2]
+    assert images.groups == ("x", "y")
+    assert images.classes == ("a", "b")
+    np.savez(tmp_path / "both.npz", x=pictures(1, 4, 4), X=pictures(2, 4, 4), y=["a", "b"])
+    assert len(arrays(LoadOptions(), path=str(tmp_path / "both.npz"))) == 2, "the exact name comes first"
+
+
+def test_rows_under_another_name_are_rows(tmp_path):
+    np.savez(tmp_path / "rows.npz", x=np.zeros((2, 3)), y=[0, 1])
+    np.savez(tmp_path / "images.npz", x=np.zeros((2, 3, 3)), y=[0, 1])
+    assert holds_rows(tmp_path / "rows.npz")
+    assert not holds_rows(tmp_path / "images.npz")

@@ -18,6 +18,7 @@ from likewise.evaluate import Embeddings
 from likewise.evaluate.prototypes import at_most, naming
 from likewise.evaluate.prototypes import centres as centred
 from likewise.experiment.build import load_images
+from likewise.experiment.evaluate_on import evaluate_on as score_images
 from likewise.experiment.pairs import score_pairs
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
@@ -44,6 +45,7 @@ __all__ = [
     "epochs_of",
     "evaluate",
     "evaluate_encodings",
+    "evaluate_on",
     "evaluate_pairs",
     "predict",
     "rank",
@@ -132,6 +134,17 @@ def evaluate_pairs(
     opened = Run.open(run)
     opened.metrics()
     return score_pairs(opened, pairs, images=images, folds=folds)
+
+
+@trusts
+def evaluate_on(
+    run: str | os.PathLike, on: str | os.PathLike, *, gallery: str | os.PathLike | None = None
+) -> dict[str, Any]:
+    """Score any labelled images (folder, table, .npz) by the run's training images, or by those of `gallery`.
+
+    Classes that the references lack are scored among themselves, as an open set. Errors: ValueError.
+    """
+    return score_images(Run.open(run), on, gallery)
 
 
 @trusts

@@ -164,6 +164,27 @@ def pairs_text(scores: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in scores["notes"])])
 
 
+def images_text(found: Mapping[str, Any]) -> str:
+    """The scores on labelled images, what was confused, the worst errors, and what was left out."""
+    part = "images of the test part" if found["part"] == "test" else "images"
+    text = [f"{found['run']}: {found['images']:,} {part} of {found['on']}, searched for in {found['gallery']}", ""]
+    if found["scores"]:
+        text.append(scores_table(found))
+    if n := found["unknown_images"]:
+        classes = found["unknown_classes"]
+        names = ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
+        text.append(f"{n:,} images are of classes without references ({names}); among themselves, as an open set:")
+        text += ["", scores_table({"scores": found["open_scores"]})]
+    if found["identical"]:
+        text.append(f"note: {found['identical']:,} images are embedded as a reference is; the same files, or copies?")
+    text += [f"{c['class']} taken for {c['taken_for']}: {c['images']:,}" for c in found["confusions"][:5]]
+    text += [f"wrong: {w['image']} like {w['nearest']} ({w['similarity']:+.4f})" for w in found["worst"][:5]]
+    text += [f"left out: {skip['id']}: {skip['why']}" for skip in found["skipped"][:10]]
+    if (more := len(found["skipped"]) - 10) > 0:
+        text.append(f"left out: {more:,} more; --json lists all")
+    return "\n".join(text)
+
+
 def encodings_text(scores: Mapping[str, Any]) -> str:
     """Classification scores of a file of encodings."""
     title = f"{scores['run']}: {scores['encodings']}, classification of the {scores['split']} images"

@@ -19,10 +19,15 @@ def train(
     name: Annotated[str | None, typer.Option(help="name of the run's folder")] = None,
     resume: Annotated[Path | None, typer.Option(metavar="RUN", help="resume an interrupted run")] = None,
     force: Annotated[bool, typer.Option("--force", help="resume although recipe or data have changed")] = False,
+    image_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: the column of image paths")] = "",
+    label_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: the column of classes")] = "",
+    split_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: train, val, test, or folds")] = "",
+    group_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: camera, writer, burst ...")] = "",
     as_json: Json = False,
 ) -> None:
     """Train a recipe, evaluate it on held-out images and write its report."""
-    if resume is not None and (what or settings or name is not None):
+    columns = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
+    if resume is not None and (what or settings or name is not None or any(columns.values())):
         raise ValueError(
             "--resume continues a run with its own settings; give no recipe, field=value or --name with it"
         )
@@ -30,14 +35,15 @@ def train(
         raise ValueError("no recipe given; give one (`likewise list recipes`), a .toml or a folder of images")
     from likewise import api
     from likewise.cli.screen import Progress, headline, scores_json
-    from likewise.recipes.load import load_recipe, name_of
+    from likewise.recipes.load import load_recipe, name_of, with_columns
 
     with interruptible(), Progress() as progress:
         if resume is not None:
             progress.epochs = api.epochs_of(resume)
             run = api.resume(resume, watch=progress.watch, force=force)
         else:
-            recipe = load_recipe(what).override(*(settings or []))
+            own = with_columns(what, **columns) if any(columns.values()) else load_recipe(what)
+            recipe = own.override(*(settings or []))
             progress.epochs = recipe.epochs
             run = api.train(recipe, out=out, name=name_of(what) if name is None else name, watch=progress.watch)
     print(scores_json(run) if as_json else headline(run))
@@ -63,19 +69,32 @@ def evaluate(
             metavar="TARGET", help="choose the threshold again, for accuracy, f1, eer, far=0.001, precision=0.99"
         ),
     ] = "",
+    on: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="score the labelled images of a folder, table or .npz instead")
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="labelled images that --on is searched in; else those of training"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate a run again on its test part (same scores as after training), or on your own pairs."""
-    if sum(map(bool, (pairs, folds, threshold_at, encodings))) > 1:
+    if sum(map(bool, (pairs, folds, threshold_at, encodings, on))) > 1:
         raise ValueError(
-            "give one of --pairs, --folds and --threshold-at at a time, and --encodings by itself: "
+            "give one of --on, --pairs, --folds and --threshold-at at a time, and --encodings by itself: "
             "a file of pairs has its own folds"
         )
+    if gallery and not on:
+        raise ValueError("--gallery is what the images of --on are searched in; give both")
     if images and not pairs:
         raise ValueError("--images is the folder of the images in --pairs; give both")
     from likewise import api
-    from likewise.cli.screen import encodings_text, headline, pairs_text, scores_json
+    from likewise.cli.screen import encodings_text, headline, images_text, pairs_text, scores_json
 
+    if on:
+        found = api.evaluate_on(run, on, gallery=gallery)
+        print(json.dumps(found, indent=1) if as_json else images_text(found))
+        return
     if encodings:
         scores = api.evaluate_encodings(run, encodings)
         print(json.dumps(scores, indent=1) if as_json else encodings_text(scores))

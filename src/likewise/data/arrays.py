@@ -22,19 +22,28 @@ from likewise.spec import near
 
 __all__ = ["arrays", "from_arrays", "holds_rows"]
 
-KEYS = ("X", "y", "split", "groups")
+# The usual names of the arrays of a file, in lower case.
+NAMES = {
+    "X": ("x", "images", "image", "data"),
+    "y": ("y", "labels", "label", "targets", "target", "classes", "class"),
+    "split": ("split", "splits", "fold", "subset"),
+    "groups": ("groups", "group"),
+}
+KEYS = {"x", *(name for names in NAMES.values() for name in names)}
 # what zips and array headers fail with when they are damaged
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError)
 UNREADABLE += (NotImplementedError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # type: ignore[assignment]
 
 
 def arrays(want: LoadOptions, *, path: str) -> Images:
-    """An .npz file with X, y and, where the source has parts, split (train, val, test, or 0, 1, 2); see from_arrays.
+    """An .npz file with X, y and, where the source has them, split (train, val, test, or 0, 1, 2) and groups.
+
+    The names are read in any case, and other usual ones too (images, labels, fold, group); see from_arrays.
 
     Errors: ValueError for no such file, or an array that is missing or holds Python objects.
     """
     file = as_path(path)
-    held = _load(file)
+    held = _by_use(_load(file))
     for key in ("X", "y"):
         if key not in held:
             present = ", ".join(held) or "nothing"
@@ -73,10 +82,21 @@ def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: 
     )
 
 
+def _by_use(held: dict[str, Any]) -> dict[str, Any]:
+    """The arrays by what they are for, found by the usual names in any case; one of the exact name comes first."""
+    lowered = {key.casefold(): key for key in reversed(held)}
+    found = dict(held)
+    for use, names in NAMES.items():
+        key = next((lowered[name] for name in names if name in lowered), None)
+        if use not in held and key is not None:
+            found[use] = held[key]
+    return found
+
+
 def holds_rows(path: Path) -> bool:
     """Whether the X of an .npz is rows of numbers [N, D] and not pictures, by its header; False where none reads."""
     try:
-        with zipfile.ZipFile(path) as file, file.open("X.npy") as opened:
+        with zipfile.ZipFile(path) as file, file.open(_by_use({n[:-4]: n for n in file.namelist()})["X"]) as opened:
             return len(array_header(opened)[0]) == 2
     except UNREADABLE:
         return False
@@ -93,7 +113,7 @@ def _load(file: Path) -> dict[str, np.ndarray]:
             opened.seek(0)
             check_announced(file)
             held = np.load(opened, allow_pickle=False, max_header_size=10_000)
-            return {key: held[key] for key in held.files if key in KEYS or len(held.files) <= len(KEYS)}
+            return {key: held[key] for key in held.files if key.casefold() in KEYS or len(held.files) <= len(NAMES)}
     except FileNotFoundError:
         raise ValueError(f"{legible(file)} does not exist; give an .npz file with X and y") from None
     except UNREADABLE as error:

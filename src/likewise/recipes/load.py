@@ -7,11 +7,13 @@ from likewise import spec
 from likewise.data.arrays import holds_rows
 from likewise.experiment.recipe import Recipe
 
-__all__ = ["load_recipe", "name_of"]
+__all__ = ["load_recipe", "name_of", "with_columns"]
+
+OWN = {".csv", ".tsv", ".parquet", ".pq", ".npz"}
 
 
 def load_recipe(what: str | os.PathLike, *, trust_code: bool = False) -> Recipe:
-    """A shipped recipe by name, a .toml or .json file, or a folder, .csv or .npz with the user's own data.
+    """A shipped recipe by name, a .toml or .json file, or a folder, .csv, .tsv, .parquet or .npz of your own data.
 
     trust_code: a file may name code outside the package (module:function), which is run.
     Errors: SpecError with the near names.
@@ -19,7 +21,7 @@ def load_recipe(what: str | os.PathLike, *, trust_code: bool = False) -> Recipe:
     path = Path(what)
     if path.suffix.lower() in {".toml", ".json"}:
         return Recipe.load(path, trust_code=trust_code)
-    if path.is_dir() or path.suffix.lower() in {".csv", ".npz"}:
+    if path.is_dir() or path.suffix.lower() in OWN:
         return own(path)
     members = spec.homes("recipe")
     key = os.fspath(what).replace("-", "_")
@@ -37,6 +39,18 @@ def own(path: Path) -> Recipe:
     from likewise.recipes import folder, rows
 
     return (rows if path.suffix.lower() == ".npz" and holds_rows(path) else folder)(path=os.fspath(path))
+
+
+def with_columns(what: str | os.PathLike, **columns: str) -> Recipe:
+    """The recipe for a table of the user's own, whose columns `image`, `label`, `split` and `group` are these.
+
+    Errors: SpecError for what is no table.
+    """
+    path = Path(what)
+    if path.suffix.lower() not in OWN - {".npz"}:
+        raise spec.SpecError(f"columns are of a table (.csv, .tsv, .parquet), and {os.fspath(what)!r} is none")
+    given = "".join(f", {use}={name!r}" for use, name in columns.items() if name)
+    return own(path).replace(data=f"table(path={os.fspath(path)!r}{given})")
 
 
 def name_of(what: str | os.PathLike) -> str:
