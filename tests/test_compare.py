@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise.evaluate import DivergedError, Embeddings
-from likewise.experiment import compare as comparing
 from likewise.experiment import train as launch
 from likewise.experiment.compare import compare, outer_commas, parse_over, plan, variants
 from likewise.experiment.pairs import kept_pairs
@@ -122,14 +121,14 @@ def test_a_run_killed_before_its_first_checkpoint_goes_on(tmp_path):
     (((path, wanted),),) = plan(tmp_path, {"a": recipe}, 1).values()
     Run.create(path.parent, path.name).write("recipe.toml", wanted.to_toml())
     said = []
-    assert comparing.done("a", path, wanted, None, said.append).metrics()["scores"]
-    assert said == ["a, seed 0: going on"]
+    assert launch.obtain(path, wanted, announce=said.append).metrics()["scores"]
+    assert said == ["going on"]
 
 
 @pytest.fixture(scope="module")
 def five(tmp_path_factory):
     """Three methods and two seeds on real digits, stopped once on the way."""
-    folder, trained, real = tmp_path_factory.mktemp("five"), [], comparing.train
+    folder, trained, real = tmp_path_factory.mktemp("five"), [], launch.train
 
     def counted(*args, **kwargs):
         if len(trained) == 3:
@@ -139,7 +138,7 @@ def five(tmp_path_factory):
 
     rows = recipes("loss=supcon,softmax,siamese_bce")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(comparing, "train", counted)
+        patched.setattr(launch, "train", counted)
         with pytest.raises(KeyboardInterrupt):
             compare(rows, folder=folder, seeds=2)
     return compare(rows, folder=folder, seeds=2)
@@ -236,7 +235,7 @@ def test_a_method_that_diverges_is_a_row_without_scores(tmp_path):
     page = write_comparison(found)[-1].read_text(encoding="utf-8")
     assert "diverged and has no scores" in page
     with pytest.raises(DivergedError, match="every method diverged; lr=1e6: "):
-        compare({"lr=1e6": rows["lr=1e6"]}, folder=tmp_path)
+        compare({"lr=1e6": rows["lr=1e6"]}, folder=tmp_path / "alone")
 
 
 @pytest.mark.slow
