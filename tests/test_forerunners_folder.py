@@ -309,7 +309,7 @@ def test_it_is_written_up_from_its_runs(tiny, data_root, tmp_path, monkeypatch):
     ):
         assert heading in text
     assert "90.64" in text
-    shown = re.findall(r"\]\(pictures/forerunners/([^)]+)\)", text)
+    shown = re.findall(r"\]\(images/forerunners/([^)]+)\)", text)
     assert len(shown) == 2
     assert all(0 < (path.parent / file).stat().st_size < 150_000 for file in shown)
     assert len(list(path.parent.glob("runs/*/map.html"))) == 1
