@@ -404,9 +404,7 @@ def test_the_page_keeps_the_sections_that_were_not_run(tmp_path):
 
 def test_what_the_forerunners_page_shows_is_there_and_small():
     docs = ROOT / "docs"
-    for file in re.findall(
-        r"\]\((images/forerunners/[^)]+)\)", (docs / "forerunners.md").read_text(encoding="utf-8")
-    ):
+    for file in re.findall(r"\]\((images/forerunners/[^)]+)\)", (docs / "forerunners.md").read_text(encoding="utf-8")):
         assert (docs / file).stat().st_size < 150_000, file
 
 
