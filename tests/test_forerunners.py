@@ -128,7 +128,7 @@ def test_consecutive_is_a_sampler_by_name():
 
 
 def line_of(positions: list[float], labels: torch.Tensor) -> Embeddings:
-    """Pictures on a line."""
+    """Images on a line."""
     vectors = torch.tensor(positions)[:, None]
     ids = tuple(map(str, range(len(labels))))
     return Embeddings(vectors, labels, ids, torch.full((len(labels),), 2, dtype=torch.uint8), ("a", "b"))
@@ -142,7 +142,7 @@ def test_precision_of_same_by_hand():
 
 
 def test_the_accuracy_is_of_as_many_alike_as_different_pairs():
-    """Six classes far apart on a line, one picture of a class gone astray: the many different pairs do not drown it."""
+    """Six classes far apart on a line, one image of a class gone astray: the many different pairs do not drown it."""
     labels = torch.arange(6).repeat(8)
     positions = 10.0 * labels
     positions[0] = 1e4
@@ -399,7 +399,7 @@ def test_the_page_keeps_the_sections_that_were_not_run(tmp_path):
     assert "## Two" in text
     assert "## One" not in text
     assert "Someone else's section." in text
-    assert (docs / "pictures" / "forerunners" / "a.png").exists()
+    assert (docs / "images" / "forerunners" / "a.png").exists()
 
 
 def test_what_the_forerunners_page_shows_is_there_and_small():

@@ -156,7 +156,7 @@ class Recipe:
 
     @classmethod
     def load(cls, path: str | os.PathLike, *, trust_code: bool = False) -> "Recipe":
-        """From a .toml or .json file, which names only members of the package unless `trust_code`. Errors: SpecError."""
+        """From a .toml or .json file, naming only members of the package unless `trust_code`. Errors: SpecError."""
         path = Path(path)
         if path.suffix.lower() not in {".toml", ".json"}:
             raise SpecError(f"a recipe file ends in .toml or .json, not {path.suffix or 'nothing'!r}: {path}")

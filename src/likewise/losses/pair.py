@@ -132,7 +132,7 @@ def check(emb_ND: Tensor, labels_N: Tensor) -> None:
         bad_N = ~emb_ND.isfinite().all(-1)
         raise geometry.DivergedError(
             f"{int(bad_N.sum())} of {len(bad_N)} embeddings hold NaN or infinity, the first in row "
-            f"{int(bad_N.byte().argmax())}; look at the input pictures, the learning rate and the precision"
+            f"{int(bad_N.byte().argmax())}; look at the input images, the learning rate and the precision"
         )
 
 

@@ -80,7 +80,7 @@ def restored(numbers: Mapping[str, Any]) -> Calibration:
 def chosen(score_T: Tensor, same_T: Tensor, half_T: Tensor) -> Calibration:
     """Platt's curve or the isotonic one: which is nearer to the truth (Brier) on the half that it was not fitted to.
 
-    half_T: int64, 0 or 1 for the half in which both pictures of a pair lie; pairs across (any other number) are fitted
+    half_T: int64, 0 or 1 for the half in which both images of a pair lie; pairs across (any other number) are fitted
         in the end and choose nothing. Platt's, where a half has fewer than 500 pairs of either kind: of fewer than a
         thousand the isotonic curve says too much (Niculescu-Mizil and Caruana, 2005).
     """

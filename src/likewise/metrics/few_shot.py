@@ -13,22 +13,22 @@ __all__ = ["Episodes", "by_nearest", "by_prototype", "draw", "one_shot_error", "
 
 
 class Episodes(NamedTuple):
-    """E drawn tasks of W classes, by the places of their pictures."""
+    """E drawn tasks of W classes, by the places of their images."""
 
     support: Tensor  # [E, W, S] int64: S examples of each class
-    query: Tensor  # [E, W, Q] int64: Q pictures to name, of each class
+    query: Tensor  # [E, W, Q] int64: Q images to name, of each class
 
 
 def draw(
     labels_N: Tensor, *, ways: int = 20, shots: int = 1, queries: int = 1, episodes: int = 600, seed: int = 0
 ) -> Episodes:
-    """Classes, and pictures within them, drawn without replacement; classes that are too small are left out."""
+    """Classes, and images within them, drawn without replacement; classes that are too small are left out."""
     class_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)[1:]
     each = shots + queries
     large = (size_C >= each).nonzero()[:, 0]
     if len(large) < ways:
         task = f"{ways}-way {shots}-shot episodes"
-        raise ValueError(f"{task} need {ways} classes of {each} pictures or more, and there are {len(large)}")
+        raise ValueError(f"{task} need {ways} classes of {each} images or more, and there are {len(large)}")
     generator = torch.Generator().manual_seed(seed)
     chosen_EW = large[_distinct(torch.full((episodes,), len(large)), ways, generator)]
     inside_EWX = _distinct(size_C[chosen_EW], each, generator)

@@ -1,4 +1,4 @@
-"""Pairs of pictures, of one class or of two, drawn by their labels; and their similarities."""
+"""Pairs of images, of one class or of two, drawn by their labels; and their similarities."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ __all__ = ["Pairs", "draw", "draw_folds", "even", "similarities"]
 
 
 class Pairs(NamedTuple):
-    """T pairs by the places of their pictures, and whether both are of one class."""
+    """T pairs by the places of their images, and whether both are of one class."""
 
     first: Tensor  # [T] int64
     second: Tensor  # [T] int64
@@ -20,7 +20,7 @@ class Pairs(NamedTuple):
 
 
 def draw(labels_N: Tensor, n: int = 10_000, *, different: int | None = None, seed: int = 0) -> Pairs:
-    """At most n distinct pairs of one class and as many of two; every picture is as likely as any other to be in one.
+    """At most n distinct pairs of one class and as many of two; every image is as likely as any other to be in one.
 
     There are as many of either kind as of the scarcer; with `different`, up to so many of two classes, however few are
     of one. None at all, where one kind does not exist.
@@ -64,7 +64,7 @@ def _partners(
 
 
 def _second(first_T: Tensor, step_T: Tensor, start_N: Tensor, size_N: Tensor, *, same: bool) -> Tensor:
-    """So many steps from a picture through its class, or from the end of its class around the circle of the others."""
+    """So many steps from an image through its class, or from the end of its class around the circle of the others."""
     if same:
         return start_N[first_T] + (first_T - start_N[first_T] + 1 + step_T) % size_N[first_T]
     return (start_N[first_T] + size_N[first_T] + step_T) % len(size_N)
@@ -112,7 +112,7 @@ def similarities(
     other_MD: Tensor | None = None,
     at_once: int = 2**14,
 ) -> Tensor:
-    """The similarity of each pair, float32 `[T]`; the second picture is looked up in `other_MD` where that is given."""
+    """The similarity of each pair, float32 `[T]`; the second image is looked up in `other_MD` where that is given."""
     seconds_MD = vectors_ND if other_MD is None else other_MD
     parts = zip(pairs.first.split(at_once), pairs.second.split(at_once), strict=True)
     found = [sim(vectors_ND[i][:, None], seconds_MD[j][:, None])[:, 0, 0].float() for i, j in parts]

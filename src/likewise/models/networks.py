@@ -1,6 +1,6 @@
 """Networks: functions of the input's shape that give a module `[N, *shape] -> [N, width]` with an int `width`.
 
-All sizes follow from the shape, `(C, H, W)` of pictures or `(D,)` of feature vectors. The embedding's own linear layer
+All sizes follow from the shape, `(C, H, W)` of images or `(D,)` of feature vectors. The embedding's own linear layer
 is no part of a network: `Embedder` adds it. Pooling comes before the activation: for one that rises (ReLU, and PReLU
 while its slope is above 0) the function and its gradient are those of the other order, for a quarter of the work.
 """
@@ -37,7 +37,7 @@ class Backbone(nn.Sequential):
     """Layers in order, and what an Embedder may know about them.
 
     width: features that come out. head: the name under which published weights store the layer that follows.
-    mean, std: of the pictures that the published weights were trained on.
+    mean, std: of the images that the published weights were trained on.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ def convnet(
 def lenet(shape: Shape) -> Backbone:
     """6@5, 16@5, 128 with PReLU, after LeNet-5 (LeCun et al., 1998). Sides from 16 on.
 
-    35,729 parameters on 28 x 28 grey pictures with a head of 2.
+    35,729 parameters on 28 x 28 grey images with a head of 2.
     """
     return _conv_then_dense("lenet", shape, (6, 16), (128,))
 
@@ -160,7 +160,7 @@ def alexnet(shape: Shape, *, width: int = 4096, dropout: float = 0.5) -> Backbon
 
 
 def small_resnet(shape: Shape, *, width: int = 32, blocks: Sequence[int] = (1, 1, 1)) -> Backbone:
-    """A compact residual network for small pictures of any size, after ResNet (He et al., 2016).
+    """A compact residual network for small images of any size, after ResNet (He et al., 2016).
 
     A 3x3 stem of `width` channels; then a stage for each number in `blocks`, which halves the side, has `width`, twice,
     four times ... as many channels, and that many residual blocks; then the largest value of each channel.
@@ -233,10 +233,10 @@ def smallest_side(network: str, shape: Shape) -> int:
 
 
 def _flattened(name: str, shape: Shape, layers: Iterable[nn.Module]) -> int:
-    """Numbers a picture has after these layers. Errors: ValueError for a vector, or a picture that is too small."""
+    """Numbers an image has after these layers. Errors: ValueError for a vector, or an image that is too small."""
     if len(shape) != 3:
         raise ValueError(
-            f"{name} takes pictures of shape (C, H, W), got {tuple(shape)}; for feature vectors use mlp or identity"
+            f"{name} takes images of shape (C, H, W), got {tuple(shape)}; for feature vectors use mlp or identity"
         )
     windows = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.MaxPool2d)]
     height, width = (_side(side, windows) for side in shape[1:])
@@ -245,7 +245,7 @@ def _flattened(name: str, shape: Shape, layers: Iterable[nn.Module]) -> int:
     smallest = next(side for side in count(1) if _side(side, windows))
     raise TooSmallError(
         smallest,
-        f"{name} takes pictures of at least {smallest} x {smallest}, got {shape[1]} x {shape[2]}; "
+        f"{name} takes images of at least {smallest} x {smallest}, got {shape[1]} x {shape[2]}; "
         f"give size={smallest} or more, or use small_resnet or mlp, which take any size",
     )
 

@@ -1,4 +1,4 @@
-"""A network for drawings: small pictures of lines, in which it matters where a line lies."""
+"""A network for drawings: small images of lines, in which it matters where a line lies."""
 
 from collections.abc import Sequence
 from itertools import pairwise
