@@ -89,8 +89,8 @@ def triplet(
     PML     the same (AvgNonZeroReducer, its miners of those names)
 
     >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
-    >>> round(losses.build("triplet(margin=0.2, pick='semihard')")(emb, labels).item(), 4)
-    0.0
+    >>> round(losses.build("triplet(margin=0.5, pick='hard')")(emb, labels).item(), 4)
+    0.48
     """
     if pick not in PICKS or (swap and pick != "all"):
         accepted = "'all' with swap=True" if swap else f"one of {', '.join(PICKS)}"
