@@ -20,16 +20,16 @@ INTRO = """\
 Every name below is a value of `loss=`, with its parameters in parentheses: `loss="triplet(margin=0.1, pick='hard')"`.
 `likewise explain NAME` prints the same text. This page is generated from the functions: `python tools/losses_page.py`.
 
-- **pair**: a rule over the similarities of anchors to references, `rule(sim [N, M], pos [N, M], neg [N, M])`. It accepts
-  any `sim`, `miner` and `memory`. Larger is closer: `euclidean` is minus the distance.
-- **proxy**: the same over learned class proxies, `sim [N, C]`, with a geometry of its own. It needs training classes and
-  also accepts `centres` (proxies per class) and `lr_scale` (learning rate of the proxies, as a multiple).
+- **pair**: a rule over the similarities of anchors to references, `rule(sim [N, M], pos [N, M], neg [N, M])`. It
+  accepts any `sim`, `miner` and `memory`. Larger is closer: `euclidean` is minus the distance.
+- **proxy**: the same over learned class proxies, `sim [N, C]`, with a geometry of its own. It needs training classes
+  and also accepts `centres` (proxies per class) and `lr_scale` (learning rate of the proxies, as a multiple).
 - **head**: a module with parameters of its own, or that needs more than similarities.
 - **combination**: a loss made of other losses.
 
-Each is called as `loss(emb [N, D], labels [N]) -> scalar`: the total of its terms divided by their number. The **loss at
-collapse** is that of an embedding with all vectors equal, here at the default parameters for a batch of 10 classes of 12
-images (dim 64). A loss that stays there has learned nothing. The examples need `import torch` and
+Each is called as `loss(emb [N, D], labels [N]) -> scalar`: the total of its terms divided by their number. The **loss
+at collapse** is that of an embedding with all vectors equal, here at the default parameters for a batch of 10 classes
+of 12 images (dim 64). A loss that stays there has learned nothing. The examples need `import torch` and
 `from likewise import losses`.
 """
 

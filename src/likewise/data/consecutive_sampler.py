@@ -18,6 +18,9 @@ def consecutive(
     share: of the pairs, from the first class on, that is trained on. shuffle: the order is random, anew in every epoch;
     without it a batch is of one class or two. For experiments on the order of data; to train, use `pairs`.
     Errors: ValueError for fewer than two classes, a class of one image, or a share that is not above 0 and up to 1.
+
+    >>> [len(batch) for batch in consecutive(torch.tensor([0, 0, 1, 1]), batch=4, seed=0, epoch=0)]
+    [8]
     """
     if not 0 < share <= 1 or batch < 1:
         raise ValueError(

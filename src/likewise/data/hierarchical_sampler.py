@@ -17,6 +17,10 @@ def hierarchical_pk(
     tell apart, and what a test within a family asks. An epoch has a round for every hand of `images` images that the
     largest class has; a round cuts the classes that still have a hand into runs at random places. A class of fewer
     images than `images` is one short hand; what a larger class has left over waits an epoch.
+
+    >>> labels = torch.arange(8).repeat_interleave(4)
+    >>> [len(batch) for batch in hierarchical_pk(labels, superclasses=1, classes=4, images=2, seed=0, epoch=0)]
+    [8, 8, 8, 8]
     """
     rng = default_rng((seed, epoch))
     hands = dealt(labels.cpu().numpy(), images, rng)

@@ -30,7 +30,11 @@ def _partners(count: int) -> Callable[[Any], Any]:
 
 @_partners(0)
 def shuffled(labels: Tensor, *, batch: int = 128, seed: int, epoch: int) -> Batches:
-    """Every image once, in random order. Batches differ by at most one in size and none is larger than `batch`."""
+    """Every image once, in random order. Batches differ by at most one in size and none is larger than `batch`.
+
+    >>> [len(batch) for batch in shuffled(torch.zeros(10), batch=4, seed=0, epoch=0)]
+    [4, 3, 3]
+    """
     rng = rng_of(len(labels), seed, epoch, batch=batch)
     return as_tensors(_even(rng.permutation(len(labels)), batch))
 
@@ -45,6 +49,9 @@ def pk(labels: Tensor, *, classes: int = 10, images: int = 25, seed: int, epoch:
     as visiting everything takes, max(hands / P, most hands of one class), and the room that is left goes to the
     classes with the fewest hands, newly shuffled: so under a long tail rare classes are seen more often, never less.
     One class alone makes batches without negatives. (Hermans, Beyer, Leibe, arXiv:1703.07737, 2017)
+
+    >>> [len(batch) for batch in pk(torch.arange(12) % 3, classes=2, images=2, seed=0, epoch=0)]
+    [4, 4, 4]
     """
     rng = rng_of(len(labels), seed, epoch, classes=classes, images=images)
     return as_tensors(hands_of(labels, classes, images, rng))
@@ -58,6 +65,11 @@ def pairs(labels: Tensor, *, batch: int = 128, seed: int, epoch: int) -> Batches
     in its class gets one of another; another class is drawn uniformly among classes, then one of its images. Half is
     per batch, rounded down, and as far as there are anchors with company.
     Errors: ValueError for fewer than two classes.
+
+    >>> labels = torch.tensor([0, 0, 1, 1])
+    >>> anchor, partner = pairs(labels, batch=4, seed=0, epoch=0)[0].chunk(2)
+    >>> sorted(anchor.tolist()), int((labels[anchor] == labels[partner]).sum())
+    ([0, 1, 2, 3], 2)
     """
     rng = rng_of(len(labels), seed, epoch, batch=batch)
     world = _Classes(labels, "pairs")
@@ -83,6 +95,11 @@ def triplets(
     Every image with company in its class is an anchor once; one that is alone has no positive and is seen as a
     negative only. Negatives are drawn uniformly among the other classes, then among the images of one.
     Errors: ValueError for fewer than two classes, or none with two images.
+
+    >>> labels = torch.tensor([0, 0, 1, 1])
+    >>> anchor, positive, negative = labels[triplets(labels, batch=4, seed=0, epoch=0)[0]].chunk(3)
+    >>> bool((anchor == positive).all()), bool((anchor == negative).any())
+    (True, False)
     """
     if positive not in ("random", "next") or negative not in ("other", "last"):
         raise ValueError(

@@ -23,6 +23,9 @@ def mobilenet_v2(
     head when dim is 1,000. 2,223,872 parameters, 1,280 features, made for 224 x 224. width_mult: times the channels of
     every layer. pooling: average | gem. dropout: before the head. Sandler et al., arXiv:1801.04381, 2018.
     Errors: ValueError for feature vectors.
+
+    >>> mobilenet_v2((3, 64, 64)).width
+    1280
     """
     if len(shape) != 3:
         raise ValueError(
