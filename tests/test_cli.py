@@ -118,7 +118,7 @@ WRONG = [
     (("train", "digits", "epoch=3"), "no field 'epoch'; did you mean epochs"),
     (("train", "digits", "loss=triplet(margn=1)"), "did you mean margin"),
     (("train", "digits", "data=mnistt"), "no data named 'mnistt'; did you mean mnist"),
-    (("train", "digits", "size=8"), "convnet takes pictures of at least"),
+    (("train", "digits", "size=8"), "convnet takes images of at least"),
     (("train", "digits", "device=cuda:99"), "is not to be had here"),
     (("train", "empty"), "empty"),
     (("train", "nothing.toml"), "cannot read the recipe"),

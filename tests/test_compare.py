@@ -64,7 +64,7 @@ def test_labels_say_what_differs():
 def test_other_data_cannot_be_compared(tmp_path):
     pair = {"a": Recipe(data="digits"), "b": Recipe(data="mnist")}
     with pytest.raises(
-        ValueError, match=r"on the same pictures, but data differs: digits \(a\), mnist \(b\); give data="
+        ValueError, match=r"on the same images, but data differs: digits \(a\), mnist \(b\); give data="
     ):
         compare(pair, folder=tmp_path)
 

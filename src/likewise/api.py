@@ -128,7 +128,7 @@ def evaluate_pairs(
 ) -> dict[str, Any]:
     """Score the pairs of a file (.csv, .parquet, LFW's pairs.txt), or pairs drawn within folds of held-out classes.
 
-    The run keeps nothing of it. images: the folder of pictures that are not ids of the run's data. Errors: ValueError.
+    The run keeps nothing of it. images: the folder of images that are not ids of the run's data. Errors: ValueError.
     """
     opened = Run.open(run)
     opened.metrics()
@@ -152,7 +152,7 @@ def rank(
 ) -> dict[str, Any]:
     """Retrieval scores by name (mrr, ndcg@10, map, cmc@20 ...) of a run's embeddings, which it keeps as they are.
 
-    gallery: the part that is searched; empty is the other pictures of the scored part. across_groups: a picture does
+    gallery: the part that is searched; empty is the other images of the scored part. across_groups: an image does
         not find its own class in its own group (camera, video, writer). Errors: ValueError.
     """
     opened = Run.open(run)
@@ -162,7 +162,7 @@ def rank(
 
 @trusts
 def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool = False) -> Embeddings:
-    """What a run names pictures by: its training pictures' vectors, so many a class (0 is all), or their class centres.
+    """What a run names images by: its training images' vectors, so many a class (0 is all), or their class centres.
 
     Errors: ValueError where the run was not evaluated yet, or most_per_class is below 0.
     """
@@ -174,7 +174,7 @@ def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool 
 
 @trusts
 def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, Any]:
-    """How well the encodings of a file name the held-out pictures of a run, top-1 and top-5; the run keeps nothing.
+    """How well the encodings of a file name the held-out images of a run, top-1 and top-5; the run keeps nothing.
 
     Errors: ValueError for a file without classes, or of another model.
     """
@@ -187,20 +187,20 @@ def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[
 
 
 def embedded(run: Run) -> Embeddings:
-    """The vectors of a run's own pictures. Errors: ValueError where it was not evaluated yet."""
+    """The vectors of a run's own images. Errors: ValueError where it was not evaluated yet."""
     if not run.embeddings.exists():
         raise ValueError(f"{run.path} has no embeddings yet; run `likewise evaluate {run.path}`")
     return Embeddings.load(run.embeddings)
 
 
 def known(run: Run, file: str | os.PathLike | None) -> Embeddings:
-    """What a run's pictures are named by: the encodings of a file, else all its training pictures."""
+    """What a run's images are named by: the encodings of a file, else all its training images."""
     if file is None:
         return embedded(run).part("train")
     found = Embeddings.load(file)
     if not any(found.classes):
         raise ValueError(
-            f"{os.fspath(file)} has no classes to name pictures by; write such a file with "
+            f"{os.fspath(file)} has no classes to name images by; write such a file with "
             f"`likewise embed {run.path} -o FILE`"
         )
     return found
@@ -213,7 +213,7 @@ def reported(run: Run, images: Images | None) -> Run:
 
 @trusts
 def report(run: str | os.PathLike) -> Path:
-    """Write report.html again; its pictures are left out where the data are no longer there."""
+    """Write report.html again; its images are left out where the data are no longer there."""
     opened = Run.open(run)
     opened.metrics()
     return write_report(opened.path, pictures(opened))
@@ -233,7 +233,7 @@ def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
 def audit(run: str | os.PathLike) -> Audit:
     """Look for what is wrong with a run's data; audit.html and audit.csv are written into its folder.
 
-    Errors: ValueError when the run has no embeddings, or its pictures have changed since.
+    Errors: ValueError when the run has no embeddings, or its images have changed since.
     """
     opened = Run.open(run)
     images = pictures(opened)
@@ -245,7 +245,7 @@ def audit(run: str | os.PathLike) -> Audit:
 
 @trusts
 def embed(run: str | os.PathLike, images: Sequence[str | os.PathLike]) -> Embeddings:
-    """Embed picture files (folders are searched) with a run's model. Errors: ValueError naming what cannot be read."""
+    """Embed image files (folders are searched) with a run's model. Errors: ValueError naming what cannot be read."""
     model, paths = Embedder.load(run), files(images)
     n = len(paths)
     vectors = model.embed(paths)

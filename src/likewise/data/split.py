@@ -1,4 +1,4 @@
-"""Part pictures into train, val and test: the same Images with another `split`, the same for the same seed."""
+"""Part images into train, val and test: the same Images with another `split`, the same for the same seed."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def given(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0)
 
     no val         the share `val` of train: by class when the test classes are not trained on (open set), so that
                    validation asks what the test asks; else of every class
-    val, no test   val is measured as the test part, since a score must come from pictures that no choice was made by,
+    val, no test   val is measured as the test part, since a score must come from images that no choice was made by,
                    and a new val part is taken out of train
     neither        as ratio(val, test)
     """
@@ -32,7 +32,7 @@ def given(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0)
     split[split == VAL] = TEST
     train = np.flatnonzero(split == TRAIN)
     labels = images.labels.cpu().numpy()[train]
-    part = _classes if images.open and len(np.unique(labels)) >= 3 else _pictures
+    part = _classes if images.open and len(np.unique(labels)) >= 3 else _each_image
     split[train] = part(labels, val, 0.0, default_rng(seed))
     return _with(images, split)
 
@@ -40,10 +40,10 @@ def given(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0)
 def ratio(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
     """The shares `val` and `test` of every class, the rest train: a closed set.
 
-    A class is parted within one picture of the exact shares, and so is the whole, as far as the rule allows that every
-    class keeps a picture in train; a class with one picture is all train.
+    A class is parted within one image of the exact shares, and so is the whole, as far as the rule allows that every
+    class keeps an image in train; a class with one image is all train.
     """
-    return _with(images, _pictures(images.labels.cpu().numpy(), val, test, default_rng(seed)))
+    return _with(images, _each_image(images.labels.cpu().numpy(), val, test, default_rng(seed)))
 
 
 def by_class(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
@@ -80,7 +80,7 @@ def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
     low, high = np.full(len(groups), labels.max()), np.zeros(len(groups), labels.dtype)
     np.minimum.at(low, group, labels)
     np.maximum.at(high, group, labels)
-    of_groups = _pictures(np.where(low == high, low, -1), val, 0.0 if given else test, default_rng(seed))
+    of_groups = _each_image(np.where(low == high, low, -1), val, 0.0 if given else test, default_rng(seed))
     split[at] = of_groups[group]
     return _with(images, split)
 
@@ -89,8 +89,8 @@ def _with(images: Images, split: np.ndarray) -> Images:
     return replace(images, split=torch.from_numpy(split).to(images.split.device))
 
 
-def _pictures(labels: np.ndarray, val: float, test: float, rng: Generator) -> np.ndarray:
-    """uint8 [N] parts: the shares of every class, of which one picture at least stays in train."""
+def _each_image(labels: np.ndarray, val: float, test: float, rng: Generator) -> np.ndarray:
+    """uint8 [N] parts: the shares of every class, of which one image at least stays in train."""
     _check(val, test)
     _, label, counts = np.unique(labels, return_inverse=True, return_counts=True)
     tests = _apportion(counts * test, counts - 1, rng)

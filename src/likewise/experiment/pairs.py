@@ -26,7 +26,7 @@ __all__ = ["choices", "kept_pairs", "pairs_of", "score_pairs"]
 def pairs_of(run: Run, found: Embeddings, seed: int) -> dict[str, Pairs]:
     """The pairs of the validation and the test part that the run's scores are of: as kept, else drawn and kept.
 
-    A part without pairs of both kinds is left out. Errors: ValueError where pictures of kept pairs are gone.
+    A part without pairs of both kinds is left out. Errors: ValueError where images of kept pairs are gone.
     """
     if run.pairs.exists():
         listed = pair_files.read(run.pairs)
@@ -40,7 +40,7 @@ def pairs_of(run: Run, found: Embeddings, seed: int) -> dict[str, Pairs]:
 
 
 def kept_pairs(run: Run, part: Embeddings, split: str) -> Pairs | None:
-    """The kept pairs of a part, None where there are none. Errors: ValueError where pictures of them are gone."""
+    """The kept pairs of a part, None where there are none. Errors: ValueError where images of them are gone."""
     return _of_part(run, pair_files.read(run.pairs), part, split) if run.pairs.exists() else None
 
 
@@ -71,12 +71,12 @@ def told(fit: Calibration | None, pairs: Pairs | None) -> dict[str, Any] | None:
 
 
 class Listed(NamedTuple):
-    """Pairs with all that is known of their pictures."""
+    """Pairs with all that is known of their images."""
 
     pairs: Pairs
     vectors: Tensor  # [N, D]
     names: tuple[str, ...]  # [N]
-    who: tuple[str, ...]  # [N] class or person; the picture's own name where that is not known
+    who: tuple[str, ...]  # [N] class or person; the image's own name where that is not known
     fold: Tensor | None
 
 
@@ -85,9 +85,9 @@ def score_pairs(
 ) -> dict[str, Any]:
     """Scores of the pairs in a file, or of pairs drawn within `folds` folds of the run's held-out classes.
 
-    file: as `pair_files.read` takes it; its pictures are ids of the run's data, or paths from the folder `images`, from
+    file: as `pair_files.read` takes it; its images are ids of the run's data, or paths from the folder `images`, from
         the file's own folder, or from here. LFW's folds, or a column `fold`, give the accuracy by folds as well.
-    Errors: ValueError where pictures are missing, pairs are of one kind, or there are too few classes for the folds.
+    Errors: ValueError where images are missing, pairs are of one kind, or there are too few classes for the folds.
     """
     known, model = Embeddings.load(run.embeddings), Embedder.load(run.model)
     seed = run.recipe.split_seed
@@ -112,7 +112,7 @@ def score_pairs(
 
 
 def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.PathLike | None) -> Listed:
-    """Pictures of the run's data by their vectors, all others embedded."""
+    """Images of the run's data by their vectors, all others embedded."""
     folders = [Path(images)] if images else [file.parent, Path()]
     found: Named = pair_files.part(pair_files.read(file, known.ids))
     if found.person:  # LFW's list writes .jpg whatever the images were kept as
@@ -155,7 +155,7 @@ def dealt(known: Embeddings, split: str, folds: int, seed: int) -> Listed:
 
 
 def drawn_together(listed: Listed, known: Embeddings) -> Tensor:
-    """Units of the intervals: people (classes) where none was trained on, else pictures."""
+    """Units of the intervals: people (classes) where none was trained on, else images."""
     trained = {class_of(known, i) for i in (known.split == 0).nonzero()[:, 0].tolist()}
     return units(numbered(listed.who), not trained & set(listed.who))
 
@@ -179,7 +179,7 @@ def notes(listed: Listed, known: Embeddings) -> list[str]:
     trained = set(known.part("train").ids)
     seen_N = torch.tensor([name in trained for name in listed.names])
     if n := int((seen_N[first] | seen_N[second]).sum()):
-        said.append(f"{n:,} of the {len(same):,} pairs hold pictures that the run was trained on")
+        said.append(f"{n:,} of the {len(same):,} pairs hold images that the run was trained on")
     if listed.fold is not None and (shared := in_two_folds(listed)):
         said.append(
             f"{len(shared):,} people or classes stand in more than one fold, the first is {shared[0]!r}: "
