@@ -21,10 +21,12 @@ from likewise.evaluate import (
     too_few,
 )
 from likewise.evaluate.one_shot import official_error
+from likewise.experiment.baselines import without_training
 from likewise.experiment.build import load_images
 from likewise.experiment.pairs import choices, pairs_of, told
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
+from likewise.experiment.verdict import warning
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs
 from likewise.models import Embedder
@@ -61,20 +63,27 @@ def evaluate_run(
     threshold, fit = choices(found, pairs.get("val"), recipe, open_set=not is_closed_set(found, "val"), target=target)
     kept = {"threshold": threshold._asdict() if threshold else None, "calibration": told(fit, pairs.get("val"))}
     scores = scores_of(found, split, recipe, pairs.get(split), threshold, fit)
+    training = of_training(state) if state else earlier(run)
+    open_set = not is_closed_set(found, split)
+    baselines = without_training(
+        recipe, images, found, split, open_set=open_set, device=next(model.parameters()).device
+    )
     said = {
+        **({"warning": why} if (why := warning(baselines, recipe, training.get("steps"))) else {}),
         "run": run.name,
         "split": split,
-        "open": not is_closed_set(found, split),
+        "open": open_set,
         "scores": scores | one_shot(model, recipe, images, split),
         "left_out": too_few(pairs["test"].same) if "test" in pairs else {},
         "queries_without_positives": queries_without_positives(
-            found.part(split), found.part("train") if is_closed_set(found, split) else None
+            found.part(split), None if open_set else found.part("train")
         ),
         "health": health(found.part(split), sim=recipe.sim),
         "val": scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {},
         **kept,
         "data": about(images),
-        **(of_training(state) if state else earlier(run)),
+        "without_training": baselines,
+        **training,
     }
     model.info |= kept
     model.save(run.model)
