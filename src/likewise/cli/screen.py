@@ -148,7 +148,7 @@ class Download:
 def scores_json(run: Run) -> str:
     """`{"run", "split", "scores": {name: {value, low, high, n}}, "without_training"}`, a warning before it."""
     metrics: Mapping[str, Any] = run.metrics()
-    shown = ("warning", "run", "split", "scores", "without_training")
+    shown = ("warning", "run", "split", "scores", "caveats", "without_training")
     return json.dumps({key: metrics[key] for key in shown if key in metrics}, indent=1)
 
 
@@ -156,7 +156,8 @@ def headline(run: Run) -> str:
     """A warning where training did not help, the scores, those without training, and the path of the report."""
     metrics = run.metrics()
     first = f"{wrapped(metrics['warning'])}\n\n" if metrics.get("warning") else ""
-    tables = [table for table in (scores_table(metrics), baselines_table(metrics)) if table]
+    caveats = "".join(f"{wrapped(f'note: {caveat}')}\n" for caveat in metrics.get("caveats", ()))
+    tables = [table for table in (scores_table(metrics), caveats, baselines_table(metrics)) if table]
     return f"{first}{title(metrics)}\n\n" + "\n".join([*tables, ending(run, metrics)])
 
 

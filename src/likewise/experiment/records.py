@@ -100,6 +100,7 @@ class Metrics(TypedDict):
     split: str
     open: bool
     scores: dict[str, ScoreRecord]
+    caveats: NotRequired[list[str]]  # what makes a score mean less than it seems to
     left_out: dict[str, str]
     queries_without_positives: dict[str, int]
     health: dict[str, Any]  # one number or a list a name, see evaluate/diagnostics.py

@@ -105,6 +105,7 @@ METRICS: dict[str, tuple[Check, str]] = {
     "open": (lambda value: isinstance(value, bool), "true or false"),
     "scores": (entries(score), "an object of scores with value, low, high and n"),
     "val": (entries(score), "an object of scores with value, low, high and n"),
+    "caveats": (lambda value: isinstance(value, list) and all(map(text, value)), "a list of texts"),
     "left_out": (entries(plain), "an object"),
     "queries_without_positives": (entries(whole), "an object of counts"),
     "health": (optional(entries(plain)), "an object of numbers"),

@@ -23,6 +23,7 @@ from likewise.evaluate import (
 from likewise.evaluate.one_shot import official_error
 from likewise.experiment.baselines import without_training
 from likewise.experiment.build import load_images
+from likewise.experiment.caveats import caveats, far_above
 from likewise.experiment.pairs import choices, pairs_of, told
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
@@ -68,18 +69,21 @@ def evaluate_run(
     baselines = without_training(
         recipe, images, found, split, open_set=open_set, device=next(model.parameters()).device
     )
+    val = scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {}
+    of_scores = caveats(recipe, images, found, split, open_set=open_set)
     said = {
         **({"warning": why} if (why := warning(baselines, recipe, training.get("steps"))) else {}),
         "run": run.name,
         "split": split,
         "open": open_set,
         "scores": scores | one_shot(model, recipe, images, split),
+        "caveats": of_scores + far_above(val, scores, images.groups is not None),
         "left_out": too_few(pairs["test"].same) if "test" in pairs else {},
         "queries_without_positives": queries_without_positives(
             found.part(split), None if open_set else found.part("train")
         ),
         "health": health(found.part(split), sim=recipe.sim),
-        "val": scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {},
+        "val": val,
         **kept,
         "data": about(images),
         "without_training": baselines,

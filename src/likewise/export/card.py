@@ -27,7 +27,8 @@ def card(metrics: Mapping[str, Any], config: dict[str, Any], recipe: dict[str, A
         f"Source `{recipe['data']}`, {data['classes']:,} classes, {data['skipped']:,} images left out. Split "
         f"`{recipe['split']}`, split seed {recipe['split_seed']}.",
         f"## Scores\n\nOn the {metrics['split']} part: {evaluation(metrics)}. 95 % intervals.\n\n"
-        + scores(metrics["scores"]),
+        + scores(metrics["scores"])
+        + "".join(f"\n\nCaveat: {caveat}." for caveat in metrics.get("caveats", ())),
         *without_training(metrics),
         threshold(metrics),
     ]
