@@ -26,7 +26,7 @@ from likewise.experiment.score import evaluate_run, rank_run
 from likewise.experiment.train import resume as resume_run
 from likewise.experiment.train import train as train_run
 from likewise.gallery.decide import same
-from likewise.gallery.predict import predicted, promise_of
+from likewise.gallery.predict import folder_classes, predicted, promise_of
 from likewise.imaging.find import image_files as files
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import aim
@@ -272,6 +272,7 @@ def predict(
     encodings: a file that `likewise embed RUN` wrote, in place of all training images.
     far: answer "unknown" (class None) where no class reaches the threshold at which at most this share of the
         validation images, tried with their own class left out, is named. Errors: ValueError where they are too few.
+    An image in a folder that is named like a class has `folder_class`, which `gallery.predict.accuracy` compares.
     """
     opened = Run.open(run)
     by = known(opened, encodings)
@@ -281,7 +282,10 @@ def predict(
     promised = None if far is None else promise_of(opened, by, embedded(opened).part("val"), k, far, model.sim)
     near = nearest(model.embed(paths), by.vectors, k, sim=spec.bind("sim", model.sim))
     rows = zip(paths, near.place.tolist(), near.sim.tolist(), strict=True)
-    return [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
+    found = [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
+    for row, name in zip(found, folder_classes(paths, images, by.classes), strict=True):
+        row |= {} if name is None else {"folder_class": name}
+    return found
 
 
 @trusts

@@ -6,7 +6,6 @@ the main scores and the paired difference from the trained model. Where training
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +50,6 @@ def without_training(
     found: the trained model's embeddings of all `images`. More than `cap(recipe, images)` queries and references are
     reduced to a subset drawn with the split's seed. What cannot be had is in `left_out`, with the reason.
     """
-    began = time.monotonic()
     labels_N, seed = images.labels.cpu(), recipe.split_seed
     queries, train = (torch.nonzero(images.split.cpu() == i).flatten() for i in (SPLIT[split], 0))
     query_Q, reference_M = subset(labels_N, queries, None if open_set else train, cap(recipe, len(train)), seed=seed)
@@ -73,7 +71,6 @@ def without_training(
         "trained": {name: dataclasses.asdict(score) for name, score in ours.items()},  # type: ignore[misc]
         "baselines": {name: record(some[name][0], others[name]) for name in some},
         "left_out": {name: why for name, why in made.items() if isinstance(why, str)},
-        "seconds": round(time.monotonic() - began, 2),
     }
 
 

@@ -86,7 +86,6 @@ class WithoutTraining(TypedDict):
     trained: dict[str, ScoreRecord]
     baselines: dict[str, BaselineRecord]
     left_out: dict[str, str]
-    seconds: float
 
 
 class Metrics(TypedDict):

@@ -81,7 +81,7 @@ def baseline(value: Any) -> bool:
 
 
 def without_training(value: Any) -> bool:
-    if not (isinstance(value, dict) and text(value.get("main")) and number(value.get("seconds"))):
+    if not (isinstance(value, dict) and text(value.get("main"))):
         return False
     counts = ("queries", "queries_of", "references", "references_of")
     kept = {"trained": entries(full_score), "baselines": entries(baseline), "left_out": entries(text)}
