@@ -125,6 +125,7 @@ def evaluate_pairs(
     *,
     images: str | os.PathLike | None = None,
     folds: int = 0,
+    threshold_at: str = "",
 ) -> dict[str, Any]:
     """Score the pairs of a file (.csv, .parquet, LFW's pairs.txt), or pairs drawn within folds of held-out classes.
 
@@ -132,7 +133,7 @@ def evaluate_pairs(
     """
     opened = Run.open(run)
     opened.metrics()
-    return score_pairs(opened, pairs, images=images, folds=folds)
+    return score_pairs(opened, pairs, images=images, folds=folds, threshold_at=threshold_at)
 
 
 @trusts

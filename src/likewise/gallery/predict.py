@@ -7,9 +7,10 @@ from typing import Any
 
 from likewise.embeddings import Embeddings
 from likewise.experiment.run import Run
-from likewise.gallery.calibrate import Promise, calibrate, exact_interval, leave_out
+from likewise.gallery.calibrate import Promise, calibrate, leave_out
 from likewise.gallery.decide import decide
 from likewise.gallery.index import check_sim
+from likewise.metrics.exact import exact_interval
 
 __all__ = ["accuracy", "folder_classes", "predicted", "promise_of"]
 
