@@ -12,17 +12,18 @@ from likewise.metrics.neighbours import nearest
 
 __all__ = ["burst_caveat", "copy_caveat", "near_copies", "validation_caveat"]
 
-SAME = 0.95  # correlation of near-copies at least; as the audit of duplicates has it
+SAME = 0.98  # correlation of near-copies at least; without alignment, so above the audit of duplicates' 0.95
 STANDS_OUT = 0.15  # 1 - correlation of a near-copy at most, relative to that of the 20th nearest image
 USUAL = 20
 APART = 0.05  # of two scores: a smaller gap is not worth a sentence
+MATTERS = 0.01  # difference of a score with and without near-copies
 SHARE = 0.01  # of the queries: fewer near-copies are not worth one
 
 
 def near_copies(query_QD: Tensor, reference_MD: Tensor | None) -> Tensor:
     """Which queries have an almost identical image among the references, or among the other queries: bool `[Q]`.
 
-    Rows of pixels, compared by their correlation: 0.95 or more, and far above that with the 20th nearest image, since
+    Rows of pixels, compared by their correlation: 0.98 or more, and far above that with the 20th nearest image, since
     in some data (digits, documents) all images are alike. Images that must be aligned first are not found; `likewise
     audit` finds these as well.
     """
@@ -42,6 +43,8 @@ def copy_caveat(copies_Q: Tensor, knn: Ratio) -> str:
     if n < max(2, SHARE * len(copies_Q)) or not rest_Q.any():
         return ""
     without = float(knn.over[rest_Q].sum() / knn.under[rest_Q].sum())
+    if abs(without - intervals.value(knn)) < MATTERS:
+        return ""
     return (
         f"knn@1: {n:,} of {len(copies_Q):,} images have a near-copy among the references; "
         f"without these images it is {without:.4f}"
@@ -64,8 +67,10 @@ def burst_caveat(ratios: Mapping[str, Ratio], copies_Q: Tensor, *, seed: int = 0
     if n < max(2, SHARE * len(copies_Q)):
         return ""
     rest_Q = (~copies_Q) & (recall.under != 0)
-    without = f"; without these images it is {float(recall.over[rest_Q].mean()):.4f}" if rest_Q.any() else ""
-    return f"recall@1: {n:,} of {len(copies_Q):,} images have a near-copy among the scored images{without}"
+    if not rest_Q.any() or abs((without := float(recall.over[rest_Q].mean())) - intervals.value(recall)) < MATTERS:
+        return ""
+    said = f"recall@1: {n:,} of {len(copies_Q):,} images have a near-copy among the scored images"
+    return f"{said}; without these images it is {without:.4f}"
 
 
 def paired(first: Ratio, second: Ratio, seed: int) -> Paired | None:
