@@ -73,7 +73,7 @@ def test_scores_as_json_are_those_of_metrics_json(call, trained):
     code, out, _ = call("evaluate", str(trained), "--json")
     said = json.loads(out)
     assert code == 0
-    assert set(said) == {"run", "split", "scores"}
+    assert {"run", "split", "scores", "caveats", "without_training"} <= set(said)
     assert said["scores"] == json.loads((trained / "metrics.json").read_text())["scores"]
     assert {"value", "low", "high", "n"} == set(said["scores"]["knn@1"])
     assert said["scores"]["knn@1"]["low"] <= said["scores"]["knn@1"]["value"] <= said["scores"]["knn@1"]["high"]

@@ -258,6 +258,9 @@ def test_what_is_printed_of_a_file(run, tmp_path, monkeypatch, capsys):
     assert "mean ± standard error over 2 folds 0." in printed
     assert "note: " in printed
     told = json.loads(call("--pairs", str(file), "--json"))
-    assert list(told) == ["run", "pairs", "scores", "left_out", "notes"]
+    assert list(told) == ["run", "pairs", "scores", "left_out", "error_rates", "notes"]
+    assert "at threshold for accuracy: FRR 0." in printed
+    assert "at far=0.001: FRR " in printed
+    assert "at threshold for far=0.1: FRR 0." in call("--pairs", str(file), "--threshold-at", "far=0.1")
     assert "tar@far=0.01" in told["left_out"]
     assert run.metrics_file.read_bytes() == before

@@ -26,7 +26,7 @@ from likewise.experiment.score import evaluate_run, rank_run
 from likewise.experiment.train import resume as resume_run
 from likewise.experiment.train import train as train_run
 from likewise.gallery.decide import same
-from likewise.gallery.predict import predicted, promise_of
+from likewise.gallery.predict import folder_classes, predicted, promise_of
 from likewise.imaging.find import image_files as files
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import aim
@@ -125,6 +125,7 @@ def evaluate_pairs(
     *,
     images: str | os.PathLike | None = None,
     folds: int = 0,
+    threshold_at: str = "",
 ) -> dict[str, Any]:
     """Score the pairs of a file (.csv, .parquet, LFW's pairs.txt), or pairs drawn within folds of held-out classes.
 
@@ -132,7 +133,7 @@ def evaluate_pairs(
     """
     opened = Run.open(run)
     opened.metrics()
-    return score_pairs(opened, pairs, images=images, folds=folds)
+    return score_pairs(opened, pairs, images=images, folds=folds, threshold_at=threshold_at)
 
 
 @trusts
@@ -216,7 +217,7 @@ def report(run: str | os.PathLike) -> Path:
     """Write report.html again; its images are left out where the data are no longer there."""
     opened = Run.open(run)
     opened.metrics()
-    return write_report(opened.path, pictures(opened))
+    return write_report(opened.path, images_of(opened))
 
 
 @trusts
@@ -226,7 +227,7 @@ def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
     method: tsne, umap or pca. Errors: ValueError for another one, or a run without embeddings.
     """
     opened = Run.open(run)
-    return write_map(opened, pictures(opened), method=method)
+    return write_map(opened, images_of(opened), method=method)
 
 
 @trusts
@@ -236,7 +237,7 @@ def audit(run: str | os.PathLike) -> Audit:
     Errors: ValueError when the run has no embeddings, or its images have changed since.
     """
     opened = Run.open(run)
-    images = pictures(opened)
+    images = images_of(opened)
     told = examine(opened, Embeddings.load(opened.embeddings), images)
     write_csv(opened, told)
     write_audit(opened, told, images)
@@ -272,6 +273,7 @@ def predict(
     encodings: a file that `likewise embed RUN` wrote, in place of all training images.
     far: answer "unknown" (class None) where no class reaches the threshold at which at most this share of the
         validation images, tried with their own class left out, is named. Errors: ValueError where they are too few.
+    An image in a folder that is named like a class has `folder_class`, which `gallery.predict.accuracy` compares.
     """
     opened = Run.open(run)
     by = known(opened, encodings)
@@ -281,7 +283,10 @@ def predict(
     promised = None if far is None else promise_of(opened, by, embedded(opened).part("val"), k, far, model.sim)
     near = nearest(model.embed(paths), by.vectors, k, sim=spec.bind("sim", model.sim))
     rows = zip(paths, near.place.tolist(), near.sim.tolist(), strict=True)
-    return [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
+    found = [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
+    for row, name in zip(found, folder_classes(paths, images, by.classes), strict=True):
+        row |= {} if name is None else {"folder_class": name}
+    return found
 
 
 @trusts
@@ -309,7 +314,7 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
     }
 
 
-def pictures(run: Run) -> Images | None:
+def images_of(run: Run) -> Images | None:
     try:
         return load_images(run.recipe)
     except (ValueError, FileNotFoundError):

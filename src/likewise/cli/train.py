@@ -79,7 +79,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a run again on its test part (same scores as after training), or on your own pairs."""
-    if sum(map(bool, (pairs, folds, threshold_at, encodings, on))) > 1:
+    if sum(map(bool, (pairs or threshold_at, folds, encodings, on))) > 1:
         raise ValueError(
             "give one of --on, --pairs, --folds and --threshold-at at a time, and --encodings by itself: "
             "a file of pairs has its own folds"
@@ -100,7 +100,7 @@ def evaluate(
         print(json.dumps(scores, indent=1) if as_json else encodings_text(scores))
         return
     if pairs or folds:
-        scores = api.evaluate_pairs(run, pairs, images=images, folds=folds)
+        scores = api.evaluate_pairs(run, pairs, images=images, folds=folds, threshold_at=threshold_at)
         print(json.dumps(scores, indent=1) if as_json else pairs_text(scores))
         return
     evaluated = api.evaluate(run, threshold_at=threshold_at)

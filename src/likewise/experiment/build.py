@@ -1,6 +1,7 @@
 """The parts of a recipe, built: images, model, loss, optimizer and feed, on their device, from the recipe's seed."""
 
 import dataclasses
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from likewise.training.device import choose_device, seed_everything
 from likewise.training.loop import Feed, State
 from likewise.training.optim import param_groups
 
-__all__ = ["Parts", "build", "feed_of", "load_images", "resolve_defaults", "weights_of"]
+__all__ = ["Parts", "build", "feed_of", "first_model", "load_images", "resolve_defaults", "weights_of"]
 
 MeanStd = tuple[Sequence[float], Sequence[float]]
 PUBLISHED, NO_WEIGHTS = "published", "none"
@@ -140,6 +141,17 @@ def relabel_contiguous(images: Images) -> Images:
     present, labels = images.labels.unique(return_inverse=True)
     classes = tuple(images.classes[i] for i in present.tolist())
     return dataclasses.replace(images, labels=labels, classes=classes)
+
+
+def first_model(recipe: Recipe, images: Images) -> Embedder:
+    """The model of a recipe at step 0, on the CPU; the random state stays as it is. Errors: as in build."""
+    before = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            seed_everything(recipe.seed)
+            return embedder(recipe, images)
+    finally:
+        random.setstate(before)
 
 
 def embedder(recipe: Recipe, images: Images) -> Embedder:

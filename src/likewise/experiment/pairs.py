@@ -11,6 +11,7 @@ from torch import Tensor
 
 from likewise import spec
 from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold, too_few
+from likewise.evaluate.error_rates import at_levels, at_threshold
 from likewise.evaluate.pair_list import Named, placed
 from likewise.evaluate.verification import folded, units, verify
 from likewise.experiment.recipe import Recipe
@@ -81,24 +82,32 @@ class Listed(NamedTuple):
 
 
 def score_pairs(
-    run: Run, file: str | os.PathLike | None = None, *, images: str | os.PathLike | None = None, folds: int = 0
+    run: Run,
+    file: str | os.PathLike | None = None,
+    *,
+    images: str | os.PathLike | None = None,
+    folds: int = 0,
+    threshold_at: str = "",
 ) -> dict[str, Any]:
     """Scores of the pairs in a file, or of pairs drawn within `folds` folds of the run's held-out classes.
 
     file: as `pair_files.read` takes it; its images are ids of the run's data, or paths from the folder `images`, from
         the file's own folder, or from here. LFW's folds, or a column `fold`, give the accuracy by folds as well.
+    threshold_at: what the threshold aims at on the run's validation pairs, such as far=0.05; empty: the model's.
     Errors: ValueError where images are missing, pairs are of one kind, or there are too few classes for the folds.
     """
     known, model = Embeddings.load(run.embeddings), Embedder.load(run.model)
     seed = run.recipe.split_seed
     listed = from_file(Path(file), known, model, images) if file else dealt(known, run.metrics()["split"], folds, seed)
     score_T = similarities(listed.vectors, listed.pairs, sim=spec.bind("sim", model.sim))
-    fit = model.record("calibration")
+    fit, threshold = model.record("calibration"), model.record("threshold")
+    if threshold_at:
+        threshold = chosen_again(run, known, threshold_at)
     scores = verify(
         listed.pairs,
         score_T,
         drawn_together(listed, known),
-        threshold=model.record("threshold").get("value"),
+        threshold=threshold.get("value"),
         fit=calibration.restored(fit) if fit else None,
         seed=seed,
     )
@@ -107,8 +116,28 @@ def score_pairs(
         "pairs": os.fspath(file) if file else f"{folds} folds of the {run.metrics()['split']} part",
         "scores": {name: asdict(score) for name, score in scores.items()} | by_folds(listed, score_T),
         "left_out": too_few(listed.pairs.same),
+        "error_rates": error_rates_of(score_T, listed.pairs.same, threshold),
         "notes": notes(listed, known),
     }
+
+
+def chosen_again(run: Run, known: Embeddings, target: str) -> dict[str, Any]:
+    """The threshold of another target, on the run's validation pairs; the model keeps its own. Errors: ValueError."""
+    open_set = not bool(torch.isin(known.part("val").labels, known.part("train").labels).any())
+    pairs = kept_pairs(run, known.part("val"), "val")
+    threshold, _ = choices(known, pairs, run.recipe, open_set=open_set, target=target)
+    return threshold._asdict() if threshold else {}
+
+
+def error_rates_of(score_T: Tensor, same_T: Tensor, threshold: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """FAR and FRR at the threshold of the validation pairs, and at levels of the FAR on these pairs themselves."""
+    found = at_levels(score_T, same_T)
+    if threshold:
+        found = {f"threshold for {threshold['target']}": at_threshold(score_T, same_T, threshold["value"])} | found
+    return [
+        {"at": name, "threshold": one.threshold, "far": asdict(one.far), "frr": asdict(one.frr)}
+        for name, one in found.items()
+    ]
 
 
 def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.PathLike | None) -> Listed:
