@@ -186,9 +186,7 @@ def rules(f: Facts) -> tuple[dict[str, Any], list[str]]:
         notes.append("no validation part: classes are too small to give one")
     if not f.side:
         return chosen | {"epochs": epochs_for(f.train, 30)}, notes
-    if f.side < 16:
-        chosen |= {"network": "convnet", "size": 16, "augment": "light()", "epochs": epochs_for(f.train, 30)}
-    elif f.side <= SMALL or f.channels == 1:
+    if f.side <= SMALL or f.channels == 1:
         size = 0 if f.side <= SMALL else 64
         augment = "light()" if f.channels == 1 else "photo(least=0.7)"
         chosen |= {"network": "small_resnet", "size": size, "augment": augment, "epochs": epochs_for(f.train, 30)}
