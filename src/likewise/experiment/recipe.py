@@ -27,9 +27,7 @@ class Recipe:
 
     # data
     data: str = documented("digits", "source: a name, name(keyword=value), a folder, a .csv or an .npz")
-    split: str = documented(
-        "given", "how images are parted: given | auto | ratio(...) | by_class(...) | by_group | by_scene"
-    )
+    split: str = documented("given", "how images are parted: given | auto | ratio | by_class | by_group | by_scene")
     val: float = documented(0.1, "share of the training part kept for validation, where the source has none")
     size: int = documented(
         0,

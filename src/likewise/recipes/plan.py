@@ -123,13 +123,15 @@ def peek(recipe: Recipe) -> Images:
 
 
 def facts(images: Images, recipe: Recipe) -> Facts:
-    parts = [images.part(name) for name in ("train", "val", "test")]
-    counts = torch.bincount(parts[0].labels)
+    train, val, test = (images.part(name) for name in ("train", "val", "test"))
+    counts = torch.bincount(train.labels)
     counts = counts[counts > 0].sort().values
     side, channels = sides(images, recipe)
     return Facts(
         len(images),
-        *map(len, parts),
+        len(train),
+        len(val),
+        len(test),
         classes=len(counts),
         smallest_class=int(counts[0]),
         median_class=int(counts[len(counts) // 2]),
