@@ -31,7 +31,8 @@ from likewise.imaging.find import image_files as files
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import aim
 from likewise.models import Embedder
-from likewise.recipes.load import load_recipe
+from likewise.recipes.load import is_own, load_recipe
+from likewise.recipes.plan import plan
 from likewise.training.watch import Watch
 from likewise.viz.pages.audit import write_audit
 from likewise.viz.pages.map import write_map
@@ -81,6 +82,8 @@ def train(
     recipe: a Recipe, or what `load_recipe` takes: a shipped one's name, a .toml, a folder. Errors: ValueError.
     """
     wanted = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
+    if isinstance(recipe, str | os.PathLike) and is_own(recipe):
+        wanted = plan(wanted).recipe
     if not isinstance(wanted, Recipe):
         hint = "Recipe.from_dict makes one of a dict" if isinstance(wanted, Mapping) else "Recipe() is one"
         raise spec.SpecError(

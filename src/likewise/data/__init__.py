@@ -48,7 +48,7 @@ def load(
 
     source    a name (mnist), name(keyword=value), or the path of a folder, a .csv, .tsv, .parquet or .npz
     root      where the sources lie; LIKEWISE_DATA, else the user's cache folder
-    split     given | ratio(val=..., test=...) | by_class(val=..., test=...)
+    split     given | auto | ratio(val=..., test=...) | by_class | by_group | by_scene
     val       the validation share of a split that does not say its own
     size, channels   see LoadOptions;  min_per_class, max_per_class, max_classes   see narrow
     strict    an image that cannot be read is an error, not a line in `skipped`

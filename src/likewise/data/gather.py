@@ -19,7 +19,11 @@ __all__ = ["SPELLINGS", "Listed", "gather", "number", "one_spelling", "split_of"
 SPELLINGS = ("error", "merge", "keep")
 
 # What people call the three parts.
-PARTS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2}
+PARTS = {
+    **dict.fromkeys(("train", "training", "trn"), 0),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), 1),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation"), 2),
+}
 
 
 class Listed(NamedTuple):

@@ -34,6 +34,7 @@ class Images:
     split    uint8 [N], index into SPLITS
     groups   alphabet / camera / video / writer of each image, where the source knows it
     skipped  images that were left out, and why
+    drawn    the held-out parts that a split took from train; others the source came with
     """
 
     pixels: Tensor | Files
@@ -44,6 +45,7 @@ class Images:
     groups: tuple[str, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
     name: str = ""
+    drawn: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         rows = {

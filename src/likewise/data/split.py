@@ -7,9 +7,10 @@ import torch
 from numpy.random import Generator, default_rng
 
 from likewise.data.images import SPLITS, Images
+from likewise.data.scenes import clusters
 from likewise.data.within_class import place_in_class
 
-__all__ = ["by_class", "by_group", "given", "ratio"]
+__all__ = ["auto", "by_class", "by_group", "by_scene", "given", "ratio"]
 
 TRAIN, VAL, TEST = range(len(SPLITS))
 
@@ -85,8 +86,78 @@ def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
     return _with(images, split)
 
 
+def by_scene(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
+    """As by_group, with clusters of near-copies (bursts, frames of a video) as groups: none is in two parts.
+
+    A test part that the source came with stays as it is.
+    """
+    scene = clusters(images, seed=seed)
+    return _units(images, scene, val=val, test=test, seed=seed)
+
+
+def auto(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
+    """As given, but what is taken out of train are whole groups, where they are known, and else whole scenes.
+
+    Parts that the source came with are never cut again. Without groups and near-copies, and for test classes that are
+    not trained on, this is `given`.
+    """
+    has = [bool((images.split == part).any()) for part in range(len(SPLITS))]
+    if not has[TRAIN] or all(has) or (has[TEST] and images.open):
+        return given(images, val=val, test=test, seed=seed)
+    if images.groups is not None:
+        unit = np.unique(np.array(images.groups), return_inverse=True)[1]
+    else:
+        unit = clusters(images, seed=seed)
+    split = images.split.cpu().numpy()
+    if len(np.unique(unit[split == TRAIN])) in (1, int((split == TRAIN).sum())):
+        return given(images, val=val, test=test, seed=seed)
+    if has[VAL]:  # measured as the test part, see given
+        images = _moved(images, VAL, TEST)
+    return _units(images, unit, val=val, test=test, seed=seed)
+
+
+def _moved(images: Images, part: int, to: int) -> Images:
+    return replace(images, split=torch.where(images.split == part, to, images.split).to(images.split.dtype))
+
+
+def _units(images: Images, unit: np.ndarray, *, val: float, test: float, seed: int) -> Images:
+    """The shares of every class, in whole units; one unit of each class stays in train.
+
+    Units of one class each are drawn until the share of its images is reached; others among themselves. A unit that is
+    larger than what is still wanted by more than half of itself is passed over.
+    """
+    _check(val, test)
+    rng = default_rng(seed)
+    split = images.split.cpu().numpy().copy()
+    at = np.flatnonzero(split != TEST)
+    test = 0.0 if len(at) < len(split) else test
+    labels, unit = images.labels.cpu().numpy()[at], np.unique(unit[at], return_inverse=True)[1]
+    size = np.bincount(unit)
+    low, high = np.full(len(size), labels.max()), np.zeros(len(size), labels.dtype)
+    np.minimum.at(low, unit, labels)
+    np.maximum.at(high, unit, labels)
+    kind = np.where(low == high, low, -1)
+    part = np.full(len(size), TRAIN)
+    owed = {TEST: 0.0, VAL: 0.0}  # what classes could not give exactly is carried on to the next
+    for one in np.unique(kind):
+        free = rng.permutation(np.flatnonzero(kind == one))
+        total = int(size[free].sum())
+        for which, share in ((TEST, test), (VAL, val)):
+            owed[which] += share * total
+            for u in free:
+                left = int((part[free] == TRAIN).sum())
+                if part[u] == TRAIN and left > 1 and size[u] <= 2 * owed[which]:
+                    part[u] = which
+                    owed[which] -= size[u]
+            owed[which] = min(owed[which], share * total)
+    split[at] = part[unit]
+    return _with(images, split)
+
+
 def _with(images: Images, split: np.ndarray) -> Images:
-    return replace(images, split=torch.from_numpy(split).to(images.split.device))
+    was = images.split.cpu().numpy()
+    drawn = tuple(SPLITS[part] for part in (VAL, TEST) if ((split == part) & (was == TRAIN)).any())
+    return replace(images, split=torch.from_numpy(split).to(images.split.device), drawn=drawn)
 
 
 def _each_image(labels: np.ndarray, val: float, test: float, rng: Generator) -> np.ndarray:

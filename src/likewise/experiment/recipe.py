@@ -27,7 +27,7 @@ class Recipe:
 
     # data
     data: str = documented("digits", "source: a name, name(keyword=value), a folder, a .csv or an .npz")
-    split: str = documented("given", "how images are split into parts: given | ratio(...) | by_class(...)")
+    split: str = documented("given", "how images are split: given | auto | ratio | by_class | by_group | by_scene")
     val: float = documented(0.1, "share of the training part used for validation if the source has no validation part")
     size: int = documented(
         0,

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from likewise import spec
 from likewise.data.images import Images
+from likewise.data.options import on_stderr
 from likewise.experiment.build import Parts, build, load_images, resolve_defaults
 from likewise.experiment.inputs import check_inputs, write_inputs
 from likewise.experiment.lock import locked
+from likewise.experiment.near_copies import look
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run, folder_in
 from likewise.experiment.score import evaluate_run
@@ -33,6 +35,7 @@ def train(
     recipe = resolve_defaults(recipe)
     parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
     check_plateau(parts)
+    look(parts.images, recipe.split, on_stderr, seed=recipe.split_seed)
     run = Run.create(out, default_name(recipe) if name is None else name)
     with locked(run.path):
         write_inputs(run, recipe, parts.images)
