@@ -14,12 +14,12 @@ def baselines_table(metrics: Mapping[str, Any]) -> str:
     record = metrics.get("without_training")
     if not record or not record["baselines"]:
         return ""
-    from likewise.experiment.verdict import note, rows
+    from likewise.experiment.verdict import TITLES, note, rows
 
     above = textwrap.fill(f"Without training, {note(record)} (gain: this run less the other):", 80)
     lines = [above, "", line(("", "score", "value", "gain", "95 % interval"))]
     lines += [line(row) for row in rows(record)]
-    lines += [f"no {name}: {why}" for name, why in record["left_out"].items()]
+    lines += [f"{TITLES.get(name, name)}: none ({why})" for name, why in record["left_out"].items()]
     return "\n".join(lines) + "\n"
 
 
