@@ -1,5 +1,6 @@
 """The folder of a run while a process works on it: made, begun again where it had not begun, swept."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from likewise.experiment.run import Run, folder_in
 
 __all__ = ["has_begun", "new_run", "sweep"]
 
+LEFTOVER = re.compile(r"\..*\.part|\.tmp\w{6}")  # ours; and that of safetensors, which writes beside its file as well
 # What is written before recipe.toml, with which a run has begun.
 EARLY = {LOCK, "inputs.json", "skipped.csv", "snapshots"}
 
@@ -52,7 +54,7 @@ def has_begun(folder: Path) -> bool:
 
 def is_leftover(path: Path) -> bool:
     """Whether it is what a killed process left half-written."""
-    return path.suffix == ".tmp" or (path.suffix == ".part" and path.name.startswith("."))
+    return path.suffix == ".tmp" or LEFTOVER.fullmatch(path.name) is not None
 
 
 def sweep(folder: Path) -> None:
