@@ -167,7 +167,7 @@ def test_leftovers_are_swept(tmp_path, often):
     for name in (".recipe.toml.77.part", "checkpoints/.last.safetensors.77.part", "checkpoints/.tmpBMMp9g"):
         (run.path / name).write_bytes(b"half")
     resume(run.path)
-    assert not [path for path in run.path.rglob(".*")]
+    assert not list(run.path.rglob(".*"))
 
 
 def test_one_process_at_a_time(tmp_path):

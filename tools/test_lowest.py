@@ -58,7 +58,9 @@ def main() -> int:
     asked, rest = parser.parse_known_args()
     python = install(asked.torch)
     variables = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    command = [python, "-m", "pytest", "-q", "-m", "not slow and not system", *(rest or ["-n", "2"])]
+    # old versions beside the newest of what they depend on themselves are full of deprecations
+    command = [python, "-m", "pytest", "-q", "-W", "ignore::DeprecationWarning", "-m", "not slow and not system"]
+    command += rest or ["-n", "2", "--dist", "worksteal"]
     return subprocess.run(command, cwd=ROOT, env=variables, check=False).returncode
 
 

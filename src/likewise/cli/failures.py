@@ -57,7 +57,7 @@ def explained(error: BaseException) -> tuple[str, int]:
 
 
 def system_number(error: BaseException) -> int | None:
-    """The number of an error of the operating system, also where a library in Rust, C++ or SQL has put it into words."""
+    """The number of an error of the operating system, also where a library in Rust, C++ or SQL says it in words."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     kind, text = type(error).__name__, str(error)
