@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from likewise.atomic import write_text
 from likewise.evaluate import DivergedError, Embeddings
-from likewise.experiment import compare as comparing
 from likewise.experiment import train as launch
 from likewise.experiment.compare import compare, outer_commas, parse_over, plan, variants
 from likewise.experiment.pairs import kept_pairs
@@ -66,7 +65,7 @@ def test_labels_say_what_differs():
 def test_other_data_cannot_be_compared(tmp_path):
     pair = {"a": Recipe(data="digits"), "b": Recipe(data="mnist")}
     with pytest.raises(
-        ValueError, match=r"on the same pictures, but data differs: digits \(a\), mnist \(b\); give data="
+        ValueError, match=r"on the same images, but data differs: digits \(a\), mnist \(b\); give data="
     ):
         compare(pair, folder=tmp_path)
 
@@ -133,14 +132,14 @@ def test_a_run_killed_before_its_first_checkpoint_goes_on(tmp_path):
     (((path, wanted),),) = plan(tmp_path, {"a": recipe}, 1).values()
     write_text(path / "recipe.toml", wanted.to_toml())
     said = []
-    assert comparing.done("a", path, wanted, None, said.append).metrics()["scores"]
-    assert said == ["a, seed 0: going on"]
+    assert launch.obtain(path, wanted, announce=said.append).metrics()["scores"]
+    assert said == ["going on"]
 
 
 @pytest.fixture(scope="module")
 def five(tmp_path_factory):
     """Three methods and two seeds on real digits, stopped once on the way."""
-    folder, trained, real = tmp_path_factory.mktemp("five"), [], comparing.train
+    folder, trained, real = tmp_path_factory.mktemp("five"), [], launch.train
 
     def counted(*args, **kwargs):
         if len(trained) == 3:
@@ -150,7 +149,7 @@ def five(tmp_path_factory):
 
     rows = recipes("loss=supcon,softmax,siamese_bce")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(comparing, "train", counted)
+        patched.setattr(launch, "train", counted)
         with pytest.raises(KeyboardInterrupt):
             compare(rows, folder=folder, seeds=2)
     return compare(rows, folder=folder, seeds=2)
@@ -247,7 +246,7 @@ def test_a_method_that_diverges_is_a_row_without_scores(tmp_path):
     page = write_comparison(found)[-1].read_text(encoding="utf-8")
     assert "diverged and has no scores" in page
     with pytest.raises(DivergedError, match="every method diverged; lr=1e6: "):
-        compare({"lr=1e6": rows["lr=1e6"]}, folder=tmp_path)
+        compare({"lr=1e6": rows["lr=1e6"]}, folder=tmp_path / "alone")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Decoded pictures on disk: the same pixels without decoding, whole or not there, bounded, and never in the way."""
+"""Decoded images on disk: the same pixels without decoding, whole or not there, bounded, and never in the way."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ from likewise.data.files import Files, read
 from likewise.data.options import LoadOptions, cache_home
 from test_data_files import png
 
-EACH = 3 * 8 * 8  # bytes of a decoded picture here
+EACH = 3 * 8 * 8  # bytes of a decoded image here
 WANT = LoadOptions(size=8, channels=3)
 STREAMED = LoadOptions(size=8, channels=3, memory=0)
 
@@ -38,7 +38,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pictures(tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for i in range(80):
         Image.new("RGB", (12, 9), (i, 2 * i, 3 * i)).save(folder / f"{i:03d}.png")
@@ -78,7 +78,7 @@ def test_the_second_time_nothing_is_decoded(pictures, decoded, want):
     assert wrong == same == {41: "the file is empty, or zeros"}
     rows = list(range(79))
     assert torch.equal(first[rows], again[rows])
-    assert again[rows][:41, 0, 0, 0].tolist() == list(range(41)), "each picture is in its place"
+    assert again[rows][:41, 0, 0, 0].tolist() == list(range(41)), "each image is in its place"
     assert isinstance(again, Files) == (want is STREAMED)
 
 
@@ -189,7 +189,7 @@ def test_only_what_is_new_is_decoded(pictures, decoded):
 
 
 def test_a_change_that_hides_itself_is_seen(pictures):
-    """Another picture of the same length, with the time of its change set back."""
+    """Another image of the same length, with the time of its change set back."""
     before, data = os.stat(pictures[5]), bytearray(png(9, 9, 12))
     pictures[5].write_bytes(data)
     at = os.stat(pictures[5])
@@ -358,7 +358,7 @@ def test_without_room_there_is_one_sentence_and_the_same_pixels(pictures, home, 
         assert torch.equal(read(pictures, want)[0][range(79)], first)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "decoded pictures are not kept for the next time: they take 0.0 GB and LIKEWISE_CACHE_LIMIT is" in said
+    assert "decoded images are not kept for the next time: they take 0.0 GB and LIKEWISE_CACHE_LIMIT is" in said
     assert entries(home) == []
 
 

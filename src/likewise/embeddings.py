@@ -1,4 +1,4 @@
-"""Embeddings: vectors with what is known of their pictures. Made by a model, kept as Parquet, read by anything."""
+"""Embeddings: vectors with what is known of their images. Made by a model, kept as Parquet, read by anything."""
 
 import json
 import os
@@ -29,7 +29,7 @@ COLUMNS = ("id", "label", "class", "split", "vector", "group")
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """N vectors with what is known of the pictures they come from."""
+    """N vectors with what is known of the images they come from."""
 
     vectors: Tensor  # float32 [N, D]
     labels: Tensor  # int64 [N], index into classes
@@ -195,9 +195,9 @@ def _number(split: str) -> int:
 def check(query: Embeddings, reference: Embeddings | None = None) -> None:
     """Errors: ValueError where there is nothing to measure; DivergedError where vectors are not finite."""
     if not len(query):
-        raise ValueError("there are no queries: the part to evaluate holds no pictures")
+        raise ValueError("there are no queries: the part to evaluate holds no images")
     if reference is not None and not len(reference):
-        raise ValueError("the part to search holds no pictures: leave it out, or choose one that has some")
+        raise ValueError("the part to search holds no images: leave it out, or choose one that has some")
     for part, name in ((query, "query"), (reference, "reference")):
         if part is not None and (broken := int((~part.vectors.isfinite().all(-1)).sum())):
             raise DivergedError(
@@ -213,7 +213,7 @@ def as_seen(vectors_ND: Tensor, sim: Sim) -> Tensor:
 
 @torch.no_grad()
 def embed(model: nn.Module, images: Images, batch: int | None = None) -> Embeddings:
-    """Every picture's vector, float32 on the CPU. The model runs in eval mode where it is, and is left as it was.
+    """Every image's vector, float32 on the CPU. The model runs in eval mode where it is, and is left as it was.
 
     batch: how many pass it at once, by their size where it is not said.
     """

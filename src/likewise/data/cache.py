@@ -1,7 +1,7 @@
-"""Decoded pictures kept on disk, so that the next run reads them instead of decoding: a folder for each set of them.
+"""Decoded images kept on disk, so that the next run reads them instead of decoding: a folder for each set of them.
 
     <cache>/<key>/pixels      uint8 [N,C,H,W], row after row, as a memory map reads it
-    <cache>/<key>/index.json  their shape, what each row was decoded from, its checksum, why pictures are missing, and a
+    <cache>/<key>/index.json  their shape, what each row was decoded from, its checksum, why images are missing, and a
                               checksum of all this
 
 The key is of every file's path, length and times, and of all that changes a pixel. Not of the contents: to hash them
@@ -36,7 +36,7 @@ import numpy as np
 from likewise.data.background import settle
 from likewise.data.options import LoadOptions, cache_home
 from likewise.data.stored import Stored, checksums, discard, throw_away
-from likewise.imaging.decode import RULES, Crop, Picture, decoder
+from likewise.imaging.decode import RULES, Crop, ImageSource, decoder
 
 __all__ = ["Entry", "Key", "Room", "find", "key_of", "limit", "reserve"]
 
@@ -49,7 +49,7 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 class Key(NamedTuple):
-    """What a set of decoded pictures is found by; `prints` has one for each picture."""
+    """What a set of decoded images is found by; `prints` has one for each image."""
 
     name: str
     settings: str
@@ -57,7 +57,7 @@ class Key(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A whole set: the row of each picture that could be read, and why each of the others could not."""
+    """A whole set: the row of each image that could be read, and why each of the others could not."""
 
     folder: Path
     each: tuple[int, int, int]
@@ -72,15 +72,15 @@ class Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of the pictures that can be read."""
+        """Bytes of the images that can be read."""
         return len(self.rows) * prod(self.each)
 
 
-def key_of(pictures: Sequence[Picture], want: LoadOptions, invert: bool) -> Key | None:
-    """None for pictures that are not worth keeping: in memory already, or few. Errors: ValueError, see `limit`."""
-    if not limit() or not all(isinstance(picture, bytes | Path | Crop) for picture in pictures):
+def key_of(sources: Sequence[ImageSource], want: LoadOptions, invert: bool) -> Key | None:
+    """None for images that are not worth keeping: in memory already, or few. Errors: ValueError, see `limit`."""
+    if not limit() or not all(isinstance(source, bytes | Path | Crop) for source in sources):
         return None
-    prints, sizes = zip(*map(fingerprint, pictures), strict=True) if pictures else ((), ())
+    prints, sizes = zip(*map(fingerprint, sources), strict=True) if sources else ((), ())
     if sum(sizes) < WORTH:
         return None
     settings = f"{RULES} {decoder()} {'inverted' if invert else 'plain'}"
@@ -88,17 +88,17 @@ def key_of(pictures: Sequence[Picture], want: LoadOptions, invert: bool) -> Key 
     return Key(name, settings, prints)
 
 
-def fingerprint(picture: Picture) -> tuple[str, int]:
-    """What tells a picture from any other and from itself after a change, and its length in bytes."""
-    assert isinstance(picture, bytes | Path | Crop)
-    if isinstance(picture, Crop):
-        whole, length = fingerprint(picture.path)
-        return digest(whole.encode(), str(picture.box).encode()), length
-    if isinstance(picture, bytes):
-        return digest(picture), len(picture)
-    name = os.fsencode(os.path.abspath(picture))
+def fingerprint(source: ImageSource) -> tuple[str, int]:
+    """What tells an image from any other and from itself after a change, and its length in bytes."""
+    assert isinstance(source, bytes | Path | Crop)
+    if isinstance(source, Crop):
+        whole, length = fingerprint(source.path)
+        return digest(whole.encode(), str(source.box).encode()), length
+    if isinstance(source, bytes):
+        return digest(source), len(source)
+    name = os.fsencode(os.path.abspath(source))
     try:
-        stat = os.stat(picture)
+        stat = os.stat(source)
     except (OSError, ValueError):
         return digest(name, b"absent"), 0
     return digest(name, f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}".encode()), stat.st_size
@@ -162,7 +162,7 @@ def opened(folder: Path, settings: str) -> Entry | None:
 
 
 def known(key: Key, each: tuple[int, int, int]) -> dict[str, tuple[Stored, int]]:
-    """By fingerprint: where pictures of this set lie decoded in the same way in another one."""
+    """By fingerprint: where images of this set lie decoded in the same way in another one."""
     wanted, found = set(key.prints), {}
     for folder in entries():
         entry = opened(folder, key.settings)
@@ -198,7 +198,7 @@ class Room:
         self.sums: dict[int, int] = {}
 
     def put(self, row: int, pixels: np.ndarray) -> None:
-        """A picture [C,H,W], or several [B,C,H,W] from that row on. `close` will say if the disk is full."""
+        """An image [C,H,W], or several [B,C,H,W] from that row on. `close` will say if the disk is full."""
         whole = np.ascontiguousarray(pixels).reshape(-1, *self.each)
         sums, unwritten = checksums(whole), whole.reshape(-1).data
         with self.alone:
@@ -213,7 +213,7 @@ class Room:
                 self.failed = error
 
     def close(self, rows: dict[int, int], wrong: dict[int, str]) -> Entry:
-        """rows: the row of each picture that could be read; wrong: why each other could not. Errors: OSError."""
+        """rows: the row of each image that could be read; wrong: why each other could not. Errors: OSError."""
         if self.failed:
             raise self.failed
         size = (1 + max(rows.values(), default=-1)) * prod(self.each)
@@ -253,7 +253,7 @@ class Room:
 
 
 def reserve(key: Key, count: int, each: tuple[int, int, int], want: LoadOptions) -> Room | None:
-    """Room for so many pictures, for which others may have to go; None, and one sentence, where there is none."""
+    """Room for so many images, for which others may have to go; None, and one sentence, where there is none."""
     home, size, most = cache_home(), count * prod(each), limit()
     try:
         if size > most:
@@ -279,8 +279,8 @@ def gb(size: int) -> str:
 
 
 def without(why: str, want: LoadOptions) -> None:
-    """One sentence, once: pictures are not kept."""
-    sentence = f"decoded pictures are not kept for the next time: {why}, or LIKEWISE_CACHE_LIMIT=0 to do without"
+    """One sentence, once: images are not kept."""
+    sentence = f"decoded images are not kept for the next time: {why}, or LIKEWISE_CACHE_LIMIT=0 to do without"
     if sentence not in said():
         said().add(sentence)
         want.say(sentence)

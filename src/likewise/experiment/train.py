@@ -6,10 +6,12 @@ from pathlib import Path
 
 from likewise import spec
 from likewise.data.images import Images
+from likewise.data.options import on_stderr
 from likewise.experiment.build import Parts, build, load_images, resolve_defaults
 from likewise.experiment.folder import new_run, sweep
 from likewise.experiment.inputs import check_inputs, write_inputs
 from likewise.experiment.lock import locked
+from likewise.experiment.near_copies import look
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run, folder_in
 from likewise.experiment.score import evaluate_run
@@ -41,6 +43,7 @@ def prepared(recipe: Recipe, watch: Watch | None) -> Parts:
     recipe = resolve_defaults(recipe)
     parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
     check_plateau(parts)
+    look(parts.images, recipe.split, on_stderr, seed=recipe.split_seed)
     return parts
 
 
