@@ -1,8 +1,10 @@
 """Decoded images on disk: the same pixels without decoding, whole or not there, bounded, and never in the way."""
 
 import errno
+import json
 import os
 import pickle
+import random
 import shutil
 import signal
 import threading
@@ -248,6 +250,45 @@ def test_an_entry_that_is_not_whole_is_made_anew(pictures, decoded, home, harm):
     assert torch.equal(read(pictures, WANT)[0], first)
     assert len(decoded) == 80
     assert len(entries(home)) == 1
+
+
+@pytest.mark.parametrize("name", ["pixels", "index.json"])
+@pytest.mark.parametrize("want", [WANT, STREAMED])
+def test_a_flipped_bit_is_noticed_wherever_it_is(pictures, decoded, home, capsys, name, want):
+    """Never other pixels: the entry is thrown away with one sentence, and the next reading has made it anew."""
+    some = pictures[42:56]
+    whole, wrong = read(some, want)
+    whole = whole[range(14)].clone()
+    size = (entries(home)[0] / name).stat().st_size
+    rng = random.Random(0)
+    for place in rng.sample(range(size), 40):
+        file = entries(home)[0] / name
+        content = bytearray(file.read_bytes())
+        content[place] ^= 1 << rng.randrange(8)
+        stat = file.stat()
+        file.write_bytes(content)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        found, why = read(some, want)
+        assert torch.equal(found[range(14)], whole)
+        assert why == wrong
+        said = capsys.readouterr().err
+        assert said.count("is damaged: its content is not what was saved; its images are decoded again\n") == 1
+        assert torch.equal(read(some, want)[0][range(14)], whole)
+        assert capsys.readouterr().err == ""
+    decoded.clear()
+    read(some, want)
+    assert decoded == []
+
+
+def test_an_entry_of_an_earlier_version_is_made_anew(pictures, decoded, home, capsys):
+    read(pictures, WANT)
+    index = entries(home)[0] / "index.json"
+    content = json.loads(index.read_text())
+    del content["crc32"], content["sums"]
+    index.write_text(json.dumps(content))
+    decoded.clear()
+    read(pictures, WANT)
+    assert (len(decoded), capsys.readouterr().err) == (80, "")
 
 
 def test_a_killed_process_leaves_nothing_that_counts(pictures, decoded, home, monkeypatch):

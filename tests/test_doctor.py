@@ -448,7 +448,7 @@ def test_looking_is_a_small_part_of_the_work():
 
 
 def run_of(tmp_path: Path, recipe: Recipe, records: list[dict], vectors: torch.Tensor | None = None) -> Run:
-    run = Run.create(tmp_path, "r")
+    run = Run(tmp_path / "r")
     run.write("recipe.toml", launch.resolve_defaults(recipe).to_toml())
     for record in records:
         run.append(record)

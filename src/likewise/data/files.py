@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from likewise.data import background, cache
-from likewise.data.cache import Entry, Key, Room, Stored
+from likewise.data.cache import Entry, Key, Room
 from likewise.data.options import LoadOptions
+from likewise.data.stored import Stored
 from likewise.imaging.decode import Crop, Head, ImageError, ImageSource, check, decode, fit, head
 
 __all__ = ["Files", "common_shape", "conform", "read", "together"]
