@@ -219,7 +219,7 @@ def test_the_page_says_what_was_compared(five):
     assert "is best with" in said
     assert "measures the scale and not the method" in said
     assert "compare shapes, not heights" in said
-    assert re.search(r"What differs:\s*Method", said)
+    assert re.search(r"Differences:\s*Method", said)
     assert f"likewise report {five.folder.name}/runs/siamese-bce-seed0" in said
     drawn = {path.name for path in (five.folder / "plots").iterdir()}
     assert drawn == {"knn1.png", "losses.png", "maps.png"}
