@@ -197,7 +197,7 @@ def test_a_baseline_that_cannot_be_had_is_named(npz, tmp_path, monkeypatch):
     record = run.metrics()["without_training"]
     assert record["left_out"]["untrained"] == "the weights are gone"
     assert "pixels" in record["baselines"]
-    assert "no untrained: the weights are gone" in headline(run)
+    assert "the network before training: none (the weights are gone)" in headline(run)
 
 
 def test_rows_have_their_raw_values_and_no_frozen_features(tmp_path):
