@@ -139,17 +139,17 @@ def test_a_run_killed_before_its_first_checkpoint_goes_on(tmp_path):
 @pytest.fixture(scope="module")
 def five(tmp_path_factory):
     """Three methods and two seeds on real digits, stopped once on the way."""
-    folder, trained, real = tmp_path_factory.mktemp("five"), [], launch.train
+    folder, trained, real = tmp_path_factory.mktemp("five"), [], launch.first_time
 
-    def counted(*args, **kwargs):
+    def counted(run, *args):
         if len(trained) == 3:
             raise KeyboardInterrupt
-        trained.append(kwargs["name"])
-        return real(*args, **kwargs)
+        trained.append(run.name)
+        return real(run, *args)
 
     rows = recipes("loss=supcon,softmax,siamese_bce")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(launch, "train", counted)
+        patched.setattr(launch, "first_time", counted)
         with pytest.raises(KeyboardInterrupt):
             compare(rows, folder=folder, seeds=2)
     return compare(rows, folder=folder, seeds=2)
