@@ -36,7 +36,9 @@ def _shared(held: Sequence[Mapping]) -> dict[str, list]:
 
 
 def _summed(ratios: Sequence[Ratio]) -> Ratio:
-    return Ratio(*(torch.stack(side).sum(0) for side in zip(*ratios, strict=True)))
+    effects = [ratio.effect for ratio in ratios if ratio.effect is not None]
+    over_N, under_N = (torch.stack(side).sum(0) for side in zip(*((x.over, x.under) for x in ratios), strict=True))
+    return Ratio(over_N, under_N, torch.stack(effects).sum(0) if effects else None)
 
 
 def _averaged(drawn: Sequence[Resampled]) -> Resampled:

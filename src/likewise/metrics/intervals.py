@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
 __all__ = [
@@ -44,6 +45,12 @@ class Ratio(NamedTuple):
 
     over: Tensor  # float64 [N]
     under: Tensor  # float64 [N]
+    effect: Tensor | None = None  # float64 [N], sums to 0: what each does to the values of the others, see influence.py
+
+    @property
+    def drawn(self) -> Tensor:
+        """What is resampled for `over`: a query's own value and its effect on the others."""
+        return self.over if self.effect is None else self.over + self.effect
 
 
 class Paired(NamedTuple):
@@ -84,11 +91,12 @@ def bootstrap(
     """
     if not ratios:
         return {}
-    over_US, under_US = (_by_unit(torch.stack(side, dim=1), units_N) for side in zip(*ratios.values(), strict=True))
+    over_US = _by_unit(torch.stack([ratio.drawn for ratio in ratios.values()], dim=1), units_N)
+    under_US = _by_unit(torch.stack([ratio.under for ratio in ratios.values()], dim=1), units_N)
     seen_BS = torch.cat([(c @ over_US) / (c @ under_US) for c in draws(len(over_US), resamples=resamples, seed=seed)])
     units_S = under_US.count_nonzero(0)
     return {
-        name: interval(value(ratio), seen_BS[:, i], n=int(ratio.under.count_nonzero()), units=int(units_S[i]))
+        name: interval(value(ratio), seen_BS[:, i], n=int(ratio.under.count_nonzero()), units=int(units_S[i]), expand=True)
         for i, (name, ratio) in enumerate(ratios.items())
     }
 
@@ -105,13 +113,13 @@ def _by_unit(x_N: Tensor, units_N: Tensor | None) -> Tensor:
     return x_N.new_zeros(int(units_N.max()) + 1, *x_N.shape[1:]).index_add_(0, units_N, x_N)
 
 
-def interval(value: float, seen_B: Tensor, *, n: int, units: int) -> Score:
+def interval(value: float, seen_B: Tensor, *, n: int, units: int, expand: bool = False) -> Score:
     """A Score from the resampled values of a metric that lies within -1 and 1; the interval holds the value itself.
 
     Where they are all 1 (or all 0) a bootstrap sees no doubt at all; the exact binomial bound of `units` trials without
     a failure (a success) stands in.
     """
-    low, high = percentiles(seen_B.clamp(-1, 1))
+    low, high = percentiles(seen_B.clamp(-1, 1), expanded_tail(units) if expand else TAIL)
     low, high = min(low, value), max(high, value)
     if low > 1 - ROUNDING:
         low = TAIL ** (1 / units)
@@ -120,10 +128,21 @@ def interval(value: float, seen_B: Tensor, *, n: int, units: int) -> Score:
     return Score(value, low, high, n)
 
 
-def percentiles(seen_B: Tensor) -> tuple[float, float]:
+def percentiles(seen_B: Tensor, tail: float = TAIL) -> tuple[float, float]:
     """The ends of the middle 95 %; resamples that drew nothing to measure (NaN) are left out."""
-    low, high = torch.quantile(seen_B[seen_B.isfinite()], torch.tensor([TAIL, 1 - TAIL], dtype=seen_B.dtype)).tolist()
+    low, high = torch.quantile(seen_B[seen_B.isfinite()], torch.tensor([tail, 1 - tail], dtype=seen_B.dtype)).tolist()
     return low, high
+
+
+def expanded_tail(units: int) -> float:
+    """The tail of the bootstrap at which its ends are Student's for so few units.
+
+    The bootstrap's variance is (n - 1) / n of the unbiased one, and its tails are normal ones. Hesterberg, 2015, What
+    Teachers Should Know about the Bootstrap, The American Statistician 69, section 4 (expanded percentile interval).
+    """
+    if units < 2:
+        return TAIL
+    return float(ndtr(stdtrit(units - 1, TAIL) * (units / (units - 1)) ** 0.5))
 
 
 def paired(
@@ -140,7 +159,8 @@ def paired(
     both_N = (first.under != 0) & (second.under != 0)
     if not both_N.any():
         raise ValueError("the two runs have no query in common that has a value")
-    sums_U4 = _by_unit(torch.stack([*first, *second], dim=1) * both_N[:, None], units_N)
+    sides = [first.drawn, first.under, second.drawn, second.under]
+    sums_U4 = _by_unit(torch.stack(sides, dim=1) * both_N[:, None], units_N)
     seen = [_apart(counts @ sums_U4) for counts in draws(len(sums_U4), seed=seed)]
     apart = float(_apart(sums_U4.sum(0)))
     exchanged_U4 = sums_U4[:, [2, 3, 0, 1]]
