@@ -91,6 +91,8 @@ def measure(
     seen = _sets(query, reference, across_groups)
     units_N = _units(query.labels) if reference is None else None
     ratios = _neighbours(*seen, sim, quick) | _retrieval(seen[0], sim, QUICK if quick else RETRIEVAL, units_N)
+    if reference is None and "knn@1" in ratios and "recall@1" in ratios:  # one and the same
+        ratios["knn@1"] = ratios["knn@1"]._replace(effect=ratios["recall@1"].effect)
     if not quick:
         seen_QD = as_seen(query.vectors, sim)
         ratios |= _silhouette(seen_QD, query.labels) | _clusters(seen_QD, query.labels, seed)
