@@ -7,7 +7,7 @@ VOID = {"br", "img", "input", "meta", "link"}
 HEADINGS = [
     "Scores", "Training", "A batch in training", "Map of the embedding", "Before and after training",
     "Nearest neighbours", "Worst errors", "Confused classes", "Silhouette of each class", "State of the embedding",
-    "Similarity of pairs", "Class by class", "Pictures left out", "Recipe",
+    "Similarity of pairs", "Class by class", "Images left out", "Recipe",
 ]  # fmt: skip
 
 

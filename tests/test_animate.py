@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from likewise.viz.animation import END, HOLD, RATE, STEP, animate, draw, stills
+from likewise.viz.animation import END_MS, EPOCH_MS, RATE, STEP_MS, animate, draw, interpolated
 from report_run import clusters, keep, write_run
 
 CLASSES = ["plain", "<b>bold</b>", "$x$"]
@@ -50,15 +50,15 @@ def test_frames_in_between_and_how_long_each_stays(run):
     with Image.open(path) as opened:
         lengths = [frame.info["duration"] for frame in ImageSequence.Iterator(opened)]
         assert opened.info["loop"] == 0
-    assert lengths == [HOLD, STEP, STEP, STEP, HOLD, STEP, STEP, STEP, END]
+    assert lengths == [EPOCH_MS, STEP_MS, STEP_MS, STEP_MS, EPOCH_MS, STEP_MS, STEP_MS, STEP_MS, END_MS]
 
 
 def test_points_ease_from_one_epoch_to_the_next():
     points = {0: np.zeros((1, 2)), 4: np.full((1, 2), 8.0)}
-    told = stills(points, between=3)
-    assert [still.xy[0, 0] for still in told] == pytest.approx([0, 8 * 5 / 32, 4, 8 * 27 / 32, 8])
-    assert [still.epoch for still in told] == [0, 0, 0, 0, 4]
-    assert [still.share for still in told] == [0, 0.25, 0.5, 0.75, 1]
+    frames = interpolated(points, between=3)
+    assert [still.xy[0, 0] for still in frames] == pytest.approx([0, 8 * 5 / 32, 4, 8 * 27 / 32, 8])
+    assert [still.epoch for still in frames] == [0, 0, 0, 0, 4]
+    assert [still.share for still in frames] == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_a_wide_embedding_is_seen_in_the_plane_of_the_last_epoch(tmp_path):
@@ -74,8 +74,8 @@ def test_a_wide_embedding_is_seen_in_the_plane_of_the_last_epoch(tmp_path):
 @pytest.mark.parametrize("classes", [1, 300])
 def test_one_class_and_many_classes(classes):
     labels = np.arange(600) % classes
-    told = stills({0: np.random.default_rng(0).normal(size=(600, 2)), 1: np.zeros((600, 2))}, between=0)
-    assert len(list(draw(told, labels, tuple(f"class {c}" for c in range(classes))))) == 2
+    frames = interpolated({0: np.random.default_rng(0).normal(size=(600, 2)), 1: np.zeros((600, 2))}, between=0)
+    assert len(list(draw(frames, labels, tuple(f"class {c}" for c in range(classes))))) == 2
 
 
 def test_what_cannot_be_animated_is_said_and_leaves_nothing(run, monkeypatch):
@@ -85,11 +85,11 @@ def test_what_cannot_be_animated_is_said_and_leaves_nothing(run, monkeypatch):
     with pytest.raises(ValueError, match="is not a run"):
         animate(run / "snapshots")
     keep(clusters(["other"], dim=2), run, 2)
-    with pytest.raises(ValueError, match="not of the same pictures"):
+    with pytest.raises(ValueError, match="not of the same images"):
         animate(run)
     for epoch in (1, 2):
         (run / "snapshots" / f"epoch_{epoch:04d}.parquet").unlink()
-    with pytest.raises(ValueError, match=r"keeps 1 snapshot of its embedding.*snapshot_epochs=0,1,2"):
+    with pytest.raises(ValueError, match=r"has 1 snapshot of its embedding.*snapshot_epochs=0,1,2"):
         animate(run)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ValueError, match="needs the program ffmpeg"):
@@ -116,4 +116,4 @@ def test_a_video_that_plays(run):
     path = animate(run, mp4=True)
     asked = ["-v", "error", "-show_entries", "stream=codec_name,width,height,nb_frames", "-of", "csv=p=0", str(path)]
     said = subprocess.run(["ffprobe", *asked], capture_output=True, text=True, check=True).stdout.strip()
-    assert said == f"h264,520,600,{(2 * HOLD + END) * RATE // 1000}"
+    assert said == f"h264,520,600,{(2 * EPOCH_MS + END_MS) * RATE // 1000}"

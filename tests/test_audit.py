@@ -53,7 +53,7 @@ def planted(image: Image.Image, how: str) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Four classes of photographs; five training pictures have a copy in test, and one file is broken."""
+    """Four classes of photographs; five training images have a copy in test, and one file is broken."""
     top = tmp_path_factory.mktemp("photos") / "set"
     pieces = photographs()
     for n, piece in enumerate(pieces):
@@ -64,7 +64,7 @@ def folder(tmp_path_factory) -> Path:
         source = 4 * n
         place = top / "test" / f"class{source % 16 // 4}" / (f"{how}.jpg" if how == "jpeg" else f"{how}.png")
         planted(pieces[source], how).save(place, **({"quality": 60} if how == "jpeg" else {}))
-    (top / "train" / "class0" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n not a picture")
+    (top / "train" / "class0" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n not an image")
     return top
 
 
@@ -125,7 +125,7 @@ def test_classes_of_one_are_not_judged():
     assert len(queries_without_positives) - 1 not in {s.at for s in found}
 
 
-def test_one_picture_far_from_all_is_an_outlier():
+def test_one_image_far_from_all_is_an_outlier():
     told = clusters(["a", "b"], each=30)
     vectors = told.vectors.clone()
     vectors[7] = -vectors.mean(0) * 10
@@ -133,7 +133,7 @@ def test_one_picture_far_from_all_is_an_outlier():
     assert len(outliers(around(told, geometry.cosine))) < 5
 
 
-def test_a_picture_is_laid_over_its_cropped_self():
+def test_a_image_is_laid_over_its_cropped_self():
     side = 32
     pieces = torch.stack([torch.from_numpy(np.array(p.convert("L"))) for p in photographs()[:12]])[:, None].float()
     cut = pieces[:, :, 6:-4, 5:-7]
@@ -159,7 +159,7 @@ def test_every_planted_copy_is_found_and_no_other(folder):
     ]
 
 
-def test_pictures_of_which_no_two_are_alike_have_no_copies():
+def test_images_of_which_no_two_are_alike_have_no_copies():
     pixels = torch.randint(0, 256, (30, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     ids = tuple(map(str, range(30)))
     images = Images(pixels, torch.arange(30) % 2, ("a", "b"), ids, torch.zeros(30).byte())
@@ -180,7 +180,7 @@ def test_handwriting_that_is_alike_is_no_copy():
 
 
 def shot() -> tuple[Embeddings, torch.Tensor, torch.Tensor]:
-    """Pictures of scenes: class, plus what the scene adds in colours and embedding, plus noise; and the scene."""
+    """Images of scenes: class, plus what the scene adds in colours and embedding, plus noise; and the scene."""
     classes, scenes_each, shots = 8, 6, 4
     g = torch.Generator().manual_seed(0)
     n = classes * scenes_each * shots
@@ -201,7 +201,7 @@ def test_a_random_split_of_scenes_leaks_and_one_by_scene_does_not():
     whole = replace(told, split=torch.where(scene % 6 == 5, 2, 0).byte())
     found = scenes(torn, small)
     assert found.leaks
-    assert len(found.pairs) > 0.5 * found.asked
+    assert len(found.pairs) > 0.5 * found.checked
     assert all(scene[held] == scene[trained] for held, trained in found.pairs)
     assert not scenes(whole, small).leaks
     assert not scenes(torn, small.float().mean(1, keepdim=True).byte()).pairs  # grey: no colours to tell by
@@ -229,15 +229,15 @@ def test_the_audit_of_a_run_says_it_all(folder, run, capsys, monkeypatch):
     assert all(value.startswith("data:") for _, key, value in shown.attributes if key == "src")
 
 
-def test_without_the_pictures_it_says_what_it_cannot_know(tmp_path):
+def test_without_the_images_it_says_what_it_cannot_know(tmp_path):
     folder = write_run(tmp_path / "gone", clusters(["a", "b"]))
     run = Run.open(folder)
     told = audit(run, Embeddings.load(run.embeddings), None)
-    assert told.leak == "Whether held-out pictures leaked into training is not known: the pictures are no longer there."
-    assert "Not looked for" in Page(page(told, Thumbs(None))).said()
+    assert told.leak == "Leakage into training was not checked: the images are no longer available."
+    assert "Not searched" in Page(page(told, Thumbs(None))).said()
 
 
-def test_pictures_that_changed_since_are_refused(tmp_path):
+def test_images_that_changed_since_are_refused(tmp_path):
     images = digits(60)
     run = Run.open(write_run(tmp_path / "d", embeddings(digits(), progress=1.0).take(range(50))))
     with pytest.raises(ValueError, match="no longer those of"):

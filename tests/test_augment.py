@@ -185,11 +185,11 @@ def test_one_resampling_equals_the_composition_of_exact_moves():
     assert torch.equal(both(x), x.flip(-1).flip(-2))
     order = (affine(translate=0.25) + flip(p=1.0)).maps
     of = torch.Generator().manual_seed(0)
-    first, then = order[0](x.float(), of), order[1](x.float(), of)
+    first, then = order[0](x.float() / 255, of), order[1](x.float() / 255, of)
     grid = torch.nn.functional.affine_grid(first[:, :2], list(x.shape), align_corners=False)
-    moved = torch.nn.functional.grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
-    whole = (affine(translate=0.25) + flip(p=1.0))(x.float(), torch.Generator().manual_seed(0))
-    torch.testing.assert_close(whole, moved.flip(-1), atol=1e-3, rtol=1e-4)
+    moved = torch.nn.functional.grid_sample(x.float() / 255, grid, padding_mode="border", align_corners=False)
+    whole = (affine(translate=0.25) + flip(p=1.0))(x.float() / 255, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(whole, moved.flip(-1), atol=1e-5, rtol=1e-4)
     assert then[0, 0, 0] == -1
 
 
@@ -298,7 +298,9 @@ def test_in_pieces_it_is_what_it_is_as_a_whole(text, dtype, monkeypatch):
     for piece in (1, 3 * x[0].numel(), 1 << 30):
         monkeypatch.setattr(resample, "PIECE", piece)
         made.append(built(text)(x, torch.Generator().manual_seed(0)))
-    torch.testing.assert_close(made[0], made[1], rtol=0, atol=1e-6)  # a matrix product of one is not that of three
+    torch.testing.assert_close(
+        made[0], made[1], rtol=0, atol=1 if dtype == torch.uint8 else 1e-5
+    )  # a matrix product of one is not that of three
     assert (made[0].float() - made[2].float()).abs().max() <= (1 if dtype == torch.uint8 else 1e-5)
 
 

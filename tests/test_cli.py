@@ -101,7 +101,7 @@ def test_predict_and_verify_and_embed_from_a_run(call, trained, tmp_path):
     assert call("verify", str(trained), "0.png", "0.png")[1].startswith("same, probability ")
     code, out, _ = call("embed", str(trained), ".", "-o", "out.parquet")
     assert code == 0
-    assert out.startswith("2 pictures, 8 numbers each")
+    assert out.startswith("2 images, 8 numbers each")
     assert (tmp_path / "out.parquet").exists()
 
 
@@ -112,8 +112,8 @@ def test_animate_draws_the_snapshots(call, trained):
 
 
 WRONG = [
-    (("train",), "train what?"),
-    (("train", "digitz"), "'digitz' is no shipped recipe, .toml, or folder of pictures; did you mean digits"),
+    (("train",), "no recipe given"),
+    (("train", "digitz"), "'digitz' is not a shipped recipe, .toml file, or folder of images; did you mean digits"),
     (("train", "digits", "epochs"), "'epochs' is not field=value"),
     (("train", "digits", "epoch=3"), "no field 'epoch'; did you mean epochs"),
     (("train", "digits", "loss=triplet(margn=1)"), "did you mean margin"),
@@ -122,12 +122,12 @@ WRONG = [
     (("train", "digits", "device=cuda:99"), "is not to be had here"),
     (("train", "empty"), "empty"),
     (("train", "nothing.toml"), "cannot read the recipe"),
-    (("train", "digits", "--resume", "runs/x"), "--resume goes on with a run as it was started"),
+    (("train", "digits", "--resume", "runs/x"), "--resume continues a run with its own settings"),
     (("train", "--resume", "runs/x"), "so it is not a run"),
     (("evaluate", "runs/none"), "so it is not a run"),
     (("evaluate", "runs/none", "--threshold-at", "far=x"), "'far=x' gives no share from 0 to 1"),
     (("evaluate", "runs/none", "--folds", "10", "--pairs", "x.csv"), "one of --pairs, --folds and --threshold-at"),
-    (("evaluate", "runs/none", "--images", "empty"), "--images says where the pictures of --pairs are"),
+    (("evaluate", "runs/none", "--images", "empty"), "--images is the folder of the images in --pairs"),
     (("report", "empty"), "has no recipe.toml, so it is not a run"),
     (("list", "loss"), "nothing is listed under 'loss'; did you mean losses"),
     (("explain", "tripletloss"), "nothing is named 'tripletloss'; did you mean triplet"),

@@ -29,7 +29,8 @@ def pictures(*shape, dtype=np.uint8):
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float64])
 def test_shapes_of_pictures(shape, seen, dtype):
-    images = from_arrays(pictures(*shape, dtype=dtype), [0, 1])
+    X = pictures(*shape, dtype=dtype)
+    images = from_arrays(X / 255 if dtype == np.float64 else X, [0, 1])
     assert images.shape == seen
     assert images.pixels.dtype == (torch.float32 if dtype == np.float64 else torch.uint8)
 
@@ -55,7 +56,7 @@ def test_booleans_are_black_and_white():
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("wrap", [np.asarray, torch.from_numpy])
 def test_everything_is_copied(dtype, wrap):
-    X, y = pictures(2, 4, 5, dtype=dtype), np.array([0, 1])
+    X, y = pictures(2, 4, 5, dtype=dtype).clip(0, 1), np.array([0, 1])
     images = from_arrays(wrap(X), wrap(y))
     X[:], y[:] = 9, 9
     assert images.pixels[0, 0, 0, 1] == 1
@@ -147,14 +148,14 @@ def test_what_does_not_read_holds_no_rows(tmp_path):
 
 
 def test_npz_that_cannot_be_read(tmp_path):
-    np.savez(tmp_path / "half.npz", x=[1], y=[2])
+    np.savez(tmp_path / "half.npz", pixels=[1], y=[2])
     np.savez(tmp_path / "objects.npz", X=np.array([None]), y=[2])
     np.save(tmp_path / "one.npy", [1])
     (tmp_path / "text.npz").write_text("no")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "half.npz").read_bytes()[:60])
     for name, why in {
         "nowhere.npz": "does not exist",
-        "half.npz": "holds x, y and no X",
+        "half.npz": "holds pixels, y and no X",
         "objects.npz": "plain arrays",
         "one.npy": "one array",
         "text.npz": "does not read as .npz",
@@ -185,3 +186,20 @@ def test_float_labels_are_whole_or_refused(y):
     else:
         with pytest.raises(ValueError, match="y holds numbers with a fraction"):
             from_arrays(X, y)
+
+
+def test_npz_arrays_by_other_usual_names(tmp_path):
+    np.savez(tmp_path / "d.npz", Images=pictures(2, 4, 4), LABELS=["a", "b"], Fold=["Train", "TEST"], group=["x", "y"])
+    images = arrays(LoadOptions(), path=str(tmp_path / "d.npz"))
+    assert images.split.tolist() == [0, 2]
+    assert images.groups == ("x", "y")
+    assert images.classes == ("a", "b")
+    np.savez(tmp_path / "both.npz", x=pictures(1, 4, 4), X=pictures(2, 4, 4), y=["a", "b"])
+    assert len(arrays(LoadOptions(), path=str(tmp_path / "both.npz"))) == 2, "the exact name comes first"
+
+
+def test_rows_under_another_name_are_rows(tmp_path):
+    np.savez(tmp_path / "rows.npz", x=np.zeros((2, 3)), y=[0, 1])
+    np.savez(tmp_path / "images.npz", x=np.zeros((2, 3, 3)), y=[0, 1])
+    assert holds_rows(tmp_path / "rows.npz")
+    assert not holds_rows(tmp_path / "images.npz")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from likewise.data import cache, files
+from likewise.data import background, cache, files
 from likewise.data.files import Files, read
 from likewise.data.options import LoadOptions, cache_home
 from test_data_files import png
@@ -31,7 +31,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "WORTH", 1)
     cache.said().clear()
     yield tmp_path / "cache"
-    cache.settle()
+    background.settle()
 
 
 @pytest.fixture
@@ -58,12 +58,12 @@ def decoded(monkeypatch):
 
 
 def entries(home) -> list:
-    cache.settle()
+    background.settle()
     return sorted(home.iterdir()) if home.exists() else []
 
 
 def emptied() -> None:
-    cache.settle()
+    background.settle()
     shutil.rmtree(cache_home())
 
 

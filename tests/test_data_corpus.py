@@ -17,14 +17,13 @@ from PIL import Image
 
 import likewise
 from likewise import data
-from likewise.data.folder import PICTURES
-from likewise.data.gather import legible
 from likewise.data.options import LoadOptions
+from likewise.imaging.find import SUFFIXES, legible
 
 pytestmark = pytest.mark.slow
 
 CUTS = 9  # of every format
-ENDINGS = sorted(PICTURES)
+ENDINGS = sorted(SUFFIXES)
 
 
 def noise(rng) -> Image.Image:

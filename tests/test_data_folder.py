@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from likewise.data.folder import folder
-from likewise.data.gather import legible, natural, one_spelling
+from likewise.data.gather import one_spelling
 from likewise.data.options import LoadOptions
+from likewise.imaging.find import legible, natural
 from test_data_files import png
 
 

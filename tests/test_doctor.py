@@ -17,7 +17,7 @@ from torch import nn
 
 from likewise import geometry, spec
 from likewise.data.images import Images
-from likewise.doctor import CAUSES, Look, Setup, diagnose
+from likewise.doctor import CAUSES, Observation, Setup, diagnose
 from likewise.doctor import monitor as symptoms
 from likewise.evaluate import Embeddings
 from likewise.experiment import checkup, trial
@@ -28,7 +28,7 @@ from likewise.experiment.run import Run
 from likewise.training.loop import fit
 
 TRIPLET = Setup("triplet(margin=0.2, pick='hard')", classes=10)
-START = Look(
+START = Observation(
     1, 0.1, loss=0.21, spread=0.11, rank=30.0, dead=0.0, loss_at_collapse=0.2, auc=0.77, val_auc=0.76, growth=1.0
 )
 HEALTHY = replace(START, loss=0.02, spread=0.8, rank=8.0, active=0.3, auc=0.99, val_auc=0.97, growth=1.05)
@@ -36,7 +36,7 @@ POINT = {"loss": 0.2, "spread": 1e-5, "auc": 0.8, "val_auc": 0.7}  # collapsed, 
 LOST = {"loss": 0.2, "spread": 0.5, "auc": 0.5, "val_auc": 0.5}  # spread out, and guessing
 
 
-def course(**seen: float | None) -> list[Look]:
+def course(**seen: float | None) -> list[Observation]:
     """A look at the start, then three that show the same."""
     return [START, *(replace(HEALTHY, **{"step": 100 * epoch, "epoch": epoch, **seen}) for epoch in (1, 2, 3))]
 
@@ -98,22 +98,24 @@ SILENT = [
 ]
 
 
-@pytest.mark.parametrize(("name", "setup", "looks"), CASES, ids=[f"{i}-{case[0]}" for i, case in enumerate(CASES)])
-def test_a_cause_is_named(name, setup, looks):
-    assert [finding.name for finding in diagnose(looks, setup)] == [name]
+@pytest.mark.parametrize(
+    ("name", "setup", "observations"), CASES, ids=[f"{i}-{case[0]}" for i, case in enumerate(CASES)]
+)
+def test_a_cause_is_named(name, setup, observations):
+    assert [finding.name for finding in diagnose(observations, setup)] == [name]
 
 
-@pytest.mark.parametrize(("setup", "looks"), [case[1:] for case in SILENT], ids=[case[0] for case in SILENT])
-def test_nothing_is_said_without_a_cause(setup, looks):
-    assert diagnose(looks, setup) == []
+@pytest.mark.parametrize(("setup", "observations"), [case[1:] for case in SILENT], ids=[case[0] for case in SILENT])
+def test_nothing_is_said_without_a_cause(setup, observations):
+    assert diagnose(observations, setup) == []
 
 
 def test_what_has_ended_needs_no_patience():
     ended = [START, *course(**POINT)[1:2]]
     assert not diagnose(ended, TRIPLET)
     assert [str(finding) for finding in diagnose(ended, TRIPLET, patience=1)] == [
-        "the loss is 0.2000 = the margin after epoch 1: all pictures are embedded at one point, as the hardest pairs "
-        "make an untrained network do; use pick='semihard' first, or fewer images a class: "
+        "the loss is 0.2000 = the margin after epoch 1: all images are embedded at one point, a known effect of "
+        "the hardest pairs on an untrained network; use pick='semihard' first, or fewer images per class: "
         "sampler='pk(classes=10, images=4)'"
     ]
 
@@ -125,54 +127,54 @@ def test_a_margin_and_a_cause_are_two_findings():
 
 
 @pytest.mark.parametrize(
-    ("setup", "looks", "said"),
+    ("setup", "observations", "said"),
     [
         (
             replace(TRIPLET, lr=0.1),
             course(**POINT, growth=2.17),
-            "the loss has stood at 0.2000 = the margin since epoch 1: all pictures are embedded at one point, and the "
-            "weights have grown to 2.2 times their length; lower lr from 0.1 to 0.001, or use pick='semihard' before "
+            "the loss has been 0.2000 = the margin since epoch 1: all images are embedded at one point, and the "
+            "weight norm has grown 2.2-fold; lower lr from 0.1 to 0.001, or use pick='semihard' before "
             "'hard'",
         ),
         (
             replace(TRIPLET, sampler="pk(classes=8, images=4)"),
             course(**POINT | {"loss": 0.201}),
-            "the loss has stood at 0.2010 = the margin since epoch 1: all pictures are embedded at one point, as the "
-            "hardest pairs make an untrained network do; use pick='semihard' first",
+            "the loss has been 0.2010 = the margin since epoch 1: all images are embedded at one point, a known "
+            "effect of the hardest pairs on an untrained network; use pick='semihard' first",
         ),
         (
             Setup("softmax", optimizer="sgd", lr=0.5),
             course(**LOST | {"loss": 2.4}, loss_at_collapse=2.3026),
-            "the loss has stood at 2.4000 (without any learning: 2.3026) since epoch 1: pairs are told apart no better "
-            "(AUC 0.50) than by guessing; lower lr from 0.5 to 0.05",
+            "the loss has been 2.4000 (at collapse: 2.3026) since epoch 1: pair AUC (0.50) is no better "
+            "than chance; lower lr from 0.5 to 0.05",
         ),
         (
             replace(TRIPLET, lr=0.1),
             course(loss=0.18, spread=0.09, auc=0.75),
-            "the loss has stood at 0.1800 (without any learning: 0.2000) since epoch 1: pairs are told apart no better "
-            "(AUC 0.75) than before training, 0.77; lower lr from 0.1 to 0.001, or use pick='semihard' before 'hard'",
+            "the loss has been 0.1800 (at collapse: 0.2000) since epoch 1: pair AUC (0.75) is no better "
+            "than before training, 0.77; lower lr from 0.1 to 0.001, or use pick='semihard' before 'hard'",
         ),
         (
             Setup("triplet(margin=5)", classes=10),
             [],
             "margin=5 cannot be reached: in cosine 10 classes of normalised embeddings are at most 1.11 apart, so "
-            "solved pairs go on pulling as hard as wrong ones; lower margin to 0.2",
+            "solved pairs keep a full loss; lower margin to 0.2",
         ),
         (
             Setup("supcon", lr=1e-7),
             course(**dataclasses.asdict(START) | {"epoch": 3.0}),
-            "after 3 epochs the embedding is still what it was before training; raise lr from 1e-07 to 0.001, and see "
-            "that the weights are not frozen",
+            "after 3 epochs the embedding has not changed since before training; raise lr from 1e-07 to 0.001, and "
+            "check that the weights are not frozen",
         ),
     ],
 )
-def test_the_sentence(setup, looks, said):
-    assert [str(finding) for finding in diagnose(looks, setup)] == [said]
+def test_the_sentence(setup, observations, said):
+    assert [str(finding) for finding in diagnose(observations, setup)] == [said]
 
 
-@pytest.mark.parametrize(("setup", "looks"), [case[1:] for case in CASES])
-def test_every_finding_is_one_plain_sentence(setup, looks):
-    for finding in diagnose(looks, setup):
+@pytest.mark.parametrize(("setup", "observations"), [case[1:] for case in CASES])
+def test_every_finding_is_one_plain_sentence(setup, observations):
+    for finding in diagnose(observations, setup):
         assert re.fullmatch(r"[^;\n]+; [^;\n]+[^.\n]", str(finding)), finding
 
 
@@ -180,9 +182,9 @@ def test_every_cause_has_its_case_and_its_row_in_the_docs():
     known = ["margin-out-of-reach", *CAUSES]
     assert {case[0] for case in CASES} == set(known)
     page = Path(__file__).parents[1].joinpath("docs", "doctor.md").read_text(encoding="utf-8")
-    causes, signals = page.split("## What it looks at")
+    causes, signals = page.split("## What it measures")
     assert re.findall(r"^\| `([a-z-]+)` \|", causes, re.MULTILINE) == known
-    assert {f.name for f in dataclasses.fields(Look)} - set(re.findall(r"`(\w+)`", signals)) == {"step", "epoch"}
+    assert {f.name for f in dataclasses.fields(Observation)} - set(re.findall(r"`(\w+)`", signals)) == {"step", "epoch"}
 
 
 @given(
@@ -191,8 +193,8 @@ def test_every_cause_has_its_case_and_its_row_in_the_docs():
     st.floats(0.6, 1),
 )
 def test_an_embedding_that_is_spread_out_and_tells_pairs_apart_is_left_alone(spreads, loss, auc):
-    looks = [replace(HEALTHY, step=i, spread=0.02 + s, auc=auc, val_auc=auc) for i, s in enumerate(spreads)]
-    assert diagnose(looks, Setup(loss)) == []
+    observations = [replace(HEALTHY, step=i, spread=0.02 + s, auc=auc, val_auc=auc) for i, s in enumerate(spreads)]
+    assert diagnose(observations, Setup(loss)) == []
 
 
 # What is measured
@@ -252,7 +254,7 @@ def shuffled(images: Images, seed: int = 0) -> Images:
     return replace(images, labels=images.labels[order])
 
 
-def test_labels_of_digits_belong_to_their_pictures_and_shuffled_ones_do_not():
+def test_labels_of_digits_belong_to_their_images_and_shuffled_ones_do_not():
     images = launch.load_images(Recipe()).part("train")
     assert symptoms.related(images) > 50
     assert all(abs(symptoms.related(shuffled(images, seed))) < 3 for seed in range(5))
@@ -310,7 +312,7 @@ def dead(model: nn.Module) -> None:
     nn.init.constant_(last.bias, -20.0)
 
 
-# name: (recipe, what is done to the pictures, what is done to the model)
+# name: (recipe, what is done to the images, what is done to the model)
 BROKEN_RUNS = {
     "lr-too-high": (HARD.replace(lr=0.1), None, None),
     "margin-out-of-reach": (BASE.replace(loss="triplet(margin=5.0)"), None, None),
@@ -398,7 +400,7 @@ def test_a_record_is_json_and_comes_back_as_the_look_it_was():
     assert [record["kind"] for record in watched.records] == ["health"] * 4
     assert [round(record["epoch"], 1) for record in watched.records] == [0.1, 1.1, 2.1, 3.0]
     for record in watched.records:
-        assert set(dataclasses.asdict(Look.of(json.loads(json.dumps(record, allow_nan=False))))) < set(record)
+        assert set(dataclasses.asdict(Observation.of(json.loads(json.dumps(record, allow_nan=False))))) < set(record)
 
 
 @pytest.mark.usefixtures("often")
@@ -457,32 +459,37 @@ def trained(**seen) -> dict:
 
 
 def test_a_run_is_explained_from_its_records(tmp_path):
-    records = [{"kind": "health", **dataclasses.asdict(look), "findings": {}} for look in course(**POINT)]
-    findings, looks = checkup.examine(run_of(tmp_path, HARD, [trained(loss=0.2), *records]))
+    records = [{"kind": "health", **dataclasses.asdict(observation), "findings": {}} for observation in course(**POINT)]
+    findings, observations = checkup.examine(run_of(tmp_path, HARD, [trained(loss=0.2), *records]))
     assert [finding.name for finding in findings] == ["hard-pairs"]
-    assert looks == course(**POINT)
+    assert observations == course(**POINT)
 
 
 def test_a_run_that_was_not_watched_is_explained_from_its_embeddings(tmp_path):
     same_ND = torch.ones(200, 8) + 1e-4 * torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
     run = run_of(tmp_path, HARD.replace(lr=0.1), [trained(loss=0.2)], same_ND)
     run.write("metrics.json", json.dumps({"scores": {}, "loss_at_collapse": 0.2}))
-    findings, (look,) = checkup.examine(run)
+    findings, (observation,) = checkup.examine(run)
     assert [finding.name for finding in findings] == ["lr-too-high"]
-    assert (look.loss, look.loss_at_collapse, look.active, look.epoch) == (0.2, 0.2, 1.0, 3.0)
-    assert look.spread < 1e-6
+    assert (observation.loss, observation.loss_at_collapse, observation.active, observation.epoch) == (
+        0.2,
+        0.2,
+        1.0,
+        3.0,
+    )
+    assert observation.spread < 1e-6
 
 
 def test_a_healthy_run_that_was_not_watched(tmp_path):
     apart_ND = torch.eye(10)[torch.arange(200) % 10]
-    findings, (look,) = checkup.examine(run_of(tmp_path, HARD, [trained(loss=0.0)], apart_ND))
+    findings, (observation,) = checkup.examine(run_of(tmp_path, HARD, [trained(loss=0.0)], apart_ND))
     assert findings == []
-    assert (look.auc, look.val_auc) == (1.0, 1.0)
-    assert look.spread == pytest.approx(0.9, abs=0.05)
+    assert (observation.auc, observation.val_auc) == (1.0, 1.0)
+    assert observation.spread == pytest.approx(0.9, abs=0.05)
 
 
 def test_a_run_with_nothing_to_see(tmp_path):
-    with pytest.raises(ValueError, match="holds no embeddings and no health records; run `likewise evaluate"):
+    with pytest.raises(ValueError, match="has no embeddings and no health records; run `likewise evaluate"):
         checkup.examine(run_of(tmp_path, HARD, [trained(loss=0.2)]))
 
 
@@ -490,7 +497,7 @@ def test_a_run_with_nothing_to_see(tmp_path):
 def test_the_command(tmp_path, monkeypatch, capsys, as_json):
     from likewise.cli import main
 
-    records = [{"kind": "health", **dataclasses.asdict(look)} for look in course(**POINT)]
+    records = [{"kind": "health", **dataclasses.asdict(observation)} for observation in course(**POINT)]
     run = run_of(tmp_path, HARD.replace(lr=0.1), records)
     monkeypatch.setattr(sys, "argv", ["likewise", "doctor", str(run.path), *(["--json"] if as_json else [])])
     with pytest.raises(SystemExit) as ended:
@@ -500,10 +507,10 @@ def test_the_command(tmp_path, monkeypatch, capsys, as_json):
     if as_json:
         held = json.loads(said)
         assert [finding["name"] for finding in held["findings"]] == ["lr-too-high"]
-        assert [look["epoch"] for look in held["looks"]] == [0.1, 1, 2, 3]
+        assert [observation["epoch"] for observation in held["observations"]] == [0.1, 1, 2, 3]
     else:
         assert said.startswith(
-            "lr-too-high: the loss is 0.2000 = the margin after epoch 3: all pictures are embedded at one point;"
+            "lr-too-high: the loss is 0.2000 = the margin after epoch 3: all images are embedded at one point;"
         )
         shown = ["3", "0.2000", "0.2000", "0.0000", "8.0", "0%", "30%", "0.800", "0.700"]
         assert said.splitlines()[-1].split() == shown
@@ -516,3 +523,24 @@ def test_every_loss_can_be_asked_what_it_compares():
         setup = Setup(inner.get(name, name))
         assert diagnose(course(), setup) == []
         assert setup.compares_batch in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "labels"),
+    [
+        ({"sampler": "pk(classes=6, images=5)"}, 6 * [5]),  # ln(1 + 25) for ntxent: no 8 x 4, ln(1 + 28)
+        ({"sampler": "pk(classes=3, images=2)", "doctor": False}, 3 * [2]),
+        ({"sampler": "pk(classes=10, images=12)", "loss": "arcface"}, None),  # its proxies are trained meanwhile
+        ({"loss": "vae", "network": "mlp"}, None),  # defines none
+    ],
+)
+def test_report_and_doctor_show_the_loss_at_collapse_of_the_batch_that_was_drawn(tmp_path, fields, labels):
+    recipe = Recipe(**{"data": "digits", "size": 16, "epochs": 1, "loss": "ntxent(temperature=1.0)", **fields})
+    run, _ = launch.train(recipe, out=tmp_path, name="r")
+    came = run.metrics()["loss_at_collapse"]
+    if labels:
+        assert came == pytest.approx(math.log(1 + sum(labels) - labels[0]), rel=1e-6)
+    records = [record for record in run.records() if record["kind"] == "health"]
+    assert bool(records) == recipe.doctor
+    assert {record["loss_at_collapse"] for record in records} <= {came}
+    assert (came is None) == (recipe.loss == "vae")

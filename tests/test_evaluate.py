@@ -40,7 +40,8 @@ from likewise.viz.pages import score_texts as words
 CLOSED = [
     "knn@1", "knn@5", "knn_weighted@20", "recall@1", "recall@10", "precision@10", "r_precision", "map@r", "silhouette",
     "nmi", "ami", "ari", "purity", "centroid", "probe", "few_shot@20w1s", "few_shot@20w5s", "few_shot@5w1s",
-    "few_shot@5w5s", "pair_auc", "eer", "tar@far=0.1", "tar@far=0.01", "tar@far=0.001",
+    "few_shot@5w5s", "dir@far=0.1", "dir@far=0.01", "oscr", "pair_auc", "eer", "tar@far=0.1",
+    "tar@far=0.01", "tar@far=0.001",
     "pair_accuracy", "pair_precision", "pair_recall", "pair_f1", "brier", "ece",
 ]  # fmt: skip
 OF_VALIDATION = CLOSED[-6:]
@@ -70,7 +71,7 @@ def scores(parts):
 @pytest.mark.parametrize("name", [*CLOSED, "silhouette_simplified", "tar@far=0.0001"])
 def test_every_score_is_said_in_words(name: str):
     """In the report and on the terminal."""
-    told = words.say(name, {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9})
+    told = words.sentence(name, {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9})
     assert told is not None
     assert screen.in_words(name)
 

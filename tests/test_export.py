@@ -98,7 +98,7 @@ def test_embed_runs_where_torch_cannot_be_imported(run, made, pictures, tmp_path
     words = [sys.executable, "-c", BLOCKED, "embed", str(given), str(pictures), "-o", str(tmp_path / "out.parquet")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("5 pictures, 8 numbers each")
+    assert done.stdout.startswith("5 images, 8 numbers each")
     found = Embeddings.load(tmp_path / "out.parquet")
     wanted = Embedder.load(run).embed(sorted(pictures.iterdir()))
     assert found.ids == tuple(map(str, sorted(pictures.iterdir())))
@@ -174,6 +174,6 @@ def test_vectors_are_exported_as_numbers(tmp_path):
     made = export(run.path)
     opened = Session(made.folder / "model.onnx")
     assert opened.about["input"] == "float32 [N, 6]"
-    with pytest.raises(ValueError, match="not picture files"):
+    with pytest.raises(ValueError, match="not image files"):
         opened.embed(["a.png"])
     assert exported(run.path) is None

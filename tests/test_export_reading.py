@@ -57,12 +57,12 @@ def test_bytes_are_those_of_training(tmp_path, name, shape):
 def test_what_cannot_be_read_is_named(tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"cannot read .*bad\.png as a picture"):
+    with pytest.raises(ValueError, match=r"cannot read .*bad\.png as an image"):
         pixels(bad, (3, 8, 8))
     with pytest.raises(ValueError, match="there is no file"):
         files([tmp_path / "none"])
     assert files([tmp_path]) == [bad]
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ValueError, match="hold no pictures"):
+    with pytest.raises(ValueError, match="contain no images"):
         files([empty])

@@ -21,7 +21,7 @@ from likewise.models import Embedder
 from likewise.reproduce import EXPERIMENTS, epoch_series, friends, reproduce
 from likewise.reproduce import fashion_mlp as mlp_pairs
 from likewise.reproduce.experiment import Experiment, mean_loss
-from likewise.reproduce.section import command, span, table, told
+from likewise.reproduce.section import command, score_text, span, table
 from likewise.spec import SpecError
 from likewise.viz import plots
 from likewise.viz.plots import Curve
@@ -349,8 +349,8 @@ def test_a_command_says_what_differs():
 
 
 def test_numbers_are_told_with_their_intervals():
-    assert told({"value": 0.95, "low": 0.9, "high": 1.0, "n": 3}) == "0.950 (0.900 – 1.000)"
-    assert told(None) == "–"
+    assert score_text({"value": 0.95, "low": 0.9, "high": 1.0, "n": 3}) == "0.950 (0.900 – 1.000)"
+    assert score_text(None) == "–"
     assert span([0.5, 0.6], 1, 100) == "55.0 (50.0 – 60.0)"
     assert span([0.5]) == "0.500"
     assert table(["a", "b"], [["x", "1"]]) == "| a | b |\n| --- | ---: |\n| x | 1 |"

@@ -255,7 +255,7 @@ def test_their_definition_by_hand(tmp_path, monkeypatch):
     found = Embeddings(
         vectors, torch.tensor([0, 1, 0]), ("a", "b", "c"), torch.tensor([0, 0, 2], dtype=torch.uint8), ("x", "y")
     )
-    (tmp_path / "metrics.json").write_text('{"scores": {}}')
+    (tmp_path / "metrics.json").write_text('{"split": "test", "open": false, "scores": {}}')
     found.save(tmp_path / "embeddings.parquet")
     assert folder_trainer.lookup(Run(tmp_path)).theirs["top@1"].value == 1.0
     cosine = folder_trainer.naming(found.part("test"), found.part("train"), sim="cosine")

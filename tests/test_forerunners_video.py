@@ -20,7 +20,7 @@ from likewise.experiment.trial import loop
 from likewise.losses.terms import BatchContext
 from likewise.models import Embedder
 from likewise.recipes.video_objects import own_positive
-from likewise.reproduce import reproduce, video_measures, video_objects, video_trainings
+from likewise.reproduce import reproduce, video_measures, video_objects, video_picks, video_trainings
 from likewise.reproduce.experiment import Experiment
 
 TRIPLETS = BatchContext(partners=2)
@@ -350,7 +350,7 @@ def test_video_objects_is_written_up_from_its_trainings(tiny, tmp_path):
     text = path.read_text()
     for words in ("| Small | 0.348 | 0.058 |", "| AlexNet | 0.134 | 0.235 |", "labels not looked at", "next frame"):
         assert words in text
-    for pick in video_objects.PICKS:
+    for pick in video_picks.PICKS:
         assert f"| {pick} |" in text
     for where in video_trainings.PARTS.values():
         assert f"| {where} |" in text

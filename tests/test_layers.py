@@ -9,7 +9,7 @@ ROOT = Path(likewise.__file__).parent
 
 # A file may import what stands above its package, and its own package.
 LAYERS = [
-    *("spec", "geometry", "match", "atomic", "distributed", "malloc", "imaging"),
+    *("safety", "spec", "geometry", "match", "atomic", "distributed", "malloc", "imaging"),
     *("losses", "models", "data", "metrics", "embeddings"),
     *("training", "evaluate", "doctor", "experiment", "recipes"),
     *("audit", "export", "gallery", "viz"),
@@ -31,7 +31,7 @@ DISK = {
     "audit",
     "serve",
 }
-DISK |= {"cli", "reproduce"}
+DISK |= {"cli", "reproduce", "safety"}
 TOP_LEVEL = 14  # modules beside the packages, at most
 
 
@@ -127,4 +127,4 @@ def test_no_room_has_a_name_that_says_nothing():
 
 
 def test_no_file_is_long():
-    assert not [p for p in files() if len(p.read_text(encoding="utf-8").splitlines()) > 430]
+    assert not [p for p in files() if len(p.read_text(encoding="utf-8").splitlines()) > 350]

@@ -1,4 +1,4 @@
-"""map.html: the same pictures before and after training, in one page that asks nobody for anything."""
+"""map.html: the same images before and after training, in one page that asks nobody for anything."""
 
 import json
 import re
@@ -24,21 +24,21 @@ def run(tmp_path_factory) -> Run:
     return Run.open(folder)
 
 
-def told(run: Run) -> dict:
+def page_data(run: Run) -> dict:
     text = (run.path / "map.html").read_text(encoding="utf-8")
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
-def test_it_shows_the_same_pictures_before_and_after(run):
+def test_it_shows_the_same_images_before_and_after(run):
     page = Page((run.path / "map.html").read_text(encoding="utf-8"))
     assert "PCA of the embedding" in page.headings
     assert sum(name == "canvas" for name, key, _ in page.attributes if key == "data-map") == 2
     assert "before training" in page.text
-    data, last = told(run), list(stages(run).values())[-1]
+    data, last = page_data(run), list(stages(run).values())[-1]
     assert tuple(data["ids"]) == last.ids
     assert len(data["maps"]) == 2
-    assert all(len(one) == len(data["ids"]) == len(data["labels"]) == len(data["pictures"]) for one in data["maps"])
-    assert data["held"] == [int(s != 0) for s in last.split.tolist()]
+    assert all(len(one) == len(data["ids"]) == len(data["labels"]) == len(data["images"]) for one in data["maps"])
+    assert data["held_out"] == [int(s != 0) for s in last.split.tolist()]
     assert (run.path / "plots" / "pca.png").exists()
 
 
@@ -50,14 +50,14 @@ def test_it_asks_for_nothing(run):
     assert "@import" not in text
 
 
-def test_every_picture_keeps_its_place_in_the_data(run):
-    """The first held-out picture: where PCA puts it, and the thumbnail of that very picture."""
-    data, last = told(run), list(stages(run).values())[-1]
+def test_every_image_keeps_its_place_in_the_data(run):
+    """The first held-out image: where PCA puts it, and the thumbnail of that very image."""
+    data, last = page_data(run), list(stages(run).values())[-1]
     xy_N2 = pages.clouds({"x": last}, "pca")["x"].xy
     assert np.array_equal(places(xy_N2), np.array(data["maps"][-1]))
     _, images = digits_run(run.path.parent / "again")
-    n = data["held"].index(1)
-    assert data["pictures"][n] == pages.data_uri(images.pixels[images.ids.index(data["ids"][n])].numpy())
+    n = data["held_out"].index(1)
+    assert data["images"][n] == pages.data_uri(images.pixels[images.ids.index(data["ids"][n])].numpy())
 
 
 def test_places_by_hand():
@@ -84,8 +84,8 @@ def test_a_class_may_be_called_anything(tmp_path):
     classes = ["</script><b>", '"quoted"', "ß\u2028é", "=1+1"]
     clusters(classes).save(folder / "embeddings.parquet")
     write_map(Run.open(folder), method="pca")
-    assert told(Run.open(folder))["classes"] == classes
-    assert told(Run.open(folder))["pictures"] == [], "without the data there is no picture to show"
+    assert page_data(Run.open(folder))["classes"] == classes
+    assert page_data(Run.open(folder))["images"] == [], "without the data there is no image to show"
     assert list(stages(Run.open(folder))) == ["after training"]
 
 
@@ -97,23 +97,23 @@ def test_large_sets_are_thinned_and_parts_are_kept(monkeypatch):
 
 
 def test_what_is_wrong_is_said(run, tmp_path):
-    with pytest.raises(ValueError, match="no map is drawn by 'tnse'; did you mean tsne"):
+    with pytest.raises(ValueError, match="no map method is named 'tnse'; did you mean tsne"):
         api.draw_map(run.path, method="tnse")
     (tmp_path / "recipe.toml").write_text('data = "digits"\n')
     with pytest.raises(ValueError, match="has no embeddings yet; run `likewise evaluate"):
         api.draw_map(tmp_path)
 
 
-def test_found_rows_says_what_is_right():
-    pictures = np.zeros((3, 3, 4, 4), dtype=np.uint8)
-    figure = plots.found_rows([pictures], [["asked", "one", "other"]], [[True, False]])
+def test_neighbour_rows_says_what_is_right():
+    images = np.zeros((3, 3, 4, 4), dtype=np.uint8)
+    figure = plots.neighbour_rows([images], [["asked", "one", "other"]], [[True, False]])
     titles = [ax.get_title(loc="center") for ax in figure.axes]
     assert titles == ["asked", "✓ one", "✗ other"]
     frames = [ax.spines["left"].get_edgecolor() for ax in figure.axes]
     assert len(set(frames)) == 3
     for titles, right in (([["asked", "one"]], [[True, False]]), ([["asked", "one", "other"]], [[True]])):
-        with pytest.raises(ValueError, match="a query and as many pictures found"):
-            plots.found_rows([pictures], titles, right)
+        with pytest.raises(ValueError, match="a query and its neighbours"):
+            plots.neighbour_rows([images], titles, right)
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def test_t_sne_is_drawn_of_a_run(tmp_path):
 
 @pytest.mark.system
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 390)])
-def test_a_browser_shows_a_picture_under_the_pointer(run, scheme, width):
+def test_a_browser_shows_a_image_under_the_pointer(run, scheme, width):
     sync_api = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or pytest.skip("needs the program chromium")
     complaints: list[str] = []
@@ -140,12 +140,12 @@ def test_a_browser_shows_a_picture_under_the_pointer(run, scheme, width):
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         first = "maps[0].canvas"
         tab.evaluate(f"{first}.scrollIntoView({{behavior: 'instant'}})")
-        n = told(run)["held"].index(1)
+        n = page_data(run)["held_out"].index(1)
         where = f"(() => {{ const box = {first}.getBoundingClientRect(), [x, y] = at(maps[0], {n}); "
         x, y, found = tab.evaluate(where + "return [box.left + x + 1, box.top + y + 1, under(maps[0], x, y)]; })()")
         tab.mouse.move(x, y)
         told_of = tab.locator("#card").inner_text()
-        assert told(run)["ids"][found] in told_of
+        assert page_data(run)["ids"][found] in told_of
         assert "held out" in told_of
         tab.locator(".classes button").first.click()
         assert tab.locator(".classes button").first.get_attribute("aria-pressed") == "true"

@@ -16,7 +16,7 @@ from likewise.geometry import cosine
 from likewise.metrics.classification import probe
 from likewise.metrics.health import spread
 from likewise.metrics.sampled_pairs import draw
-from likewise.viz.pages.charts import EpochEmbeddings
+from likewise.viz.pages.charts import PlaneProbe
 from likewise.viz.pages.html import Html, Thumbs, join, table, tag
 from likewise.viz.pages.report import write_report
 from report_page import HEADINGS, Page, read
@@ -61,27 +61,27 @@ def test_every_id_is_there_once_and_every_link_finds_one(report):
 def test_the_page_says_the_scores_in_words(report):
     said = read(report).said()
     assert (
-        "95.8 % of held-out digits are named correctly by their nearest training neighbour "
-        "(95 % interval 94.6 to 97.0, 360 pictures)." in said
+        "95.8 % of held-out digits have a nearest training image of their own class "
+        "(95 % interval 94.6 to 97.0, 360 images)." in said
     )
-    assert "Closed set: the test pictures are new, their classes were seen in training." in said
+    assert "Closed set: the test images are new, but their classes were seen in training." in said
     assert "is at least 0.561 (95 % interval 0.540 to 0.580). The threshold was chosen on validation pairs" in said
-    assert "At 0.2 (dashed)" in said
-    assert "too few to say" in said
+    assert "the loss of a collapsed embedding (all vectors equal), 0.2." in said
+    assert "too few" in said
     assert "nan" not in said.lower()
 
 
-def test_pictures_with_nothing_to_find_are_counted(report):
+def test_images_with_nothing_to_find_are_counted(report):
     said = read(report).said()
-    assert "3 pictures are the only ones of their class: no score of retrieval counts them." in said
-    assert "1 picture is of classes without a training picture: no score of naming counts them." in said
+    assert "3 images are the only ones of their class, and excluded from retrieval scores." in said
+    assert "1 image is of classes without training images, and excluded from classification scores." in said
 
 
 def test_the_state_of_the_embedding_in_words(report):
     said = read(report).said()
-    assert re.search(r"Directions in use\s*6\.53\s*Of 8 dimensions, after centring\.", said)
+    assert re.search(r"Directions in use\s*6\.53\s*Effective rank, of 8 dimensions, after centring\.", said)
     assert re.search(r"Length of the vectors\s*1\s*From 1 to 1\.", said)
-    assert re.search(r"Orphans\s*7\.1 %\s*Pictures that are among the ten nearest of no other", said)
+    assert re.search(r"Orphans\s*7\.1 %\s*Images that are not among the ten nearest", said)
     assert "Davies" not in said  # was not measured
 
 
@@ -96,7 +96,7 @@ def test_the_spread_of_each_class_is_that_of_the_vectors_worst_first(report):
 def test_an_embedding_in_the_plane_shows_its_decision_regions(tmp_path):
     folder, images = digits_run(tmp_path / "flat", dim=2, snapshots=())
     write_report(folder, images)
-    assert "a point on a field of another colour is named wrongly" in read(folder).said()
+    assert "a point on a region of another colour is misclassified" in read(folder).said()
     assert (folder / "plots" / "regions.png").exists()
     open_run = write_run(tmp_path / "open", clusters(["a", "b"], dim=2), metrics=digits_metrics(open=True), dim=2)
     write_report(open_run)
@@ -108,15 +108,15 @@ def test_regions_are_those_of_what_the_similarity_sees():
     train = torch.tensor([[3.0, 0.1], [5.0, -0.1], [0.1, 9.0], [-0.1, 1.0]])
     fitted = probe(torch.nn.functional.normalize(train, dim=1), torch.tensor([4, 4, 7, 7]))
     far = np.array([[0.01, 0.001], [100.0, 1.0], [1.0, 50.0], [1e-4, 1e-2]])
-    assert EpochEmbeddings(fitted, cosine).predict(far).tolist() == [4, 4, 7, 7]
+    assert PlaneProbe(fitted, cosine).predict(far).tolist() == [4, 4, 7, 7]
 
 
 def test_pairs_have_a_plain_sentence_for_each_figure(report):
     said = read(report).said()
-    assert "Each point is a threshold: a stricter one accepts fewer pairs of two classes" in said
-    assert "Similarities become probabilities by a logistic curve (Platt), fitted to 3,600 validation pairs" in said
-    assert "off by 1.8 % on average (ECE), with a Brier score of 0.051 where 0.25 is guessing" in said
-    assert re.search(r"TAR at FAR 0\.01 %\s*tar@far=0\.0001\s*too few pairs to say", said)
+    assert "Each point is a threshold: a stricter one accepts fewer different-class pairs" in said
+    assert "Similarities are calibrated by a logistic curve (Platt scaling), fitted to 3,600 validation pairs" in said
+    assert "calibration error (ECE) is 1.8 % and the Brier score 0.051 (0.25 at chance level)" in said
+    assert re.search(r"TAR at FAR 0\.01 %\s*tar@far=0\.0001\s*too few pairs", said)
 
 
 def test_the_figures_of_pairs_are_of_the_kept_ones(tmp_path):
@@ -127,7 +127,7 @@ def test_the_figures_of_pairs_are_of_the_kept_ones(tmp_path):
     pairs = draw(test.labels, 5)
     save(folder / "pairs.parquet", {"test": (test, pairs)})
     write_report(folder)
-    assert "5 pairs of one class and 5 of two, among held-out pictures." in read(folder).said()
+    assert "5 same-class and 5 different-class held-out pairs." in read(folder).said()
 
 
 def test_figures_are_kept_as_png_too(report):
@@ -135,8 +135,8 @@ def test_figures_are_kept_as_png_too(report):
     drawn = ["loss", "scores", "active", "map", "before_after", "series", "silhouette", "pairs", "det", "reliability"]
     assert names == {f"{name}.png" for name in drawn}
     for path in (report / "plots").iterdir():
-        with Image.open(path) as picture:
-            assert (np.asarray(picture.convert("L")) < 200).any()
+        with Image.open(path) as image:
+            assert (np.asarray(image.convert("L")) < 200).any()
 
 
 def test_figures_take_the_colours_of_the_page(report):
@@ -146,11 +146,11 @@ def test_figures_take_the_colours_of_the_page(report):
     assert not re.search("#1c2128|#5f6771|#dde1e6|#ffffff|#000000", drawn)
 
 
-def test_pictures_stand_in_the_page_at_their_own_size(report):
+def test_images_stand_in_the_page_at_their_own_size(report):
     found = read(report)
-    pictures = [v for name, key, v in found.attributes if (name, key) == ("img", "src")]
-    assert len(pictures) == 10 * 4 + 10 * 9 + 2 * 12
-    assert all(v.startswith("data:image/png;base64,") for v in pictures)
+    images = [v for name, key, v in found.attributes if (name, key) == ("img", "src")]
+    assert len(images) == 10 * 4 + 10 * 9 + 2 * 12
+    assert all(v.startswith("data:image/png;base64,") for v in images)
 
 
 def test_the_recipe_and_the_commands(report):
@@ -200,10 +200,10 @@ def test_one_class_and_three_hundred(classes, tmp_path):
     before, behind = many if classes > 1 else ([], [])
     assert found.headings == [*parts, *before, "State of the embedding", *behind, "Class by class", "Recipe"]
     said = found.said()
-    assert "Open set: the classes of the test pictures were never seen in training." in said
+    assert "Open set: the classes of the test images were not seen in training." in said
     assert ("The other 280 classes" in said) == (classes > 1)
-    assert ("Of 300 classes the 10 with the most pictures are coloured." in said) == (classes > 1)
-    assert ("None: the nearest neighbour of all 6 held-out pictures is of their class." in said) == (classes == 1)
+    assert ("The 10 largest of 300 classes are coloured." in said) == (classes > 1)
+    assert ("None: the nearest neighbour of each of the 6 held-out images is of its class." in said) == (classes == 1)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_parts_that_are_not_there_are_left_out(parts, shown, tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_a_test_part_of_one_or_two_pictures(size, tmp_path):
+def test_a_test_part_of_one_or_two_images(size, tmp_path):
     held = clusters(["a", "b"], each=3)
     few = held.take([0, 1, 3, 4, *range(6, 6 + size)])
     write_report(write_run(tmp_path / "r", few, metrics=digits_metrics(), epochs=0))
@@ -241,7 +241,7 @@ def test_a_log_line_cut_short_and_a_metrics_file_of_the_fewest_keys(tmp_path):
     write_report(folder)
     found = read(folder)
     assert found.headings == ["Scores", "Training", "Recipe"]
-    assert "50.0 % of held-out pictures are named correctly by their nearest training neighbour." in found.said()
+    assert "1-NN accuracy: 50.0 % of held-out images have a nearest training image of their own class." in found.said()
 
 
 def test_what_is_not_a_run_is_said(tmp_path):
@@ -267,14 +267,14 @@ def test_only_what_the_functions_made_is_markup():
     assert '<td>&lt;</td><td class="number">2</td>' in table(["a", "b"], [("<", 2)], numbers=[1])
 
 
-def test_a_picture_that_is_not_there_is_a_plate_with_its_id():
+def test_a_image_that_is_not_there_is_a_plate_with_its_id():
     thumbs = Thumbs(digits(20))
     assert thumbs("train/00000").startswith('<img src="data:image/png')
     assert thumbs("<x>") == '<span class="plate" title="&lt;x&gt;">&lt;x&gt;</span>'
     assert Thumbs(None)("a").startswith("<span")
 
 
-def test_large_pictures_are_reduced():
+def test_large_images_are_reduced():
     big = digits(20)
     big = type(big)(**{**vars(big), "pixels": big.pixels.repeat(1, 3, 40, 30)})
     assert Thumbs(big)("train/00000").startswith('<img src="data:image/jpeg')

@@ -38,7 +38,7 @@ def shown(folder: Path, images=IMAGES) -> Page:
     return Page("".join(part.batch(material(folder, images))))
 
 
-def pictures(found: Page) -> list[np.ndarray]:
+def images(found: Page) -> list[np.ndarray]:
     uris = [value.partition(",")[2] for name, key, value in found.attributes if (name, key) == ("img", "src")]
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(uri)))) for uri in uris]
 
@@ -51,7 +51,7 @@ def names(found: Page) -> list[str]:
     return [value for name, key, value in found.attributes if (name, key) == ("span", "title")]
 
 
-def test_pictures_are_those_of_the_first_batch_under_their_names(tmp_path):
+def test_images_are_those_of_the_first_batch_under_their_names(tmp_path):
     folder, recipe = run_of(tmp_path / "r", sampler="pk(classes=3, images=5)", seed=7)
     found, feed = shown(folder), feed_of(recipe, IMAGES)
     first = {feed.images.ids[i] for i in feed.plan(0)[0].tolist()}
@@ -59,12 +59,12 @@ def test_pictures_are_those_of_the_first_batch_under_their_names(tmp_path):
     assert set(ids(found)) < first
     place = {name: i for i, name in enumerate(IMAGES.ids)}
     assert names(found) == [IMAGES.classes[IMAGES.labels[place[name]]] for name in ids(found)]
-    assert all(np.array_equal(p, IMAGES.pixels[place[i], 0]) for p, i in zip(pictures(found), ids(found), strict=True))
+    assert all(np.array_equal(p, IMAGES.pixels[place[i], 0]) for p, i in zip(images(found), ids(found), strict=True))
     said = found.said()
     assert (
-        "12 of the 15 pictures of the first batch, as the network sees them: drawn by pk(classes=3, images=5)" in said
+        "12 of the 15 images of the first batch, as the network receives them: drawn by pk(classes=3, images=5)" in said
     )
-    assert "not varied, as augment is empty. Look for pictures whose class you could no longer tell yourself" in said
+    assert "without augmentation. Look for images whose class you cannot recognise yourself" in said
 
 
 def test_they_are_varied_as_in_training_and_by_the_seed_alone(tmp_path):
@@ -74,12 +74,12 @@ def test_they_are_varied_as_in_training_and_by_the_seed_alone(tmp_path):
         (folder / "recipe.toml").write_text(recipe.replace(seed=seed).to_toml(), encoding="utf-8")
         torch.manual_seed(len(batches))
         before = torch.get_rng_state()
-        batches.append(np.stack(pictures(shown(folder))))
+        batches.append(np.stack(images(shown(folder))))
         assert torch.equal(torch.get_rng_state(), before)
     assert np.array_equal(batches[0], batches[1])
     assert not np.array_equal(batches[0], batches[2])
     plain = shown(run_of(tmp_path / "plain", sampler="pk(classes=4, images=2)")[0])
-    assert not np.array_equal(batches[0], np.stack(pictures(plain)))
+    assert not np.array_equal(batches[0], np.stack(images(plain)))
     feed = feed_of(Recipe.load(tmp_path / "c" / "recipe.toml"), IMAGES)
     rows = feed.plan(0)[0]
     expected = feed.augment(feed.images.batch(rows), torch.Generator().manual_seed(1))
@@ -99,7 +99,7 @@ def test_an_anchor_stands_beside_its_partners(sampler, roles, tmp_path):
 
 def test_a_batch_of_many_classes_is_cut(tmp_path):
     found = shown(run_of(tmp_path / "r", sampler="pk(classes=10, images=8)", rotations=4)[0])
-    assert f"{10 * part.EACH} of the 80 pictures" in found.said()
+    assert f"{10 * part.EACH} of the 80 images" in found.said()
     found = shown(run_of(tmp_path / "s", sampler="pk(classes=40, images=2)", rotations=4)[0])
     assert len(ids(found)) == part.MOST // part.EACH * 2
 
@@ -116,8 +116,8 @@ def test_of_a_sampler_that_looks_it_is_the_last_epoch(tmp_path):
     last = {parts.feed.images.ids[i] for i in parts.state.plan[0].tolist()}
     assert set(ids(found)) == last
     assert not torch.equal(parts.state.plan[0], parts.feed.plan(1)[0])
-    assert "9 pictures of a batch of the last epoch" in found.said()
-    assert "of the first batch" in shown(folder, IMAGES.take(range(50))).said(), "the pictures are no longer those"
+    assert "9 images of a batch of the last epoch" in found.said()
+    assert "of the first batch" in shown(folder, IMAGES.take(range(50))).said(), "the images are no longer those"
 
 
 def test_what_the_guard_left_out_is_said(tmp_path):
@@ -127,13 +127,11 @@ def test_what_the_guard_left_out_is_said(tmp_path):
     ]
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     said = shown(folder).said()
-    assert (
-        "Hard negatives for the last epoch: 2,000. Left out as likely of the anchor's own class: 2 more similar" in said
-    )
-    assert "and 3 whose neighbours are mostly of its class." in said
+    assert "Hard negatives for the last epoch: 2,000. Filtered out as likely false negatives: 2 more similar" in said
+    assert "and 3 whose neighbours are mostly of the anchor's class." in said
 
 
-def test_without_pictures_there_is_none(tmp_path):
+def test_without_images_there_is_none(tmp_path):
     folder, _ = run_of(tmp_path / "r")
     assert part.batch(material(folder, None)) == []
     rows = replace(IMAGES, pixels=IMAGES.pixels.flatten(1).float())

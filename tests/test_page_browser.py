@@ -49,8 +49,8 @@ def test_a_browser_shows_it_without_asking_anyone(browser, report, tmp_path, sch
     assert tab.evaluate("document.documentElement.scrollWidth") <= width  # nothing reaches beyond a phone's edge
     tab.screenshot(path=tmp_path / "page.png", full_page=True)
     tab.close()
-    with Image.open(tmp_path / "page.png") as picture:
-        grey = np.asarray(picture.convert("L"))
+    with Image.open(tmp_path / "page.png") as image:
+        grey = np.asarray(image.convert("L"))
     paper = grey[0, 0]
     assert (paper > 240) == (scheme == "light")
     rows = (np.abs(grey.astype(int) - paper) > 60).any(1)
@@ -65,5 +65,5 @@ def test_it_prints_on_light_paper(browser, report, tmp_path):
     tab.screenshot(path=tmp_path / "print.png")
     assert tab.pdf(format="A4").startswith(b"%PDF")
     tab.close()
-    with Image.open(tmp_path / "print.png") as picture:
-        assert picture.convert("L").getpixel((0, 0)) == 255
+    with Image.open(tmp_path / "print.png") as image:
+        assert image.convert("L").getpixel((0, 0)) == 255

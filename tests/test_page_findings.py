@@ -21,7 +21,7 @@ OF_PAIRS = ["pair_precision", "pair_recall", "pair_f1", "tar@far=0.0001"]
 
 @pytest.mark.parametrize("name", [*SCORES, *OF_PAIRS, "knn@10", "precision@5", "recall@4", "few_shot@5w5s"])
 def test_every_score_has_words(name):
-    sentence, meaning = words.say(name, score(0.5)) or ("", "")
+    sentence, meaning = words.sentence(name, score(0.5)) or ("", "")
     assert sentence.endswith(".")
     assert meaning.endswith(".")
     assert "{" not in sentence + meaning + words.title(name)
@@ -29,7 +29,7 @@ def test_every_score_has_words(name):
 
 
 def test_a_score_without_words_is_still_shown():
-    assert words.say("brier{}", score(0.5)) is None
+    assert words.sentence("brier{}", score(0.5)) is None
     assert words.title("brier{}") == "brier{}"
     assert words.number("brier{}", -0.5) == "−0.500"
 
@@ -42,12 +42,10 @@ def test_numbers_as_they_are_said():
     assert words.interval("knn@1", {"value": 0.5}) == ""
     assert words.title("tar@far=0.01") == "TAR at FAR 1 %"
     assert words.title("few_shot@20w1s") == "20-way, 1-shot"
-    assert words.aim("far=0.001") == "the most same-class pairs accepted at no more than 0.001 of the others"
-    said = words.say("knn@1", score(0.981, 360, 0.01), data="mnist", open_set=True)
+    assert words.aim("far=0.001") == "the highest true accept rate at a false accept rate of at most 0.001"
+    said = words.sentence("knn@1", score(0.981, 360, 0.01), data="mnist", open_set=True)
     assert said is not None
-    assert said[0].startswith(
-        "98.1\N{NO-BREAK SPACE}% of held-out digits are most similar to a picture of their own class"
-    )
+    assert said[0].startswith("98.1\N{NO-BREAK SPACE}% of held-out digits have a nearest neighbour of their own class")
 
 
 # Findings
@@ -96,7 +94,7 @@ def test_errors_confusions_and_samples_by_hand():
     assert findings.samples(found, most=2) == [0, 4]
 
 
-def test_two_pictures_that_name_each_other_are_one_error():
+def test_two_images_that_name_each_other_are_one_error():
     held = clusters(["a", "b"], each=1, parts=("test",))
     found = findings.nearest(held, None, geometry.cosine)
     assert found is not None

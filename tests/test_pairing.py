@@ -91,18 +91,21 @@ def test_the_threshold_is_chosen_for_a_target_and_keeps_it(run):
     assert verification.decide(score_T, pairs.same, strict["threshold"]["value"]).far <= 0.1
     api.evaluate(run.path)
     assert run.metrics() == strict
-    with pytest.raises(ValueError, match=r"no threshold for far=0\.0001: too few pairs to say"):
+    with pytest.raises(ValueError, match=r"no threshold for far=0\.0001: too few pairs"):
         api.evaluate(run.path, threshold_at="far=0.0001")
     assert run.metrics() == strict
 
 
-def test_verify_says_the_probability_of_the_stored_calibration(run, tmp_path):
+def test_verify_gives_the_calibrated_probability_at_the_prior_of_its_threshold(run, tmp_path):
     digits = load_data("digits", size=16).part("test")
     for i in (0, 1):
         Image.fromarray(digits.pixels[i, 0].numpy()).save(tmp_path / f"{i}.png")
     found = api.verify(run.path, tmp_path / "0.png", tmp_path / "1.png")
     fit = calibration.restored(run.metrics()["calibration"])
-    assert found["probability"] == pytest.approx(float(fit(torch.tensor([found["similarity"]]))))
+    here, cut = fit(torch.tensor([found["similarity"], found["threshold"]], dtype=torch.float64)).logit().tolist()
+    assert found["prior"] == pytest.approx(float(torch.tensor(-cut).sigmoid()))
+    assert found["probability"] == pytest.approx(float(torch.tensor(here - cut).sigmoid()), abs=1e-3)
+    assert found["same"] == (found["probability"] >= 0.5)
     assert (found["threshold"], found["target"]) == (run.metrics()["threshold"]["value"], "accuracy")
     model = Embedder.load(run.path)
     del model.info["calibration"]
@@ -253,7 +256,7 @@ def test_what_is_printed_of_a_file(run, tmp_path, monkeypatch, capsys):
     before = run.metrics_file.read_bytes()
     printed = call("--pairs", str(file))
     assert "tar@far=0.1" in printed
-    assert "too few pairs to say" in printed
+    assert "too few pairs" in printed
     assert "mean ± standard error over 2 folds 0." in printed
     assert "note: " in printed
     told = json.loads(call("--pairs", str(file), "--json"))

@@ -1,4 +1,4 @@
-"""Figures: one contract over every plot, the colours measured, and the numbers in the pictures."""
+"""Figures: one contract over every plot, the colours measured, and the numbers in the images."""
 
 import inspect
 import itertools
@@ -17,7 +17,7 @@ from likewise.viz import plots
 from likewise.viz.plots import Cloud, Curve
 from likewise.viz.plots.clouds import limits, scatter
 from likewise.viz.plots.curves import running_mean
-from likewise.viz.plots.pictures import displayable
+from likewise.viz.plots.images import displayable
 from likewise.viz.plots.style import DISTINCT, PALETTE, SPOTLIT, class_key, sheet, short
 
 NAMES = ("<b>&amp;", "$x$ and $", "_hidden", "日本語", "a name that is far too long for any legend or any map", "")
@@ -54,7 +54,9 @@ CALLS = {
     "reliability": lambda: plots.reliability(SimpleNamespace(pairs=[3, 9], predicted=[0.1, 0.8], observed=[0, 1])),
     "det": lambda: plots.det({"a": (np.linspace(0, 1, 9), np.linspace(1, 0, 9))}),
     "batch_grid": lambda: plots.batch_grid(RNG.normal(size=(5, 3, 8, 8)), NAMES[:5]),
-    "found_rows": lambda: plots.found_rows([RNG.normal(size=(3, 3, 8, 8))] * 2, [NAMES[:3]] * 2, [[True, False]] * 2),
+    "neighbour_rows": lambda: plots.neighbour_rows(
+        [RNG.normal(size=(3, 3, 8, 8))] * 2, [NAMES[:3]] * 2, [[True, False]] * 2
+    ),
 }
 
 
@@ -71,9 +73,9 @@ def test_every_plot_is_under_the_contract():
 def test_a_plot_is_a_figure_with_something_on_it_and_leaves_no_trace(name, tmp_path):
     before = dict(matplotlib.rcParams)
     figure = CALLS[name]()
-    picture = pixels(figure, tmp_path)
+    image = pixels(figure, tmp_path)
     assert isinstance(figure, Figure)
-    assert (picture != 255).any(-1).mean() > 0.005
+    assert (image != 255).any(-1).mean() > 0.005
     assert dict(matplotlib.rcParams) == before
     assert [p.name for p in tmp_path.iterdir()] == ["figure.png"]
 
@@ -249,7 +251,7 @@ def test_reliability_takes_the_table_of_the_metric():
     np.testing.assert_allclose(line.get_xydata(), [[0.05, 0], [0.96, 0.5]], atol=1e-6)
 
 
-def test_pictures_are_shown_as_they_are():
+def test_images_are_shown_as_they_are():
     grey = np.array([[[0, 255]]], dtype=np.uint8)
     assert displayable(grey).tolist() == [[0, 255]]
     assert displayable(np.array([[[-1.0, 0, 3]]])).tolist() == [[0, 64, 255]]

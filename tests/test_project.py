@@ -120,7 +120,7 @@ def test_umap_that_is_not_installed_says_how_to_install_it(monkeypatch):
 
 
 def test_what_cannot_be_projected_is_said():
-    with pytest.raises(ValueError, match=r"1 of 3 vectors hold NaN"):
+    with pytest.raises(ValueError, match=r"1 of 3 vectors contain NaN"):
         pca([[0.0, 1], [np.nan, 1], [1, 1]])
     with pytest.raises(ValueError, match=r"got \[4\]"):
         pca(np.zeros(4))

@@ -76,8 +76,8 @@ def test_what_is_printed(run, monkeypatch, capsys):
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
     code, out, _ = call(monkeypatch, capsys, str(run), "mrr", "map@r")
     assert code == 0
-    assert out.startswith("r: pictures of test, searched for in the other pictures")
-    assert "1 over the rank of the first of the same class" in out
+    assert out.startswith("r: queries from test, ranked among the other images")
+    assert "mean of 1 / rank of the first hit" in out
     assert "one of the 3 nearest is of the same class" in call(monkeypatch, capsys, str(run), "recall@3")[1]
     told = json.loads(call(monkeypatch, capsys, str(run), "mrr", "--json")[1])
     assert set(told["scores"]["mrr"]) == {"value", "low", "high", "n"}
@@ -91,7 +91,7 @@ def test_lone_queries_are_counted_in_print(run, monkeypatch, capsys):
     only = replace(HELD, labels=torch.where(torch.arange(len(HELD)) == len(HELD) - 3, 3, labels), classes=(*"abcd",))
     only.save(run / "embeddings.parquet")
     out = call(monkeypatch, capsys, str(run), "mrr")[1]
-    assert "1 of 18 images are left out: they have no image of their class to find" in out
+    assert "1 of 18 images are left out: they have no other image of their class" in out
 
 
 @pytest.mark.parametrize(

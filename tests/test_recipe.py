@@ -107,3 +107,13 @@ def test_a_recipe_is_frozen():
 def test_snapshot_epochs():
     assert epochs_of("", 7) == [0, 7]
     assert epochs_of("0, 2,50,2", 10) == [0, 2]
+
+
+def test_columns_of_a_table_become_its_data():
+    from likewise.recipes.load import load_recipe, with_columns
+
+    recipe = with_columns("birds.tsv", image="path", label="kind of bird", split="")
+    assert recipe.data == "table(path='birds.tsv', image='path', label='kind of bird')"
+    assert load_recipe("birds.parquet").data == "birds.parquet"
+    with pytest.raises(spec.SpecError, match=r"columns are of a table \(.csv, .tsv, .parquet\), and 'mnist' is none"):
+        with_columns("mnist", image="path")

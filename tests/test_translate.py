@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise.experiment.recipe import Recipe
-from likewise.reproduce.translate import DIFFERS, MAPPED, REFUSED, RULES, translate
+from likewise.reproduce.translate import translate
+from likewise.reproduce.translate_rules import RULES
+from likewise.reproduce.translation import DIFFERS, MAPPED, REFUSED
 from likewise.spec import SpecError
 
 OF_2019 = """

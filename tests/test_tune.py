@@ -150,7 +150,7 @@ def test_from_the_command_line(tmp_path):
     call = [sys.executable, "-m", "likewise", "tune", "digits", *QUICK, "--over", "lr=1e-3..1e-2", "--trials", "2"]
     done = subprocess.run([*call, "--out", str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "2 trials ended; knn@1 on pictures kept out of training" in done.stdout
+    assert "2 trials finished; knn@1 on held-out images" in done.stdout
     best = tomllib.loads((tmp_path / "digits" / "best.toml").read_text())
     assert 1e-3 <= best["lr"] <= 1e-2
     wrong = subprocess.run([*call, "--over", "lr=3..2", "--out", str(tmp_path)], capture_output=True, text=True)

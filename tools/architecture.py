@@ -17,6 +17,7 @@ PICTURE = ROOT / "docs" / "architecture.svg"
 # The layers from top to bottom, with a caption for each package. A package imports what stands above it.
 LAYERS: dict[str, dict[str, str]] = {
     "foundations": {
+        "safety": "bounds, others' files",
         "spec": "names to objects",
         "geometry": "similarities",
         "match": "positives, negatives",
@@ -179,7 +180,7 @@ def ordered(rows: Rows, arrows: Graph) -> Rows:
         for before, number in pairwise(sequence):
             at = {name: (i + 0.5) / len(rows[before]) for i, name in enumerate(rows[before])}
             own = {name: (i + 0.5) / len(rows[number]) for i, name in enumerate(rows[number])}
-            key = {n: mean([at[o] for o in beside[n] if o in at], own[n]) for n in rows[number]}
+            key = {n: mean([at[o] for o in sorted(beside[n]) if o in at], own[n]) for n in rows[number]}
             rows = [*rows[:number], sorted(rows[number], key=lambda n: key[n]), *rows[number + 1 :]]
         if (count := crossings(rows, arrows)) < fewest:
             best, fewest = rows, count

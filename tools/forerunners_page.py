@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from likewise.reproduce import EXPERIMENTS
-from likewise.reproduce.section import PICTURES
+from likewise.reproduce.section import IMAGE_FOLDER
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = "forerunners.md"
@@ -39,13 +39,13 @@ def gather(source: Path, docs: Path) -> list[str]:
     """Write the page and copy the pictures that it shows; returns the names of the sections found."""
     found = {name: path for name in EXPERIMENTS if (path := source / name / f"{name}.md").exists()}
     page = (docs / PAGE).read_text(encoding="utf-8") if (docs / PAGE).exists() else INTRO
-    (docs / PICTURES).mkdir(parents=True, exist_ok=True)
+    (docs / IMAGE_FOLDER).mkdir(parents=True, exist_ok=True)
     for name, path in found.items():
         text = path.read_text(encoding="utf-8")
-        for file in re.findall(rf"\]\({PICTURES}/([^)]+)\)", text):
+        for file in re.findall(rf"\]\({IMAGE_FOLDER}/([^)]+)\)", text):
             if (path.parent / file).stat().st_size > MOST:
                 raise ValueError(f"{path.parent / file} is larger than {MOST:,} bytes, too large for the repository")
-            shutil.copyfile(path.parent / file, docs / PICTURES / file)
+            shutil.copyfile(path.parent / file, docs / IMAGE_FOLDER / file)
         page = put(page, name, text)
     (docs / PAGE).write_text(page, encoding="utf-8")
     return list(found)

@@ -1,10 +1,12 @@
 """What the command line does, for Python: a recipe by name, train, evaluate, report, embed, predict, verify."""
 
 import dataclasses
+import functools
+import inspect
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -16,14 +18,17 @@ from likewise.evaluate import Embeddings
 from likewise.evaluate.prototypes import at_most, naming
 from likewise.evaluate.prototypes import centres as centred
 from likewise.experiment.build import load_images
+from likewise.experiment.evaluate_on import evaluate_on as score_images
 from likewise.experiment.pairs import score_pairs
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.experiment.score import evaluate_run, rank_run
 from likewise.experiment.train import resume as resume_run
 from likewise.experiment.train import train as train_run
-from likewise.metrics.calibration import restored
-from likewise.metrics.classification import vote
+from likewise.gallery.calibrate import Promise, calibrate, leave_out
+from likewise.gallery.decide import decide, same
+from likewise.gallery.index import check_sim
+from likewise.imaging.find import image_files as files
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import aim
 from likewise.models import Embedder
@@ -40,6 +45,7 @@ __all__ = [
     "epochs_of",
     "evaluate",
     "evaluate_encodings",
+    "evaluate_on",
     "evaluate_pairs",
     "predict",
     "rank",
@@ -50,22 +56,56 @@ __all__ = [
 ]
 
 
-def train(recipe: Recipe | str, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None) -> Run:
-    """Train a recipe (or the shipped one of that name), evaluate it and write its report."""
-    wanted = load_recipe(recipe) if isinstance(recipe, str) else recipe
+Call = TypeVar("Call", bound=Callable[..., Any])
+
+
+def trusts(function: Call) -> Call:
+    """The function with a keyword `trust_code`: what it reads may then name code outside the package, which is run."""
+
+    @functools.wraps(function)
+    def call(*args: Any, trust_code: bool = False, **given: Any) -> Any:
+        with spec.trusting(trust_code):
+            return function(*args, **given)
+
+    signature = inspect.signature(function)
+    option = inspect.Parameter("trust_code", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    return cast(Call, call)
+
+
+@trusts
+def train(
+    recipe: Recipe | str | os.PathLike, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None
+) -> Run:
+    """Train a recipe, evaluate it and write its report.
+
+    recipe: a Recipe, or what `load_recipe` takes: a shipped one's name, a .toml, a folder. Errors: ValueError.
+    """
+    wanted = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
+    if not isinstance(wanted, Recipe):
+        hint = "Recipe.from_dict makes one of a dict" if isinstance(wanted, Mapping) else "Recipe() is one"
+        raise spec.SpecError(
+            f"train takes a Recipe, the name of a shipped one, a .toml or a folder, got {type(wanted).__name__}; {hint}"
+        )
     return reported(*train_run(wanted, out=out, name=name or None, watch=watch))
 
 
-def resume(run: str | os.PathLike, *, watch: Watch | None = None) -> Run:
-    """Go on with an interrupted run; it ends in the very weights it would have had."""
-    return reported(*resume_run(run, watch=watch))
+@trusts
+def resume(run: str | os.PathLike, *, watch: Watch | None = None, force: bool = False) -> Run:
+    """Go on with an interrupted run; it ends in the weights it would have had.
+
+    force: also where its recipe or data have changed since it was started. Errors: ValueError naming what changed.
+    """
+    return reported(*resume_run(run, watch=watch, force=force))
 
 
+@trusts
 def epochs_of(run: str | os.PathLike) -> int:
     """How many epochs a run was to train for."""
     return Run.open(run).recipe.epochs
 
 
+@trusts
 def evaluate(run: str | os.PathLike, *, threshold_at: str = "") -> Run:
     """Score a run again; metrics.json and embeddings.parquet are written anew.
 
@@ -79,6 +119,7 @@ def evaluate(run: str | os.PathLike, *, threshold_at: str = "") -> Run:
     return opened
 
 
+@trusts
 def evaluate_pairs(
     run: str | os.PathLike,
     pairs: str | os.PathLike | None = None,
@@ -95,6 +136,18 @@ def evaluate_pairs(
     return score_pairs(opened, pairs, images=images, folds=folds)
 
 
+@trusts
+def evaluate_on(
+    run: str | os.PathLike, on: str | os.PathLike, *, gallery: str | os.PathLike | None = None
+) -> dict[str, Any]:
+    """Score any labelled images (folder, table, .npz) by the run's training images, or by those of `gallery`.
+
+    Classes that the references lack are scored among themselves, as an open set. Errors: ValueError.
+    """
+    return score_images(Run.open(run), on, gallery)
+
+
+@trusts
 def rank(
     run: str | os.PathLike, metrics: Sequence[str] = (), *, gallery: str = "", across_groups: bool = False
 ) -> dict[str, Any]:
@@ -108,6 +161,7 @@ def rank(
     return rank_run(opened, metrics, gallery=gallery, across_groups=across_groups)
 
 
+@trusts
 def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool = False) -> Embeddings:
     """What a run names pictures by: its training pictures' vectors, so many a class (0 is all), or their class centres.
 
@@ -119,6 +173,7 @@ def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool 
     return centred(found) if centres else found
 
 
+@trusts
 def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, Any]:
     """How well the encodings of a file name the held-out pictures of a run, top-1 and top-5; the run keeps nothing.
 
@@ -157,6 +212,7 @@ def reported(run: Run, images: Images | None) -> Run:
     return run
 
 
+@trusts
 def report(run: str | os.PathLike) -> Path:
     """Write report.html again; its pictures are left out where the data are no longer there."""
     opened = Run.open(run)
@@ -164,6 +220,7 @@ def report(run: str | os.PathLike) -> Path:
     return write_report(opened.path, pictures(opened))
 
 
+@trusts
 def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
     """Write map.html, a map of the run's embedding before and after training to walk through; and plots/METHOD.png.
 
@@ -173,6 +230,7 @@ def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
     return write_map(opened, pictures(opened), method=method)
 
 
+@trusts
 def audit(run: str | os.PathLike) -> Audit:
     """Look for what is wrong with a run's data; audit.html and audit.csv are written into its folder.
 
@@ -186,6 +244,7 @@ def audit(run: str | os.PathLike) -> Audit:
     return told
 
 
+@trusts
 def embed(run: str | os.PathLike, images: Sequence[str | os.PathLike]) -> Embeddings:
     """Embed picture files (folders are searched) with a run's model. Errors: ValueError naming what cannot be read."""
     model, paths = Embedder.load(run), files(images)
@@ -200,73 +259,97 @@ def embed(run: str | os.PathLike, images: Sequence[str | os.PathLike]) -> Embedd
     )
 
 
+@trusts
 def predict(
     run: str | os.PathLike,
     images: Sequence[str | os.PathLike],
     *,
     k: int = 5,
     encodings: str | os.PathLike | None = None,
+    far: float | None = None,
 ) -> list[dict[str, Any]]:
-    """The class of each picture by a vote of its k nearest training pictures, and those neighbours.
+    """The class of each image by a vote of its k nearest training images, and those neighbours.
 
-    encodings: a file that `likewise embed RUN` wrote, in place of all training pictures.
+    encodings: a file that `likewise embed RUN` wrote, in place of all training images.
+    far: answer "unknown" (class None) where no class reaches the threshold at which at most this share of the
+        validation images, tried with their own class left out, is named. Errors: ValueError where they are too few.
     """
     opened = Run.open(run)
     by = known(opened, encodings)
     if not 1 <= k <= len(by):
         raise ValueError(f"k is the number of neighbours, 1 to {len(by)} here, got {k}")
     model, paths = Embedder.load(opened.model), files(images)
+    promised = None if far is None else promise_of(opened, by, k, far, model.sim)
     near = nearest(model.embed(paths), by.vectors, k, sim=spec.bind("sim", model.sim))
-    named = vote(near, by.labels, k)
-    return [
-        {
-            "image": str(path),
-            "class": by.classes[label],
-            "votes": sum(by.labels[at].item() == label for at in row),
-            "neighbours": [
-                {"id": by.ids[at], "class": by.classes[by.labels[at]], "similarity": round(s, 6)}
-                for at, s in zip(row, sims, strict=True)
-            ],
+    rows = zip(paths, near.place.tolist(), near.sim.tolist(), strict=True)
+    return [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
+
+
+def predicted(
+    path: Path, place_K: list[int], sim_K: list[float], by: Embeddings, k: int, promised: Promise | None
+) -> dict[str, Any]:
+    """One row of `predict`."""
+    labels = [by.classes[int(by.labels[at])] for at in place_K]
+    if promised is None:
+        answer = decide(sim_K, labels, f"vote(k={k})", neighbours=k)
+    else:
+        answer = decide(sim_K, labels, f"vote(k={k})", promised.threshold, promised.calibration, neighbours=k)
+    row: dict[str, Any] = {"image": str(path), "class": answer.label, "votes": labels.count(str(answer.best))}
+    if promised is not None:
+        row |= {
+            "nearest_class": answer.best,
+            "probability": answer.probability,
+            "threshold": answer.threshold,
+            "far": promised.far,
+            "far_interval": [promised.low, promised.high],
+            "why": answer.why,
         }
-        for path, label, row, sims in zip(paths, named.tolist(), near.place.tolist(), near.sim.tolist(), strict=True)
+    row["neighbours"] = [
+        {"id": by.ids[place_K[n.place]], "class": n.label, "similarity": round(n.similarity, 6)}
+        for n in answer.neighbours
     ]
+    return row
 
 
+def promise_of(run: Run, by: Embeddings, k: int, far: float, sim: str) -> Promise:
+    """The threshold of a false-accept rate on a run's validation images, each with its own class left out."""
+    val = embedded(run).part("val")
+    if not len(val):
+        raise ValueError(f"{run.path} has no validation images to choose a threshold by; train with val=0.1")
+    trials = leave_out(
+        val.vectors.numpy(),
+        [val.classes[i] for i in val.labels.tolist()],
+        by.vectors.numpy(),
+        [by.classes[i] for i in by.labels.tolist()],
+        sim=check_sim(sim),
+        rule=f"vote(k={k})",
+    )
+    return calibrate(trials, far, rule=f"vote(k={k})", source=f"validation images of {run.name}")
+
+
+@trusts
 def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> dict[str, Any]:
-    """Whether two pictures are of one class, at the threshold that validation pairs chose, and how probable that is.
+    """Whether two images show the same class, at the threshold that validation pairs chose, and how probable that is.
 
-    The probability holds where as many pairs are of one class as of two; None for a run scored before there was one.
+    The probability agrees with the decision: it holds where the share of same pairs is `prior`, the share for which
+    the threshold is the best cut, so that it is 0.5 at the threshold (see gallery/decide.py). None, both, for a run
+    scored before there was a calibration.
     """
     model = Embedder.load(run)
-    threshold, fit = model.info.get("threshold"), model.info.get("calibration")
+    threshold, fit = model.record("threshold"), model.record("calibration")
     if not threshold:
         raise ValueError(
-            f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 pictures a class"
+            f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 images a class"
         )
     emb_ND = model.embed([a, b])
     similarity = float(spec.bind("sim", model.sim)(emb_ND[:1], emb_ND[1:]))
+    found = same(similarity, threshold["value"], fit)
     return {
-        "same": similarity >= threshold["value"],
-        "probability": float(restored(fit)(torch.tensor([similarity]))) if fit else None,
+        **found._asdict(),
         "similarity": similarity,
         "threshold": threshold["value"],
         "target": threshold["target"],
     }
-
-
-PICTURES = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-
-
-def files(images: Iterable[str | os.PathLike]) -> list[Path]:
-    """The picture files named, and those in the folders named. Errors: ValueError for one that is not there."""
-    found: list[Path] = []
-    for path in map(Path, images):
-        if not path.exists():
-            raise ValueError(f"there is no file {path}; give pictures or folders of pictures")
-        found += sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
-    if not found:
-        raise ValueError("the folders given hold no pictures; those end in .png, .jpg, .pgm and the like")
-    return found
 
 
 def pictures(run: Run) -> Images | None:

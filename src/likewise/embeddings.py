@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,8 +17,12 @@ from likewise.data.images import SPLITS, Images
 from likewise.geometry import DivergedError
 from likewise.metrics.neighbours import Sim
 from likewise.models.inputs import at_once
+from likewise.safety import bounds
+from likewise.safety.parquet import read_table
 
 __all__ = ["DivergedError", "Embeddings", "as_seen", "check", "embed"]
+
+COLUMNS = ("id", "label", "class", "split", "vector", "group")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,37 +78,75 @@ class Embeddings:
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Embeddings":
         """Read what `save` wrote, or a Parquet file with at least the columns id, label and vector."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ValueError(f"cannot read embeddings from {os.fspath(path)}: {error}") from None
+        table = read_table(path, "embeddings", COLUMNS)
         if missing := [name for name in ("id", "label", "vector") if name not in table.column_names]:
             raise ValueError(f"{os.fspath(path)} has no column {missing[0]!r}; it has {', '.join(table.column_names)}")
-        return _from_table(table.combine_chunks())
+        try:
+            return _from_table(table.combine_chunks(), os.fspath(path))
+        except (TypeError, NotImplementedError, OverflowError, KeyError, AttributeError) as error:
+            raise ValueError(f"{os.fspath(path)} holds columns of another type than embeddings have: {error}") from None
 
 
-def _from_table(table) -> Embeddings:
+def _from_table(table, path: str) -> Embeddings:
     n, names = len(table), table.column_names
-    labels = torch.tensor(table["label"].to_pylist(), dtype=torch.int64)
-    named = dict(zip(labels.tolist(), table["class"].to_pylist(), strict=True)) if "class" in names else {}
-    about = json.loads((table.schema.metadata or {}).get(b"likewise", b"{}"))
-    numbered = (named.get(i, str(i)) for i in range(int(labels.max()) + 1 if n else 0))
+    labels = torch.from_numpy(_whole(table["label"], path))
+    classes = _classes(table, labels, path)
     return Embeddings(
         vectors=_matrix(table["vector"].combine_chunks()),
         labels=labels,
-        ids=tuple(table["id"].to_pylist()),
+        ids=_texts(table["id"], path),
         split=torch.tensor([_number(x) for x in table["split"].to_pylist()] if "split" in names else [2] * n).byte(),
-        classes=tuple(about.get("classes") or numbered),
-        groups=tuple(table["group"].to_pylist()) if "group" in names else None,
+        classes=classes,
+        groups=_texts(table["group"], path) if "group" in names else None,
     )
 
 
+def _whole(column, path: str) -> np.ndarray:
+    """int64 labels from 0 on. Errors: ValueError for others, and beyond the bound."""
+    import pyarrow as pa
+
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise ValueError(f"{path}: label holds whole numbers from 0 on, and is {column.type} here")
+    labels_N = np.array(column.to_numpy(), dtype=np.int64)
+    if labels_N.min(initial=0) < 0:
+        raise ValueError(f"{path}: label holds whole numbers from 0 on, got {labels_N.min()}")
+    bounds.largest(int(labels_N.max(initial=0)), max(bounds.LABEL, len(labels_N)), f"{path}: the largest label")
+    return labels_N
+
+
+def _texts(column, path: str) -> tuple[str, ...]:
+    """Ids or groups as texts; whole numbers are spelled out. Errors: ValueError for missing ones and other types."""
+    import pyarrow as pa
+
+    plain = pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_integer(column.type)
+    if not plain or column.null_count:
+        raise ValueError(f"{path}: id and group are texts, one for each row, and {column.type} came, with gaps or not")
+    return tuple(map(str, column.to_pylist()))
+
+
+def _classes(table, labels: Tensor, path: str) -> tuple[str, ...]:
+    """The names by label: those of the metadata, else of the column class, else the numbers."""
+    n, highest = len(labels), int(labels.max()) if len(labels) else -1
+    about = bounds.parsed_json((table.schema.metadata or {}).get(b"likewise", b"{}"), f"the metadata of {path}")
+    told = about.get("classes") or []
+    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
+        raise ValueError(f"{path}: classes in the metadata is a list of names, got {told!r:.80}")
+    if told:
+        if highest >= len(told):
+            raise ValueError(f"{path}: the metadata names {len(told):,} classes, and a label is {highest:,}")
+        return tuple(told)
+    names = _texts(table["class"], path) if "class" in table.column_names else ()
+    named = dict(zip(labels.tolist(), names, strict=True)) if n and names else {}
+    return tuple(named.get(i, str(i)) for i in range(highest + 1))
+
+
 def _matrix(column) -> Tensor:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
+    value = getattr(column.type, "value_type", None)
+    if value is None or not (pa.types.is_floating(value) or pa.types.is_integer(value)):
+        raise ValueError(f"vector holds lists of numbers, and is {column.type} here")
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(lengths) > 1 or None in lengths:
         raise ValueError(f"vectors of one file are all of one length, and these are of {len(lengths)}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -17,13 +17,15 @@ from likewise.experiment.trial import trial
 __all__ = ["MetricLearner"]
 
 
-class MetricLearner(TransformerMixin, BaseEstimator):
+class MetricLearner(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
     """Learn an embedding from labelled rows or pictures: `MetricLearner(dim=2).fit(X, y).transform(X)`.
 
     X: [n, d] numbers, standardised column by column inside; or uint8 pictures [n, H, W], [n, H, W, C] or [n, C, H, W]
     with a network for images. y: a label of any type for each. The parameters are a recipe's fields; `settings` gives
     further ones by name, such as `{"ema": 0.99}`.
-    `score(X, y)` is the share whose nearest training row has their label (knn@1). Errors: ValueError in one sentence.
+    `predict(X)` is the label of each row's nearest training row and `score(X, y)` the share it is right for (knn@1), so
+    that scikit-learn takes it for a classifier too, and its cross-validation keeps the classes' shares in every fold.
+    Its output's columns are metriclearner0, metriclearner1 and so on. Errors: ValueError in one sentence.
     """
 
     def __init__(
@@ -77,13 +79,13 @@ class MetricLearner(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self._embed(validate_data(self, X, reset=False, allow_nd=True, dtype=accepted(X)))
 
-    def score(self, X: Any, y: Any) -> float:
-        """The share of rows whose nearest training row has their label."""
+    def predict(self, X: Any) -> np.ndarray:
+        """The label of each row's nearest training row."""
         from likewise import spec
 
         emb = torch.from_numpy(self.transform(X))
         sim_NM = spec.bind("sim", str(self.embedder_.sim))(emb, torch.from_numpy(self.embedding_))
-        return float(np.mean(self.classes_[self.labels_[sim_NM.argmax(1).numpy()]] == np.asarray(y)))
+        return self.classes_[self.labels_[sim_NM.argmax(1).numpy()]]
 
     def _embed(self, X: np.ndarray) -> np.ndarray:
         pixels = tensor(X)

@@ -5,10 +5,12 @@ P positives of an anchor. Leading dimensions broadcast: x `[N, 1, D]` against y 
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["cosine", "dot", "euclidean", "manhattan", "snr", "sqeuclidean"]
+
+
+SHORTEST = 1e-12  # a row that is not longer counts as zero: its direction is rounding error
 
 
 class DivergedError(ValueError):
@@ -19,8 +21,8 @@ class DivergedError(ValueError):
 
 def cosine(x_ND: Tensor, y_MD: Tensor) -> Tensor:
     """Cosine of the angle, in [-1, 1]; a zero vector has similarity 0 to everything and takes no gradient."""
-    unit_ND = _unit(x_ND)
-    return unit_ND @ (unit_ND if y_MD is x_ND else _unit(y_MD)).mT
+    unit_ND = unit(x_ND)
+    return unit_ND @ (unit_ND if y_MD is x_ND else unit(y_MD)).mT
 
 
 def dot(x_ND: Tensor, y_MD: Tensor) -> Tensor:
@@ -58,8 +60,10 @@ def snr(x_ND: Tensor, y_MD: Tensor) -> Tensor:
     return torch.where(has_N1, sqeuclidean(x_ND, y_MD) / torch.where(has_N1, signal_N1, 1), 0)
 
 
-def _unit(x_ND: Tensor) -> Tensor:
-    return F.normalize(x_ND, dim=-1, eps=torch.finfo(x_ND.dtype).tiny ** 0.5)
+def unit(x_ND: Tensor) -> Tensor:
+    """Rows scaled to length 1; one that is not longer than SHORTEST counts as zero, and takes no gradient."""
+    length_N1 = torch.linalg.vector_norm(x_ND, dim=-1, keepdim=True)
+    return x_ND / length_N1.where(length_N1 > SHORTEST, torch.inf)
 
 
 def _centred(x_ND: Tensor, y_MD: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,9 @@
-"""Audit: what is wrong with the data of a run, as a page with pictures and a CSV to act on.
+"""Audit of a run's data, as a page with images and a CSV.
 
-Likely wrong labels, copies within and across the parts, scenes that a random split has torn apart, outliers, tiny
-classes and broken files. Nothing is changed: what to do about a finding is the reader's choice.
+Finds likely wrong labels, copies within and across parts, scenes that a random split divided, outliers, tiny classes
+and broken files. The data are not changed.
 """
 
-import csv
-import io
 from pathlib import Path
 
 from likewise import spec
@@ -17,49 +15,43 @@ from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.experiment.run import Run
 from likewise.metrics.neighbours import Sim
+from likewise.safety.spreadsheets import csv_text, read_skipped
 
 __all__ = ["COLUMNS", "TINY", "Audit", "Copy", "Finding", "Outlier", "Scenes", "Suspect", "audit", "write_csv"]
 
 
-def audit(run: Run, found: Embeddings, images: Images | None) -> Audit:
-    """Look at a run's embeddings and, where they are there, its pictures. Errors: ValueError for fewer than 3."""
-    if len(found) < 3:
-        raise ValueError(f"{run.path} has {len(found)} embeddings; an audit compares pictures and needs at least 3")
-    if images is not None and images.ids != found.ids:
-        raise ValueError(f"the pictures are no longer those of {run.path}; run `likewise evaluate {run.path}` first")
-    near = around(found, similarity(run))
+def audit(run: Run, embeddings: Embeddings, images: Images | None) -> Audit:
+    """Audit a run's embeddings and, if available, its images. Errors: ValueError for fewer than 3 images."""
+    if len(embeddings) < 3:
+        raise ValueError(f"{run.path} has {len(embeddings)} embeddings; an audit compares images and needs at least 3")
+    if images is not None and images.ids != embeddings.ids:
+        raise ValueError(f"the images are no longer those of {run.path}; run `likewise evaluate {run.path}` first")
+    neighbours = around(embeddings, similarity(run))
     small = thumbs(images) if images is not None else None
-    counts = found.labels[found.split == 0].bincount(minlength=len(found.classes)).tolist()
+    counts = embeddings.labels[embeddings.split == 0].bincount(minlength=len(embeddings.classes)).tolist()
     return Audit(
         run.name,
-        found,
-        suspects(found, near),
-        copies(images, small, near) if images is not None else None,
-        scenes(found, small) if small is not None else Scenes(),
-        outliers(near),
+        embeddings,
+        suspects(embeddings, neighbours),
+        copies(images, small, neighbours) if images is not None else None,
+        scenes(embeddings, small) if small is not None else Scenes(),
+        outliers(neighbours),
         sorted(((c, n) for c, n in enumerate(counts) if 0 < n < TINY), key=lambda tiny: tiny[1]),
         skipped(run),
     )
 
 
 def similarity(run: Run) -> Sim:
-    """That of the run."""
+    """The similarity of the run."""
     return spec.bind("sim", run.recipe.sim or "cosine")
 
 
 def skipped(run: Run) -> list[tuple[str, str]]:
-    """The pictures that could not be read, and why."""
-    path = run.path / "skipped.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as lines:
-        return [(row["id"], row["why"]) for row in csv.DictReader(lines)]
+    """Images that could not be read, with the reason."""
+    return read_skipped(run.path / "skipped.csv")
 
 
-def write_csv(run: Run, told: Audit) -> Path:
-    """audit.csv in the run folder, a line a finding, whole or not at all."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(finding.row() for finding in told.findings())
-    return run.write("audit.csv", lines.getvalue())
+def write_csv(run: Run, result: Audit) -> Path:
+    """Write audit.csv into the run folder, one line per finding, atomically."""
+    rows = [COLUMNS, *(finding.row() for finding in result.findings())]
+    return run.write("audit.csv", csv_text(rows, lineterminator="\n"))

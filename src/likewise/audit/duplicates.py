@@ -1,7 +1,7 @@
-"""Pictures that are there twice: the same pixels, or the same picture saved again, resized, cropped or brightened.
+"""Duplicate images: identical pixels, or the same image re-encoded, resized, cropped or brightened.
 
-Candidates are each picture's nearest neighbours, in the embedding and as small grey pictures; a candidate counts when
-one can be laid over the other.
+Candidates are nearest neighbours, in the embedding and of small grey images; a candidate counts as a copy if the two
+images can be aligned.
 """
 
 from collections.abc import Iterator
@@ -17,20 +17,18 @@ from likewise.metrics.neighbours import Nearest, nearest
 
 __all__ = ["Copy", "copies", "laid_over", "thumbs"]
 
-SIDE = 32  # of the grey pictures that are laid over one another
-COARSE = 16  # of those that are searched
-SAME = 0.95  # correlation from which a picture laid over another can be a copy of it ...
-STANDS_OUT = (
-    0.15  # ... if what is left unlike is at most this share of what the 20th most alike picture leaves, laid over too
-)
+SIDE = 32  # pixels per side of the grey images that are aligned
+COARSE = 16  # pixels per side for the neighbour search
+SAME = 0.95  # minimum correlation of aligned copies
+STANDS_OUT = 0.15  # maximum residual (1 - correlation), relative to that of the 20th nearest image
 USUAL = 20
-STEPS, ROUGH_STEPS = 25, 10  # of the alignment, and of the quarter of the pixels that rules most candidates out
-AT_ONCE = 1024  # pictures, or pairs, held at once
+STEPS, ROUGH_STEPS = 25, 10  # alignment steps, full and coarse (a quarter of the pixels, to discard most candidates)
+AT_ONCE = 1024  # images or pairs per batch
 MOST_CANDIDATES = 200_000
 
 
 class Copy(NamedTuple):
-    """Two places that hold one picture; `likeness` 1.0 are the very same pixels."""
+    """Indices of two copies; a `likeness` of 1.0 means identical pixels."""
 
     first: int
     second: int
@@ -42,33 +40,33 @@ class Copy(NamedTuple):
 
 
 def copies(images: Images, small_NCSS: Tensor | None, near: Nearest | None = None) -> list[Copy]:
-    """Every pair of copies, surest first. `small`: see thumbs; None for feature rows, of which only equal ones count.
+    """All pairs of copies, most confident first. small: from `thumbs`; None compares feature rows for equality.
 
-    near: neighbours in the embedding, which are candidates too.
+    near: neighbours in the embedding, as further candidates.
     """
     exact = [Copy(a, b, 1.0) for a, b in same_pixels(images)]
     if small_NCSS is None or len(images) < 3:
         return exact
     grey_N1SS = small_NCSS.float().mean(1, keepdim=True)
-    found = sorted(close(grey_N1SS, near, {(a, b) for a, b, _ in exact}), key=lambda copy: -copy.likeness)
-    return exact + found
+    pairs = sorted(close(grey_N1SS, near, {(a, b) for a, b, _ in exact}), key=lambda copy: -copy.likeness)
+    return exact + pairs
 
 
 def same_pixels(images: Images) -> list[tuple[int, int]]:
-    """Pairs with the same bytes; of more than two alike, each with the first."""
+    """Pairs with identical bytes; within larger groups, each image with the first."""
     first: dict[bytes, int] = {}
-    found = []
+    pairs = []
     for start in range(0, len(images), AT_ONCE):
         batch = images.batch(torch.arange(start, min(start + AT_ONCE, len(images)))).cpu().numpy()
         for at, pixels in enumerate(batch, start):
             known = first.setdefault(blake2b(pixels.tobytes(), digest_size=16).digest(), at)
             if known != at:
-                found.append((known, at))
-    return found
+                pairs.append((known, at))
+    return pairs
 
 
 def thumbs(images: Images) -> Tensor | None:
-    """Every picture small, uint8 `[N, C, SIDE, SIDE]`; None for feature rows. Floats are stretched to 0 to 255."""
+    """Thumbnails, uint8 `[N, C, SIDE, SIDE]`, floats scaled to 0 to 255; None for feature rows."""
     if len(images.shape) != 3:
         return None
     parts = [small(images.batch(at).cpu()) for at in torch.arange(len(images)).split(AT_ONCE)]
@@ -84,7 +82,7 @@ def small(pixels_NCHW: Tensor) -> Tensor:
 
 
 def close(grey_N1SS: Tensor, near: Nearest | None, known: set[tuple[int, int]]) -> Iterator[Copy]:
-    """Candidates that can be laid over one another, and stand out from what pictures here have in common anyway."""
+    """Candidates that can be aligned, with a correlation above the usual one in these data."""
     coarse_N1SS = F.avg_pool2d(grey_N1SS, SIDE // COARSE)
     rows_ND = standard(coarse_N1SS.flatten(1))
     alike = nearest(rows_ND, rows_ND, min(USUAL, len(rows_ND) - 1), offset=0)
@@ -106,24 +104,24 @@ def close(grey_N1SS: Tensor, near: Nearest | None, known: set[tuple[int, int]]) 
 
 
 def allowed(usual_P: Tensor) -> Tensor:
-    """How unlike a picture's copy may be, where the 20th most alike of all others has this correlation, laid over."""
+    """Maximum residual of a copy, given the correlation with the 20th nearest image."""
     return (STANDS_OUT * (1 - usual_P)).clamp(max=1 - SAME)
 
 
 def pairs_of(near: Nearest) -> Iterator[tuple[int, int]]:
-    """Each place with its first neighbours, the lower place first; fewer neighbours where there are many places."""
+    """Pairs of each image with its first neighbours, lower index first; fewer neighbours for many images."""
     k = max(1, min(5, MOST_CANDIDATES // len(near.place)))
     for at, row in enumerate(near.place[:, :k].tolist()):
         yield from ((min(at, other), max(at, other)) for other in row if other >= 0)
 
 
 def laid_over(a_P1SS: Tensor, b_P1SS: Tensor, steps: int) -> Tensor:
-    """Correlation `[P]` of each pair where they overlap, once b is scaled and moved to lie best over a.
+    """Correlation `[P]` of each pair over its overlap, after aligning b to a by scale and shift.
 
-    Gauss-Newton steps on two scales and two shifts, from no change, with brightness and contrast evened out (Lucas and
-    Kanade, 1981; Evangelidis and Psarakis, 2008). Scales and shifts beyond a quarter of the side are not looked for.
+    Gauss-Newton steps on two scales and two shifts, from the identity, with normalised brightness and contrast (Lucas
+    and Kanade, 1981; Evangelidis and Psarakis, 2008). Scales and shifts are limited to a quarter of the side.
     """
-    a_P1SS, b_P1SS = even(a_P1SS), even(b_P1SS)
+    a_P1SS, b_P1SS = normalised(a_P1SS), normalised(b_P1SS)
     slope_P2SS = torch.cat(torch.gradient(b_P1SS, dim=(3, 2)), 1) * (b_P1SS.shape[-1] / 2)
     line = (torch.arange(b_P1SS.shape[-1]) + 0.5) * 2 / b_P1SS.shape[-1] - 1
     y_SS, x_SS = torch.meshgrid(line, line, indexing="ij")
@@ -137,7 +135,9 @@ def laid_over(a_P1SS: Tensor, b_P1SS: Tensor, steps: int) -> Tensor:
         b_over, gx, gy = over.split(1, 1)
         best_P = torch.maximum(best_P, correlation(a_P1SS, b_over, inside_P1SS))
         turn_P4S = (torch.cat([gx * x_SS, gy * y_SS, gx, gy], 1) * inside_P1SS).flatten(2)
-        rest_PS1 = ((even(a_P1SS, inside_P1SS) - even(b_over, inside_P1SS)) * inside_P1SS).flatten(1)[..., None]
+        rest_PS1 = ((normalised(a_P1SS, inside_P1SS) - normalised(b_over, inside_P1SS)) * inside_P1SS).flatten(1)[
+            ..., None
+        ]
         square_P44 = turn_P4S @ turn_P4S.mT
         damped = square_P44 + 1e-2 * torch.diag_embed(square_P44.diagonal(dim1=1, dim2=2) + 1)
         warp_P4 = warp_P4 + torch.linalg.solve(damped, turn_P4S @ rest_PS1)[..., 0].clamp(-0.1, 0.1)
@@ -146,14 +146,14 @@ def laid_over(a_P1SS: Tensor, b_P1SS: Tensor, steps: int) -> Tensor:
 
 
 def correlation(a_P1SS: Tensor, b_P1SS: Tensor, inside_P1SS: Tensor) -> Tensor:
-    """Of each pair, over the pixels inside; 0 where less than half of them are."""
-    product = (even(a_P1SS, inside_P1SS) * even(b_P1SS, inside_P1SS) * inside_P1SS).sum((1, 2, 3))
+    """Correlation of each pair over the overlapping pixels; 0 for less than half of the pixels."""
+    product = (normalised(a_P1SS, inside_P1SS) * normalised(b_P1SS, inside_P1SS) * inside_P1SS).sum((1, 2, 3))
     count_P = inside_P1SS.sum((1, 2, 3))
     return torch.where(count_P >= inside_P1SS.shape[1:].numel() / 2, product / count_P.clamp(min=1), 0.0).clamp(max=1)
 
 
-def even(x_P1SS: Tensor, inside_P1SS: Tensor | None = None) -> Tensor:
-    """Mean 0 and deviation 1 of each picture, over the pixels inside; a plain one is 0."""
+def normalised(x_P1SS: Tensor, inside_P1SS: Tensor | None = None) -> Tensor:
+    """Normalise each image to mean 0 and deviation 1 over the pixels inside; constant images become 0."""
     inside = torch.ones_like(x_P1SS) if inside_P1SS is None else inside_P1SS
     count = inside.sum((1, 2, 3), keepdim=True).clamp(min=1)
     x_P1SS = x_P1SS - (x_P1SS * inside).sum((1, 2, 3), keepdim=True) / count
@@ -162,5 +162,5 @@ def even(x_P1SS: Tensor, inside_P1SS: Tensor | None = None) -> Tensor:
 
 
 def standard(x_ND: Tensor) -> Tensor:
-    """Rows less their mean, at length 1."""
+    """Centre each row and normalise it to length 1."""
     return F.normalize(x_ND - x_ND.mean(1, keepdim=True), dim=1)

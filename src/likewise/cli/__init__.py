@@ -5,33 +5,50 @@ import sys
 import warnings
 
 from likewise.cli.app import app, stop
+from likewise.cli.failures import explained
+from likewise.cli.terminal import plain
 from likewise.malloc import keep_memory
 
 __all__ = ["main"]
 
-SPINS = "10000"  # turns for which a thread of OpenMP (libgomp) that waits for others keeps its core
+SPINS = "10000"  # iterations for which a waiting OpenMP (libgomp) thread spins before it yields its core
 
 
 def main() -> None:
-    """Run a command. Exit codes: 0 done, 1 failed or interrupted, 2 the call was wrong."""
+    """Run a command. Exit codes: 0 success, 1 failure or interruption, 2 wrong usage."""
     if "OMP_WAIT_POLICY" not in os.environ:
-        # by itself 30 times as many: where others want the cores too, a training then mostly waits for its own threads
+        # the default is 30 times as many; on shared cores, training would mostly wait for its own threads
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     keep_memory()
     warnings.showwarning = one_line  # type: ignore[assignment]
-    # each adds its commands to `app`
-    from likewise.cli import audit, compare, doctor, export, listing, rank, reproduce, train, translate, tune, using  # noqa: F401
+    # each module registers its commands with `app`
+    from likewise.cli import (  # noqa: F401
+        audit,
+        compare,
+        doctor,
+        export,
+        gallery,
+        listing,
+        rank,
+        reproduce,
+        train,
+        translate,
+        tune,
+        using,
+    )
 
     try:
         app()
-    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
-        stop(str(error), getattr(error, "exit_code", 2))
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:
+        if os.environ.get("LIKEWISE_TRACEBACK"):
+            raise
+        stop(*explained(error))
 
 
 def one_line(message: Warning | str, category: type[Warning], *rest: object) -> None:
-    """A warning of ours as one sentence; others stay silent, since a user can do nothing about them."""
+    """Print our own warnings as one sentence; hide those of libraries, which a user cannot act on."""
     if category is FutureWarning:
-        print(f"likewise: {message}", file=sys.stderr)
+        print(f"likewise: {plain(str(message))}", file=sys.stderr)

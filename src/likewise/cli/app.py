@@ -1,20 +1,62 @@
-"""The application that every command adds itself to, and what all commands share."""
+"""The command line application, and options and error handling shared by its commands."""
 
+import functools
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Json", "RunFolder", "app", "interruptible", "stop"]
+from likewise.cli.terminal import plain, plain_output
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, such as runs/digits")]
+__all__ = ["App", "Json", "RunFolder", "app", "interruptible", "stop"]
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, for example runs/digits")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
-app = typer.Typer(
-    help="Likewise learns what is alike: train an embedding, measure it honestly, look at it, use it.",
+TRUST = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code", help="run code outside likewise that the model, run or recipe names (module:function)"
+    ),
+]
+
+
+def safely(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command with the option --trust-code, its output passed through `terminal.plain`."""
+
+    @functools.wraps(command)
+    def call(*args: Any, trust_code: bool = False, **given: Any) -> Any:
+        from likewise.spec import trusting
+
+        with plain_output(), trusting(trust_code):
+            return command(*args, **given)
+
+    signature = inspect.signature(command)
+    option = inspect.Parameter("trust_code", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=TRUST)
+    call.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    call.__annotations__ = {**command.__annotations__, "trust_code": TRUST}
+    return call
+
+
+class App(typer.Typer):
+    """Whatever command is added to it is called `safely`."""
+
+    def command(self, *args: Any, **settings: Any) -> Any:
+        register = super().command(*args, **settings)
+
+        def add(command: Callable[..., Any]) -> Callable[..., Any]:
+            register(safely(command))
+            return command
+
+        return add
+
+
+app = App(
+    help="Likewise: train, evaluate, inspect and use similarity embeddings.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,7 +66,7 @@ app = typer.Typer(
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C inside ends the command with what the work says of it, and exit code 1."""
+    """On Ctrl-C, end the command with a message and exit code 1."""
     try:
         yield
     except KeyboardInterrupt as stopped:
@@ -32,6 +74,6 @@ def interruptible() -> Iterator[None]:
 
 
 def stop(sentence: str, code: int) -> None:
-    """One sentence on stderr, and the exit code."""
-    print(f"likewise: {sentence}", file=sys.stderr)
+    """Print one sentence to stderr and exit with `code`."""
+    print(f"likewise: {plain(sentence)}", file=sys.stderr)
     sys.exit(code)

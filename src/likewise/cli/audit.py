@@ -1,4 +1,4 @@
-"""audit: what is wrong with a run's data."""
+"""audit: find faults in a run's data."""
 
 import json
 from collections import Counter
@@ -11,11 +11,11 @@ def audit(run: RunFolder, as_json: Json = False) -> None:
     """List likely wrong labels, copies and leakage, outliers, tiny classes and broken files of a run's data."""
     from likewise import api
 
-    told = api.audit(run)
+    result = api.audit(run)
     if as_json:
-        print(json.dumps(told.to_dict(), indent=1, ensure_ascii=False))
+        print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False))
         return
-    print(told.leak)
-    for finding, count in Counter(f.finding for f in told.findings()).items():
+    print(result.leak)
+    for finding, count in Counter(f.finding for f in result.findings()).items():
         print(f"{count:6,}  {finding}")
     print(f"\n{run / 'audit.html'}\n{run / 'audit.csv'}")

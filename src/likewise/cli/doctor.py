@@ -1,4 +1,4 @@
-"""doctor: what is wrong with a run, and what to change."""
+"""doctor: diagnose a run."""
 
 import json
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from typing import Any
 
 from likewise.cli.app import Json, RunFolder, app
 
-# (signal, width, format); docs/doctor.md says what each means.
+# (signal, width, format); docs/doctor.md explains them.
 COLUMNS = (
     ("epoch", 6, "g"),
     ("loss", 8, ".4f"),
@@ -22,29 +22,34 @@ COLUMNS = (
 
 @app.command()
 def doctor(run: RunFolder, as_json: Json = False) -> None:
-    """Explain a run: what went wrong while it trained, why, and what to change; or that nothing did."""
+    """Diagnose a run: symptoms during training, their cause, and what to change."""
     from likewise.experiment.checkup import examine
     from likewise.experiment.run import Run
 
     opened = Run.open(run)
-    findings, looks = examine(opened)
+    findings, observations = examine(opened)
     if as_json:
-        said = {"findings": [asdict(finding) for finding in findings], "looks": [asdict(look) for look in looks]}
-        print(json.dumps({"run": opened.name, **said}, indent=1))
+        output = {
+            "findings": [asdict(finding) for finding in findings],
+            "observations": [asdict(observation) for observation in observations],
+        }
+        print(json.dumps({"run": opened.name, **output}, indent=1))
         return
     for finding in findings:
         print(f"{finding.name}: {finding}.")
     if not findings:
-        print(f"{opened.name}: nothing is wrong that the doctor knows of.")
-    print(f"\n{table([asdict(look) for look in looks])}")
+        print(f"{opened.name}: no known problem found.")
+    print(f"\n{table([asdict(observation) for observation in observations])}")
 
 
-def table(looks: list[dict[str, Any]]) -> str:
-    """One line a look."""
+def table(observations: list[dict[str, Any]]) -> str:
+    """One line per observation."""
     heads = "".join(name.rjust(width + 1) for name, width, _ in COLUMNS)
-    return "\n".join([heads, *map(row, looks)])
+    return "\n".join([heads, *map(row, observations)])
 
 
-def row(look: dict[str, Any]) -> str:
-    cells = (("-" if look[name] is None else format(look[name], form), width) for name, width, form in COLUMNS)
+def row(observation: dict[str, Any]) -> str:
+    cells = (
+        ("-" if observation[name] is None else format(observation[name], form), width) for name, width, form in COLUMNS
+    )
     return "".join(cell.rjust(width + 1) for cell, width in cells)

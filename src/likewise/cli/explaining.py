@@ -13,12 +13,12 @@ __all__ = ["explanation"]
 def explanation(name: str) -> str:
     """What a name is, over every kind and the recipe's fields. Errors: SpecError with the near names."""
     key = name.replace("-", "_")
-    found = [text for kind in dict.fromkeys(KINDS.values()) if (text := of_kind(kind, key))]
-    found += [field_text(f) for f in dataclasses.fields(Recipe) if f.name == key]
-    if not found:
+    texts = [text for kind in dict.fromkeys(KINDS.values()) if (text := of_kind(kind, key))]
+    texts += [field_text(f) for f in dataclasses.fields(Recipe) if f.name == key]
+    if not texts:
         known = {n for kind in KINDS.values() for n in members(kind)} | {f.name for f in dataclasses.fields(Recipe)}
         raise spec.SpecError(f"nothing is named {name!r}{spec.near(key, sorted(known))}")
-    return "\n\n".join(found)
+    return "\n\n".join(texts)
 
 
 def of_kind(kind: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""list, explain, data: what there is, from the functions themselves."""
+"""list, explain, data: overview of losses, models, data sets and recipe fields."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from likewise.cli.app import Json, app
+from likewise.cli.app import App, Json, app
 from likewise.cli.catalog import members
 from likewise.cli.kinds import KINDS
 
 
 @app.command("list")
 def listing(kind: Annotated[str, typer.Argument(metavar="|".join(KINDS))], as_json: Json = False) -> None:
-    """List what a recipe's field may name, a line each."""
+    """List the accepted names of a recipe field, one per line."""
     from likewise import spec
 
     if kind not in KINDS:
@@ -35,13 +35,13 @@ def explain(name: str) -> None:
     print(explanation(name))
 
 
-data = typer.Typer(help="The data sources: what is here, and how to get the others.", no_args_is_help=True)
+data = App(help="The data sources: what is here, and how to get the others.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 
 @data.command("list")
 def data_list(as_json: Json = False) -> None:
-    """List the published data sets, where each is looked for, and whether it is there."""
+    """List the published data sets, with their folders and whether they are present."""
     from likewise.data import data_home
     from likewise.data.fetch import PUBLISHED
 

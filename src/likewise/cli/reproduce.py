@@ -1,4 +1,4 @@
-"""reproduce: a forerunner's experiment, run whole."""
+"""reproduce: run the experiments of an earlier project."""
 
 import sys
 from pathlib import Path
@@ -11,16 +11,16 @@ from likewise.cli.app import app, interruptible
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="such as friends; a name that is none lists them")],
+    name: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="for example friends; an unknown name lists all")],
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="fields to change in all of its recipes")
     ] = None,
-    out: Annotated[Path, typer.Option(help="where experiments are kept")] = Path("reproductions"),
+    out: Annotated[Path, typer.Option(help="folder for experiments")] = Path("reproductions"),
     train: Annotated[
-        bool, typer.Option("--train/--no-train", help="train what is missing, or write up what is finished")
+        bool, typer.Option("--train/--no-train", help="train missing runs, or only write the section")
     ] = True,
 ) -> None:
-    """Run the experiment of a forerunner and put its figures beside the right ones; interrupted, it goes on."""
+    """Reproduce the experiments of an earlier project and compare its figures with correct ones; resumable."""
     from likewise.cli.screen import Progress
     from likewise.reproduce import reproduce as run
 

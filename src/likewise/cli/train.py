@@ -12,33 +12,40 @@ from likewise.cli.app import Json, RunFolder, app, interruptible
 @app.command()
 def train(
     what: Annotated[
-        str, typer.Argument(metavar="[RECIPE]", help="a shipped recipe, a .toml, or a folder of pictures")
+        str, typer.Argument(metavar="[RECIPE]", help="a shipped recipe, a .toml, or a folder of images")
     ] = "",
     settings: Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="fields to change")] = None,
-    out: Annotated[Path, typer.Option(help="where runs are kept")] = Path("runs"),
-    name: Annotated[str, typer.Option(help="name of the run's folder")] = "",
-    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="go on with an interrupted run")] = None,
+    out: Annotated[Path, typer.Option(help="folder for runs")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="name of the run's folder")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="RUN", help="resume an interrupted run")] = None,
+    force: Annotated[bool, typer.Option("--force", help="resume although recipe or data have changed")] = False,
+    image_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: the column of image paths")] = "",
+    label_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: the column of classes")] = "",
+    split_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: train, val, test, or folds")] = "",
+    group_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: camera, writer, burst ...")] = "",
     as_json: Json = False,
 ) -> None:
-    """Train a recipe, evaluate it on held-out pictures and write its report."""
-    if resume is not None and (what or settings or name):
+    """Train a recipe, evaluate it on held-out images and write its report."""
+    columns = {"image": image_column, "label": label_column, "split": split_column, "group": group_column}
+    if resume is not None and (what or settings or name is not None or any(columns.values())):
         raise ValueError(
-            "--resume goes on with a run as it was started; give no recipe, no field=value and no --name with it"
+            "--resume continues a run with its own settings; give no recipe, field=value or --name with it"
         )
     if resume is None and not what:
-        raise ValueError("train what? Give a recipe (`likewise list recipes`), a .toml or a folder of pictures")
+        raise ValueError("no recipe given; give one (`likewise list recipes`), a .toml or a folder of images")
     from likewise import api
     from likewise.cli.screen import Progress, headline, scores_json
-    from likewise.recipes.load import load_recipe, name_of
+    from likewise.recipes.load import load_recipe, name_of, with_columns
 
     with interruptible(), Progress() as progress:
         if resume is not None:
             progress.epochs = api.epochs_of(resume)
-            run = api.resume(resume, watch=progress.watch)
+            run = api.resume(resume, watch=progress.watch, force=force)
         else:
-            recipe = load_recipe(what).override(*(settings or []))
+            own = with_columns(what, **columns) if any(columns.values()) else load_recipe(what)
+            recipe = own.override(*(settings or []))
             progress.epochs = recipe.epochs
-            run = api.train(recipe, out=out, name=name or name_of(what), watch=progress.watch)
+            run = api.train(recipe, out=out, name=name_of(what) if name is None else name, watch=progress.watch)
     print(scores_json(run) if as_json else headline(run))
 
 
@@ -49,41 +56,55 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE", help="score the pairs of a .csv, .parquet or LFW pairs.txt instead")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="where the pictures that FILE names are, if not beside it")
+        Path | None, typer.Option(metavar="DIR", help="folder of the images named in FILE, if not beside it")
     ] = None,
     encodings: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="score how well what `embed RUN` wrote names pictures instead")
+        Path | None,
+        typer.Option(metavar="FILE", help="score classification by the file that `embed RUN` wrote instead"),
     ] = None,
-    folds: Annotated[int, typer.Option(help="score pairs within so many folds of held-out classes instead")] = 0,
+    folds: Annotated[int, typer.Option(help="score pairs in this many folds of held-out classes instead")] = 0,
     threshold_at: Annotated[
         str,
         typer.Option(
-            metavar="TARGET", help="choose the threshold anew for accuracy, f1, eer, far=0.001, precision=0.99"
+            metavar="TARGET", help="choose the threshold again, for accuracy, f1, eer, far=0.001, precision=0.99"
         ),
     ] = "",
+    on: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="score the labelled images of a folder, table or .npz instead")
+    ] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="labelled images that --on is searched in; else those of training"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Score a run again on its test part, or on pairs of your own; the same numbers as after training."""
-    if sum(map(bool, (pairs, folds, threshold_at, encodings))) > 1:
+    """Evaluate a run again on its test part (same scores as after training), or on your own pairs."""
+    if sum(map(bool, (pairs, folds, threshold_at, encodings, on))) > 1:
         raise ValueError(
-            "give one of --pairs, --folds and --threshold-at at a time, and --encodings by itself: "
+            "give one of --on, --pairs, --folds and --threshold-at at a time, and --encodings by itself: "
             "a file of pairs has its own folds"
         )
+    if gallery and not on:
+        raise ValueError("--gallery is what the images of --on are searched in; give both")
     if images and not pairs:
-        raise ValueError("--images says where the pictures of --pairs are; give both")
+        raise ValueError("--images is the folder of the images in --pairs; give both")
     from likewise import api
-    from likewise.cli.screen import headline, names_said, pairs_said, scores_json
+    from likewise.cli.screen import encodings_text, headline, images_text, pairs_text, scores_json
 
+    if on:
+        found = api.evaluate_on(run, on, gallery=gallery)
+        print(json.dumps(found, indent=1) if as_json else images_text(found))
+        return
     if encodings:
-        found = api.evaluate_encodings(run, encodings)
-        print(json.dumps(found, indent=1) if as_json else names_said(found))
+        scores = api.evaluate_encodings(run, encodings)
+        print(json.dumps(scores, indent=1) if as_json else encodings_text(scores))
         return
     if pairs or folds:
-        found = api.evaluate_pairs(run, pairs, images=images, folds=folds)
-        print(json.dumps(found, indent=1) if as_json else pairs_said(found))
+        scores = api.evaluate_pairs(run, pairs, images=images, folds=folds)
+        print(json.dumps(scores, indent=1) if as_json else pairs_text(scores))
         return
-    done = api.evaluate(run, threshold_at=threshold_at)
-    print(scores_json(done) if as_json else headline(done))
+    evaluated = api.evaluate(run, threshold_at=threshold_at)
+    print(scores_json(evaluated) if as_json else headline(evaluated))
 
 
 @app.command()
@@ -102,10 +123,10 @@ def report(
 @app.command("map")
 def draw_map(
     run: RunFolder,
-    method: Annotated[str, typer.Option(metavar="tsne|umap|pca", help="how it is laid out")] = "tsne",
+    method: Annotated[str, typer.Option(metavar="tsne|umap|pca", help="projection method")] = "tsne",
     show: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
 ) -> None:
-    """Draw the embedding before and after training as a page to walk through, map.html, and as a picture."""
+    """Draw the embedding before and after training, as an interactive page (map.html) and as PNG."""
     from likewise import api
 
     path = api.draw_map(run, method=method)
@@ -118,9 +139,9 @@ def draw_map(
 def animate(
     run: RunFolder,
     mp4: Annotated[bool, typer.Option("--mp4", help="a video instead of a GIF")] = False,
-    between: Annotated[int, typer.Option(help="smooth frames between two snapshots")] = 0,
+    between: Annotated[int, typer.Option(help="interpolated frames between two snapshots")] = 0,
 ) -> None:
-    """Draw how the embedding developed, from the run's snapshots."""
+    """Animate the embedding over training epochs, from the run's snapshots."""
     from likewise.viz.animation import animate as draw
 
     print(draw(run, mp4=mp4, between=between))

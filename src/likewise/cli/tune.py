@@ -1,4 +1,4 @@
-"""tune: a recipe's fields, searched on validation."""
+"""tune: search a recipe's fields on validation data."""
 
 import json
 import sys
@@ -17,21 +17,24 @@ SHOWN = 5
 
 @app.command()
 def tune(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe, a .toml, or a folder of pictures")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a shipped recipe, a .toml, or a folder of images")],
     settings: Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="fields to change")] = None,
-    over: Annotated[list[str] | None, typer.Option(help="field=low..high or field=a,b,c; may be given again")] = None,
-    trials: Annotated[int, typer.Option(min=1, help="trainings in all")] = 20,
-    seconds: Annotated[float, typer.Option(min=0, help="begin no further trial after so many; 0 is no limit")] = 0.0,
+    over: Annotated[list[str] | None, typer.Option(help="field=low..high or field=a,b,c; repeatable")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="total number of trainings")] = 20,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="start no trial after this many seconds; 0 means no limit")
+    ] = 0.0,
     apart: Annotated[
         bool | None,
-        typer.Option("--new-classes/--same-classes", help="validate on classes kept out of training, or on the same"),
+        typer.Option("--new-classes/--same-classes", help="validate on held-out classes, or on the training classes"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="where searches are kept")] = Path("searches"),
-    name: Annotated[str, typer.Option(help="name of the search's folder")] = "",
+    out: Annotated[Path, typer.Option(help="folder for searches")] = Path("searches"),
+    name: Annotated[str | None, typer.Option(help="name of the search's folder")] = None,
     as_json: Json = False,
 ) -> None:
-    """Search fields of a recipe on validation pictures; the test part is not read. Interrupted, it goes on."""
+    """Search fields of a recipe on validation images; does not read the test part; resumes after an interruption."""
     from likewise.cli.screen import Progress
+    from likewise.experiment.run import folder_in
     from likewise.experiment.tune import parse_space
     from likewise.experiment.tune import tune as run
     from likewise.recipes.load import load_recipe, name_of
@@ -39,28 +42,30 @@ def tune(
     chosen = load_recipe(recipe).override(*(settings or []))
     space = parse_space(over or [], chosen)
     with interruptible(), Progress(chosen.epochs) as progress:
-        found = run(
+        result = run(
             chosen,
             space,
-            folder=out / (name or name_of(recipe)),
+            folder=folder_in(out, name_of(recipe) if name is None else name),
             trials=trials,
             seconds=seconds,
             apart=apart,
             watch=progress.watch,
             say=lambda sentence: print(sentence, file=sys.stderr),
         )
-    print(json.dumps({"best": found.best.to_dict(), "trials": found.trials}, indent=1) if as_json else told(found))
+    print(
+        json.dumps({"best": result.best.to_dict(), "trials": result.trials}, indent=1) if as_json else summary(result)
+    )
 
 
-def told(found: "Tuned") -> str:
-    """The best trials, a line each, and what to do with them."""
-    kind = "classes kept out of training" if found.apart else "pictures kept out of training"
-    gone = f", {found.gone} more given up early" if found.gone else ""
-    lines = [f"{len(found.trials)} trials ended{gone}; {found.monitor} on {kind}:"]
-    for one in found.trials[:SHOWN]:
+def summary(result: "Tuned") -> str:
+    """The best trials, one line each, and the command to train the best."""
+    kind = "held-out classes" if result.apart else "held-out images"
+    stopped = f", {result.gone} more stopped early" if result.gone else ""
+    lines = [f"{len(result.trials)} trials finished{stopped}; {result.monitor} on {kind}:"]
+    for one in result.trials[:SHOWN]:
         fields = ", ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in fields_of(one).items())
         lines.append(f"  {one['value']:.4f}  {fields}")
-    return "\n".join([*lines, f"train the best: likewise train {found.folder / 'best.toml'}"])
+    return "\n".join([*lines, f"train the best: likewise train {result.folder / 'best.toml'}"])
 
 
 def fields_of(trial: dict) -> dict:

@@ -1,4 +1,4 @@
-"""embed, predict, verify: a run is used as it is."""
+"""embed, predict, verify: use a trained run."""
 
 import json
 from pathlib import Path
@@ -8,103 +8,127 @@ import typer
 
 from likewise.cli.app import Json, RunFolder, app
 
-Pictures = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="pictures, or folders of them")]
+ImagePaths = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="images, or folders of them")]
 Encodings = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="name pictures by what `embed RUN` wrote, not by all training pictures"),
+    typer.Option(metavar="FILE", help="compare with the file that `embed RUN` wrote, not with all training images"),
 ]
 
 
 @app.command()
 def embed(
-    model: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="a run folder, or a file that export wrote")],
+    model: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="a run folder, or an exported model")],
     images: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[IMAGES]...", help="pictures, or folders of them; none: the run's training pictures"),
+        typer.Argument(metavar="[IMAGES]...", help="images, or folders of them; none: the run's training images"),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write")] = Path("embeddings.parquet"),
-    most_per_class: Annotated[int, typer.Option(help="of the training pictures, so many a class; 0 is all")] = 0,
-    centres: Annotated[
-        bool, typer.Option("--centres", help="of the training pictures, the mean of each class")
-    ] = False,
+    most_per_class: Annotated[int, typer.Option(help="training images per class; 0 means all")] = 0,
+    centres: Annotated[bool, typer.Option("--centres", help="the mean of each class of the training images")] = False,
+    force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
 ) -> None:
-    """Embed pictures and keep the vectors as Parquet; without torch from a MODEL.onnx, or a run that was exported.
+    """Embed images and save the vectors as Parquet; runs without torch for a MODEL.onnx or an exported run.
 
-    Without pictures it keeps the run's own training pictures with their classes, for predict and evaluate --encodings.
+    Without images, embeds the run's training images with their classes, for predict and evaluate --encodings.
     """
     if images and (most_per_class or centres):
         raise ValueError(
-            "--most-per-class and --centres are of the run's own training pictures; give no pictures with them"
+            "--most-per-class and --centres select from the run's own training images; give no images with them"
         )
+    if output.suffix.lower() != ".parquet":
+        raise ValueError(f"embed writes Parquet, and {output} does not end in .parquet; give -o {output.stem}.parquet")
+    if output.exists() and not force and not is_own_file(model, output):
+        raise ValueError(f"{output} exists; give another -o FILE, or --force to replace it")
     if images:
-        count, length = embed_pictures(model, images, output)
+        count, length = embed_images(model, images, output)
     else:
-        count, length = keep_encodings(model, output, most_per_class, centres)
-    kind = "pictures" if images else "class centres" if centres else "training pictures"
+        count, length = save_encodings(model, output, most_per_class, centres)
+    kind = "images" if images else "class centres" if centres else "training images"
     print(f"{count} {kind}, {length} numbers each: {output}")
 
 
-def embed_pictures(model: Path, images: list[Path], output: Path) -> tuple[int, int]:
-    """How many, and how long each is."""
+def embed_images(model: Path, images: list[Path], output: Path) -> tuple[int, int]:
+    """Embed images into `output`; returns their number and the vector length."""
     from likewise.export.session import embed_files, exported
 
-    onnx = model if model.suffix == ".onnx" else exported(model)
+    onnx = model if model.suffix.lower() == ".onnx" else exported(model)
     if onnx is not None:
         return embed_files(onnx, images, output)
     from likewise import api
 
-    found = api.embed(model, images)
-    found.save(output)
-    return len(found), found.vectors.shape[1]
+    embeddings = api.embed(model, images)
+    embeddings.save(output)
+    return len(embeddings), embeddings.vectors.shape[1]
 
 
-def keep_encodings(model: Path, output: Path, most_per_class: int, centres: bool) -> tuple[int, int]:
-    """The same of a run's own training pictures."""
+def is_own_file(model: Path, output: Path) -> bool:
+    """Whether the file is the one that a run keeps all its vectors in."""
+    return output.resolve() == (model / "embeddings.parquet").resolve()
+
+
+def save_encodings(model: Path, output: Path, most_per_class: int, centres: bool) -> tuple[int, int]:
+    """Save the run's training embeddings; returns their number and the vector length."""
     from likewise import api
 
-    if model.suffix == ".onnx":
-        raise ValueError(f"{model} has no pictures of its own; give pictures, or the run that it came from")
-    if output.resolve() == (model / "embeddings.parquet").resolve():
-        raise ValueError(f"{output} is the run's own file, which keeps all its pictures; give another -o FILE")
-    found = api.encodings(model, most_per_class=most_per_class, centres=centres)
-    found.save(output)
-    return len(found), found.vectors.shape[1]
+    if model.suffix.lower() == ".onnx":
+        raise ValueError(f"{model} has no images of its own; give images, or the run that it came from")
+    if is_own_file(model, output):
+        raise ValueError(f"{output} is the run's own file, which contains all its images; give another -o FILE")
+    encodings = api.encodings(model, most_per_class=most_per_class, centres=centres)
+    encodings.save(output)
+    return len(encodings), encodings.vectors.shape[1]
 
 
 @app.command()
 def predict(
     run: RunFolder,
-    images: Pictures,
+    images: ImagePaths,
     k: Annotated[int, typer.Option(help="neighbours")] = 5,
     encodings: Encodings = None,
+    far: Annotated[
+        float | None,
+        typer.Option(help="answer unknown below the threshold that names at most this share of unknown images"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Name the class of each picture and show its nearest neighbours among the training pictures."""
+    """Predict the class of each image, or unknown with --far, and list its nearest training images."""
     from likewise import api
 
-    found = api.predict(run, images, k=k, encodings=encodings)
+    predictions = api.predict(run, images, k=k, encodings=encodings, far=far)
     if as_json:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        print(json.dumps(predictions, indent=1, ensure_ascii=False))
         return
-    for one in found:
-        print(f"{one['image']}: {one['class']} ({one['votes']} of {len(one['neighbours'])} neighbours)")
+    for one in predictions:
+        print(f"{one['image']}: {named(one)}")
         for n in one["neighbours"]:
             print(f"    {n['similarity']:+.4f}  {n['class']}  {n['id']}")
 
 
+def named(one: dict[str, Any]) -> str:
+    """`7 (4 of 5 neighbours)`, or `unknown (nearest class 7, ...)`."""
+    votes = f"{one['votes']} of {len(one['neighbours'])} neighbours"
+    if one["class"] is None:
+        return f"unknown (nearest class {one['nearest_class']}, {votes}; {one['why']})"
+    if one.get("probability") is None:
+        return f"{one['class']} ({votes})"
+    return f"{one['class']} ({votes}, probability {one['probability']:.2f})"
+
+
 @app.command()
 def verify(run: RunFolder, a: Path, b: Path, as_json: Json = False) -> None:
-    """Say whether two pictures are of the same class, at the threshold chosen on validation pairs, and how probably."""
+    """Verify whether two images show the same class, with the validation threshold; prints the probability."""
     from likewise import api
 
-    found = api.verify(run, a, b)
-    print(json.dumps(found, indent=1) if as_json else verdict(found))
+    result = api.verify(run, a, b)
+    print(json.dumps(result, indent=1) if as_json else verdict(result))
 
 
-def verdict(found: dict[str, Any]) -> str:
-    """`same, probability 0.93: similarity +0.8123, threshold +0.5610 (for accuracy)`; of being the same, always."""
-    said = "same" if found["same"] else "different"
-    if (p := found["probability"]) is not None:
-        said += f", probability {'' if found['same'] else 'of same '}"
-        said += "above 0.99" if p > 0.99 else "below 0.01" if p < 0.01 else f"{p:.2f}"
-    return f"{said}: similarity {found['similarity']:+.4f}, threshold {found['threshold']:+.4f} (for {found['target']})"
+def verdict(result: dict[str, Any]) -> str:
+    """`same, probability 0.93: similarity +0.8123, threshold +0.5610 (for accuracy)`."""
+    text = "same" if result["same"] else "different"
+    if (p := result["probability"]) is not None:
+        text += f", probability {'' if result['same'] else 'of same '}"
+        text += "above 0.99" if p > 0.99 else "below 0.01" if p < 0.01 else f"{p:.2f}"
+    return (
+        f"{text}: similarity {result['similarity']:+.4f}, threshold {result['threshold']:+.4f} (for {result['target']})"
+    )

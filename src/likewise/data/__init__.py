@@ -13,9 +13,20 @@ from likewise.data.filters import narrow
 from likewise.data.images import SPLITS, Images, Skipped
 from likewise.data.options import AbsentError, LoadOptions, as_path, data_home
 
-__all__ = ["SPLITS", "AbsentError", "Files", "Images", "Skipped", "LoadOptions", "data_home", "from_arrays", "load"]
+__all__ = [
+    "SPLITS",
+    "AbsentError",
+    "Files",
+    "Images",
+    "Skipped",
+    "LoadOptions",
+    "data_home",
+    "from_arrays",
+    "load",
+    "read",
+]
 
-ENDINGS = {".csv": "table", ".npz": "arrays"}
+ENDINGS = dict.fromkeys((".csv", ".tsv", ".parquet", ".pq"), "table") | {".npz": "arrays"}
 
 
 def load(
@@ -35,7 +46,7 @@ def load(
 ) -> Images:
     """Read a source, filter its classes, part it into train, val and test.
 
-    source    a name (mnist), name(keyword=value), or the path of a folder, a .csv or an .npz
+    source    a name (mnist), name(keyword=value), or the path of a folder, a .csv, .tsv, .parquet or .npz
     root      where the sources lie; LIKEWISE_DATA, else the user's cache folder
     split     given | ratio(val=..., test=...) | by_class(val=..., test=...)
     val       the validation share of a split that does not say its own
@@ -44,9 +55,9 @@ def load(
     progress  called with (done, total) while pictures are read
     Errors: SpecError for an unknown name or keyword, before anything is read; ValueError for what cannot be read.
     """
-    read, divide = _source(source), spec.bind("split", split)
+    given, divide = _source(source), spec.bind("split", split)
     want = LoadOptions(as_path(root) if root else data_home(), size, channels, progress=progress)
-    images: Images = read(want)
+    images: Images = given(want)
     if strict and images.skipped:
         first = images.skipped[0]
         raise ValueError(
@@ -59,6 +70,12 @@ def load(
         images, min_per_class=min_per_class, max_per_class=max_per_class, max_classes=max_classes, seed=seed
     )
     return divide(images, **{"val": val, "seed": seed} | getattr(divide, "keywords", {}))
+
+
+def read(source: str, want: LoadOptions) -> Images:
+    """A source as it is, neither filtered nor split further. Errors: as in load."""
+    images: Images = _source(source)(want)
+    return replace(images, pixels=conform(images.pixels, want)) if isinstance(images.pixels, Tensor) else images
 
 
 def _source(text: str) -> Callable[[LoadOptions], Images]:

@@ -1,6 +1,10 @@
 """X and y: pictures or feature rows that are in memory already, or in an .npz file."""
 
+import math
+import tokenize
 import zipfile
+import zlib
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +12,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likewise.data.gather import legible, number, split_of
+from likewise.data.gather import number, split_of
 from likewise.data.images import SPLITS, Images
 from likewise.data.options import LoadOptions, as_path
+from likewise.imaging.find import legible
+from likewise.imaging.values import check_unit_range
+from likewise.safety import bounds
 from likewise.spec import near
 
 __all__ = ["arrays", "from_arrays", "holds_rows"]
 
+# The usual names of the arrays of a file, in lower case.
+NAMES = {
+    "X": ("x", "images", "image", "data"),
+    "y": ("y", "labels", "label", "targets", "target", "classes", "class"),
+    "split": ("split", "splits", "fold", "subset"),
+    "groups": ("groups", "group"),
+}
+KEYS = {"x", *(name for names in NAMES.values() for name in names)}
+# what zips and array headers fail with when they are damaged
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError)
+UNREADABLE += (NotImplementedError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # type: ignore[assignment]
+
 
 def arrays(want: LoadOptions, *, path: str) -> Images:
-    """An .npz file with X, y and, where the source has parts, split (train, val, test, or 0, 1, 2); see from_arrays.
+    """An .npz file with X, y and, where the source has them, split (train, val, test, or 0, 1, 2) and groups.
+
+    The names are read in any case, and other usual ones too (images, labels, fold, group); see from_arrays.
 
     Errors: ValueError for no such file, or an array that is missing or holds Python objects.
     """
     file = as_path(path)
-    held = _load(file)
+    held = _by_use(_load(file))
     for key in ("X", "y"):
         if key not in held:
             present = ", ".join(held) or "nothing"
@@ -37,7 +58,8 @@ def arrays(want: LoadOptions, *, path: str) -> Images:
 def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: str = "arrays") -> Images:
     """Images from arrays, lists or tensors; everything is copied.
 
-    X       pictures uint8 [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, or numbers [N,...], which become float32
+    X       pictures uint8 [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, or numbers [N,...], which become float32;
+            pictures of floats are 0 to 1
     y       [N] labels: whole numbers or texts
     split   [N] train, val, test or 0, 1, 2; without it everything is train
     groups  [N] texts
@@ -60,35 +82,80 @@ def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: 
     )
 
 
+def _by_use(held: dict[str, Any]) -> dict[str, Any]:
+    """The arrays by what they are for, found by the usual names in any case; one of the exact name comes first."""
+    lowered = {key.casefold(): key for key in reversed(held)}
+    found = dict(held)
+    for use, names in NAMES.items():
+        key = next((lowered[name] for name in names if name in lowered), None)
+        if use not in held and key is not None:
+            found[use] = held[key]
+    return found
+
+
 def holds_rows(path: Path) -> bool:
     """Whether the X of an .npz is rows of numbers [N, D] and not pictures, by its header; False where none reads."""
     try:
-        with zipfile.ZipFile(path) as file, file.open("X.npy") as opened:
-            version = np.lib.format.read_magic(opened)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            return len(header(opened)[0]) == 2
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with zipfile.ZipFile(path) as file, file.open(_by_use({n[:-4]: n for n in file.namelist()})["X"]) as opened:
+            return len(array_header(opened)[0]) == 2
+    except UNREADABLE:
         return False
 
 
 def _load(file: Path) -> dict[str, np.ndarray]:
     try:
         with file.open("rb") as opened:
-            held = np.load(opened, allow_pickle=False)
-            if isinstance(held, np.ndarray):
+            first = opened.read(6)
+            if first == b"\x93NUMPY":
                 raise ValueError("it is one array, not an .npz of several")
-            return {key: held[key] for key in held.files}
+            if first[:4] != b"PK\3\4":
+                raise ValueError("it is not an .npz, a zip of arrays")
+            opened.seek(0)
+            check_announced(file)
+            held = np.load(opened, allow_pickle=False, max_header_size=10_000)
+            return {key: held[key] for key in held.files if key.casefold() in KEYS or len(held.files) <= len(NAMES)}
     except FileNotFoundError:
         raise ValueError(f"{legible(file)} does not exist; give an .npz file with X and y") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{legible(file)} does not read as .npz of plain arrays: {error}") from None
 
 
+def check_announced(file: Path) -> None:
+    """Errors: ValueError when the arrays that the zip, or their own headers, announce are beyond the bound."""
+    length = file.stat().st_size
+    with zipfile.ZipFile(file) as archive:
+        bounds.expanded(sum(entry.file_size for entry in archive.infolist()), length, legible(file))
+        for entry in archive.infolist():
+            with archive.open(entry) as opened:
+                shape, kind = array_header(opened)
+                bounds.expanded(math.prod(shape) * kind.itemsize, length, legible(file))
+                if math.prod(shape) * kind.itemsize > entry.file_size or min(shape, default=0) < 0:
+                    raise ValueError(
+                        f"{entry.filename} announces {shape} of {kind} and holds {entry.file_size:,} bytes"
+                    )
+
+
+def array_header(opened: Any) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array in a .npy stream."""
+    version = np.lib.format.read_magic(opened)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"arrays of the .npy version {version} are not read")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(opened, max_header_size=10_000)
+    return shape, kind
+
+
 def _array(values: Any, what: str) -> np.ndarray:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    array = _from_tensor(values.detach().cpu()) if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim == 0 or len(array) == 0:
         raise ValueError(f"{what} holds no rows; it needs one a picture")
     return array
+
+
+def _from_tensor(tensor: Tensor) -> np.ndarray:
+    """numpy has neither bfloat16 nor the floats of 8 bits; float32 holds all of their numbers."""
+    known = (torch.float16, torch.float32, torch.float64)
+    return (tensor.float() if tensor.is_floating_point() and tensor.dtype not in known else tensor).numpy()
 
 
 def _pixels(array: np.ndarray) -> Tensor:
@@ -101,6 +168,8 @@ def _pixels(array: np.ndarray) -> Tensor:
         numbers = np.array(array, np.float32)
         if not np.isfinite(numbers).all():
             raise ValueError("X holds NaN or infinity; fill or leave out those rows first")
+        if array.ndim > 2:
+            check_unit_range(numbers, "X")
         return torch.from_numpy(_channels_first(numbers))
     if array.dtype.kind == "b":
         array = array.astype(np.uint8) * 255
@@ -127,7 +196,8 @@ def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
     if array.ndim != 1:
         raise ValueError(f"y is one label a picture, shape [N]; got shape {list(array.shape)}")
     if array.dtype.kind == "f":
-        array = _whole(array)
+        values, labels = np.unique(_whole(array), return_inverse=True)
+        return torch.from_numpy(labels.astype(np.int64)), tuple(str(int(value)) for value in values.tolist())
     if array.dtype.kind in "bui":
         values, labels = np.unique(array, return_inverse=True)
         return torch.from_numpy(labels.astype(np.int64)), tuple(map(str, values.tolist()))
@@ -135,19 +205,20 @@ def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
 
 
 def _whole(array: np.ndarray) -> np.ndarray:
+    """The array, all of it whole numbers; they stay floats, since those of 20 digits are beyond int64."""
     if np.isnan(array).any():
         raise ValueError(
             f"y holds NaN, first in row {int(np.isnan(array).argmax())}; leave out pictures without a label"
         )
     if not np.isfinite(array).all() or (array != np.rint(array)).any():
         raise ValueError("y holds numbers with a fraction; labels are whole numbers or texts")
-    return array.astype(np.int64)
+    return array
 
 
 def _word(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode()
-    if not isinstance(value, str | int) or isinstance(value, bool):
+        return value.decode(errors="backslashreplace")
+    if not isinstance(value, str | Integral) or isinstance(value, bool):
         raise ValueError(
             f"labels are whole numbers or texts, and y holds {value!r}; leave out pictures without a label"
         )

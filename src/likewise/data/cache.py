@@ -19,11 +19,10 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -33,6 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from likewise.data.background import settle
 from likewise.data.options import LoadOptions, cache_home
 from likewise.imaging.decode import RULES, Crop, Picture, decoder
 
@@ -279,31 +279,6 @@ def reserve(key: Key, count: int, each: tuple[int, int, int], want: LoadOptions)
         why = unwritable(error)
     without(why, want)
     return None
-
-
-def behind(do: Callable[[], object]) -> None:
-    """Do it in a thread, for which `settle` waits, and the end of the process."""
-
-    def politely() -> None:
-        if sys.platform == "linux":  # where each thread has a priority of its own
-            with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-        do()
-
-    thread = threading.Thread(target=politely, name="likewise-keep")
-    thread.start()
-    waiting().append(thread)
-
-
-def settle() -> None:
-    """Wait until what this process has put behind is done."""
-    while waiting():
-        waiting().pop().join()
-
-
-@functools.cache
-def waiting() -> list[threading.Thread]:
-    return []
 
 
 def unwritable(error: OSError) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from likewise.data.folder import pictures_below
-from likewise.data.gather import Listed, gather, legible, split_of
+from likewise.data.gather import Listed, gather, split_of
 from likewise.data.images import Images, Skipped
 from likewise.data.options import LoadOptions
+from likewise.imaging.find import legible
 
 __all__ = ["faces"]
 
@@ -28,7 +29,7 @@ def faces(want: LoadOptions) -> Images:
 
 def _people(top: Path, skipped: list[Skipped]) -> Iterator[Listed]:
     for path, folders in pictures_below(top, skipped):
-        if path.suffix != ".pgm" or not folders or not re.fullmatch(r"s\d+", folders[-1]):
+        if path.suffix.lower() != ".pgm" or not folders or not re.fullmatch(r"s\d+", folders[-1]):
             continue
         split = split_of(folders[-2]) if len(folders) > 1 else None
         if split is None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from likewise.data import cache
+from likewise.data import background, cache
 from likewise.data.cache import Entry, Key, Room, Stored
 from likewise.data.options import LoadOptions
 from likewise.imaging.decode import Crop, Head, Picture, PictureError, check, decode, fit, head
@@ -129,7 +129,7 @@ def _decoded(
         sources = _sources(chosen, [room.key.prints[i] for i in good], room.key, shape) if room else chosen
         place = room if pixels is None else pixels
         if place is None:
-            late = _each(check, sources, want.progress)[1]
+            late = _each(partial(check, shape=shape), sources, want.progress)[1]
         else:
             late = _fill(place, sources, shape, invert, want.progress)
     except BaseException:
@@ -144,7 +144,7 @@ def _decoded(
     pixels = pixels[kept] if late else pixels
     if room:
         rows = {good[row]: place for place, row in enumerate(kept)}
-        cache.behind(partial(_written, room, pixels, pixels._version, rows, dict(wrong), want))
+        background.behind(partial(_written, room, pixels, pixels._version, rows, dict(wrong), want))
     return pixels, wrong
 
 

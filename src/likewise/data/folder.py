@@ -4,28 +4,16 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from likewise.data.gather import Listed, gather, legible, natural, split_of
+from likewise.data.gather import Listed, gather, split_of
 from likewise.data.images import Images, Skipped
 from likewise.data.options import LoadOptions, as_path
+from likewise.imaging.find import Found, images_below, joined, legible
 from likewise.spec import near
 
-__all__ = ["folder"]
+__all__ = ["folder", "pictures_below"]
 
-PICTURES = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".pgm"),
-    *(".ppm", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif", ".tga", ".ico"),
-}
-JUNK = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found", "system volume information"}
 PARTS = ("auto", "yes", "no")
-
-
-class Found(NamedTuple):
-    """A picture file and the names of the folders it lies in, from the top."""
-
-    path: Path
-    folders: tuple[str, ...]
 
 
 def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
@@ -59,54 +47,8 @@ def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str 
 
 
 def pictures_below(top: Path, skipped: list[Skipped]) -> Iterator[Found]:
-    """Every picture file below a folder, in natural order; links are followed, but not round in a loop."""
-    yield from _walk(top, (), (os.path.realpath(top),), skipped)
-
-
-def _walk(here: Path, folders: tuple[str, ...], above: tuple[str, ...], skipped: list[Skipped]) -> Iterator[Found]:
-    try:
-        entries = sorted(os.scandir(here), key=lambda entry: natural(entry.name))
-    except OSError as error:
-        skipped.append(Skipped(_name(folders), f"the folder cannot be opened: {error.strerror}"))
-        return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name.casefold() in JUNK:
-            continue
-        if _is_folder(entry):
-            real, inside = os.path.realpath(entry.path), 0
-            if real not in above:
-                for found in _walk(Path(entry.path), (*folders, entry.name), (*above, real), skipped):
-                    yield found
-                    inside += 1
-            if _is_named_as_picture(entry.name) and not inside:
-                skipped.append(Skipped(_name((*folders, entry.name)), "a folder, not a picture"))
-        elif _is_named_as_picture(entry.name):
-            if _is_file(entry):
-                yield Found(Path(entry.path), folders)
-            else:
-                skipped.append(Skipped(_name((*folders, entry.name)), "a link that leads nowhere, or no regular file"))
-
-
-def _is_named_as_picture(name: str) -> bool:
-    return Path(name).suffix.lower() in PICTURES
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _is_file(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False
-
-
-def _name(parts: Sequence[str]) -> str:
-    return legible("/".join(parts)) if parts else "."
+    """Every image file below a folder, as `imaging.find` walks it; what is left out goes to `skipped`."""
+    return images_below(top, lambda name, why: skipped.append(Skipped(name, why)))
 
 
 def _has_parts(found: Sequence[Found], top: Path) -> bool:
@@ -125,14 +67,14 @@ def _has_parts(found: Sequence[Found], top: Path) -> bool:
 def _listed(found: Sequence[Found], depth: int, skipped: list[Skipped]) -> Iterator[Listed]:
     """Pictures with class and part; those outside every class folder or part go to `skipped`."""
     for path, folders in found:
-        name = _name((*folders, path.name))
+        name = joined((*folders, path.name))
         split = (split_of(folders[0]) if folders else None) if depth else 0
         if split is None:
             skipped.append(Skipped(name, "outside the folders train, val and test"))
         elif len(folders) <= depth:
             skipped.append(Skipped(name, "in no class folder"))
         else:
-            yield Listed(name, path, _name(folders[depth:]), split)
+            yield Listed(name, path, joined(folders[depth:]), split)
 
 
 def _nothing(top: Path, found: Sequence[Found], depth: int) -> str:

@@ -1,7 +1,5 @@
 """From a list of pictures and the words written beside them to Images: reading, class names and their spellings."""
 
-import os
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,9 +11,10 @@ from likewise.data.files import read
 from likewise.data.images import Images, Skipped
 from likewise.data.options import LoadOptions
 from likewise.imaging.decode import Picture
+from likewise.imaging.find import natural
 from likewise.spec import near
 
-__all__ = ["SPELLINGS", "Listed", "gather", "legible", "natural", "number", "one_spelling", "split_of"]
+__all__ = ["SPELLINGS", "Listed", "gather", "number", "one_spelling", "split_of"]
 
 SPELLINGS = ("error", "merge", "keep")
 
@@ -73,17 +72,6 @@ def number(names: Sequence[str]) -> tuple[torch.Tensor, tuple[str, ...]]:
     classes = sorted(set(names), key=natural)
     index = {name: i for i, name in enumerate(classes)}
     return torch.tensor([index[name] for name in names], dtype=torch.int64), tuple(classes)
-
-
-def natural(text: str) -> tuple[list[tuple[int, str]], str]:
-    """A sorting key by which s2 comes before s10: the longer of two numbers is the larger."""
-    parts = re.split(r"0*([0-9]+)", text)
-    return [(len(part), part) if i % 2 else (0, part) for i, part in enumerate(parts)], text
-
-
-def legible(name: str | os.PathLike) -> str:
-    """A file name as text that can be written anywhere: bytes that are not UTF-8 are spelled out as \\xff."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def one_spelling(names: Sequence[str], spellings: str = "error") -> list[str]:

@@ -1,6 +1,7 @@
 """The Grocery Store dataset: phone photographs of fruit, vegetables and cartons in 81 classes, taken in bursts."""
 
 import csv
+import io
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,9 +11,11 @@ import numpy as np
 import torch
 
 from likewise.data.files import Files, read
-from likewise.data.gather import Listed, gather, legible
+from likewise.data.gather import Listed, gather
 from likewise.data.images import Images
 from likewise.data.options import LoadOptions
+from likewise.imaging.find import legible
+from likewise.safety import bounds
 
 __all__ = ["groceries"]
 
@@ -50,11 +53,10 @@ def groceries(want: LoadOptions, *, held_out: int = 0) -> Images:
 
 def _names(path: Path) -> dict[int, str]:
     """Class names by fine id."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file))[1:]
     try:
+        rows = list(csv.reader(io.StringIO(bounds.text(path), newline="")))[1:]
         return {int(row[1]): row[0] for row in rows if row}
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, csv.Error):
         raise ValueError(
             f"{legible(path)} is not the published classes.csv: a row is a name, an id ...; {HOW}"
         ) from None
@@ -62,7 +64,7 @@ def _names(path: Path) -> dict[int, str]:
 
 def _rows(path: Path, names: dict[int, str], part: int) -> Iterator[Listed]:
     """The pictures of a list whose lines are `path, fine id, coarse id`."""
-    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for line, text in enumerate(bounds.text(path).splitlines(), 1):
         cells = [cell.strip() for cell in text.split(",")]
         if cells != [""]:
             try:

@@ -15,7 +15,8 @@ def hierarchical_pk(
 
     Classes are numbered in the order of their names, so neighbours (Greek/alpha, Greek/beta ...) are what is hardest to
     tell apart, and what a test within a family asks. An epoch has a round for every hand of `images` pictures that the
-    largest class has; a round cuts the classes that still have a whole hand into runs at random places.
+    largest class has; a round cuts the classes that still have a hand into runs at random places. A class of fewer
+    images than `images` is one short hand; what a larger class has left over waits an epoch.
     """
     rng = default_rng((seed, epoch))
     hands = dealt(labels.cpu().numpy(), images, rng)
@@ -28,18 +29,25 @@ def hierarchical_pk(
     return [torch.from_numpy(batch) for batch in batches]
 
 
-def dealt(labels_N: np.ndarray, images: int, rng: Generator) -> list[np.ndarray]:
-    """For each class, in order, its pictures in random order as hands [H, images]; what is left over waits an epoch."""
+def dealt(labels_N: np.ndarray, images: int, rng: Generator) -> list[list[np.ndarray]]:
+    """For each class, in order, its images in random order as hands of `images`, or as a short one of all it has."""
     by_class = np.split(np.argsort(labels_N, kind="stable"), np.cumsum(np.bincount(labels_N))[:-1])
-    shuffled = [rng.permutation(own) for own in by_class if len(own) >= images]
-    if not shuffled:
+    shuffled = [rng.permutation(own) for own in by_class if len(own)]
+    if not any(len(own) >= images for own in shuffled):
         raise ValueError(
             f"hierarchical_pk draws images={images} of a class at once, and no class has so many; ask for fewer"
         )
-    return [own[: len(own) // images * images].reshape(-1, images) for own in shuffled]
+    return [[own[at : at + images] for at in range(0, whole(own, images), images)] for own in shuffled]
+
+
+def whole(own: np.ndarray, images: int) -> int:
+    """How many of a class are in whole hands, or in its only and short one."""
+    return len(own) // images * images or len(own)
 
 
 def cut(hands: list[np.ndarray], classes: int, rng: Generator) -> list[np.ndarray]:
     """Runs of about `classes` neighbouring hands, from a random place on; the last class is next to the first."""
-    around = np.roll(np.stack(hands), -rng.integers(len(hands)), axis=0)
-    return [run.flatten() for run in np.array_split(around, max(1, round(len(around) / classes)))]
+    around = np.roll(np.arange(len(hands)), -rng.integers(len(hands)))
+    return [
+        np.concatenate([hands[i] for i in run]) for run in np.array_split(around, max(1, round(len(around) / classes)))
+    ]

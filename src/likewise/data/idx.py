@@ -8,6 +8,7 @@ fashion-mnist  train-images 8d4fb7e6c68d591d4c3dfef9ec88bf0d  train-labels 25c81
 """
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 
 from likewise.data.images import Images
 from likewise.data.options import LoadOptions
+from likewise.safety import bounds
 
 __all__ = ["FILES", "fashion_mnist", "mnist"]
 
@@ -25,6 +27,10 @@ FILES = (
 )
 DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+class NotIdxError(Exception):
+    """What a file begins with instead of an idx header."""
 
 
 def mnist(want: LoadOptions) -> Images:
@@ -71,16 +77,20 @@ def _part(images: Path, labels: Path, name: str, classes: int) -> tuple[np.ndarr
 def _read(path: Path, dimensions: int, name: str) -> np.ndarray:
     """An idx file: two zeros, 8 for bytes, the number of dimensions, their lengths in big-endian 32 bits, the bytes."""
     get = f"delete it and run `likewise data fetch {name}`"
+    magic, start = bytes((0, 0, 8, dimensions)), 4 + 4 * dimensions
     try:
-        raw = gzip.decompress(path.read_bytes())
+        with gzip.open(path, "rb") as file:
+            head = file.read(start)
+            if head[:4] != magic or len(head) < start:
+                raise NotIdxError(head[:4].hex() or "nothing")
+            shape = tuple(int(n) for n in np.frombuffer(head, ">u4", dimensions, offset=4))
+            announced = bounds.expanded(math.prod(shape), path.stat().st_size, path)
+            raw = file.read(announced + 1)
+    except NotIdxError as begins:
+        raise ValueError(f"{path} begins with {begins}, an idx file of this kind with {magic.hex()}; {get}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is cut short or no gzip file ({error}); {get}") from None
-    magic, start = bytes((0, 0, 8, dimensions)), 4 + 4 * dimensions
-    if raw[:4] != magic or len(raw) < start:
-        raise ValueError(
-            f"{path} begins with {raw[:4].hex() or 'nothing'}, an idx file of this kind with {magic.hex()}; {get}"
-        )
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", dimensions, offset=4))
-    if len(raw) - start != int(np.prod(shape)):
-        raise ValueError(f"{path} says {' x '.join(map(str, shape))} bytes and holds {len(raw) - start}; {get}")
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+    if len(raw) != announced:
+        more = "more" if len(raw) > announced else f"{len(raw):,}"
+        raise ValueError(f"{path} says {' x '.join(map(str, shape))} bytes and holds {more}; {get}")
+    return np.frombuffer(raw, np.uint8).reshape(shape)

@@ -5,9 +5,11 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from likewise.data.gather import Listed, gather, natural
+from likewise.data.gather import Listed, gather
 from likewise.data.images import Images
 from likewise.data.options import LoadOptions
+from likewise.imaging.find import natural
+from likewise.safety import bounds
 from likewise.spec import near
 
 __all__ = ["omniglot"]
@@ -45,9 +47,10 @@ def _drawings(path: Path, part: int) -> Iterator[Listed]:
     """Every drawing of a zip, unread pixels in memory: all of Omniglot is 14 MB that way."""
     try:
         with zipfile.ZipFile(path) as file:
+            bounds.expanded(sum(entry.file_size for entry in file.infolist()), path.stat().st_size, path)
             for name in sorted(file.namelist(), key=natural):
-                if name.endswith(".png") and len(PurePosixPath(name).parts) == 4:
+                if name.lower().endswith(".png") and len(PurePosixPath(name).parts) == 4:
                     _, alphabet, character, _ = PurePosixPath(name).parts
                     yield Listed(name, file.read(name), f"{alphabet}/{character}", part, alphabet)
-    except (zipfile.BadZipFile, zlib.error, EOFError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError):
         raise ValueError(f"{path} is damaged or no zip; delete it and run `likewise data fetch omniglot`") from None

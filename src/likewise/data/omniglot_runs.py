@@ -1,6 +1,7 @@
 """One-shot trials: which of W characters, each seen once, is this? Omniglot's official runs, and more made alike."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from likewise.data.images import Images
 from likewise.data.options import LoadOptions
 from likewise.imaging.decode import decode
+from likewise.safety import bounds
 
 __all__ = ["OneShot", "omniglot_runs", "within_alphabet"]
 
@@ -42,9 +44,10 @@ def omniglot_runs(want: LoadOptions | None = None, *, ink: str = "bright") -> tu
     (path,) = (want or LoadOptions()).find("omniglot", [RUNS])
     try:
         with zipfile.ZipFile(path) as file:
+            bounds.expanded(sum(entry.file_size for entry in file.infolist()), path.stat().st_size, path)
             names = sorted(n for n in file.namelist() if n.endswith("/class_labels.txt"))
             return tuple(read_run(file, PurePosixPath(name).parent, ink == "bright") for name in names)
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged ({error}); delete it and run `likewise data fetch omniglot`") from None
 
 

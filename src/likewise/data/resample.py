@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from likewise.data.files import together
+from likewise.imaging.values import check_unit_range
 
 __all__ = ["Augment", "Random", "Step"]
 
@@ -56,6 +57,8 @@ class Augment:
                 f"augmentation takes pictures [N, C, H, W], uint8 or float, got {images.dtype} {list(images.shape)}; "
                 "for feature rows use augment=none"
             )
+        if images.is_floating_point():
+            check_unit_range(images)
         steps = self.drawn(images, generator)
         out = torch.empty_like(images, memory_format=torch.contiguous_format)
 

@@ -1,133 +1,169 @@
-"""A CSV file that names pictures and their labels."""
+"""A table (CSV, TSV, Parquet) that names images and their labels, a row each."""
 
-import csv
-import math
+import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from likewise.data.gather import Listed, gather, legible, split_of
-from likewise.data.images import Images, Skipped
+from likewise.data.columns import USUAL, resolve, split_parts
+from likewise.data.gather import Listed, gather
+from likewise.data.images import SPLITS, Images, Skipped
 from likewise.data.options import LoadOptions, as_path
-from likewise.spec import near
+from likewise.data.table_file import Row, parquet_names, parquet_rows, text_rows
+from likewise.imaging.find import legible
+from likewise.safety import bounds
 
 __all__ = ["table"]
 
-
-class Row(NamedTuple):
-    """A row of the file and the number of its last line."""
-
-    line: int
-    cells: list[str]
+URL = re.compile(r"[a-z][a-z0-9+.\-]+://", re.IGNORECASE)
+NO_LABEL = {"", "nan", "<na>"}
 
 
 def table(
     want: LoadOptions,
     *,
     path: str,
-    image: str | int = "image",
-    label: str | int = "label",
+    image: str | int = "",
+    label: str | int = "",
     split: str | int = "",
     group: str | int = "",
     root: str = "",
     header: bool = True,
-    separator: str = ",",
+    separator: str = "",
     spellings: str = "error",
 ) -> Images:
-    """Pictures listed in a CSV file, a row each.
+    """Images listed in a table, a row each.
 
-    path              the file, UTF-8
-    image, label      the columns of the picture's path and of its class: a name in the first row, or a number from 0
-    split, group      columns of the part (train, val, test) and of the group (camera, writer ...), where there are such
-    root              folder that the paths start from; the file's own, where none is given
-    header            False: the first row is a picture already, and columns are numbers (image=0, label=1)
-    separator         what stands between columns; '\\t' is a tab
-    spellings         error | merge | keep: what to do about `Cat` beside `cat`, `cat ` or another Unicode form of it
+    path          the file: text in UTF-8 or Windows-1252, or Parquet, whose images may be bytes instead of paths
+    image, label  the columns of the image's path and of its class: a name in the first row, or a number from 0; where
+                  they are not given, those with a usual name in any case (file, filename, path ...; class, target ...)
+    split, group  columns of the part (train, val, test, or folds) and of the group (camera, writer ...); where they are
+                  not given, those called split, fold or subset, and group
+    root          folder that the paths start from; the file's own, where none is given
+    header        False: the first row is an image already, and columns are numbers (image=0, label=1)
+    separator     what stands between columns; found out among comma, tab, semicolon and pipe where it is not given
+    spellings     error | merge | keep: what to do about `Cat` beside `cat`, `cat ` or another Unicode form of it
 
-    A picture that is missing or broken, a row that is too short or has no label, and a picture listed before are left
-    out and listed as skipped. Errors: ValueError for no such file, column or part, or two spellings of one class.
+    An image that is missing or broken, a row that is too short or has no label or part, and a file listed before, in
+    whatever spelling of its path, are left out and listed as skipped.
+    Errors: ValueError for no such file, column or part, a URL, or two spellings of one class.
     """
     file = as_path(path)
-    rows = _rows(file, separator)
-    names = [cell.strip() for cell in rows.pop(0).cells] if header and rows else None
-    if not rows:
-        raise ValueError(
-            f"{legible(file)} has no rows{' below its first line; is header=False meant?' if header else ''}"
-        )
     asked = {"image": image, "label": label, "split": split, "group": group}
-    columns = {use: _column(column, use, names, file) for use, column in asked.items() if column != ""}
+    if file.suffix.lower() in (".parquet", ".pq"):
+        names: list[str] | None = (listed_names := parquet_names(file))
+        rows = parquet_rows(file, listed_names, resolve(asked, listed_names, file).values())
+    else:
+        rows = text_rows(file, separator, most=min(want.memory, bounds.TEXT_FILE))
+        names = [cell.strip() for cell in rows.pop(0).cells] if header and rows else None
+    if not rows:
+        below = " below its first line; is header=False meant?" if header and names else ""
+        raise ValueError(f"{legible(file)} has no rows{below}")
+    columns = resolve(asked, names, file, rows[0].cells)
+    notes = _unused(columns, asked, rows, names, file)
     base = as_path(root) if root else file.parent
     skipped: list[Skipped] = []
-    listed = list(_listed(rows, columns, base, file, skipped))
+    listed = list(_listed(rows, columns, base, file, skipped, asked, names, notes))
+    if names and (notes or _is_unusual(columns, names, asked)):
+        want.say(_columns_text(file, columns, names, listed, notes))
     return gather(listed, want, name=legible(file.stem), where=legible(file), skipped=skipped, spellings=spellings)
 
 
-def _rows(file: Path, separator: str) -> list[Row]:
-    """The rows that are not blank."""
-    if len(separator) != 1:
-        raise ValueError(f"separator is one character, such as ',' or ';' or '\\t'; got {separator!r}")
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-            return [Row(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except UnicodeDecodeError:
-        raise ValueError(f"{legible(file)} is not UTF-8 text; save it as CSV with the encoding UTF-8") from None
-    except csv.Error as error:
-        raise ValueError(f"{legible(file)} does not read as CSV: {error}") from None
-    except OSError as error:
-        raise ValueError(f"{legible(file)} cannot be read: {error.strerror}") from None
+def _unused(
+    columns: dict[str, int], asked: dict[str, str | int], rows: Sequence[Row], names: list[str] | None, file: Path
+) -> list[str]:
+    """Drop columns by usual names that say nothing: a group that all rows share. Returns why, in a sentence each."""
+    place = columns.get("group")
+    if place is None or asked["group"] != "" or names is None:
+        return []
+    if len({str(row.cells[place]).strip() for row in rows if place < len(row.cells)}) > 1:
+        return []
+    del columns["group"]
+    return [f"column {names[place]!r} is not used: every row has the same group"]
 
 
-def _column(column: str | int, use: str, names: list[str] | None, file: Path) -> int:
-    """The place of a column. Errors: ValueError that names the columns there are."""
-    if isinstance(column, int):
-        most = math.inf if names is None else len(names)
-        if not 0 <= column < most:
-            there = " and up" if names is None else f" to {len(names) - 1}"
-            raise ValueError(f"the columns of {legible(file)} are 0{there}, and {use}={column} is none of them")
-        return column
-    if names is None:
-        raise ValueError(f"with header=False columns are numbers from 0, as in image=0, label=1; got {use}={column!r}")
-    if column not in names:
-        present = ", ".join(map(repr, names))
-        raise ValueError(
-            f"{legible(file)} has no column {column!r}; it has {present}{_or(near(column, names))} "
-            f"(say {use}='...', or header=False where the first row is a picture already)"
-        )
-    return names.index(column)
+def _is_unusual(columns: dict[str, int], names: Sequence[str], asked: dict[str, str | int]) -> bool:
+    """Whether a column was found that the user did not name, other than plain `image` and `label`."""
+    return any(asked[use] == "" and names[place] not in ("image", "label") for use, place in columns.items())
 
 
-def _or(suggestion: str) -> str:
-    return suggestion if "did you mean" in suggestion else ""
+def _columns_text(
+    file: Path, columns: dict[str, int], names: Sequence[str], listed: Sequence[Listed], notes: Sequence[str]
+) -> str:
+    counts = Counter(SPLITS[item.split] for item in listed)
+    parts = f" ({', '.join(f'{counts[part]:,} {part}' for part in SPLITS if counts[part])})"
+    words = {"image": "images", "label": "labels", "split": "parts", "group": "groups"}
+    columns_used = [f"{words[use]} from column {names[columns[use]]!r}" for use in USUAL if use in columns]
+    text = ", ".join(columns_used) + (parts if "split" in columns else "")
+    return "; ".join([f"{legible(file.name)}: {text}", *notes])
 
 
 def _listed(
-    rows: Sequence[Row], columns: dict[str, int], base: Path, file: Path, skipped: list[Skipped]
+    rows: Sequence[Row],
+    columns: dict[str, int],
+    base: Path,
+    file: Path,
+    skipped: list[Skipped],
+    asked: dict[str, str | int],
+    names: list[str] | None,
+    notes: list[str],
 ) -> Iterator[Listed]:
-    """The rows that name a picture and a label for the first time; the others go to `skipped`."""
-    seen: dict[str, int] = {}
-    for line, cells in rows:
-        if max(columns.values()) >= len(cells):
-            skipped.append(
-                Skipped(f"line {line}", f"it has {len(cells)} columns, and column {max(columns.values())} is asked for")
-            )
-            continue
-        cell = {use: cells[at].strip() for use, at in columns.items()}
-        name = cell["image"]
-        if not name or not cell["label"]:
-            skipped.append(Skipped(name or f"line {line}", f"line {line} has no {'label' if name else 'picture'}"))
-        elif name in seen:
-            skipped.append(Skipped(name, f"line {line} lists again what line {seen[name]} lists"))
+    """The rows that name an image and a label for the first time; the others go to `skipped`."""
+    seen: dict[str, str] = {}
+    complete = list(_complete(rows, columns, skipped))
+    parts: list[int | None] = [0] * len(complete)
+    if "split" in columns:
+        place = columns["split"]
+        words = [str(row.cells[place]).strip() for row in complete]
+        name = names[place] if names else str(place)
+        drawn = split_parts(words, name, [row.where for row in complete], file, asked=asked["split"] != "")
+        notes += [drawn.note] if drawn.note else []
+        if drawn.parts is None:
+            del columns["split"]
         else:
-            seen[name] = line
-            yield Listed(
-                name, base / name, cells[columns["label"]], _part(cell.get("split"), line, file), cell.get("group")
-            )
+            parts = drawn.parts
+    for row, part in zip(complete, parts, strict=True):
+        picture, name, key = _image(row, columns["image"], base, file)
+        label = str(row.cells[columns["label"]])
+        if picture is None or label.strip().casefold() in NO_LABEL:
+            skipped.append(Skipped(name, f"{row.where} has no {'picture' if picture is None else 'label'}"))
+        elif part is None:
+            skipped.append(Skipped(name, f"{row.where} has no part"))
+        elif key in seen:
+            skipped.append(Skipped(name, f"{row.where} lists again what {seen[key]} lists"))
+        else:
+            seen[key] = row.where
+            group = str(row.cells[columns["group"]]).strip() if "group" in columns else None
+            yield Listed(name, picture, label, part, group)
 
 
-def _part(word: str | None, line: int, file: Path) -> int:
-    if word is None:
-        return 0
-    if (part := split_of(word)) is None:
-        raise ValueError(f"{legible(file)}, line {line}: the part {word!r} is none of train, val, test")
-    return part
+def _complete(rows: Sequence[Row], columns: dict[str, int], skipped: list[Skipped]) -> Iterator[Row]:
+    most = max(columns.values())
+    for row in rows:
+        if most < len(row.cells):
+            yield row
+        else:
+            skipped.append(Skipped(row.where, f"it has {len(row.cells)} columns, and column {most} is asked for"))
+
+
+def _image(row: Row, column: int, base: Path, file: Path) -> tuple[Path | bytes | None, str, str]:
+    """The file or bytes of a row's image, its id, and what two spellings of one file have in common."""
+    cell: Any = row.cells[column]
+    if isinstance(cell, dict):  # as the datasets library keeps images
+        cell = cell.get("bytes") or cell.get("path") or ""
+    if isinstance(cell, bytes):
+        return cell, row.where, row.where
+    name = str(cell).strip()
+    if not name:
+        return None, row.where, row.where
+    if URL.match(name):
+        raise ValueError(
+            f"{legible(file)}, {row.where}: {name[:80]!r} is a URL, and images are read from files only; "
+            "download them, and list their paths"
+        )
+    path = base / name
+    if "\\" in name and os.sep == "/" and not path.exists():
+        path = base / name.replace("\\", "/")  # written on Windows
+    return path, name, os.path.normpath(path)

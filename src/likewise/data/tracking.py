@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import torch
 
-from likewise.data.folder import PICTURES
-from likewise.data.gather import Listed, gather, legible, natural
+from likewise.data.gather import Listed, gather
 from likewise.data.images import Images, Skipped
 from likewise.data.options import LoadOptions, as_path
 from likewise.imaging.decode import Crop, Head, PictureError, head
+from likewise.imaging.find import is_image_name, legible, natural
+from likewise.safety import bounds
 from likewise.spec import near
 
 __all__ = ["tracking"]
@@ -122,11 +123,11 @@ def read_sequence(folder: Path) -> Sequence:
     frames = {
         int(digits[-1]): path
         for path in sorted((folder / "img").iterdir())
-        if path.suffix.lower() in PICTURES and (digits := re.findall(r"\d+", path.stem))
+        if is_image_name(path) and (digits := re.findall(r"\d+", path.stem))
     }
     if not frames:
         raise ValueError(f"{legible(folder / 'img')} holds no numbered picture, such as 00001.jpg")
-    lines = (folder / BOXES).read_text(encoding="utf-8-sig").splitlines()
+    lines = bounds.text(folder / BOXES, kind="a ground truth file").splitlines()
     rows = [(n, numbers(line, folder, n)) for n, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise ValueError(f"{legible(folder / BOXES)} has no line; {EXPECTED}")
@@ -148,8 +149,8 @@ def numbers(line: str, folder: Path, n: int) -> list[float]:
         row = [float(cell) for cell in re.split(r"[,;\s]+", line.strip().rstrip(",;"))]
     except ValueError:
         row = []
-    if len(row) not in (4, 6):
-        raise ValueError(f"line {n} of {legible(folder / BOXES)} is {line.strip()!r}; {EXPECTED}")
+    if len(row) not in (4, 6) or (len(row) == 6 and not 0 <= row[0] < 2**31):
+        raise ValueError(f"line {n} of {legible(folder / BOXES)} is {line.strip()!r:.200}; {EXPECTED}")
     return row
 
 

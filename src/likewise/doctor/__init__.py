@@ -1,10 +1,10 @@
-"""The doctor: from what was measured of a training to what is wrong with it and what to change. Pure.
+"""The doctor: diagnoses a training from measured symptoms and proposes what to change. Pure.
 
-No single number decides. An embedding that collapses under a huge learning rate, under the hardest pairs or under wrong
-labels looks the same, and needs three different answers. `likewise.doctor.monitor` does the measuring.
+No single number decides: a collapse has the same symptoms under a too high learning rate, hard pairs or wrong labels,
+and needs three different remedies. `likewise.doctor.monitor` measures.
 """
 
 from likewise.doctor.causes import CAUSES, Finding, diagnose
-from likewise.doctor.observations import PATIENCE, Look, Setup
+from likewise.doctor.observations import PATIENCE, Observation, Setup
 
-__all__ = ["CAUSES", "PATIENCE", "Finding", "Look", "Setup", "diagnose"]
+__all__ = ["CAUSES", "PATIENCE", "Finding", "Observation", "Setup", "diagnose"]

@@ -1,7 +1,7 @@
-"""What the doctor looks at: measured now and then, on a few pictures that never change, without touching the training.
+"""Periodic measurements for the doctor, on a fixed sample of images, without side effects on the training.
 
-A look is one pass over at most 128 pictures, and 40 times as many are trained on before the next: under 1 % of the
-time. Nothing is drawn at random, and a GPU is waited for at a look only.
+An observation is one forward pass over at most 128 images, with 40 times as many trained on before the next: under 1 %
+of the time. Nothing is random, and the GPU is synchronised only at an observation.
 """
 
 import math
@@ -15,34 +15,44 @@ from torch import Tensor, nn
 
 from likewise import geometry, spec
 from likewise.data.images import Images
-from likewise.doctor import Look, Setup, diagnose
+from likewise.doctor import Observation, Setup, diagnose
 from likewise.metrics.health import effective_rank
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import auc, roc
 from likewise.models import evaluating
 from likewise.training.loop import Callback, Feed, State
 
-__all__ = ["composition", "pair_auc", "related", "sample", "vitals", "watch_collapse"]
+__all__ = [
+    "LOSS_AT_COLLAPSE",
+    "composition",
+    "note_loss_at_collapse",
+    "pair_auc",
+    "related",
+    "sample",
+    "vitals",
+    "watch_collapse",
+]
 
-PICTURES = 64  # of either part; some 300 same pairs where there are 10 classes
-TRAINED_ON = 40  # pictures for every one that is looked at
-BETWEEN = 50_000  # pictures between two looks at most, where an epoch is longer
-BATCHES = 64  # of the first epoch, for what a batch is made of
-NEIGHBOURS, SIDE = 2_000, 16  # pictures and pixels a side for the question whether labels belong to pictures
+LOSS_AT_COLLAPSE = "loss at collapse"  # key of the state that a checkpoint saves
+PER_PART = 64  # sampled images per part; about 300 same pairs with 10 classes
+TRAINED_ON = 40  # images trained on per sampled image
+BETWEEN = 50_000  # maximum number of images between two observations, if an epoch is longer
+BATCHES = 64  # batches of the first epoch for the batch composition
+NEIGHBOURS, SIDE = 2_000, 16  # images and pixels per side for the test whether labels match images
 
 Sim = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Pictures on the device of the training."""
+    """A sample of images on the training device."""
 
     pixels: Tensor
     labels: Tensor
 
     @classmethod
     def of(cls, images: Images, device: torch.device) -> "Sample":
-        at = sample(images.labels, PICTURES)
+        at = sample(images.labels, PER_PART)
         return cls(images.batch(at).to(device), images.labels[at].cpu())
 
 
@@ -56,49 +66,58 @@ def watch_collapse(
     say: Callable[[str], None],
     past: Iterable[Mapping[str, Any]] = (),
 ) -> Callback:
-    """Look at the training now and then, write a record of kind "health", and say what is wrong, each cause once.
+    """Observe the training, write records of kind "health", and report each cause once.
 
-    feed: what is trained on; val: the validation part, where there is one. past: the records of metrics.jsonl that a
-    resumed training goes on from. What was said is kept in `state.callback_state`.
+    feed: the training data; val: the validation part, if any. past: records of metrics.jsonl when a training is
+    resumed. Reported causes are saved in `state.callback_state`.
     """
     device = feed.images.labels.device
     train, held_out = Sample.of(feed.images, device), Sample.of(val, device) if val is not None and len(val) else None
     plan = feed.plan(0)
-    fixed: dict[str, Any] = {"loss_at_collapse": loss_at_collapse(state.loss_fn, feed, plan), **composition(feed, plan)}
+    read_old_keys(state.callback_state)
+    fixed: dict[str, Any] = {"loss_at_collapse": note_loss_at_collapse(state, feed), **composition(feed, plan)}
     state.callback_state.setdefault("weights at the start", length(state.model))
-    looks = [Look.of(record) for record in past if record["kind"] == "health"]
-    apart = spacing(feed.images, train, held_out)
+    observations = [Observation.of(record) for record in past if record["kind"] == "health"]
+    interval = images_between(feed.images, train, held_out)
     sim = spec.bind("sim", setup.sim)
 
     def call(state: State) -> None:
-        if state.seen < state.callback_state.get("next look", 0) and state.progress < 1:
+        if state.seen < state.callback_state.get("next observation", 0) and state.progress < 1:
             return
-        state.callback_state["next look"] = state.seen + apart
-        look = Look(**now(state), **seen(state.model, train, held_out, sim), **fixed)
+        state.callback_state["next observation"] = state.seen + interval
+        observation = Observation(**from_state(state), **from_samples(state.model, train, held_out, sim), **fixed)
         if (
-            looks and look.suspicious() and "labels related" not in state.callback_state
-        ):  # an untrained network proves nothing
+            observations and observation.suspicious() and "labels related" not in state.callback_state
+        ):  # not at the first, of an untrained network
             state.callback_state["labels related"] = related(feed.images)
-        look = replace(look, related=state.callback_state.get("labels related"))
-        looks.append(look)
-        found = diagnose(looks, setup, **({"patience": 1} if state.progress == 1 else {}))
-        new = [finding for finding in found if f"said {finding.name}" not in state.callback_state]
-        state.callback_state.update({f"said {finding.name}": look.epoch for finding in new})
-        write({"kind": "health", **asdict(look), "findings": {f.name: str(f) for f in new}})
+        observation = replace(observation, related=state.callback_state.get("labels related"))
+        observations.append(observation)
+        findings = diagnose(observations, setup, **({"patience": 1} if state.progress == 1 else {}))
+        new = [finding for finding in findings if f"reported {finding.name}" not in state.callback_state]
+        state.callback_state.update({f"reported {finding.name}": observation.epoch for finding in new})
+        write({"kind": "health", **asdict(observation), "findings": {f.name: str(f) for f in new}})
         for finding in new:
             say(str(finding))
 
     return call
 
 
-def spacing(images: Images, *samples: Sample | None) -> int:
-    """Pictures between two looks: an epoch, but not so few that looking costs, nor so many that help comes late."""
-    looked_at = sum(len(one.labels) for one in samples if one)
-    return max(TRAINED_ON * looked_at, min(len(images), BETWEEN))
+def read_old_keys(saved: dict[str, Any]) -> None:
+    """Rename keys of checkpoints from earlier versions."""
+    if "next look" in saved:
+        saved["next observation"] = saved.pop("next look")
+    for key in [key for key in saved if key.startswith("said ")]:
+        saved[f"reported {key.removeprefix('said ')}"] = saved.pop(key)
 
 
-def now(state: State) -> dict[str, Any]:
-    """What the state itself says. Reading it waits for the device."""
+def images_between(images: Images, *samples: Sample | None) -> int:
+    """Number of images between two observations: an epoch, with bounds that limit cost and delay."""
+    sampled = sum(len(one.labels) for one in samples if one)
+    return max(TRAINED_ON * sampled, min(len(images), BETWEEN))
+
+
+def from_state(state: State) -> dict[str, Any]:
+    """Measurements from the training state. Reading them synchronises the device."""
     assert state.loss is not None
     active = state.notes.get("active")
     return {
@@ -110,16 +129,16 @@ def now(state: State) -> dict[str, Any]:
     }
 
 
-def seen(model: nn.Module, train: Sample, val: Sample | None, sim: Sim) -> dict[str, Any]:
-    """What the embedding of the samples says."""
-    said = vitals(embedded(model, train), train.labels, sim)
-    return said | {"val_auc": pair_auc(embedded(model, val), val.labels, sim) if val else None}
+def from_samples(model: nn.Module, train: Sample, val: Sample | None, sim: Sim) -> dict[str, Any]:
+    """Measurements from the embeddings of the samples."""
+    scores = vitals(embedded(model, train), train.labels, sim)
+    return scores | {"val_auc": pair_auc(embedded(model, val), val.labels, sim) if val else None}
 
 
 @torch.no_grad()
-def embedded(model: Any, pictures: Sample) -> Tensor:
+def embedded(model: Any, sample: Sample) -> Tensor:
     with evaluating(model):
-        return model.head(model.features(pictures.pixels)).float().cpu()
+        return model.head(model.features(sample.pixels)).float().cpu()
 
 
 def vitals(emb_ND: Tensor, labels_N: Tensor, sim: Sim) -> dict[str, Any]:
@@ -137,7 +156,7 @@ def vitals(emb_ND: Tensor, labels_N: Tensor, sim: Sim) -> dict[str, Any]:
 
 
 def pair_auc(emb_ND: Tensor, labels_N: Tensor, sim: Sim) -> float | None:
-    """How often a same pair is more alike than a different one; None where either kind is missing."""
+    """AUC of same against different pairs; None if either kind is missing."""
     first_T, second_T = torch.triu_indices(len(labels_N), len(labels_N), 1)
     same_T = labels_N[first_T] == labels_N[second_T]
     if same_T.all() or not same_T.any() or not emb_ND.isfinite().all():
@@ -146,7 +165,7 @@ def pair_auc(emb_ND: Tensor, labels_N: Tensor, sim: Sim) -> float | None:
 
 
 def related(images: Images) -> float:
-    """How much more often neighbours in pixels share a label than by chance, in standard errors of random labels."""
+    """Label agreement of pixel-space neighbours above chance, in standard errors under random labels."""
     at = sample(images.labels, NEIGHBOURS)
     labels_N, n = images.labels[at].cpu(), len(at)
     _, size_C = labels_N.unique(return_counts=True)
@@ -160,15 +179,15 @@ def related(images: Images) -> float:
 
 
 def small(pixels: Tensor) -> Tensor:
-    """Pictures as rows of a few grey levels; anything else as it is."""
+    """Downscaled images as rows; other inputs unchanged."""
     pixels = pixels.float().cpu()
     return (F.adaptive_avg_pool2d(pixels, SIDE) if pixels.ndim == 4 and pixels.shape[-1] > SIDE else pixels).flatten(1)
 
 
 def sample(labels: Tensor, most: int, fewest: int = 4) -> Tensor:
-    """Places of at most so many pictures, evenly over the classes that have two and within each; always the same.
+    """Indices of at most `most` images, evenly over classes with two or more and within each; deterministic.
 
-    Few classes all take part; of many so few that each gives `fewest` pictures. Where no class has two, all count.
+    Few classes are all used; of many classes, as many as give `fewest` images each. Without classes of two, all count.
     """
     labels = labels.cpu()
     kinds_C, count_C = labels.unique(return_counts=True)
@@ -185,7 +204,7 @@ def evenly(n: int, most: int) -> Tensor:
 
 
 def composition(feed: Feed, plan: Sequence[Tensor]) -> dict[str, float]:
-    """The share of the first batches that lack a kind of pair; rows that come with partners have both kinds."""
+    """Share of the first batches without one kind of pair; samplers with partners always have both kinds."""
     if feed.partners:
         return {"one_class": 0.0, "no_same": 0.0}
     labels = feed.images.labels.cpu()
@@ -196,9 +215,21 @@ def composition(feed: Feed, plan: Sequence[Tensor]) -> dict[str, float]:
     }
 
 
+def note_loss_at_collapse(state: State, feed: Feed) -> float | None:
+    """Loss of a collapsed embedding on the first batch of the training, computed once and saved in the state.
+
+    Saved, so that the doctor and the report show one number, and so that a resumed training, whose proxies or scales
+    have been trained meanwhile, still shows the one it started with.
+    """
+    if LOSS_AT_COLLAPSE not in state.callback_state:
+        value = loss_at_collapse(state.loss_fn, feed, feed.plan(0))
+        state.callback_state |= {} if value is None else {LOSS_AT_COLLAPSE: value}
+    return state.callback_state.get(LOSS_AT_COLLAPSE)
+
+
 def loss_at_collapse(loss_fn: nn.Module, feed: Feed, plan: Sequence[Tensor]) -> float | None:
-    """The loss of an embedding that knows nothing, on such a batch; None where the loss does not say."""
-    # A row with its own partners sees one positive and one negative, as the first two of these three do.
+    """Loss of a collapsed embedding on the first batch; None if the loss does not define it."""
+    # With partners, each row has one positive and one negative, as the first two of these three labels have.
     labels = torch.tensor([0, 0, 1]) if feed.partners else feed.images.labels[plan[0]]
     with torch.random.fork_rng(devices=[]):  # a rule may draw its pairs at random
         torch.default_generator.manual_seed(0)
@@ -207,6 +238,6 @@ def loss_at_collapse(loss_fn: nn.Module, feed: Feed, plan: Sequence[Tensor]) -> 
 
 @torch.no_grad()
 def length(model: nn.Module) -> float:
-    """Of all weights as one vector; biases and scales left out."""
+    """Norm of all weights as one vector, without biases and scales."""
     lengths = [torch.linalg.vector_norm(p.detach()) for p in model.parameters() if p.ndim > 1]
     return float(torch.stack(lengths).norm()) if lengths else 0.0

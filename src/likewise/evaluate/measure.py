@@ -13,6 +13,7 @@ from torch import Tensor
 from likewise import spec
 from likewise.embeddings import DivergedError, Embeddings, as_seen, check, embed
 from likewise.evaluate.diagnostics import health
+from likewise.evaluate.identification import identify
 from likewise.evaluate.verification import (
     DRAWN_CLASSES,
     Threshold,
@@ -135,6 +136,7 @@ def evaluate(
     scores = intervals.bootstrap(found.ratios, found.units, seed=seed)
     if quick:
         return scores
+    scores |= identify(query, reference, sim=sim, seed=seed)
     if val is not None:
         threshold, fit = _from_val(val, sim, reference is None, threshold, fit, seed)
     pairs = draw_pairs(query.labels, seed=seed) if pairs is None else pairs

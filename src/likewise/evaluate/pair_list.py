@@ -1,6 +1,7 @@
 """Pairs as a file lists them, by the names of their pictures: CSV, or the pairs.txt of Labeled Faces in the Wild."""
 
 import csv
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -8,11 +9,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from likewise.imaging.find import is_image_name
 from likewise.metrics.sampled_pairs import Pairs
+from likewise.safety import bounds
 
 __all__ = ["Named", "listed", "named", "placed"]
 
 SAME, DIFFERENT = ("1", "true", "same", "yes"), ("0", "false", "different", "no")
+# what people call the two columns of images
+HEADING = re.compile(
+    r"((id|image|img|picture|pic|photo|file|filename|path|name|item)s?)?[ _-]?(a|b|1|2|left|right|first|second|x|y)?"
+)
 WRITE = "write id, id, and 1 (same) or 0 (different)"
 
 
@@ -53,31 +60,53 @@ def named(lines: Iterable[str], known: Iterable[str] = ()) -> Named:
     kept = [(number, line.rstrip("\r\n")) for number, line in enumerate(lines, start=1) if line.strip()]
     if not kept:
         raise ValueError("the list of pairs is empty: write one pair a line as id, id, and 1 (same) or 0 (different)")
-    if all(word.isdigit() for word in kept[0][1].split()):
+    bounds.largest(len(kept), bounds.PAIRS, "the list of pairs has more lines than are read")
+    if all(word.isascii() and word.isdigit() for word in kept[0][1].split()):
         return _lfw(kept)
     return _csv(kept, set(known))
 
 
 def _csv(kept: Sequence[tuple[int, str]], known: set[str]) -> Named:
     cells = csv.reader((line for _, line in kept), skipinitialspace=True)
-    rows = [(kept[cells.line_num - 1][0], [cell.strip() for cell in row]) for row in cells]
-    heading = [cell.lower() for cell in rows.pop(0)[1]] if _heading(rows[0][1], known) else []
+    try:
+        rows = [(kept[cells.line_num - 1][0], [cell.strip() for cell in row]) for row in cells]
+    except csv.Error as error:
+        raise ValueError(
+            f"line {kept[max(cells.line_num - 1, 0)][0]} of the pairs does not read as CSV: {error}"
+        ) from None
+    heading = [cell.lower() for cell in rows.pop(0)[1]] if _heading(rows, known) else []
     if not rows:
         raise ValueError("the list of pairs is empty: write one pair a line as id, id, and 1 (same) or 0 (different)")
     further = {name: heading.index(name) for name in ("fold", "split") if name in heading[3:]}
     width = max([3, *(place + 1 for place in further.values())])
     for number, row in rows:
         if len(row) < width or row[2].lower() not in SAME + DIFFERENT:
-            raise ValueError(f"line {number} of the pairs reads {','.join(row)!r}; {WRITE}")
+            raise ValueError(f"line {number} of the pairs reads {','.join(row)!r:.200}; {WRITE}")
     first, second = (tuple(row[side] for _, row in rows) for side in (0, 1))
     column = {name: tuple(row[place] for _, row in rows) for name, place in further.items()}
     fold = _numbered(column["fold"]) if "fold" in column else None
     return Named(first, second, _bools(row[2].lower() in SAME for _, row in rows), fold, column.get("split"))
 
 
-def _heading(row: Sequence[str], known: set[str]) -> bool:
+def _heading(rows: Sequence[tuple[int, Sequence[str]]], known: set[str]) -> bool:
+    """Whether the first line names the columns. Errors: ValueError for `a,b,same`, where it may be a pair as well."""
+    (number, row), *others = rows
     values = {*SAME, *DIFFERENT} - {"same"}  # a column may well be called so
-    return not any(cell in known or cell.lower() in values for cell in row)
+    if any(cell in known or cell.lower() in values for cell in row):
+        return False
+    names = row[:2]
+    elsewhere = {cell for _, other in others for cell in other[:2]}
+    if any(cell in elsewhere or is_image_name(cell) or "/" in cell or "\\" in cell for cell in names):
+        return False
+    third = {other[2].lower() for _, other in others if len(other) > 2}
+    if "same" not in [cell.lower() for cell in row] or not third & {"same", "different"}:
+        return True
+    if all(HEADING.fullmatch(cell.lower()) for cell in names):
+        return True
+    raise ValueError(
+        f"line {number} of the pairs reads {','.join(row)!r:.200}, a heading or a pair; head the file with "
+        "id_a,id_b,same, or write 1 and 0 for same and different"
+    )
 
 
 def _numbered(names: Sequence[str]) -> Tensor:
@@ -91,13 +120,15 @@ def _bools(values: Iterable[bool]) -> Tensor:
 
 def _lfw(kept: Sequence[tuple[int, str]]) -> Named:
     """`10 300` is ten folds, each of 300 pairs of one person, then 300 of two; `1100` is one such set."""
-    numbers = [int(word) for word in kept[0][1].split()]
-    folds, each = numbers if len(numbers) == 2 else (1, numbers[0])
+    words = kept[0][1].split()
+    numbers = [int(word) for word in words if len(word) < 16]
+    folds, each = numbers if len(numbers) == 2 else (1, numbers[0] if numbers else 0)
+    announced, follow = 2 * folds * each, len(kept) - 1
+    if len(words) > 2 or len(numbers) < len(words) or announced != follow or not follow:
+        said = f"the first line of the pairs reads {kept[0][1]!r:.80}, which announces {announced:,} pairs"
+        raise ValueError(f"{said}, and {follow:,} lines follow; `10 300` is ten times 300 same and 300 different")
     rows = [_lfw_pair(number, line) for number, line in kept[1:]]
-    same_T = torch.arange(2 * folds * each) // max(each, 1) % 2 == 0
-    if len(numbers) > 2 or len(rows) != len(same_T) or not rows:
-        said = f"the first line of the pairs reads {kept[0][1]!r}, which announces {len(same_T):,} pairs"
-        raise ValueError(f"{said}, and {len(rows):,} lines follow; `10 300` is ten times 300 same and 300 different")
+    same_T = torch.arange(announced) // each % 2 == 0
     for (number, line), (a, b), same in zip(kept[1:], rows, same_T.tolist(), strict=True):
         if (a[0] == b[0]) != same:
             raise ValueError(
@@ -119,7 +150,7 @@ def _lfw_pair(number: int, line: str) -> tuple[tuple[str, int], tuple[str, int]]
         return (name, int(n)), (other, int(m))
     except ValueError:
         raise ValueError(
-            f"line {number} of the pairs reads {line!r}; write `name 1 4` for one person, `name 1 other 2` for two"
+            f"line {number} of the pairs reads {line!r:.200}; write `name 1 4` for one person, `name 1 other 2` for two"
         ) from None
 
 

@@ -40,8 +40,10 @@ def centres(found: Embeddings) -> Embeddings:
 
 def numbered_as(found: Embeddings, classes: Sequence[str]) -> Embeddings:
     """The same with its classes numbered as `classes` has them, and those it lacks behind."""
-    every = (*classes, *(name for name in found.classes if name not in classes))
-    number_C = torch.tensor([every.index(name) for name in found.classes], dtype=torch.int64)
+    ours = set(classes)
+    every = (*classes, *(name for name in found.classes if name not in ours))
+    place = {name: i for i, name in reversed([*enumerate(every)])}
+    number_C = torch.tensor([place[name] for name in found.classes], dtype=torch.int64)
     return replace(found, labels=number_C[found.labels], classes=every)
 
 

@@ -18,6 +18,7 @@ from likewise.losses.class_labels import ClassLabels, paths, tags
 from likewise.losses.heads import VAE
 from likewise.models import Embedder, weights
 from likewise.models.blocks import lr_multipliers
+from likewise.models.networks import smallest_side
 from likewise.models.pretrained import is_outside, makers_of
 from likewise.training.device import choose_device, seed_everything
 from likewise.training.loop import Feed, State
@@ -87,6 +88,8 @@ def load_images(recipe: Recipe, progress: Callable[[int, int], None] | None = No
     shared = ("split", "val", "size", "channels", "min_per_class", "max_per_class", "max_classes", "strict")
     wanted = {name: getattr(recipe, name) for name in shared}
     images = data.load(recipe.data, seed=recipe.split_seed, progress=progress, **wanted)
+    if not recipe.size and len(images.shape) == 3 and (least := needed_side(recipe.network, images.shape)):
+        images = data.load(recipe.data, seed=recipe.split_seed, progress=progress, **wanted | {"size": least})
     present = images.part("train").labels.unique()
     if len(present) < 2:
         raise ValueError(
@@ -94,6 +97,11 @@ def load_images(recipe: Recipe, progress: Callable[[int, int], None] | None = No
             "learning what is alike needs at least 2 classes of pictures"
         )
     return images
+
+
+def needed_side(network: str, shape: tuple[int, ...]) -> int:
+    """The side that images are enlarged to where no size is asked for; 0 where they suit the network as they are."""
+    return 0 if is_outside(network) else smallest_side(network, shape)
 
 
 def build(recipe: Recipe, images: Images) -> Parts:

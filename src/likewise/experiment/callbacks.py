@@ -140,7 +140,7 @@ def checkpoint(run: Run, *, seconds: float = 10.0) -> Callback:
         nonlocal due
         if state.progress < 1 and not state.stop and time.monotonic() < due:
             return
-        save_checkpoint(run.last, state)
+        save_checkpoint(run.last, state, keep_previous=True)
         due = time.monotonic() + seconds
 
     return call

@@ -1,17 +1,23 @@
 """All of a training State in one safetensors file, and back, bit for bit."""
 
 import json
+import os
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from likewise.atomic import replacing
+from likewise.experiment.run_files import finite, plain, whole
+from likewise.models import weights
+from likewise.safety import bounds
 from likewise.training.loop import State
 
-__all__ = ["kept_plan", "load_checkpoint", "save_checkpoint"]
+__all__ = ["kept_plan", "load_checkpoint", "load_last", "resumable", "save_checkpoint"]
 
 NUMBERS = (
     "step",
@@ -24,47 +30,134 @@ NUMBERS = (
     "scores",
     "callback_state",
     "drawn",
+    "stop",
 )
 # Names that earlier versions wrote, which are still read.
 EARLIER = {"batch_index": "at", "num_batches": "of", "callback_state": "memory"}
 
 
-def save_checkpoint(path: Path, state: State) -> None:
-    """All of a State in one safetensors file: tensors by name, the rest as JSON in its header."""
+def save_checkpoint(path: Path, state: State, *, keep_previous: bool = False) -> None:
+    """All of a State in one safetensors file: tensors by name, the rest as JSON in its header, and a checksum."""
     tensors: dict[str, Tensor] = {}
     parts = {name: flatten(part.state_dict(), f"{name}.", tensors) for name, part in modules(state).items()}
     parts["plan"] = flatten(state.plan, "plan.", tensors)
     tensors |= random_states()
     header = {"parts": parts, **{name: getattr(state, name) for name in NUMBERS}, "empty": int(state.empty)}
+    plain = {name: value.contiguous() for name, value in tensors.items()}
+    text = json.dumps(header)
     with replacing(path) as temporary:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, {"likewise": json.dumps(header)})
+        save_file(plain, temporary, {"likewise": text, "crc32": str(checksum(plain, text))})
+        if keep_previous and path.exists():
+            os.replace(path, previous_of(path))
+
+
+def previous_of(path: Path) -> Path:
+    """Where the checkpoint before the last one lies."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def resumable(path: Path) -> bool:
+    """Whether there is a checkpoint to go on from: the last one, or the one before."""
+    return path.exists() or previous_of(path).exists()
+
+
+def load_last(path: Path, state: State) -> str:
+    """Put the last checkpoint back, or the one before where the last is damaged or missing.
+
+    Returns a sentence where it was the one before, else nothing. Errors: ValueError when neither can be read.
+    """
+    try:
+        if path.exists():
+            load_checkpoint(path, state)
+            return ""
+        reason = f"{path} is missing"
+    except ValueError as error:
+        if not previous_of(path).exists():
+            raise
+        reason = str(error)
+    load_checkpoint(previous_of(path), state)
+    return f"{reason}; going on from the checkpoint before it, step {state.step}"
+
+
+def checksum(tensors: Mapping[str, Tensor], text: str) -> int:
+    """Over names, types, shapes and bytes of all tensors, and the header's text."""
+    crc = zlib.crc32(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        crc = zlib.crc32(f"{name} {value.dtype} {list(value.shape)}".encode(), crc)
+        crc = zlib.crc32(value.reshape(-1).view(torch.uint8).numpy().tobytes(), crc)
+    return crc
 
 
 def load_checkpoint(path: Path, state: State, *, numbers: bool = True) -> None:
     """Put a saved State back, bit for bit. numbers=False restores the weights alone (the best of a run)."""
-    from safetensors import safe_open
+    tensors, header = opened_checkpoint(path)
+    try:
+        for name, part in modules(state).items():
+            if numbers or name in {"model", "average"}:
+                part.load_state_dict(unflatten(header["parts"][name], tensors))
+        if numbers:
+            lay_out_alike(state.optimizer)
+            for name in NUMBERS:
+                setattr(
+                    state,
+                    name,
+                    numbered(name, header.get(name, header.get(EARLIER.get(name, ""), getattr(state, name)))),
+                )
+            state.plan = [batch for batch in unflatten(header["parts"].get("plan", []), tensors) if is_batch(batch)]
+            restore_random(tensors)
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, RecursionError, ValueError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{path} is no checkpoint of this run: {type(error).__name__} {reason:.200}") from None
 
-    tensors = load_file(path)
-    with safe_open(path, "pt") as file:
-        header = json.loads(file.metadata()["likewise"])
-    for name, part in modules(state).items():
-        if numbers or name in {"model", "average"}:
-            part.load_state_dict(unflatten(header["parts"][name], tensors))
-    if numbers:
-        lay_out_alike(state.optimizer)
-        for name in NUMBERS:
-            setattr(state, name, header.get(name, header.get(EARLIER.get(name, ""), getattr(state, name))))
-        state.plan = unflatten(header["parts"].get("plan", []), tensors)
-        restore_random(tensors)
+
+def opened_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a checkpoint. Errors: ValueError for what is none, or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    weights.check_header(path)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged or no checkpoint: {error}; train anew") from None
+    text = metadata.get("likewise", "")
+    if "crc32" in metadata and metadata["crc32"] != str(checksum(tensors, text)):
+        raise ValueError(f"{path} is damaged: its content is not what was saved")
+    header = bounds.parsed_json(text, f"the header of {path}")
+    if not isinstance(header.get("parts"), dict):
+        raise ValueError(f"{path} is no checkpoint of a training: its header has no parts")
+    return tensors, header
+
+
+# field of State: what it may hold
+CHECKED: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("step", "epoch", "batch_index", "num_batches", "seen", "empty"), whole),
+    "seconds": finite,
+    "stop": lambda value: value is None or isinstance(value, str),
+    **dict.fromkeys(("scores", "callback_state", "drawn"), lambda value: isinstance(value, dict) and plain(value)),
+}
+
+
+def numbered(name: str, value: Any) -> Any:
+    """The value of a field of State. Errors: ValueError for another type."""
+    if not isinstance(value, Tensor) and name in CHECKED and not CHECKED[name](value):
+        raise ValueError(f"{name} is {value!r:.80}")
+    return value
+
+
+def is_batch(rows: Any) -> bool:
+    return isinstance(rows, Tensor) and rows.ndim == 1 and not rows.is_floating_point()
 
 
 def kept_plan(path: Path) -> list[Tensor]:
     """The batches that a checkpoint holds: those of its epoch, where the sampler looked; else none."""
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        plan = json.loads(file.metadata()["likewise"])["parts"].get("plan", [])
-        return [file.get_tensor(rows["tensor"]) for rows in plan]
+    tensors, header = opened_checkpoint(path)
+    try:
+        return [batch for batch in unflatten(header["parts"].get("plan", []), tensors) if is_batch(batch)]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is no checkpoint of this run: {error}") from None
 
 
 def lay_out_alike(optimizer: torch.optim.Optimizer) -> None:

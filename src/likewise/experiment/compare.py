@@ -26,6 +26,7 @@ from likewise.experiment.run import Run
 from likewise.experiment.train import check_same_recipe, obtain
 from likewise.metrics import intervals
 from likewise.metrics.sampled_pairs import Pairs, even, similarities
+from likewise.safety import bounds
 from likewise.spec import SpecError
 from likewise.training.watch import Watch
 
@@ -139,6 +140,7 @@ def compare(
     folder = Path(folder)
     check_shared(recipes, SHARED, "a comparison is on the same pictures")
     check_shared(recipes, [name for name in BUDGET if name not in over], "every method has the same budget")
+    check_same_methods(folder, recipes)
     planned = plan(folder, recipes, seeds)
     trained: dict[str, tuple[Run, ...]] = {}
     failed: dict[str, str] = {}
@@ -160,6 +162,20 @@ def compare(
     with replacing(folder / "compare.json") as temporary:
         temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
     return result
+
+
+def check_same_methods(folder: Path, recipes: Mapping[str, Recipe]) -> None:
+    """Errors: ValueError where the folder holds a comparison of other methods, which this one would replace."""
+    path = folder / "compare.json"
+    if not path.exists():
+        return
+    before = bounds.parsed_json(bounds.text(path, bounds.JSON_FILE, "a comparison"), str(path))
+    labels = [row.get("label") for row in before.get("rows", []) if isinstance(row, dict)]
+    labels += list(before.get("failed") or {})
+    if set(labels) - set(recipes):
+        raise ValueError(
+            f"{folder} holds a comparison of {', '.join(map(str, labels))}; give this one another --name, or delete it"
+        )
 
 
 def check_shared(recipes: Mapping[str, Recipe], fields: Iterable[str], why: str) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C lets the step under way finish, and the run is left ready to be resumed."""
+"""Ctrl-C, SIGTERM and SIGHUP let the current step finish and leave the run ready to be resumed."""
 
 import signal
 import threading
@@ -9,20 +9,22 @@ from likewise.training.loop import Callback, State
 __all__ = ["INTERRUPTED", "interruptible", "stop_when_asked"]
 
 INTERRUPTED = "interrupted"
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class interruptible:  # noqa: N801 (used as `with interruptible() as asked`)
-    """Inside, Ctrl-C sets the event that lets the step under way finish; a second one ends at once."""
+    """Inside, Ctrl-C, SIGTERM or SIGHUP sets the event that lets the current step finish; a second one ends at once."""
 
     def __enter__(self) -> threading.Event:
         self.asked, self.main = threading.Event(), threading.current_thread() is threading.main_thread()
         if self.main:
-            self.before = signal.signal(signal.SIGINT, self.ask)
+            self.before = {number: signal.signal(number, self.ask) for number in SIGNALS}
         return self.asked
 
     def __exit__(self, *error: object) -> None:
         if self.main:
-            signal.signal(signal.SIGINT, self.before)
+            for number, handler in self.before.items():
+                signal.signal(number, handler)
 
     def ask(self, number: int, frame: Any) -> None:
         if self.asked.is_set():

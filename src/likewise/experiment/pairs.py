@@ -1,7 +1,7 @@
 """A run's pairs: those kept with it, the threshold and the probability that they choose, and the scores of others'."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,12 +93,12 @@ def score_pairs(
     seed = run.recipe.split_seed
     listed = from_file(Path(file), known, model, images) if file else dealt(known, run.metrics()["split"], folds, seed)
     score_T = similarities(listed.vectors, listed.pairs, sim=spec.bind("sim", model.sim))
-    fit = model.info.get("calibration")
+    fit = model.record("calibration")
     scores = verify(
         listed.pairs,
         score_T,
         drawn_together(listed, known),
-        threshold=(model.info.get("threshold") or {}).get("value"),
+        threshold=model.record("threshold").get("value"),
         fit=calibration.restored(fit) if fit else None,
         seed=seed,
     )
@@ -113,14 +113,33 @@ def score_pairs(
 
 def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.PathLike | None) -> Listed:
     """Pictures of the run's data by their vectors, all others embedded."""
+    folders = [Path(images)] if images else [file.parent, Path()]
     found: Named = pair_files.part(pair_files.read(file, known.ids))
+    if found.person:  # LFW's list writes .jpg whatever the images were kept as
+        found = renamed(found, pair_files.with_suffix(found.names(), Either(known.ids, folders)))
     names, place = found.names(), {name: i for i, name in enumerate(known.ids)}
     others = [name for name in names if name not in place]
-    folders = [Path(images)] if images else [file.parent, Path()]
     seen = dict(zip(others, model.embed(pair_files.found_at(others, folders, file)), strict=True))
     vectors = torch.stack([seen[name] if name in seen else known.vectors[place[name]] for name in names])
     who = tuple(found.person.get(name) or (name if name in seen else class_of(known, place[name])) for name in names)
     return Listed(placed(found, names), vectors, names, who, found.fold)
+
+
+class Either(pair_files.Files):
+    """Whether a name is an id of the run's data, or of a file below one of the folders."""
+
+    def __init__(self, ids: Sequence[str], folders: Sequence[Path]):
+        super().__init__(folders)
+        self.ids = frozenset(ids)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.ids or super().__contains__(name)
+
+
+def renamed(pairs: Named, names: Mapping[str, str]) -> Named:
+    """The same pairs, each image by the name that is given for its own."""
+    first, second = (tuple(names[name] for name in side) for side in (pairs.first, pairs.second))
+    return pairs._replace(first=first, second=second, person={names[n]: who for n, who in pairs.person.items()})
 
 
 def class_of(known: Embeddings, place: int) -> str:

@@ -3,17 +3,17 @@
 import dataclasses
 import json
 import os
-import tomllib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from likewise import spec
+from likewise.safety import bounds
 from likewise.spec import SpecError, near
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "read_fields"]
 
 
 def documented(default: Any, meaning: str) -> Any:
@@ -31,7 +31,8 @@ class Recipe:
     val: float = documented(0.1, "share of the training part kept for validation, where the source has none")
     size: int = documented(
         0,
-        "side of the square that pictures are resized to, in pixels; 0 is as timm: and the like ask, or as it is",
+        "side of the square that pictures are resized to, in pixels; 0 is as timm: and the like ask, or as it is, "
+        "enlarged where the network takes no such small ones",
     )
     channels: int = documented(0, "1 grey, 3 colour, 0 as most pictures are, and 3 for timm: and the like")
     min_per_class: int = documented(1, "classes with fewer pictures are left out")
@@ -112,6 +113,12 @@ class Recipe:
     )
     device: str = documented("auto", "cpu | cuda | cuda:1 | mps | auto")
 
+    def __new__(cls, *args: Any, **fields: Any) -> "Recipe":
+        """Errors: SpecError for an unknown field, with the near names, where Python would say TypeError."""
+        for name in fields:
+            known(name)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             object.__setattr__(self, f.name, typed(f.name, getattr(self, f.name)))
@@ -145,47 +152,63 @@ class Recipe:
         return cls().replace(**{current(name): value for name, value in values.items()})
 
     @classmethod
-    def from_toml(cls, text: str) -> "Recipe":
-        try:
-            return cls.from_dict(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise SpecError(f"the recipe does not read as TOML: {error}") from None
+    def from_toml(cls, text: str, where: str = "the recipe") -> "Recipe":
+        """From the text of a file; see `load`."""
+        return cls.from_dict(checked_names(as_spec_error(bounds.parsed_toml, text, where), where))
 
     @classmethod
-    def from_json(cls, text: str) -> "Recipe":
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise SpecError(f"the recipe does not read as JSON: {error}") from None
-        if not isinstance(values, dict):
-            raise SpecError(f"a recipe in JSON is an object of fields, not {type(values).__name__}")
-        return cls.from_dict(values)
+    def from_json(cls, text: str, where: str = "the recipe") -> "Recipe":
+        """From the text of a file; see `load`."""
+        return cls.from_dict(checked_names(as_spec_error(bounds.parsed_json, text, where), where))
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Recipe":
-        """From a .toml or .json file."""
+    def load(cls, path: str | os.PathLike, *, trust_code: bool = False) -> "Recipe":
+        """From a .toml or .json file. It names members of the package only, unless `trust_code`. Errors: SpecError."""
         path = Path(path)
-        if path.suffix not in {".toml", ".json"}:
+        if path.suffix.lower() not in {".toml", ".json"}:
             raise SpecError(f"a recipe file ends in .toml or .json, not {path.suffix or 'nothing'!r}: {path}")
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"cannot read the recipe {path}: {error}") from None
-        return cls.from_toml(text) if path.suffix == ".toml" else cls.from_json(text)
+            text = as_spec_error(bounds.text, path, bounds.RECIPE_FILE, "a recipe")
+        except OSError as error:
+            raise SpecError(f"cannot read the recipe {path}: {error.strerror}") from None
+        with spec.trusting(trust_code):
+            return (cls.from_toml if path.suffix.lower() == ".toml" else cls.from_json)(text, where=str(path))
 
 
 TYPES = get_type_hints(Recipe)
 YES_NO_AUTO = bool | None
 
+
+def as_spec_error(read: Callable[..., Any], *given: Any) -> Any:
+    """What `read` gives; its ValueError as a SpecError."""
+    try:
+        return read(*given)
+    except ValueError as error:
+        raise SpecError(str(error)) from None
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """The fields that a recipe file gives, each of its type, its names safe to bind; ranges are not checked.
+
+    For pages and the doctor, which show a run that this version could not train. Errors: SpecError.
+    """
+    values = checked_names(as_spec_error(bounds.read_toml, path), str(path))
+    return {known(current(name)): typed(current(name), value) for name, value in values.items()}
+
+
+def checked_names(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The fields of a recipe file, each name safe to bind. Errors: SpecError that names the file and the module."""
+    for name, value in values.items():
+        if isinstance(value, str) and len(value) > bounds.SPEC_CHARACTERS:
+            raise SpecError(f"{where}: {name[:100]} has more than {bounds.SPEC_CHARACTERS:,} characters")
+        if value and (kind := {**NAMED, "data": "data"}.get(EARLIER.get(name, name))):
+            spec.from_file(kind, value, where)
+    return values
+
+
 # Which fields are names, and of what kind.
-NAMED = {"split": "split", "network": "network", "head": "head", "sim": "sim", "sampler": "sampler"} | {
-    "optimizer": "optimizer",
-    "schedule": "schedule",
-    "loss": "loss",
-    "miner": "miner",
-    "relation": "relation",
-    "augment": "augment",
-}
+NAMED = {name: name for name in ("split", "network", "head", "sim", "sampler", "optimizer", "schedule")}
+NAMED |= {name: name for name in ("loss", "miner", "relation", "augment")}
 
 # Fields that were renamed.
 EARLIER = {"turns": "rotations"}
@@ -238,10 +261,10 @@ def known(name: str) -> str:
 def typed(name: str, value: Any) -> Any:
     """The value in its field's type; a whole number is a float too, nothing else is converted."""
     wanted = TYPES[name]
-    if wanted is float and type(value) is int:
+    if wanted is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
     if not isinstance(value, wanted) or (type(value) is bool and wanted is int):
-        raise SpecError(f"{name} is {meaning(name)}: expected {a(wanted)}, got {a(type(value))} {value!r}")
+        raise SpecError(f"{name} is {meaning(name)}: expected {a(wanted)}, got {a(type(value))} {value!r:.200}")
     return value
 
 

@@ -1,9 +1,9 @@
 """What a run writes as JSON, with types: metrics.json, the threshold and the calibration."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
+
+from likewise.experiment.run_files import checked_metrics
 
 __all__ = ["CalibrationRecord", "DataRecord", "Metrics", "ScoreRecord", "ThresholdRecord", "read_metrics"]
 
@@ -67,16 +67,6 @@ class Metrics(TypedDict):
     parameters: NotRequired[int]
 
 
-# Names of earlier versions, which are still read.
-EARLIER = {"chance": "loss_at_collapse", "lone": "queries_without_positives"}
-
-
 def read_metrics(path: Path) -> Metrics:
     """The scores of a run. Errors: ValueError where the file is no JSON object."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path}: {error}; write it again with `likewise evaluate`") from None
-    if not isinstance(record, Mapping) or not isinstance(record.get("scores"), Mapping):
-        raise ValueError(f"{path} holds no scores; write it again with `likewise evaluate {path.parent}`")
-    return cast(Metrics, {EARLIER.get(name, name): value for name, value in record.items()})
+    return cast(Metrics, checked_metrics(path))

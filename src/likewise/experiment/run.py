@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 from likewise.atomic import write_text
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.records import Metrics, read_metrics
+from likewise.experiment.run_files import checked_metrics, records
 from likewise.metrics.intervals import Score
 
-__all__ = ["Run"]
+__all__ = ["Run", "folder_in"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Run:
     @classmethod
     def create(cls, out: str | os.PathLike, name: str) -> "Run":
         """A new folder `out/name`, or `out/name-2` and so on when that is taken."""
+        folder_in(out, name)
         for attempt in range(1, 10_000):
             path = Path(out) / (name if attempt == 1 else f"{name}-{attempt}")
             try:
@@ -104,7 +105,7 @@ class Run:
 
     def records(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl; one cut short by a crash is left out."""
-        return list(whole_lines(self.log)) if self.log.exists() else []
+        return list(records(self.log)) if self.log.exists() else []
 
     def forget_after(self, step: int) -> None:
         """Drop what was logged after the step that training resumes from."""
@@ -117,14 +118,34 @@ class Run:
             raise ValueError(f"{self.path} has no metrics.json yet; run `likewise evaluate {self.path}`")
         return read_metrics(self.metrics_file)
 
+    def metrics_or_nothing(self) -> dict[str, Any]:
+        """What metrics.json holds, as far as it goes; nothing where there is none."""
+        return checked_metrics(self.metrics_file, needed=()) if self.metrics_file.exists() else {}
+
     def scores(self) -> dict[str, Score]:
         """The scores of the held-out images by name. Errors: ValueError when the run was never evaluated."""
-        return {name: Score(**score) for name, score in self.metrics()["scores"].items()}
+        found = self.metrics()["scores"].items()
+        return {name: Score(score["value"], score["low"], score["high"], score["n"]) for name, score in found}
 
 
-def whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            continue
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}
+
+
+def folder_in(out: str | os.PathLike, name: str) -> Path:
+    """The folder `out/name`. Errors: ValueError for a name that leads elsewhere, or that some system cannot hold."""
+    why = ""
+    if not name.strip():
+        why = "it is blank"
+    elif name in (".", "..") or {"/", "\\", ":"} & set(name) or Path(name).is_absolute():
+        why = "it would lead out of --out"
+    elif name != name.strip() or name.endswith(".") or any(ord(c) < 32 or ord(c) == 127 for c in name):
+        why = "it begins or ends in a blank or a dot, or holds a control character"
+    elif name.partition(".")[0].upper() in RESERVED:
+        why = "Windows keeps it for a device"
+    elif len(os.fsencode(name)) > 200:
+        why = "it is longer than 200 bytes"
+    if why:
+        raise ValueError(
+            f"{name[:100]!r} cannot be the name of a folder in {os.fspath(out)}: {why}; give another --name"
+        )
+    return Path(out) / name

@@ -9,6 +9,7 @@ import torch
 
 from likewise import spec
 from likewise.data.images import SPLITS, Images
+from likewise.doctor.monitor import LOSS_AT_COLLAPSE
 from likewise.evaluate import (
     Embeddings,
     Threshold,
@@ -56,7 +57,7 @@ def evaluate_run(
     if not len(found.part(split)):
         raise ValueError(f"{images.name} has no held-out pictures to score; give val=0.1, or split='ratio(test=0.2)'")
     pairs = pairs_of(run, found, recipe.split_seed)
-    target = threshold_at or (model.info.get("threshold") or {}).get("target", "accuracy")
+    target = threshold_at or model.record("threshold").get("target", "accuracy")
     threshold, fit = choices(found, pairs.get("val"), recipe, open_set=not is_closed_set(found, "val"), target=target)
     kept = {"threshold": threshold._asdict() if threshold else None, "calibration": told(fit, pairs.get("val"))}
     scores = scores_of(found, split, recipe, pairs.get(split), threshold, fit)
@@ -73,7 +74,7 @@ def evaluate_run(
         "val": scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {},
         **kept,
         "data": about(images),
-        **(of_training(state, images) if state else earlier(run)),
+        **(of_training(state) if state else earlier(run)),
     }
     model.info |= kept
     model.save(run.model)
@@ -156,11 +157,10 @@ def about(images: Images) -> dict[str, Any]:
     return {"name": images.name, "classes": len(images.classes), **counts, "skipped": len(images.skipped)}
 
 
-def of_training(state: State, images: Images) -> dict[str, Any]:
-    """What the training itself has to say; the chance value is for batches as they were drawn."""
-    at_collapse = state.loss_fn.at_collapse() if hasattr(state.loss_fn, "at_collapse") else None
+def of_training(state: State) -> dict[str, Any]:
+    """What the training itself has to say; the loss at collapse is that of its first batch, as the doctor has it."""
     return {
-        "loss_at_collapse": at_collapse,
+        "loss_at_collapse": state.callback_state.get(LOSS_AT_COLLAPSE),
         "seconds": round(state.seconds, 2),
         "images_per_s": round(state.seen / max(state.seconds, 1e-9), 1),
         "steps": state.step,
@@ -173,5 +173,5 @@ def of_training(state: State, images: Images) -> dict[str, Any]:
 def earlier(run: Run) -> dict[str, Any]:
     """What metrics.json said of the training before."""
     kept = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters")
-    held = json.loads(run.metrics_file.read_text(encoding="utf-8")) if run.metrics_file.exists() else {}
+    held = run.metrics_or_nothing()
     return {name: held[name] for name in kept if name in held}

@@ -1,7 +1,5 @@
 """A recipe becomes a run: train, keep, evaluate; go on with an interrupted one; use a finished one as it is."""
 
-import csv
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +7,13 @@ from pathlib import Path
 from likewise import spec
 from likewise.data.images import Images
 from likewise.experiment.build import Parts, build, load_images, resolve_defaults
+from likewise.experiment.inputs import check_inputs, write_inputs
+from likewise.experiment.lock import locked
 from likewise.experiment.recipe import Recipe
-from likewise.experiment.run import Run
+from likewise.experiment.run import Run, folder_in
 from likewise.experiment.score import evaluate_run
 from likewise.experiment.trial import Extra, check_plateau, stage, trial
+from likewise.safety.spreadsheets import csv_text
 from likewise.training.watch import Watch
 
 __all__ = ["check_same_recipe", "obtain", "resume", "train"]
@@ -27,21 +28,40 @@ def train(
     extra: Extra | None = None,
 ) -> tuple[Run, Images]:
     """Train a recipe into a new run folder and evaluate it. `watch` sees every record as it is logged."""
+    if name is not None:
+        folder_in(out, name)
     recipe = resolve_defaults(recipe)
     parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
     check_plateau(parts)
-    run = Run.create(out, name or default_name(recipe))
-    run.write("recipe.toml", recipe.to_toml())
-    write_skipped(run, parts.images)
-    return train_and_evaluate(run, parts, watch, extra)
+    run = Run.create(out, default_name(recipe) if name is None else name)
+    with locked(run.path):
+        write_inputs(run, recipe, parts.images)
+        run.write("recipe.toml", recipe.to_toml())
+        write_skipped(run, parts.images)
+        return train_and_evaluate(run, parts, watch, extra)
 
 
-def resume(path: str | os.PathLike, *, watch: Watch | None = None, extra: Extra | None = None) -> tuple[Run, Images]:
-    """Go on with a run from its last checkpoint; it ends in the same weights as if it had never stopped."""
+def resume(
+    path: str | os.PathLike, *, watch: Watch | None = None, extra: Extra | None = None, force: bool = False
+) -> tuple[Run, Images]:
+    """Go on with a run from its last checkpoint; it ends in the same weights as if it had never stopped.
+
+    Errors: ValueError when recipe or data are not those it was started with, unless `force`; or another process has it.
+    """
     run = Run.open(path)
-    recipe = Recipe.load(run.recipe_file)
-    parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
-    return train_and_evaluate(run, parts, watch, extra)
+    with locked(run.path):
+        sweep(run.path)
+        recipe = run.recipe
+        parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
+        if not force:
+            check_inputs(run, recipe, parts.images)
+        return train_and_evaluate(run, parts, watch, extra)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for leftover in [*folder.rglob(".*.part"), *folder.rglob("*.tmp")]:
+        leftover.unlink(missing_ok=True)
 
 
 def train_and_evaluate(run: Run, parts: Parts, watch: Watch | None, extra: Extra | None) -> tuple[Run, Images]:
@@ -89,8 +109,9 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
 
 def clear(path: Path) -> None:
     """Remove the folder of a run that was killed before it had begun."""
-    for part in path.glob(".*.part"):
-        part.unlink()
+    sweep(path)
+    for early in (path / "inputs.json", path / ".lock"):
+        early.unlink(missing_ok=True)
     for empty in (path / "snapshots", path):
         if empty.exists():
             empty.rmdir()
@@ -105,6 +126,4 @@ def default_name(recipe: Recipe) -> str:
 def write_skipped(run: Run, images: Images) -> None:
     """skipped.csv: the images that were left out, and why."""
     if images.skipped:
-        text = io.StringIO()
-        csv.writer(text).writerows([("id", "why"), *images.skipped])
-        run.write("skipped.csv", text.getvalue())
+        run.write("skipped.csv", csv_text([("id", "why"), *images.skipped]))

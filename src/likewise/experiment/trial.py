@@ -21,7 +21,7 @@ from likewise import spec
 from likewise.data.images import Images
 from likewise.data.subset import sample, spaced
 from likewise.doctor import Setup
-from likewise.doctor.monitor import watch_collapse
+from likewise.doctor.monitor import note_loss_at_collapse, watch_collapse
 from likewise.evaluate import embed, evaluate
 from likewise.experiment.build import Parts, build, resolve_defaults
 from likewise.experiment.callbacks import (
@@ -36,11 +36,12 @@ from likewise.experiment.callbacks import (
     tensorboard,
     validate,
 )
-from likewise.experiment.checkpoint import load_checkpoint, save_checkpoint
+from likewise.experiment.checkpoint import load_checkpoint, load_last, resumable, save_checkpoint
 from likewise.experiment.interrupt import INTERRUPTED, interruptible, stop_when_asked
 from likewise.experiment.recipe import Recipe, epochs_of
 from likewise.experiment.run import Run
 from likewise.models.blocks import unfreeze_schedule
+from likewise.models.weights import is_ours
 from likewise.training import optim
 from likewise.training.loop import Callback, State, at_epoch_end, fit, steps
 from likewise.training.watch import Watch
@@ -71,7 +72,7 @@ def trial(
     Errors: KeyboardInterrupt, with how to resume, when the user stopped it; DivergedError.
     """
     check_plateau(parts)
-    if run is not None and run.last.exists():
+    if run is not None and resumable(run.last):
         restore(run, parts)
     else:
         parts = pretrained(parts, run, watch)
@@ -85,7 +86,10 @@ def trial(
 
 def restore(run: Run, parts: Parts) -> Parts:
     """The parts as the run's last checkpoint left them."""
-    load_checkpoint(run.last, parts.state)
+    if warning := load_last(run.last, parts.state):
+        print(f"likewise: {warning}", file=sys.stderr, flush=True)
+    if parts.state.stop == INTERRUPTED:  # by the user, who wants it to go on now
+        parts.state.stop = None
     run.forget_after(parts.state.step)
     return parts
 
@@ -99,7 +103,7 @@ def pretrained(parts: Parts, run: Run | None, watch: Watch | None) -> Parts:
         return parts
     with tempfile.TemporaryDirectory() as scratch:
         first = Run((run.path if run else Path(scratch)) / "pretraining")
-        if not first.model.exists():
+        if not is_ours(first.model):  # nothing, or a save that was cut short
             train_classifier(parts, first, watch, resume_with=run)
         return build(parts.recipe.replace(weights=str(first.model)), parts.images)
 
@@ -108,7 +112,7 @@ def train_classifier(parts: Parts, first: Run, watch: Watch | None, *, resume_wi
     """Train the recipe's network as a softmax classifier into the run `first`, or go on where it stopped."""
     classifier = parts.recipe.replace(**CLASSIFIER, epochs=parts.recipe.pretrain_epochs)
     stage_parts = build(resolve_defaults(classifier), parts.images)
-    if first.last.exists():
+    if resumable(first.last):
         restore(first, stage_parts)
     else:
         (first.path / "snapshots").mkdir(parents=True, exist_ok=True)
@@ -121,6 +125,7 @@ def train_loop(
 ) -> None:
     """Train the steps that are left and keep the model; an interrupted run is ready to be resumed."""
     state, best = parts.state, Best(run)
+    note_loss_at_collapse(state, parts.feed)
     if run is not None and state.step == 0:
         begin(run, parts)
     further = extra(run, parts) if extra else ()

@@ -1,7 +1,5 @@
 """A recipe's fields searched on validation: Optuna proposes, validation decides, the test part is never read."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,11 +16,12 @@ from likewise.data.images import SPLITS, Images
 from likewise.data.split import by_class
 from likewise.experiment.build import Parts, build, load_images, resolve_defaults
 from likewise.experiment.compare import LOWER_IS_BETTER, parse_over
-from likewise.experiment.recipe import Recipe, known, setting
+from likewise.experiment.recipe import NAMED, Recipe, known, setting
 from likewise.experiment.run import Run
 from likewise.experiment.trial import trial, validation_score
 from likewise.geometry import DivergedError
-from likewise.spec import SpecError
+from likewise.safety.spreadsheets import csv_text
+from likewise.spec import SpecError, from_file
 from likewise.training.loop import Callback, State, at_epoch_end
 from likewise.training.watch import Watch
 
@@ -242,11 +241,9 @@ def decisive(scores: Mapping[str, Any], monitor: str) -> float:
 
 def keep(folder: Path, study: Any, space: Space) -> None:
     """trials.csv, after every trial."""
-    text = io.StringIO()
     rows = [[t.number, t.state.name.lower(), t.value, *(t.params.get(name) for name in space)] for t in study.trials]
-    csv.writer(text).writerows([("trial", "state", "value", *space), *rows])
     with replacing(folder / "trials.csv") as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.write_text(csv_text([("trial", "state", "value", *space), *rows]), encoding="utf-8")
 
 
 def result(optuna: Any, folder: Path, study: Any, recipe: Recipe, images: Images) -> Tuned:
@@ -256,6 +253,9 @@ def result(optuna: Any, folder: Path, study: Any, recipe: Recipe, images: Images
     if not ended:
         raise ValueError(f"no trial of {folder} ended in the time given; give more --seconds, or fewer epochs")
     ended.sort(key=lambda t: t.value, reverse=study.direction == optuna.study.StudyDirection.MAXIMIZE)
+    for name, value in ended[0].params.items():
+        if name in NAMED and value:
+            from_file(NAMED[name], value, folder)
     best = recipe.override(*(f"{name}={value}" for name, value in ended[0].params.items()))
     with replacing(folder / "best.toml") as temporary:
         temporary.write_text(best.to_toml(), encoding="utf-8")

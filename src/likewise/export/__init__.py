@@ -1,4 +1,4 @@
-"""Export: a run's model as ONNX, its preprocessing inside, beside its card and checksums.
+"""Export of a run's model as ONNX with preprocessing, model card and checksums.
 
-`making` needs torch and writes RUN/export/; `reading` and `session` run what was written and never import torch.
+`making` needs torch and writes RUN/export/; `reading` and `session` run the exported model and never import torch.
 """

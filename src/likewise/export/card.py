@@ -1,47 +1,51 @@
-"""The model card: a page of Markdown beside an exported model, from what the run itself knows."""
+"""The model card of an exported model, as Markdown, from the run's own data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["card"]
 
-TO_FILL = "*to be filled in by who publishes the model*"
+TO_FILL = "*to be filled in by the publisher of the model*"
 
 
-def card(held: Mapping[str, Any], config: dict[str, Any], recipe: dict[str, Any], made: dict[str, Any]) -> str:
-    """`held`: metrics.json. `config`: the Embedder's. `made`: files with sha256, largest difference, int8's scores."""
-    data, shape = held["data"], config["shape"]
+def card(metrics: Mapping[str, Any], config: dict[str, Any], recipe: dict[str, Any], made: dict[str, Any]) -> str:
+    """metrics: metrics.json. config: the Embedder's. made: files with sha256, largest difference, int8 scores."""
+    data, shape = metrics["data"], config["shape"]
     takes = " x ".join(map(str, shape))
     unit = "of length 1" if config["normalize"] else "of any length"
     parts = [
-        f"# {held['run']}",
+        f"# {metrics['run']}",
         f"An embedding of {data['name']}: {takes} (channels, height, width) in, {made['dim']} numbers {unit} out, "
-        f"compared by {config['sim']} similarity, larger is closer. Network `{config['network']}`, loss "
-        f"`{recipe['loss']}`, {held.get('epochs', recipe['epochs'])} epochs, seed {recipe['seed']}.",
+        f"compared by {config['sim']} similarity (larger is closer). Network `{config['network']}`, loss "
+        f"`{recipe['loss']}`, {metrics.get('epochs', recipe['epochs'])} epochs, seed {recipe['seed']}.",
         "## Files\n\n" + table(["file", "sha256"], [[f"`{name}`", f"`{digest}`"] for name, digest in made["files"]]),
         f"Input `{made['input']}`, any N. {made['inside']}\nLargest difference from the run's own model on "
-        f"{made['compared']} real pictures: {made['difference']:.1e}.",
-        "## Data\n\n" + table(["", "pictures"], [[part, f"{data[part]:,}"] for part in ("train", "val", "test")]),
-        f"Source `{recipe['data']}`, {data['classes']:,} classes, {data['skipped']:,} pictures left out. Split "
+        f"{made['compared']} real images: {made['difference']:.1e}.",
+        "## Data\n\n" + table(["", "images"], [[part, f"{data[part]:,}"] for part in ("train", "val", "test")]),
+        f"Source `{recipe['data']}`, {data['classes']:,} classes, {data['skipped']:,} images left out. Split "
         f"`{recipe['split']}`, split seed {recipe['split_seed']}.",
-        f"## Scores\n\nOn the {held['split']} part: {seen(held)}. 95 % intervals.\n\n" + scores(held["scores"]),
-        threshold(held),
+        f"## Scores\n\nOn the {metrics['split']} part: {evaluation(metrics)}. 95 % intervals.\n\n"
+        + scores(metrics["scores"]),
+        threshold(metrics),
     ]
     if quantised := made.get("int8"):
         rows = [[name, *map(score, pair)] for name, pair in quantised.items()]
-        parts.append("## int8\n\nThe same pictures before and after.\n\n" + table(["score", "fp32", "int8"], rows))
+        parts.append(
+            "## int8\n\nScores on the same images before and after quantisation.\n\n"
+            + table(["score", "fp32", "int8"], rows)
+        )
     parts.append("## Licence\n\n" + table(["of", "licence"], [[what, TO_FILL] for what in (
-        "the weights", "the training pictures", "the pretrained weights it started from, if any")]))  # fmt: skip
+        "the weights", "the training images", "the pretrained weights it started from, if any")]))  # fmt: skip
     parts.append(f"## Use\n\nMeant for: {TO_FILL}. Not meant for: {TO_FILL}.")
     return "\n\n".join(parts) + "\n"
 
 
-def seen(held: Mapping[str, Any]) -> str:
-    return "classes never seen in training" if held["open"] else "held-out pictures of the classes it was trained on"
+def evaluation(metrics: Mapping[str, Any]) -> str:
+    return "classes not seen in training" if metrics["open"] else "held-out images of the training classes"
 
 
-def scores(found: Mapping[str, Any]) -> str:
-    rows = [[name, score(s), f"{s['n']:,}"] for name, s in found.items()]
+def scores(scores_by_name: Mapping[str, Any]) -> str:
+    rows = [[name, score(s), f"{s['n']:,}"] for name, s in scores_by_name.items()]
     return table(["score", "value (low – high)", "n"], rows)
 
 
@@ -49,13 +53,13 @@ def score(s: dict[str, Any]) -> str:
     return f"{s['value']:.4f} ({s['low']:.4f} – {s['high']:.4f})"
 
 
-def threshold(held: Mapping[str, Any]) -> str:
-    """The sentence on when two pictures count as the same."""
-    chosen = held.get("threshold")
+def threshold(metrics: Mapping[str, Any]) -> str:
+    """The section on the verification threshold."""
+    chosen = metrics.get("threshold")
     if not chosen:
-        return "## Threshold\n\nNone: the validation part had no pairs to choose one by."
+        return "## Threshold\n\nNone: the validation part had no pairs."
     return (
-        f"## Threshold\n\nTwo pictures count as the same from a similarity of {chosen['value']:.4f}, chosen on "
+        f"## Threshold\n\nTwo images count as the same class from a similarity of {chosen['value']:.4f}, chosen on "
         f"validation pairs for {chosen['target']}."
     )
 

@@ -1,7 +1,7 @@
-"""A run's model becomes RUN/export/: model.onnx, model.int8.onnx where wanted, the card and the checksums.
+"""Exports a run's model to RUN/export/: model.onnx, optionally model.int8.onnx, the model card and checksums.
 
-What is written was run first: on real pictures it gives the vectors that the run's own model gives, or there is no
-export. The folder appears whole or not at all.
+The exported model is run first: on real images it must give the vectors of the run's own model. The folder is written
+atomically.
 """
 
 import dataclasses
@@ -29,26 +29,27 @@ from likewise.export.card import card
 from likewise.export.session import BYTES, SUMS, Session, extra, sha256
 from likewise.models import Embedder
 from likewise.models.inputs import at_once
+from likewise.safety import bounds
 
 __all__ = ["LIMIT", "ExportError", "Exported", "export"]
 
-LIMIT = 1e-4  # largest difference from the run's own vectors, in units of their length where that is above 1
-COMPARED = 256  # pictures that parity is checked on
-CALIBRATED = 256  # training pictures that int8 ranges come from
-MEASURED = 5_000  # pictures of each part that int8 is scored on
+LIMIT = 1e-4  # largest difference from the run's own vectors, relative to their length if that is above 1
+COMPARED = 256  # images for the parity check
+CALIBRATED = 256  # training images for int8 calibration
+MEASURED = 5_000  # images per part for int8 scores
 TARGETS = ("onnx",)
 OPSET = 18
 
 
 class ExportError(ValueError):
-    """The export was made and is not the model: nothing of it is kept, and the command fails."""
+    """The exported model differs from the run's model; nothing is written."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how near it is to the run's model. int8: score -> (before, after)."""
+    """The export folder and its largest difference from the run's model. int8: score -> (before, after)."""
 
     folder: Path
     difference: float
@@ -56,8 +57,8 @@ class Exported:
     int8: dict[str, tuple[dict, dict]]
 
     def to_dict(self) -> dict[str, Any]:
-        said = {name: {"fp32": before, "int8": after} for name, (before, after) in self.int8.items()}
-        return {"folder": str(self.folder), "difference": self.difference, "compared": self.compared, "int8": said}
+        scores = {name: {"fp32": before, "int8": after} for name, (before, after) in self.int8.items()}
+        return {"folder": str(self.folder), "difference": self.difference, "compared": self.compared, "int8": scores}
 
 
 def export(path: str | os.PathLike, *, to: str = "onnx", int8: bool = False) -> Exported:
@@ -67,25 +68,29 @@ def export(path: str | os.PathLike, *, to: str = "onnx", int8: bool = False) -> 
     for name in ("onnx", "onnxscript", "onnxruntime"):
         extra(name)
     run = Run.open(path)
-    held, recipe, model = run.metrics(), run.recipe, Embedder.load(run.model)
+    metrics, recipe, model = run.metrics(), run.recipe, Embedder.load(run.model)
     images = load_images(recipe)
     with folder_of(run) as made:
         write_onnx(model, images, made / "model.onnx", about(run, model, images))
-        session = Session(made / "model.onnx")
+        session = Session(made / "model.onnx", say=unsaid)
         compared = spaced(images, COMPARED)
         difference = parity(model, session, compared)
         quantised = quantise(made, session, images, recipe) if int8 else {}
         files = [(file.name, sha256(file)) for file in sorted(made.glob("*.onnx"))]
         facts = {"dim": model.dim, "input": session.about["input"], "inside": inside(session.about["input"]),
                  "difference": difference, "compared": len(compared), "files": files, "int8": quantised}  # fmt: skip
-        (made / "README.md").write_text(card(held, model.config, recipe.to_dict(), facts), encoding="utf-8")
+        (made / "README.md").write_text(card(metrics, model.config, recipe.to_dict(), facts), encoding="utf-8")
         (made / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in files), encoding="utf-8")
     return Exported(run.path / "export", difference, len(compared), quantised)
 
 
+def unsaid(sentence: str) -> None:
+    """The checksums are written once the files are."""
+
+
 @contextmanager
 def folder_of(run: Run) -> Iterator[Path]:
-    """A temporary folder that takes the name `export` when the block ends well, and is gone when it does not."""
+    """A temporary folder, renamed to `export` on success and removed on failure."""
     made = Path(tempfile.mkdtemp(prefix=".export.", dir=run.path))
     old, final = run.path / f".export.{os.getpid()}.old", run.path / "export"
     try:
@@ -100,7 +105,7 @@ def folder_of(run: Run) -> Iterator[Path]:
 
 
 def about(run: Run, model: Embedder, images: Images) -> dict[str, Any]:
-    """What the file says of itself."""
+    """Metadata of the exported file."""
     return {
         "run": run.name,
         "shape": list(model.shape),
@@ -109,12 +114,12 @@ def about(run: Run, model: Embedder, images: Images) -> dict[str, Any]:
         "classes": list(model.classes),
         "threshold": model.info.get("threshold"),
         "input": input_of(images),
-        "crc32": json.loads((run.model / "model.json").read_text(encoding="utf-8"))["crc32"],
+        "crc32": bounds.read_json(run.model / "model.json")["crc32"],
     }
 
 
 def input_of(images: Images) -> str:
-    """Pictures in bytes lie as every decoder gives them; anything else is taken as the run has it."""
+    """Input format: decoded images [N, H, W, C] for uint8 data, otherwise the format of the run."""
     if images.batch([0]).dtype == torch.uint8:
         return BYTES
     return f"float32 [N, {', '.join(map(str, images.shape))}]"
@@ -130,7 +135,7 @@ def inside(takes: str) -> str:
 
 
 class Bytes(nn.Module):
-    """The model behind the axes of a decoded picture."""
+    """The model with the axis order of decoded images."""
 
     def __init__(self, model: Embedder):
         super().__init__()
@@ -140,12 +145,12 @@ class Bytes(nn.Module):
         return self.model(pixels_NHWC.permute(0, 3, 1, 2))
 
 
-def write_onnx(model: Embedder, images: Images, path: Path, said: dict[str, Any]) -> None:
-    """The network and its preprocessing as one graph with a free batch, what it is in its metadata."""
+def write_onnx(model: Embedder, images: Images, path: Path, metadata: dict[str, Any]) -> None:
+    """Write network and preprocessing as one graph with a dynamic batch axis, and metadata."""
     import onnx
 
-    whole = Bytes(model) if said["input"] == BYTES else model
-    sample = given(spaced(images, 2), said["input"])
+    whole = Bytes(model) if metadata["input"] == BYTES else model
+    sample = given(spaced(images, 2), metadata["input"])
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")  # torch 2.13 warns of itself: deprecations inside torch.export
         program = torch.onnx.export(
@@ -154,13 +159,13 @@ def write_onnx(model: Embedder, images: Images, path: Path, said: dict[str, Any]
         )  # fmt: skip
     assert program is not None
     proto = program.model_proto
-    onnx.helper.set_model_props(proto, {"likewise": json.dumps(said)})
+    onnx.helper.set_model_props(proto, {"likewise": json.dumps(metadata)})
     onnx.save(proto, path)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """torch.onnx logs what it does."""
+    """Silence the log of torch.onnx."""
     import logging
 
     log = logging.getLogger("torch.onnx")
@@ -173,46 +178,46 @@ def quiet() -> Iterator[None]:
 
 
 def spaced(images: Images, most: int) -> Images:
-    """At most so many pictures, evenly spaced."""
+    """At most `most` images, evenly spaced."""
     return images if len(images) <= most else images.take(torch.arange(most) * len(images) // most)
 
 
 def given(images: Images, takes: str) -> np.ndarray:
-    """Pictures as the exported model takes them."""
+    """Images in the input format of the exported model."""
     pixels = images.batch(torch.arange(len(images))).cpu()
     return (pixels.permute(0, 2, 3, 1) if takes == BYTES else pixels).contiguous().numpy()
 
 
 def parity(model: Embedder, session: Session, images: Images) -> float:
-    """The largest difference from the run's own vectors, in one batch and one by one. Errors: ExportError."""
+    """The largest difference from the run's own vectors, in a batch and one by one. Errors: ExportError."""
     vectors_ND = model.embed(images).numpy()
     taken = given(images, session.about["input"])
     alone = np.concatenate([session(taken[at : at + 1]) for at in range(min(8, len(taken)))])
-    found_ND = session(taken)
-    far = max(np.abs(found_ND - vectors_ND).max(), np.abs(alone - vectors_ND[: len(alone)]).max())
+    exported_ND = session(taken)
+    far = max(np.abs(exported_ND - vectors_ND).max(), np.abs(alone - vectors_ND[: len(alone)]).max())
     difference = float(far / max(1.0, np.linalg.norm(vectors_ND, axis=1).mean()))
     if not difference <= LIMIT:
         raise ExportError(
-            f"the exported model differs from the run's own by {difference:.1e} on {len(images)} real pictures, and at "
+            f"the exported model differs from the run's own by {difference:.1e} on {len(images)} real images, and at "
             f"most {LIMIT:.0e} is accepted; nothing was written"
         )
     return difference
 
 
 def quantise(folder: Path, before: Session, images: Images, recipe: Recipe) -> dict[str, tuple[dict, dict]]:
-    """model.int8.onnx beside model.onnx, and the scores before and after on the same pictures."""
+    """model.int8.onnx beside model.onnx, and the scores before and after on the same images."""
     target = folder / "model.int8.onnx"
     write_int8(folder / "model.onnx", target, spaced(images.part("train"), CALIBRATED), before)
-    after = Session(target)
+    after = Session(target, say=unsaid)
     part = "test" if len(images.part("test")) else "val"
-    found = [measured(session, images, part, recipe) for session in (before, after)]
-    return {name: (found[0][name], found[1][name]) for name in ("knn@1", "recall@1", "map@r") if name in found[0]}
+    scores = [measured(session, images, part, recipe) for session in (before, after)]
+    return {name: (scores[0][name], scores[1][name]) for name in ("knn@1", "recall@1", "map@r") if name in scores[0]}
 
 
-def write_int8(source: Path, target: Path, pictures: Images, session: Session) -> None:
-    """Weights and activations in 8 bits, their ranges from training pictures; the first arithmetic stays in floats."""
+def write_int8(source: Path, target: Path, images: Images, session: Session) -> None:
+    """Weights and activations in 8 bits, their ranges from training images; the preprocessing stays in floats."""
     quantization = extra("onnxruntime.quantization")
-    taken = given(pictures, session.about["input"])
+    taken = given(images, session.about["input"])
     batches = iter([{session.name: taken[at : at + 32]} for at in range(0, len(taken), 32)])
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
@@ -229,19 +234,19 @@ def write_int8(source: Path, target: Path, pictures: Images, session: Session) -
 
 @contextmanager
 def quiet_root() -> Iterator[None]:
-    """onnxruntime advises on the root logger to preprocess what torch has preprocessed."""
+    """Silence onnxruntime's advice, on the root logger, to preprocess the graph."""
     import logging
 
     log = logging.getLogger()
-    held, log.disabled = log.disabled, True
+    before, log.disabled = log.disabled, True
     try:
         yield
     finally:
-        log.disabled = held
+        log.disabled = before
 
 
 def measured(session: Session, images: Images, part: str, recipe: Recipe) -> dict[str, dict]:
-    """The quick scores of the held-out part by an exported model."""
+    """Quick scores of the held-out part with an exported model."""
     query, train = (embedded(session, spaced(images.part(name), MEASURED)) for name in (part, "train"))
     closed = bool(torch.isin(query.labels, train.labels).any())
     scores = evaluate(query, train if closed else None, sim=recipe.sim, seed=recipe.split_seed, quick=True)

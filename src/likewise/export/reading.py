@@ -1,35 +1,23 @@
-"""A picture file into the bytes that a model takes, with numpy and Pillow alone: the rules of `decode.py`.
+"""Decodes image files to a model's input with numpy and Pillow only, by the rules of imaging/decode.py.
 
-tests/test_export_reading.py holds the two together; where training resizes with torch, a byte may differ by one.
+tests/test_export_reading.py compares the two; where training resizes with torch, a byte may differ by one.
 """
 
 import io
 import os
-from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["PICTURES", "files", "pixels"]
+from likewise.imaging.find import image_files as files
+from likewise.imaging.headers import ORIENTATION, TURNED, grey_alpha, orientation, true_transparency
+from likewise.safety import bounds
 
-PICTURES = {".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
-ORIENTATION = 0x0112  # the EXIF tag; from 5 on, height and width change places
+__all__ = ["files", "pixels"]
+
 # mode: (the profile's colours, the mode that sRGB comes out in)
 PROFILED = {"RGB": ("RGB ", "RGB"), "RGBA": ("RGB ", "RGBA"), "CMYK": ("CMYK", "RGB"), "L": ("GRAY", "RGB")}
-
-
-def files(images: Iterable[str | os.PathLike]) -> list[Path]:
-    """The picture files named, and those in the folders named. Errors: ValueError for one that is not there."""
-    found: list[Path] = []
-    for path in map(Path, images):
-        if not path.exists():
-            raise ValueError(f"there is no file {path}; give pictures or folders of pictures")
-        found += sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURES) if path.is_dir() else [path]
-    if not found:
-        raise ValueError("the folders given hold no pictures; those end in .png, .jpg, .pgm and the like")
-    return found
 
 
 def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
@@ -39,53 +27,40 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
     channels, height, width = shape
     try:
         with Image.open(path) as image:
+            bounds.image_size(*image.size, os.stat(path).st_size)
             turn = orientation(image)
             grey = channels == 1 and "icc_profile" not in image.info
-            image.draft("L" if grey else None, (height, width) if turn >= 5 else (width, height))
-            picture = plain(image, "L" if channels == 1 else "RGB", turn)
-    except Exception as error:  # decoders fail in every way there is
-        raise ValueError(f"cannot read {os.fspath(path)} as a picture: {error}") from None
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(picture).reshape(height, width, channels)
-
-
-def orientation(image: Any) -> int:
-    """EXIF orientation, 1 (upright) where there is none or it is nonsense. Pillow turns a TIFF upright by itself."""
-    try:
-        return int(image.getexif().get(ORIENTATION, 1)) if "exif" in image.info else 1
-    except Exception:  # broken metadata is no reason to lose a good picture
-        return 1
+            image.draft("L" if grey else None, (height, width) if turn in TURNED else (width, height))
+            upright = plain(image, "L" if channels == 1 else "RGB", turn)
+    except Exception as error:  # decoders raise many exception types
+        raise ValueError(f"cannot read {os.fspath(path)} as an image: {error}") from None
+    if upright.size != (width, height):
+        upright = upright.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(upright).reshape(height, width, channels)
 
 
 def plain(image: Any, mode: str, turn: int) -> Any:
-    """Upright, in 8 bits and sRGB, "L" or "RGB", what is transparent on white."""
+    """Convert to upright 8-bit sRGB, "L" or "RGB", transparent areas on white."""
     from PIL import Image, ImageOps
 
     profile = image.info.get("icc_profile")
+    true_transparency(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        image = Image.fromarray(eight_bits(np.asarray(image)))
+        image = grey_alpha(image)
     if profile:
         image = srgb(image, profile)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert(mode)
-    if not 2 <= turn <= 8:
+    if turn == 1:
         return image
     image.getexif()[ORIENTATION] = turn
     return ImageOps.exif_transpose(image)
 
 
-def eight_bits(values: np.ndarray) -> np.ndarray:
-    """0 to 65,535 as 0 to 255, rounded."""
-    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise ValueError("its numbers are neither 8 nor 16 bits, so black and white are unknown")
-    return ((values.astype("uint32") + 128) // 257).astype("uint8")
-
-
 def srgb(image: Any, profile: bytes) -> Any:
-    """In sRGB where its profile is another and of its kind; else as it is."""
+    """Convert to sRGB if the profile is another one and fits the mode; otherwise return the image."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
     elif image.mode == "P":
@@ -109,5 +84,5 @@ def to_srgb(profile: bytes, mode: str) -> Any:
         if theirs.profile.xcolor_space != kind or described.startswith("srgb"):
             return None
         return ImageCms.buildTransform(theirs, ImageCms.createProfile("sRGB"), mode, managed)
-    except (ImageCms.PyCMSError, OSError):  # a broken profile is no reason to lose a good picture
+    except (ImageCms.PyCMSError, OSError):  # an invalid profile must not lose a valid image
         return None

@@ -1,9 +1,10 @@
-"""An exported model at work: pictures to vectors with ONNX Runtime, Parquet out; torch is never imported."""
+"""Inference with an exported model: images to vectors with ONNX Runtime, saved as Parquet; never imports torch."""
 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,13 +14,15 @@ import numpy as np
 
 from likewise.atomic import replacing
 from likewise.export.reading import files, pixels
+from likewise.safety import bounds
 
 __all__ = ["BYTES", "INSTALL", "SUMS", "Session", "embed_files", "exported", "extra", "sha256"]
 
 SUMS = "SHA256SUMS"
 INSTALL = "pip install 'likewise[export]'"
 BATCH = 64
-BYTES = "uint8 [N, H, W, C]"  # pictures as every decoder gives them
+SIDE = 4096  # pixels of an image that an exported model takes
+BYTES = "uint8 [N, H, W, C]"  # decoded images
 
 
 def extra(name: str) -> Any:
@@ -35,62 +38,67 @@ def extra(name: str) -> Any:
 
 
 class Session:
-    """A model.onnx that `likewise export` wrote. `about` is what it says of itself: shape, dim, sim, threshold ...
+    """A model.onnx that `likewise export` wrote. `about` is its metadata: shape, dim, sim, threshold ...
 
-    Errors: ValueError where there is no file, it is not one of ours, or not the one its SHA256SUMS tells of.
+    say: digest when there is no checksum to compare the file with.
+    Errors: ValueError for a missing file, one not written by Likewise, or a checksum mismatch.
     """
 
-    def __init__(self, path: str | os.PathLike, threads: int = 0):
+    def __init__(self, path: str | os.PathLike, threads: int = 0, say: Callable[[str], None] | None = None):
         runtime = extra("onnxruntime")
         self.path = Path(path)
-        check(self.path)
+        if not check(self.path):
+            (say or on_stderr)(
+                f"{self.path} has no checksum in {SUMS} beside it, so nobody can tell whether it is the file that was "
+                "exported; export it again, or copy the whole folder"
+            )
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or processors()
         try:
             self.inner = runtime.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has a kind of its own for each reason
+        except Exception as error:  # onnxruntime raises many exception types
             raise ValueError(f"{self.path} does not load as ONNX: {str(error).splitlines()[0]}") from None
-        said = self.inner.get_modelmeta().custom_metadata_map.get("likewise")
-        if said is None:
-            raise ValueError(f"{self.path} says nothing of its preprocessing; give one that `likewise export` wrote")
-        self.about: dict[str, Any] = json.loads(said)
+        metadata = self.inner.get_modelmeta().custom_metadata_map.get("likewise")
+        if metadata is None:
+            raise ValueError(f"{self.path} has no metadata on its preprocessing; give one that `likewise export` wrote")
+        self.about: dict[str, Any] = checked_about(metadata, self.path)
         self.name: str = self.inner.get_inputs()[0].name
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(C, H, W) of the pictures, or (D,) of the vectors, that it takes."""
+        """(C, H, W) of the input images, or (D,) of input vectors."""
         return tuple(self.about["shape"])
 
     def __call__(self, given: np.ndarray) -> np.ndarray:
-        """float32 `[N, dim]` of uint8 `[N, H, W, C]`, or of what `about["input"]` says instead."""
+        """float32 `[N, dim]` of uint8 `[N, H, W, C]`, or of the format in `about["input"]`."""
         return self.inner.run(None, {self.name: given})[0]
 
     def embed(self, paths: Sequence[str | os.PathLike], batch: int = BATCH) -> np.ndarray:
-        """float32 `[N, dim]` of picture files. Errors: ValueError naming what cannot be read."""
+        """float32 `[N, dim]` of image files. Errors: ValueError naming an unreadable file."""
         if self.about["input"] != BYTES:
-            raise ValueError(f"{self.path} takes {self.about['input']}, not picture files; run it with onnxruntime")
+            raise ValueError(f"{self.path} takes {self.about['input']}, not image files; run it with onnxruntime")
         shape: Any = self.shape
-        with ThreadPoolExecutor(processors()) as pool:  # Pillow lets go of the interpreter while it decodes
+        with ThreadPoolExecutor(processors()) as pool:  # Pillow releases the interpreter lock while it decodes
             runs = (paths[at : at + batch] for at in range(0, len(paths), batch))
             parts = [self(np.stack(list(pool.map(lambda path: pixels(path, shape), part)))) for part in runs]
         return np.concatenate(parts)
 
 
 def exported(run: str | os.PathLike) -> Path | None:
-    """RUN/export/model.onnx, where it holds the weights that the run has now and can be run here."""
+    """RUN/export/model.onnx if it has the run's current weights and onnxruntime is installed, else None."""
     path, described = Path(run) / "export" / "model.onnx", Path(run) / "model" / "model.json"
     if not (path.is_file() and described.is_file() and find_spec("onnxruntime")):
         return None
-    crc32 = json.loads(described.read_text(encoding="utf-8")).get("crc32")
+    crc32 = bounds.read_json(described).get("crc32")
     session = Session(path)
-    fits = session.about["crc32"] == crc32 and session.about["input"] == BYTES
+    fits = session.about.get("crc32") == crc32 and session.about["input"] == BYTES
     return path if fits else None
 
 
 def embed_files(model: str | os.PathLike, images: Sequence[str | os.PathLike], output: Path) -> tuple[int, int]:
-    """Embed pictures (folders are searched) and write Parquet: columns id, label, class, split, vector, as a run's.
+    """Embed images (folders are searched) and write Parquet with columns id, label, class, split, vector.
 
-    Returns how many, and how long each is. Errors: ValueError.
+    Returns the number of images and the vector length. Errors: ValueError.
     """
     paths, session = files(images), Session(model)
     vectors = session.embed(paths)
@@ -99,7 +107,7 @@ def embed_files(model: str | os.PathLike, images: Sequence[str | os.PathLike], o
 
 
 def write(output: Path, ids: Sequence[str], vectors_ND: np.ndarray) -> None:
-    """The columns of `Embeddings.save`, for pictures without a class."""
+    """The columns of `Embeddings.save`, for images without a class."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -118,17 +126,43 @@ def write(output: Path, ids: Sequence[str], vectors_ND: np.ndarray) -> None:
         pq.write_table(table, temporary)
 
 
-def check(path: Path) -> None:
-    """Errors: ValueError where there is no such file, or the SHA256SUMS beside it tells of another."""
+def on_stderr(sentence: str) -> None:
+    print(f"likewise: {sentence}", file=sys.stderr, flush=True)
+
+
+def checked_about(said: str, path: Path) -> dict[str, Any]:
+    """What the file says of itself, typed and bounded. Errors: ValueError that names the field."""
+    about = bounds.parsed_json(said, f"the metadata of {path}")
+    shape, classes = about.get("shape"), about.get("classes", [])
+    whole = isinstance(shape, list) and len(shape) in (1, 3) and all(type(n) is int and 0 < n <= 2**20 for n in shape)
+    if not whole or (len(shape) == 3 and (shape[0] not in (1, 3) or max(shape[1:]) > SIDE)):
+        raise ValueError(f"{path}: shape is [1 or 3, H, W] with sides up to {SIDE:,}, or [D], got {shape!r:.80}")
+    if not isinstance(about.get("input"), str) or not isinstance(about.get("sim", ""), str):
+        raise ValueError(
+            f"{path}: input and sim are texts, got {about.get('input')!r:.80} and {about.get('sim')!r:.80}"
+        )
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"{path}: classes is a list of names, got {classes!r:.80}")
+    return about
+
+
+def check(path: Path) -> bool:
+    """Whether a checksum beside the file digest that it is the one that was exported.
+
+    Errors: ValueError where there is no such file, or the SHA256SUMS beside it tells of another.
+    """
     if not path.is_file():
         raise ValueError(f"there is no file {path}; `likewise export RUN --to onnx` writes RUN/export/model.onnx")
     sums = path.parent / SUMS
-    for line in sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []:
-        told, _, name = line.partition("  ")
-        if name == path.name and told != sha256(path):
+    compared = False
+    for line in bounds.text(sums).splitlines() if sums.is_file() else []:
+        digest, _, name = line.partition("  ")
+        if name == path.name and digest != sha256(path):
             raise ValueError(
-                f"{path} is not the file that {sums} tells of: it is damaged or was changed; copy it again"
+                f"{path} does not match its checksum in {sums}: it is damaged or was changed; copy it again"
             )
+        compared = compared or name == path.name
+    return compared
 
 
 def sha256(path: Path) -> str:
@@ -137,8 +171,8 @@ def sha256(path: Path) -> str:
 
 
 def processors() -> int:
-    """The cores this process may use; OMP_NUM_THREADS says fewer."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    if said.isdigit() and int(said):
-        return int(said)
+    """Number of usable cores, or OMP_NUM_THREADS."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit() and int(threads):
+        return int(threads)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,10 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from likewise.imaging import jpeg
+from likewise.imaging.headers import TURNED, grey_alpha, orientation, true_transparency
+from likewise.safety import bounds
 
 __all__ = ["RULES", "Crop", "Head", "Picture", "PictureError", "check", "decode", "decoded", "decoder", "fit", "head"]
 
-RULES = 1  # one more whenever the same file gives other pixels than before; decoded pictures that are kept know it
+RULES = 2  # one more whenever the same file gives other pixels than before; decoded pictures that are kept know it
 
 
 class Crop(NamedTuple):
@@ -35,15 +37,10 @@ Shape = tuple[int, int, int]  # C, H, W
 Box = tuple[int, int, int, int]
 Picture = Path | bytes | Tensor | Crop  # a file, the bytes of one, uint8 [C,H,W], or a part of a file
 
-ORIENTATION = 0x0112  # the EXIF tag
 GREY = {"1", "L", "LA", "La", "I", "F"}
 # EXIF orientation -> what puts the picture upright: rows and columns changed over or not, then the sides mirrored.
-UPRIGHT = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))} | {
-    5: (True, ()),
-    6: (True, (1,)),
-    7: (True, (0, 1)),
-    8: (True, (0,)),
-}
+UPRIGHT = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))}
+UPRIGHT |= {5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
 
 
 class PictureError(ValueError):
@@ -65,7 +62,7 @@ def head(picture: Path | bytes | Crop) -> Head:
         return Head(head(picture.path).channels, bottom - top, right - left)
     with _opened(picture) as image:
         width, height = image.size
-        sides = (width, height) if _orientation(image) >= 5 else (height, width)
+        sides = (width, height) if orientation(image) in TURNED else (height, width)
         return Head(1 if _is_grey(image) else 3, *sides)
 
 
@@ -106,10 +103,10 @@ def _of_image(
     image: Any, shape: Shape | None, box: Box | None = None, *, fresh: bool = False, out: Tensor | None = None
 ) -> Tensor:
     """Of the part that is in the box. fresh: it was opened just now, so that it still is what its file says."""
-    turn = _orientation(image)
+    turn = orientation(image)
     channels, height, width = shape or (1 if _is_grey(image) else 3, 0, 0)
     # the sides that are enough, as the file has them
-    enough = None if box or not shape else (height, width) if turn >= 5 else (width, height)
+    enough = None if box or not shape else (height, width) if turn in TURNED else (width, height)
     quick = fresh and not (box and channels == 1)  # the brightness that a JPEG holds is not that of a whole one to 1
     plain = jpeg.of_image(image) if quick else None
     pixels_HWC = jpeg.pixels(plain, channels, enough) if plain else None
@@ -192,22 +189,11 @@ def fit(pixels_NCHW: Tensor, shape: Shape) -> Tensor:
     return F.interpolate(pixels_NCHW, sides, mode="bilinear", antialias=True)
 
 
-def check(picture: Path | bytes | Crop) -> None:
-    """Find out, without decoding where the format allows it, that `decode` will not fail. Errors: PictureError."""
-    if not _ends_well(picture.path if isinstance(picture, Crop) else picture):
-        decode(picture)
-
-
-def _ends_well(picture: Path | bytes) -> bool:
-    """Whether a PNG's checksums are right or a JPEG ends in its marker; False for what only decoding tells."""
-    with _opened(picture) as image:
-        if image.format == "JPEG":
-            return _tail(picture).endswith(b"\xff\xd9")
-        if image.format == "PNG":
-            with suppress(Exception):
-                image.verify()
-                return True
-    return False
+def check(picture: Path | bytes | Crop, shape: Shape | None = None) -> None:
+    """Find out that `decode` of it will not fail, by decoding: checksums and end markers prove nothing of what is
+    compressed. shape: what will be decoded, which may be a fraction of the file. Errors: PictureError.
+    """
+    decode(picture, shape)
 
 
 @functools.cache
@@ -226,10 +212,14 @@ def _opened(picture: Path | bytes) -> Iterator[Any]:
         # the file is opened here, since Pillow leaves one open whose first bytes it cannot read
         file = io.BytesIO(picture) if isinstance(picture, bytes) else _regular(picture).open("rb")
         with file:
+            length = file.seek(0, io.SEEK_END)
+            file.seek(0)
             # trying a JPEG's 20 bytes in every other format first costs a tenth of decoding it
             formats = ("JPEG",) if file.read(3) == b"\xff\xd8\xff" else None
             file.seek(0)
             with _pillow().open(file, formats=formats) as image:
+                width, height = image.size
+                bounds.image_size(width, height, length)
                 yield image
     except (PictureError, MemoryError):
         raise
@@ -244,6 +234,8 @@ def _regular(path: Path) -> Path:
         raise PictureError(
             "a folder, not a picture" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
         )
+    if path.stat().st_size > bounds.IMAGE_FILE:
+        raise PictureError(f"it is longer than {bounds.human(bounds.IMAGE_FILE)}")
     return path
 
 
@@ -264,16 +256,6 @@ def _tail(picture: Path | bytes, size: int = 64) -> bytes:
         return file.read().rstrip(b"\0")
 
 
-def _orientation(image: Any) -> int:
-    """EXIF orientation, 1 (upright) where there is none or it is nonsense. Pillow turns a TIFF upright by itself."""
-    if "exif" not in image.info:
-        return 1
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # broken metadata is no reason to lose a good picture
-        return 1
-
-
 def _upright(pixels_HWC: Tensor, orientation: int) -> Tensor:
     changed_over, mirrored = UPRIGHT.get(orientation, (False, ()))
     pixels_HWC = pixels_HWC.transpose(0, 1) if changed_over else pixels_HWC
@@ -291,8 +273,12 @@ def _is_grey(image: Any) -> bool:
 def _plain(image: Any, mode: str) -> Any:
     """The picture in 8 bits and sRGB, "L" or "RGB", what is transparent on white."""
     profile = image.info.get("icc_profile")
+    true_transparency(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        image = _eight_bits(image)
+        try:
+            image = grey_alpha(image)
+        except ValueError as error:
+            raise PictureError(str(error)) from None
     if profile:
         image = _srgb(image, profile)
     if image.has_transparency_data:
@@ -333,13 +319,3 @@ def _to_srgb(profile: bytes, mode: str) -> Any:
 
 def _description(profile: Any) -> str:
     return (profile.profile.profile_description or "").strip().lower()
-
-
-def _eight_bits(image: Any) -> Any:
-    """0..65535 to 0..255, rounded. Errors: PictureError for numbers that have no agreed range."""
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise PictureError(
-            "its numbers are neither 8 nor 16 bits a pixel, so black and white are unknown; save it as 8 or 16 bits"
-        )
-    return _pillow().fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))

@@ -1,7 +1,6 @@
 """Plain JPEGs without Pillow, by simplejpeg where it is installed: the same pixels, sooner; None for what is odd."""
 
 import functools
-import math
 import os
 import stat
 import struct
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from likewise.safety import bounds
 
 __all__ = ["Jpeg", "of_image", "pixels", "simple", "simplejpeg", "whole"]
 
@@ -78,7 +79,7 @@ def _frame(front: bytes) -> tuple[int, int, int] | None:
     if not frame or front[:2] != b"\xff\xd8" or front[at : at + 2] != b"\xff\xda":
         return None
     channels, height, width = frame
-    bomb = height * width > (Image.MAX_IMAGE_PIXELS or math.inf)
+    bomb = height * width > min(bounds.IMAGE_SMALL, Image.MAX_IMAGE_PIXELS or bounds.IMAGE_SMALL)
     return frame if channels in (1, 3) and not bomb else None
 
 

@@ -80,14 +80,40 @@ def angular(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, alpha: float = 40
     """
     square(sim_NM, "angular")
     tan2 = math.tan(math.radians(alpha)) ** 2
-    logit_NM = 4 * tan2 * sim_NM
-    has_N = neg_NM.any(-1)
-    top_N, level_N = torch.where(has_N, highest(logit_NM, neg_NM), 0).detach(), logit_NM.amax(-1).detach()
-    from_anchor_NM = torch.where(neg_NM, (logit_NM - top_N[:, None]).exp(), 0)
-    sum_NM = from_anchor_NM @ (logit_NM - level_N[:, None]).exp().mT
-    log_NM = sum_NM.clamp_min(torch.finfo(sim_NM.dtype).tiny).log() + top_N[:, None] + level_N
-    counted_NM = pos_NM & has_N[:, None]
+    counted_NM = pos_NM & neg_NM.any(-1, keepdim=True)
+    log_NM = _log_sum_over_negatives(4 * tan2 * sim_NM, counted_NM, neg_NM)
     return Terms(total(softplus(log_NM - 2 * (1 + tan2) * sim_NM), counted_NM), counted_NM.sum(-1))
+
+
+def _log_sum_over_negatives(logit_NM: Tensor, counted_NM: Tensor, neg_NM: Tensor) -> Tensor:
+    """For each counted pair (a, p), log of the sum over a's negatives n of e^(l_an + l_pn), [N, N]; 0 elsewhere.
+
+    A product of two matrices of exponentials, each below the largest of its own row: among the negatives of the row,
+    and among those of the anchors that the row is a positive of. Where the two rows peak at different negatives the
+    product can underflow. On a CPU these pairs, few if any, are summed one by one. On another device, where listing
+    them would wait for it, the product is in float64, which has room for logits 700 below their row's largest.
+    """
+    on_cpu = logit_NM.device.type == "cpu"
+    wide_NM = logit_NM if on_cpu else logit_NM.double()
+    reach_NM = (counted_NM.float().mT @ neg_NM.float()) > 0
+    (anchor_NM, anchor_N), (other_NM, other_N) = (_exp_below_top(wide_NM, where) for where in (neg_NM, reach_NM))
+    sum_NM = anchor_NM @ other_NM.mT
+    tiny = torch.finfo(wide_NM.dtype).tiny
+    small_NM = counted_NM & (sum_NM < tiny**0.75) if on_cpu else torch.zeros_like(counted_NM)
+    log_NM = torch.where(counted_NM & ~small_NM, sum_NM, 1).clamp_min(tiny).log()
+    log_NM = torch.where(counted_NM, log_NM + anchor_N[:, None] + other_N, 0).to(logit_NM.dtype)
+    if not on_cpu or not small_NM.any():
+        return log_NM
+    a_K, p_K = small_NM.nonzero(as_tuple=True)
+    parts = [lse(logit_NM[a] + logit_NM[p], neg_NM[a]) for a, p in zip(a_K.split(4096), p_K.split(4096), strict=True)]
+    return log_NM.index_put((a_K, p_K), torch.cat(parts))
+
+
+def _exp_below_top(logit_NM: Tensor, where_NM: Tensor) -> tuple[Tensor, Tensor]:
+    """e^(l - top) of the entries in `where`, 0 elsewhere, and top [N], the largest of them (0 where there are none)."""
+    top_N = torch.where(where_NM.any(-1), highest(logit_NM, where_NM), 0).detach()
+    # masked before the exponential: what is not in `where` may be large, and inf * 0 in its gradient would be NaN
+    return torch.where(where_NM, logit_NM - top_N[:, None], -torch.inf).exp(), top_N
 
 
 @whole(columns=False)

@@ -8,7 +8,6 @@ embedding and proxy; margins in angle are in radians. A required keyword is what
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from likewise import geometry
@@ -252,7 +251,7 @@ def spread(proxies_MD: Tensor, centres: int) -> Tensor | float:
     """Half the mean distance, on the unit sphere, between two proxies of one class; 0 when each class has one."""
     if centres == 1:
         return 0.0
-    unit_CKD = F.normalize(proxies_MD, dim=-1).unflatten(0, (-1, centres))
+    unit_CKD = geometry.unit(proxies_MD).unflatten(0, (-1, centres))
     pairs = len(unit_CKD) * centres * (centres - 1)
     return -geometry.euclidean(unit_CKD, unit_CKD).sum() / (2 * pairs)
 

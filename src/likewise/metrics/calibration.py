@@ -66,8 +66,13 @@ def kept(fit: Calibration) -> dict[str, Any]:
 
 
 def restored(numbers: Mapping[str, Any]) -> Calibration:
-    """What `kept` gave; whatever else stands beside the numbers is passed over."""
-    fit = FITS[numbers["kind"]]
+    """What `kept` gave; whatever else stands beside the numbers is passed over.
+
+    Errors: ValueError for another kind of fit, or one that lacks its numbers.
+    """
+    fit = FITS.get(str(numbers.get("kind")))
+    if fit is None or any(field.name not in numbers for field in fields(fit)):
+        raise ValueError(f"a calibration is one of {', '.join(FITS)} with its numbers, got {dict(numbers)!r:.200}")
     read = {key: tuple(value) if isinstance(value, list) else value for key, value in numbers.items()}
     return fit(**{field.name: read[field.name] for field in fields(fit)})
 

@@ -57,10 +57,21 @@ def nearest_centroid(query_QD: Tensor, vectors_MD: Tensor, labels_M: Tensor, *, 
     return values_C[nearest(query_QD, centroids_CD, 1, sim=sim).place[:, 0]]
 
 
+def _of_every_class(labels_M: Tensor, at_most: int, seed: int) -> Tensor:
+    """Places of at most so many rows drawn at random, in order; a class that the draw missed gives its first row."""
+    order_M = torch.randperm(len(labels_M), generator=torch.Generator().manual_seed(seed))
+    drawn = order_M[:at_most]
+    missed = ~torch.isin(labels_M[order_M], labels_M[drawn])
+    for label in labels_M[order_M][missed].unique():
+        drawn = torch.cat([drawn, order_M[(labels_M[order_M] == label).nonzero()[0]]])
+    return drawn.sort().values
+
+
 def probe(vectors_MD: Tensor, labels_M: Tensor, *, at_most: int = 5000, seed: int = 0) -> Any:
     """A fitted scikit-learn classifier: standardised features, then multinomial logistic regression with C = 1.
 
-    It is fitted on `at_most` samples drawn without replacement (all, when there are no more): what a linear layer gets
+    It is fitted on `at_most` samples drawn without replacement (all, when there are no more), and on one at least of
+    every class: what a linear layer gets
     out of the embedding. Use `.predict(vectors)`.
     """
     from sklearn.exceptions import ConvergenceWarning
@@ -70,7 +81,7 @@ def probe(vectors_MD: Tensor, labels_M: Tensor, *, at_most: int = 5000, seed: in
 
     if len(labels_M.unique()) < 2:
         raise ValueError("a probe needs references of at least two classes; these have one")
-    keep = torch.randperm(len(labels_M), generator=torch.Generator().manual_seed(seed))[:at_most].sort().values
+    keep = _of_every_class(labels_M, at_most, seed)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 200 steps are part of the definition

@@ -67,12 +67,25 @@ def _between(a_N: Tensor, b_N: Tensor) -> Tensor:
     return (b_N - a_N) / torch.maximum(a_N, b_N).clamp_min(torch.finfo(torch.float64).tiny)
 
 
-def davies_bouldin(vectors_ND: Tensor, labels_N: Tensor) -> float:
-    """Mean over classes of the worst (spread_i + spread_j) / distance_ij; lower is better. Davies & Bouldin, 1979."""
-    from sklearn.metrics import davies_bouldin_score
+def davies_bouldin(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> float:
+    """Mean over classes of the worst (spread_i + spread_j) / distance_ij; lower is better. Davies & Bouldin, 1979.
 
-    _classes(labels_N)
-    return float(davies_bouldin_score(vectors_ND.numpy(), labels_N.numpy()))
+    O(C^2 D) time, O(tile) memory.
+    """
+    class_N, size_C = _classes(labels_N)
+    vectors_ND = vectors_ND.double()
+    means_CD, _ = centroids(vectors_ND, class_N)
+    apart_N = (vectors_ND - means_CD[class_N]).norm(dim=-1)
+    spread_C = torch.zeros(len(size_C), dtype=torch.float64).index_add_(0, class_N, apart_N) / size_C
+    if spread_C.max() <= NOTHING or (means_CD - means_CD[0]).norm(dim=-1).max() <= NOTHING:
+        return 0.0
+    worst_C = torch.empty_like(spread_C)
+    for place_T in torch.arange(len(size_C)).split(max(1, tile // len(size_C))):
+        ratio_TC = (spread_C[place_T, None] + spread_C) / torch.cdist(means_CD[place_T], means_CD)
+        # classes at one place are infinitely bad, as far as scikit-learn lets them count: it leaves them out
+        ratio_TC = ratio_TC.scatter(1, place_T[:, None], 0).nan_to_num(0, posinf=0)
+        worst_C[place_T] = ratio_TC.amax(1)
+    return float(worst_C.mean())
 
 
 def calinski_harabasz(vectors_ND: Tensor, labels_N: Tensor) -> float:
@@ -187,6 +200,9 @@ def _together(labels_N: Tensor, cluster_N: Tensor) -> tuple[Tensor, Tensor, Tens
     """Each sample's class, cluster and combination of both, numbered from 0."""
     label_N, found_N = (x_N.unique(return_inverse=True)[1] for x_N in (labels_N, cluster_N))
     return label_N, found_N, (found_N * (int(label_N.max()) + 1) + label_N).unique(return_inverse=True)[1]
+
+
+NOTHING = 1e-8  # distances that count as zero, as scikit-learn has it
 
 
 def _classes(labels_N: Tensor) -> tuple[Tensor, Tensor]:

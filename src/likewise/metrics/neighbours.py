@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from likewise import geometry
@@ -60,13 +59,44 @@ def tiles(
     sim, x_QD, y_MD = _once(sim, x_QD.detach(), y_MD.detach())
     width = min(len(y_MD), max(WIDE, 16 * k), tile)
     columns = _cut(len(y_MD), width)
+    twins = _twins(y_MD)
     for rows in _cut(len(x_QD), max(1, tile // width)):
         key_QK = torch.empty(rows.stop - rows.start, 0, dtype=torch.int64, device=x_QD.device)
+        shared_QG = sim(x_QD[rows], y_MD[twins.first]).float() if len(twins.first) else None
         for cols in columns:
             sim_QM = sim(x_QD[rows], y_MD[cols]).float().contiguous()
+            if shared_QG is not None:
+                inside = (twins.place >= cols.start) & (twins.place < cols.stop)
+                sim_QM[:, twins.place[inside] - cols.start] = shared_QG[:, twins.group[inside]]
             _hide(sim_QM, rows, cols, offset, hidden)
             key_QK = _merge(key_QK, sim_QM, k, cols.start)
         yield rows, _read(_descending(key_QK))
+
+
+class _Twins(NamedTuple):
+    """References whose vectors are equal to the last bit."""
+
+    first: Tensor  # [G]: the lowest place of each group of equal ones
+    place: Tensor  # [T]: every place in a group
+    group: Tensor  # [T]: which group it is in
+
+
+def _twins(y_MD: Tensor) -> _Twins:
+    """Groups of equal references. A matrix product may round equal columns differently, by where they lie in a tile.
+
+    Found by a hash of the bits of each row, then compared whole.
+    """
+    bits_MD = y_MD.contiguous().view(torch.int64 if y_MD.element_size() == 8 else torch.int32).long()
+    factor_D = torch.randint(2**62, (bits_MD.shape[1],), generator=torch.Generator().manual_seed(0)).to(y_MD.device) | 1
+    hash_M = (bits_MD * factor_D).sum(-1)
+    _, group_M, count_G = hash_M.unique(return_inverse=True, return_counts=True)
+    place = (count_G[group_M] > 1).nonzero()[:, 0]
+    if not len(place):
+        return _Twins(place, place, place)
+    first_G = torch.full_like(count_G, len(y_MD)).scatter_reduce(0, group_M[place], place, "amin")
+    place = place[(y_MD[place] == y_MD[first_G[group_M[place]]]).all(-1)]
+    group, number = group_M[place].unique(return_inverse=True)
+    return _Twins(first_G[group], place, number)
 
 
 def _check(x_QD: Tensor, y_MD: Tensor, k: int, offset: int | None) -> None:
@@ -93,8 +123,7 @@ def _once(sim: Sim, x_QD: Tensor, y_MD: Tensor) -> tuple[Sim, Tensor, Tensor]:
     """
     kind = getattr(sim, "func", sim)
     if kind is geometry.cosine:
-        eps = torch.finfo(x_QD.dtype).tiny ** 0.5
-        return geometry.dot, F.normalize(x_QD, dim=-1, eps=eps), F.normalize(y_MD, dim=-1, eps=eps)
+        return geometry.dot, geometry.unit(x_QD), geometry.unit(y_MD)
     if kind not in (geometry.euclidean, geometry.sqeuclidean):
         return sim, x_QD, y_MD
     x_QD, y_MD = x_QD - y_MD.mean(0), y_MD - y_MD.mean(0)

@@ -23,6 +23,7 @@ __all__ = [
     "cmc",
     "found",
     "hidden",
+    "inverse_negative_penalty",
     "map_at_r",
     "measure",
     "metric",
@@ -101,6 +102,18 @@ def average_precision(ranked: Ranked, k: int | None = None) -> Tensor:
     return _precisions(_first(ranked, k)).sum(-1) / ranked.relevant.clamp_max(k)
 
 
+def inverse_negative_penalty(ranked: Ranked) -> Tensor:
+    """R over the rank of the last relevant reference: how soon the hardest match is found. Its mean is mINP.
+
+    Needs the whole ranking. Ye et al., 2021, https://arxiv.org/abs/2001.04193.
+    """
+    found_Q = ranked.hits.sum(-1)
+    if bool((found_Q < ranked.relevant).any()):
+        raise ValueError(f"the whole ranking is needed, but only {ranked.hits.shape[1]} results were ranked")
+    rank_K = torch.arange(1, ranked.hits.shape[1] + 1, device=ranked.hits.device, dtype=torch.float64)
+    return ranked.relevant / (ranked.hits * rank_K).amax(-1)
+
+
 def ndcg(ranked: Ranked, k: int | None = None) -> Tensor:
     """Discounted gain 1 / log2(rank + 1) of the relevant results, over that of the best order. Järvelin, 2002."""
     k = k or ranked.hits.shape[1]
@@ -133,6 +146,7 @@ WITHOUT_K = {
     "map@r": map_at_r,
     "map": average_precision,
     "mrr": reciprocal_rank,
+    "minp": inverse_negative_penalty,
     "ndcg": ndcg,
 }
 WITH_K = {

@@ -31,6 +31,8 @@ __all__ = [
     "too_few",
 ]
 
+ROUNDING = 1e-13  # of rates computed in float64
+
 # Errors that an error rate should rest on: with 30 of them the true rate lies within 30 % of the one seen, at 90 %
 # confidence (Doddington et al., 2000). The rule of 3 says less: none in 3 / rate trials bounds the rate at 95 %.
 RULE_OF_30 = 30
@@ -151,8 +153,10 @@ def threshold(curve: Roc, target: str = "accuracy", share_same: float = 0.5) -> 
     elif kind == "far":
         merit = torch.where(far <= rate, tar, -1.0)
     else:
-        merit = torch.where(_precision(curve, share_same) >= rate, tar, -1.0)
-    return curve.threshold[merit.argmax(-1)]
+        merit = torch.where(_precision(curve, share_same) >= rate - ROUNDING, tar, -1.0)
+    # Equal merits may differ by rounding; true differences are at least 1 / (pairs of one kind * pairs of the other).
+    best = merit.amax(-1, keepdim=True)
+    return curve.threshold[(merit >= best - ROUNDING).byte().argmax(-1)]
 
 
 def reached(curve: Roc, share_same: float = 0.5) -> float:

@@ -4,20 +4,20 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import inf, isfinite
+from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from likewise.geometry import unit
 from likewise.models import inputs, weights
 from likewise.models.whitening import relevant
-from likewise.spec import bind
+from likewise.spec import bind, trusting
 
 __all__ = ["Embedder", "evaluating"]
 
 Numbers = float | Sequence[float] | Tensor
-SHORTEST = 1e-12  # a row that is not longer counts as zero: its direction is rounding error
 
 
 class Embedder(nn.Module):
@@ -96,7 +96,7 @@ class Embedder(nn.Module):
     def _per_channel(self, what: str, numbers: Numbers | None, default: float) -> list[float]:
         numbers = getattr(self.backbone, what, None) if numbers is None else numbers
         numbers = default if numbers is None else numbers
-        listed = torch.as_tensor(numbers, dtype=torch.float64).flatten().tolist()
+        listed = torch.as_tensor(numbers, dtype=torch.float64, device="cpu").flatten().tolist()
         if len(listed) not in (1, self.shape[0]):
             raise ValueError(f"{what} is one number or one for each of {self.shape[0]} channels, got {len(listed)}")
         for number in listed:
@@ -112,6 +112,11 @@ class Embedder(nn.Module):
     @property
     def sim(self) -> str:
         return self.config["sim"]
+
+    def record(self, name: str) -> dict[str, Any]:
+        """What `info` holds under a name, such as threshold or calibration; nothing where that is no object."""
+        found = self.info.get(name)
+        return found if isinstance(found, dict) else {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -174,13 +179,16 @@ class Embedder(nn.Module):
         weights.save(folder, self.state_dict(), {"config": self.config, "info": self.info})
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Embedder":
+    def load(cls, path: str | os.PathLike, *, trust_code: bool = False) -> "Embedder":
         """The model saved in this folder, or in the `model` folder of this run: on the CPU, in eval mode, bit for bit.
 
-        Errors: ValueError when there is none, it is damaged, of another format, or its tensors do not fit its network.
+        It names networks and heads of the package only, unless `trust_code`. Errors: ValueError when there is none, it
+        is damaged, of another format, or its tensors do not fit its network.
         """
         folder = weights.find(path)
-        tensors, about = weights.load(folder)
+        with trusting(trust_code):
+            tensors, about = weights.load(folder)
+        _refuse_misfit(folder, about["config"], tensors)
         with torch.random.fork_rng(devices=[]):  # weights are drawn for nothing: leave the caller's stream as it is
             model = cls(**about["config"])
         model.info = about["info"]
@@ -225,9 +233,7 @@ class Unit(nn.Module):
     """Rows scaled to length 1, in float32 or better; a zero row stays zero and has gradient zero."""
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        x_ND = _widened(x_ND)
-        length_N1 = torch.linalg.vector_norm(x_ND, dim=-1, keepdim=True)
-        return x_ND / length_N1.where(length_N1 > SHORTEST, inf)
+        return unit(_widened(x_ND))
 
 
 @contextmanager
@@ -256,6 +262,23 @@ def _parts(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Ten
     """Those of the network, and those of the head."""
     network = {name: t for name, t in tensors.items() if name.startswith("backbone.")}
     return network, {name: t for name, t in tensors.items() if name not in network}
+
+
+def _refuse_misfit(folder: os.PathLike, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Lay the network out without memory and compare; a small file must not build a large network.
+
+    Errors: ValueError when the tensors do not fit, or the network cannot be built.
+    """
+    if ":" in config["network"].partition("(")[0] and not config["network"].startswith("hf:"):
+        return  # from the catalogue of a library, whose networks need memory to be laid out; or trusted code
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            ours = Embedder(**config).state_dict()
+    except ValueError:
+        raise
+    except Exception as error:  # numbers that no network can have fail wherever they are first used
+        raise ValueError(f"{os.fspath(folder)}: {config['network']:.100} cannot be built: {error}") from None
+    _refuse(folder, config["network"], weights.misfits(tensors, ours))
 
 
 def _refuse(path: str | os.PathLike, network: str, wrong: list[str]) -> None:

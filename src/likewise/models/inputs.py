@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from likewise.imaging.decode import decode, decoded
+from likewise.imaging.values import check_unit_range
 
 __all__ = ["at_once", "batches", "fit"]
 
@@ -34,12 +35,28 @@ def at_once(shape: Sequence[int]) -> int:
 
 
 def batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
-    """Batches of at most `size` that suit `fit`; pictures in files are read a batch at a time."""
+    """Batches of at most `size` that suit `fit`; pictures in files are read a batch at a time.
+
+    Errors: ValueError for what is no image, and for images of floats that are not 0 to 1.
+    """
+    for batch in _batches(images, shape, size):
+        if len(shape) == 3 and batch.is_floating_point():
+            check_unit_range(batch)
+        yield batch
+
+
+def _batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
     if hasattr(images, "pixels") and hasattr(images, "batch"):  # Images, which decodes for itself
         starts = range(0, len(images), size)
         yield from (images.batch(torch.arange(start, min(start + size, len(images)))) for start in starts)
     elif _is_array(images):
-        yield from _whole(_tensor(images), shape).split(size)
+        array = _tensor(images)
+        if len(shape) == 3 and shape[0] == 1 and array.ndim == 3 and array.shape[0] == 3:
+            raise ValueError(
+                f"[{_text(array.shape)}] is three grey pictures or one in colour, and the model takes grey ones; a "
+                "stack of grey pictures is x[:, None], a single one in colour x[None]"
+            )
+        yield from _whole(array, shape).split(size)
     else:
         alone = isinstance(images, str | os.PathLike) or not isinstance(images, Iterable)
         items = [images] if alone else list(images)
@@ -106,6 +123,9 @@ def _one(item: Any, shape: Shape) -> Tensor:
 
 
 def _joined(items: list[Tensor]) -> Tensor:
+    for item in items:
+        if item.ndim == 4 and item.is_floating_point():
+            check_unit_range(item)  # before it is mixed with others, whose range hides its own
     if len({item.dtype for item in items}) > 1:
         items = [item.float() / (255 if item.dtype == torch.uint8 else 1) for item in items]
     return torch.cat(items)

@@ -11,9 +11,10 @@ from itertools import count, pairwise
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from likewise.spec import near
+from likewise.spec import bind, near
 
 __all__ = ["alexnet", "convnet", "identity", "koch", "lenet", "mlp", "simple2", "small", "small_resnet"]
 
@@ -211,6 +212,26 @@ def _activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
+class TooSmallError(ValueError):
+    """Images are smaller than a network takes; `smallest` is the side it needs."""
+
+    def __init__(self, smallest: int, sentence: str):
+        super().__init__(sentence)
+        self.smallest = smallest
+
+
+def smallest_side(network: str, shape: Shape) -> int:
+    """The side to which images of a shape are enlarged for a network; 0 where it takes them as they are."""
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            bind("network", network)(shape)
+    except TooSmallError as error:
+        return error.smallest
+    except ValueError:  # whatever else is wrong with it is said where it is built
+        return 0
+    return 0
+
+
 def _flattened(name: str, shape: Shape, layers: Iterable[nn.Module]) -> int:
     """Numbers a picture has after these layers. Errors: ValueError for a vector, or a picture that is too small."""
     if len(shape) != 3:
@@ -222,9 +243,10 @@ def _flattened(name: str, shape: Shape, layers: Iterable[nn.Module]) -> int:
     if height and width:
         return height * width * next((w.out_channels for w in reversed(windows) if isinstance(w, nn.Conv2d)), shape[0])
     smallest = next(side for side in count(1) if _side(side, windows))
-    raise ValueError(
+    raise TooSmallError(
+        smallest,
         f"{name} takes pictures of at least {smallest} x {smallest}, got {shape[1]} x {shape[2]}; "
-        f"give size={smallest} or more, or use small_resnet or mlp, which take any size"
+        f"give size={smallest} or more, or use small_resnet or mlp, which take any size",
     )
 
 

@@ -7,6 +7,7 @@ which. Nothing is ever unpickled; published `.pth` files are read with `weights_
 
 import json
 import os
+import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
+
+from likewise.models.description import checked_config, checked_info
+from likewise.safety import bounds
 
 __all__ = ["find", "load", "misfits", "read", "save"]
 
@@ -52,7 +56,9 @@ def is_ours(path: str | os.PathLike) -> bool:
 
 def only_file(folder: Path) -> Path:
     """The weights that others keep in a folder. Errors: ValueError where there are none, or several."""
-    kinds = [sorted(folder.glob(ending)) for ending in ("*.safetensors", "*.bin", "*.pth", "*.pt")]
+    there = sorted(folder.iterdir())
+    endings = (".safetensors", ".bin", ".pth", ".pt")
+    kinds = [[file for file in there if file.suffix.lower() == ending] for ending in endings]
     found = next((files for files in kinds if files), [])
     if len(found) != 1:
         came = ", ".join(file.name for file in found) or "none"
@@ -64,9 +70,10 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and description as saved. Errors: ValueError for another format, or a damaged or missing file."""
     tensors, inside = _open(folder / TENSORS)
     try:
-        about = _described((folder / DESCRIPTION).read_text(encoding="utf-8"), folder)
+        content = bounds.text(folder / DESCRIPTION, bounds.JSON_FILE, "the description of a model")
     except OSError as error:
-        raise ValueError(f"{folder} has no readable {DESCRIPTION}: {error}") from None
+        raise ValueError(f"{folder} has no readable {DESCRIPTION}: {error.strerror}") from None
+    about = _described(content, folder)
     if inside and about["crc32"] != (own := _described(inside, folder))["crc32"]:
         about = own  # a save was stopped between the two renames
     if about["crc32"] != _checksum(tensors):
@@ -75,16 +82,14 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _described(text: str, folder: Path) -> dict[str, Any]:
-    try:
-        about = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"the description of the model in {folder} is no JSON: {error}") from None
+    about = bounds.parsed_json(text, f"the description of the model in {folder}", object)
     came = about.get("format") if isinstance(about, dict) else None
     if came != FORMAT:
         raise ValueError(f"{folder} has model format {came!r} and this version reads {FORMAT}; update likewise")
     if lost := {"crc32", "config", "info"} - about.keys():
         raise ValueError(f"the description of the model in {folder} has lost its {' and '.join(sorted(lost))}")
-    return about
+    where = folder / DESCRIPTION
+    return about | {"config": checked_config(about["config"], where), "info": checked_info(about["info"], where)}
 
 
 def read(path: str | os.PathLike) -> dict[str, Tensor]:
@@ -94,14 +99,19 @@ def read(path: str | os.PathLike) -> dict[str, Tensor]:
         if is_ours(path):
             return load(find(path))[0]
         path = only_file(path)
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return _open(path)[0]
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                bounds.expanded(sum(one.file_size for one in archive.infolist()), path.stat().st_size, path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for one cause: not a file of plain tensors
         raise ValueError(f"cannot read {path} as plain tensors (nothing else is ever unpickled): {error}") from None
     found = found.get("state_dict", found) if isinstance(found, dict) else {}
-    return {name.removeprefix("module."): t for name, t in found.items() if isinstance(t, Tensor)}
+    if not isinstance(found, dict):
+        found = {}
+    return {str(name).removeprefix("module."): t for name, t in found.items() if isinstance(t, Tensor)}
 
 
 def misfits(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
@@ -121,18 +131,34 @@ def _some(names: list[str], most: int = 4) -> str:
 
 
 def _open(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    check_header(path)
     try:
         with safe_open(path, "pt") as file:
             names = file.keys()
             return {name: file.get_tensor(name) for name in names}, (file.metadata() or {}).get("likewise")
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, KeyError, RuntimeError) as error:
         raise ValueError(f"cannot read {path}: {error}") from None
+
+
+def check_header(path: Path) -> None:
+    """Errors: ValueError when the header of a .safetensors file does not fit in the file, or is beyond the bound."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        there = path.stat().st_size - 8
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    if not 0 < length <= min(max(there, 0), bounds.SAFETENSORS_HEADER):
+        raise ValueError(
+            f"{path} announces a header of {length:,} bytes and has {max(there, 0):,} behind the announcement; "
+            f"at most {bounds.SAFETENSORS_HEADER:,} are accepted: it is damaged or no .safetensors file"
+        )
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> int:
     crc = 0
     for name in sorted(tensors):
-        content = tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes()
+        content = tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b""
         crc = zlib.crc32(content, zlib.crc32(name.encode(), crc))
     return crc
 

@@ -1,4 +1,4 @@
-"""Shipped recipes: one function each; its docstring holds the command, the time and the result."""
+"""Shipped recipes: one function each; the docstring has command, result and time."""
 
 from likewise.recipes.digits import digits
 from likewise.recipes.epoch_series import series_cnn, series_siamese, series_triplet

@@ -1,4 +1,4 @@
-"""Real handwritten digits that come with scikit-learn: the recipe that needs nothing."""
+"""Handwritten digits included in scikit-learn; needs no download."""
 
 from likewise.experiment.recipe import Recipe
 
@@ -9,7 +9,7 @@ def digits() -> Recipe:
     """1,797 handwritten digits of 8 x 8 pixels, 64-d embedding.
 
     command  likewise train digits
-    result   knn@1 0.994 (95 % interval 0.986 to 1.000; 355 test pictures), seed 0
+    result   knn@1 0.994 (95 % interval 0.986 to 1.000; 355 test images), seed 0
     time     3 seconds on 2 cores
     """
     return Recipe(

@@ -1,4 +1,4 @@
-"""AT&T faces: people never seen in training, told to be the same or not."""
+"""AT&T faces: verification of people not seen in training."""
 
 from dataclasses import replace
 
@@ -12,14 +12,14 @@ __all__ = ["faces", "tenth"]
 
 
 def faces() -> Recipe:
-    """40 people, 10 pictures each, 112 x 92 pixels, grey: verification of people never seen in training, 64-d.
+    """40 people, 10 images each, 112 x 92 pixels, grey: verification of people not seen in training, 64-d.
 
-    command  python benchmarks/faces.py: ten trainings, each tested on four people it never saw
+    command  python benchmarks/faces.py: ten trainings, each tested on four people not in its training
     result   EER 9.0 % (95 % interval 5.0 to 14.6), TAR 91.5 % (80.0 to 98.0) at FAR 10 %, 57.8 % (18.0 to 89.2) at 1 %;
              accuracy 90.4 % (87.9 to 92.8), threshold of the nine other folds; seed 0, all ten folds pooled
     time     6 CPU seconds a training
 
-    likewise train faces takes the published parts: EER 3.7 % (0.0 to 8.8) on three people, who say little of others.
+    likewise train faces takes the published parts: EER 3.7 % (0.0 to 8.8) on three people, too few to generalise.
     """
     return Recipe(
         data="faces",
@@ -35,9 +35,9 @@ def faces() -> Recipe:
 
 
 def tenth(images: Images, *, at: int = 0, val: float = 0.1, seed: int = 0) -> Images:
-    """Fold `at` of ten over classes is the test, the share `val` of all others validation; every class is a test once.
+    """Ten-fold split over classes: fold `at` is the test part, a share `val` of the other classes validation.
 
-    The folds are the same for every seed. Errors: ValueError for a fold that is none, or fewer than 30 classes.
+    The folds are the same for every seed. Errors: ValueError for `at` outside 0 to 9, or fewer than 30 classes.
     """
     values, label = np.unique(images.labels.cpu().numpy(), return_inverse=True)
     if not 0 <= at < 10 or len(values) < 30:

@@ -1,7 +1,7 @@
 """Dense siamese networks on Fashion-MNIST: 3 and 4 layers of 128.
 
 After iavasiljeva/siamese-networks-hse-2017: no biases, ReLU on every layer, dropout 0.1 between layers, contrastive
-loss with margin 1, Adam at 1e-4, batches of 128, 10 epochs. Pairs are drawn anew in every epoch; theirs, in order of
+loss with margin 1, Adam at 1e-4, batches of 128, 10 epochs. Pairs are drawn again in every epoch; theirs, in order of
 class and half of them unused, are `sampler="consecutive(batch=128, share=0.5)"`. `likewise reproduce mlp-pairs`
 trains both orders; docs/forerunners.md has the results.
 """

@@ -1,4 +1,4 @@
-"""A user's own pictures, or rows of numbers."""
+"""A user's own images, or feature rows."""
 
 from likewise.experiment.recipe import Recipe
 
@@ -6,7 +6,7 @@ __all__ = ["folder", "rows"]
 
 
 def folder(path: str = "") -> Recipe:
-    """Your own folder, .csv or .npz of pictures with a class each; a fifth of it is kept for testing."""
+    """Your own folder, .csv or .npz of images with class labels; a fifth is held out for testing."""
     return Recipe(
         data=path,
         split="given",
@@ -21,5 +21,5 @@ def folder(path: str = "") -> Recipe:
 
 
 def rows(path: str = "") -> Recipe:
-    """Your own .npz of rows of numbers, X [N, D] with y [N]; a fifth of it is kept for testing."""
+    """Your own .npz of feature rows, X [N, D] with y [N]; a fifth is held out for testing."""
     return folder(path).replace(size=0, network="mlp(widths=(256,))", lr=1e-3)

@@ -1,6 +1,6 @@
-"""A folder of photographs in the manner of a Keras trainer: its networks, its losses, its picks of negatives.
+"""A folder of photographs, with the networks, losses and negative selection of a Keras project.
 
-After RocketFlash/EmbeddingNet: pictures of 48 x 48, embeddings of 256 numbers and length 1, 20 classes x 3 pictures a
+After RocketFlash/EmbeddingNet: images of 48 x 48, embeddings of 256 numbers and length 1, 20 classes x 3 images a
 batch, margin 0.5, rectified Adam, a learning rate that falls in steps. The photographs are groceries, trained on some
 days and tested on others; with `data=FOLDER` or `data=FILE.csv` they are your own. Bursts of train chose the rate.
 `likewise reproduce folder-trainer` trains all of them; docs/forerunners.md has the results.
@@ -43,12 +43,12 @@ def trainer_simple2() -> Recipe:
 
 
 def trainer_simple() -> Recipe:
-    """Koch's four convolutions from scratch, triplets with semi-hard negatives; 65 x 65 is the least that it takes."""
+    """Koch's four convolutions from scratch, triplets with semi-hard negatives; input of at least 65 x 65."""
     return trainer_simple2().replace(network="koch(width=256, activation='none')", dim=0, size=65)
 
 
 def trainer_siamese_l2() -> Recipe:
-    """Seven convolutions, pairs by Euclidean distance, contrastive loss; an anchor is two pictures: half the epochs."""
+    """Seven convolutions, pairs by Euclidean distance, contrastive loss; half the epochs, as a pair has two images."""
     return trainer_simple2().replace(
         loss="contrastive(margin=1.0)", sim="euclidean", sampler="pairs(batch=32)", epochs=EPOCHS // 2
     )
@@ -65,7 +65,7 @@ def trainer_two_stages() -> Recipe:
 
 
 def trainer_pretrained() -> Recipe:
-    """MobileNetV2 with ImageNet weights, all of it trained, triplets with semi-hard negatives."""
+    """MobileNetV2 fine-tuned from ImageNet weights, triplets with semi-hard negatives."""
     return trainer_simple2().replace(
         size=96,
         network="mobilenet_v2",
@@ -78,5 +78,5 @@ def trainer_pretrained() -> Recipe:
 
 
 def trainer_frozen() -> Recipe:
-    """MobileNetV2 with ImageNet weights that stay as they are; a linear layer on top is trained."""
+    """MobileNetV2 with frozen ImageNet weights and a trained linear layer."""
     return trainer_pretrained().replace(frozen_epochs=-1, epochs=8, lr=3e-3, augment="")

@@ -31,24 +31,24 @@ def lenet_2d_softmax() -> Recipe:
 
 
 def lenet_2d_contrastive() -> Recipe:
-    """LeNet to 2 numbers, pairs of pictures, contrastive loss with margin 1: the siamese network."""
+    """LeNet to 2 numbers, pairs of images, contrastive loss with margin 1: the siamese network."""
     return lenet_2d_softmax().replace(loss="contrastive(margin=1.0)", sampler="pairs(batch=32)", sim="euclidean")
 
 
 def lenet_2d_bce() -> Recipe:
-    """LeNet to 2 numbers, pairs of pictures, the probability of "same" from weighted differences: Koch's head."""
+    """LeNet to 2 numbers, pairs of images, Koch's head (probability from weighted differences)."""
     return lenet_2d_softmax().replace(loss="siamese_bce()", sampler="pairs(batch=32)", sim="manhattan")
 
 
 def lenet_2d_triplet() -> Recipe:
     """LeNet to 2 numbers, random triplets, Euclidean distance, margin 1, mean over all triplets of the batch.
 
-    A row has one positive and one negative, so that `pick='hard'` picks these, and counts the triplets without loss.
+    Each row has one positive and one negative, so `pick='hard'` selects these, including triplets without loss.
     """
     loss = "triplet(margin=1.0, pick='hard')"
     return lenet_2d_softmax().replace(loss=loss, sampler="triplets(batch=32)", sim="euclidean")
 
 
 def lenet_2d_vae() -> Recipe:
-    """LeNet to 2 numbers from which the picture is drawn again: a variational autoencoder, no labels."""
+    """LeNet to 2 numbers, variational autoencoder without labels."""
     return lenet_2d_softmax().replace(loss="vae()", sim="euclidean")

@@ -1,4 +1,4 @@
-"""A recipe by name, from a file, or for a folder or table of the user's own."""
+"""Load a recipe by name, from a file, or for the user's own data."""
 
 import os
 from pathlib import Path
@@ -7,37 +7,52 @@ from likewise import spec
 from likewise.data.arrays import holds_rows
 from likewise.experiment.recipe import Recipe
 
-__all__ = ["load_recipe", "name_of"]
+__all__ = ["load_recipe", "name_of", "with_columns"]
+
+OWN = {".csv", ".tsv", ".parquet", ".pq", ".npz"}
 
 
-def load_recipe(what: str | os.PathLike) -> Recipe:
-    """A shipped recipe by name, a .toml or .json file, or a folder, .csv or .npz of the user's own.
+def load_recipe(what: str | os.PathLike, *, trust_code: bool = False) -> Recipe:
+    """A shipped recipe by name, a .toml or .json file, or a folder, .csv, .tsv, .parquet or .npz of your own data.
 
+    trust_code: a file may name code outside the package (module:function), which is run.
     Errors: SpecError with the near names.
     """
     path = Path(what)
-    if path.suffix in {".toml", ".json"}:
-        return Recipe.load(path)
-    if path.is_dir() or path.suffix in {".csv", ".npz"}:
+    if path.suffix.lower() in {".toml", ".json"}:
+        return Recipe.load(path, trust_code=trust_code)
+    if path.is_dir() or path.suffix.lower() in OWN:
         return own(path)
     members = spec.homes("recipe")
     key = os.fspath(what).replace("-", "_")
     if key not in members:
         raise spec.SpecError(
-            f"{os.fspath(what)!r} is no shipped recipe, .toml, or folder of pictures{spec.near(key, members)}"
+            f"{os.fspath(what)!r} is not a shipped recipe, .toml file, or folder of images{spec.near(key, members)}"
         )
     return members[key]()
 
 
 def own(path: Path) -> Recipe:
-    """The recipe for a user's own data; a folder that is a run is a mistake worth naming."""
+    """The recipe for a user's own data. Errors: SpecError for a run folder."""
     if (path / "recipe.toml").is_file():
         raise spec.SpecError(f"{path} is a run; to go on with it: likewise train --resume {path}")
     from likewise.recipes import folder, rows
 
-    return (rows if path.suffix == ".npz" and holds_rows(path) else folder)(path=os.fspath(path))
+    return (rows if path.suffix.lower() == ".npz" and holds_rows(path) else folder)(path=os.fspath(path))
+
+
+def with_columns(what: str | os.PathLike, **columns: str) -> Recipe:
+    """The recipe for a table of the user's own, whose columns `image`, `label`, `split` and `group` are these.
+
+    Errors: SpecError for what is no table.
+    """
+    path = Path(what)
+    if path.suffix.lower() not in OWN - {".npz"}:
+        raise spec.SpecError(f"columns are of a table (.csv, .tsv, .parquet), and {os.fspath(what)!r} is none")
+    given = "".join(f", {use}={name!r}" for use, name in columns.items() if name)
+    return own(path).replace(data=f"table(path={os.fspath(path)!r}{given})")
 
 
 def name_of(what: str | os.PathLike) -> str:
-    """What a run of it is called."""
+    """Default name of its run."""
     return Path(what).resolve().stem if os.path.exists(what) else os.fspath(what).replace("_", "-")

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, 64-d and 2-D. Classes are closed: the test pictures are new, their classes are not."""
+"""MNIST and Fashion-MNIST, 64-d and 2-D, closed set: new test images of the training classes."""
 
 from likewise.experiment.recipe import Recipe
 
@@ -24,7 +24,7 @@ def mnist() -> Recipe:
 
 
 def mnist_2d() -> Recipe:
-    """MNIST with an embedding that is its own map: the 10-way output reads the plane without a non-linearity between.
+    """MNIST with a 2-D embedding; a linear 10-way classifier is trained on the plane.
 
     command  likewise train mnist-2d
     result   test knn@1 0.9913 (0.9894 to 0.9930), seed 0
@@ -41,7 +41,7 @@ def mnist_2d() -> Recipe:
 
 
 def fashion_mnist() -> Recipe:
-    """60,000 + 10,000 pictures of clothing of 28 x 28 pixels, 64-d embedding.
+    """60,000 + 10,000 images of clothing of 28 x 28 pixels, 64-d embedding.
 
     command  likewise train fashion-mnist
     result   test knn@1 0.9181 (0.9127 to 0.9237), seed 0
@@ -51,5 +51,5 @@ def fashion_mnist() -> Recipe:
 
 
 def fashion_mnist_2d() -> Recipe:
-    """Fashion-MNIST with an embedding that is its own map."""
+    """Fashion-MNIST with a 2-D embedding."""
     return mnist_2d().replace(data="fashion_mnist", augment="flip()")

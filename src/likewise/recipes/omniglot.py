@@ -1,4 +1,4 @@
-"""Omniglot: characters of alphabets never seen in training, told apart from a single drawing of each."""
+"""Omniglot: one-shot classification of characters from alphabets not seen in training."""
 
 from likewise.experiment.recipe import Recipe
 
@@ -6,14 +6,14 @@ __all__ = ["omniglot", "omniglot_quick"]
 
 
 def omniglot() -> Recipe:
-    """Alphabets never seen in training: 20-way one-shot, on the official within-alphabet runs.
+    """Alphabets not seen in training: 20-way one-shot, on the official within-alphabet runs.
 
     command  likewise train omniglot
     result   one_shot_error 0.0125 (95 % interval 0.005 to 0.0225; 5 of the 400 official trials), seed 0
     time     52 minutes on 2 cores, 100 CPU minutes
 
-    Trained on the background alphabets alone. Batches hold characters of four alphabets, so that what must be told
-    apart is what is alike; each character turned and mirrored is seven more.
+    Trained on the background alphabets only. Batches contain characters of four alphabets, which gives hard negatives;
+    rotations and reflections of a character are seven further classes.
     """
     return Recipe(
         data="omniglot",
@@ -38,7 +38,7 @@ def omniglot() -> Recipe:
 
 
 def omniglot_quick() -> Recipe:
-    """The same in a quarter of an hour: smaller pictures, and a quarter of the epochs.
+    """As omniglot in a quarter of an hour: smaller images, a quarter of the epochs.
 
     command  likewise train omniglot-quick
     result   one_shot_error 0.0225 (95 % interval 0.01 to 0.035; 9 of the 400 official trials), seed 0

@@ -1,4 +1,4 @@
-"""Crops of a followed object to a plane, one class a video: triplets with mined negatives, by two networks.
+"""Crops of tracked objects, embedded in the plane, one class per video: triplets with mined negatives, two networks.
 
 After JoseVillagranE/SiameseNetworks: frames of a tracking benchmark cut to the box, 200 x 200, the first 90 % of each
 video for training, 5 epochs. `pick` says which negatives are picked; `positive='next'` of the sampler takes the next
@@ -27,14 +27,14 @@ def video_small() -> Recipe:
 
     command  likewise train video-small, with OTB's or TLP's sequences in the data
     result   OTB's Crossing, DragonBaby and Human3, the last tenth of each held out: silhouette 0.871 (0.788 to 0.917
-             over seeds 0 to 2), knn@1 1.000, as the crops' own pixels have; of a video never seen silhouette 0.229
+             over seeds 0 to 2), knn@1 1.000, as the crops' own pixels have; of a new video silhouette 0.229
     time     52 CPU seconds
 
     The rate and the margin were chosen on frames before the last tenth; `likewise reproduce video-objects` shows how.
     """
     return Recipe(
         data="tracking(sequences=3, every=2)",
-        val=0.0,  # of a video every frame has near-duplicates, so a part of them drawn at random validates nothing
+        val=0.0,  # frames have near-duplicates in their video, so a random validation part is meaningless
         size=200,
         network="small",
         dim=2,
@@ -55,19 +55,19 @@ def video_alexnet() -> Recipe:
     """AlexNet to 2 numbers, else as the small network; from scratch, or with weights=FILE from torchvision's.
 
     command  likewise train video-alexnet
-    result   as above: silhouette 0.865 (0.832 to 0.930), knn@1 1.000; of a video never seen silhouette 0.011
+    result   as above: silhouette 0.865 (0.832 to 0.930), knn@1 1.000; of a new video silhouette 0.011
     time     44 CPU seconds
     """
     return video_small().replace(network="alexnet")
 
 
 class OwnPositive(nn.Module):
-    """Triplet loss of anchors with a positive each, whose negatives are picked from those of the whole batch.
+    """Triplet loss of anchors with a positive each, with negatives selected from the whole batch.
 
-    loss    relu(s_n - s_p + margin) over the picked triplets; see `triplet` for its picks. A negative of the anchor's
-            class is none, whichever row it was drawn for
-    blind   it is one all the same, as where the labels are not looked at
-    use     with sampler="triplets(...)", whose positives or negatives are of some kind, such as the next frame
+    loss    relu(s_n - s_p + margin) over the selected triplets; see `triplet` for `pick`. Images of the anchor's
+            class are never negatives, whichever row they were drawn for
+    blind   ignore labels: images of the anchor's class may be negatives
+    use     with sampler="triplets(...)", for special positives or negatives, for example the next frame
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class OwnPositive(nn.Module):
         )
 
     def at_collapse(self, labels_N: Tensor | None = None) -> float:
-        """Where every embedding is the same."""
+        """Loss of a collapsed embedding."""
         return self.margin
 
 

@@ -1,4 +1,4 @@
-"""A forerunner's experiment, run whole: its figures beside ours under its definition and under the right one."""
+"""Reproductions of earlier projects: their figures beside ours, by their definition and by the standard one."""
 
 import os
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from likewise.training.watch import Watch
 
 __all__ = ["EXPERIMENTS", "reproduce"]
 
-# Name: the module that holds the experiment, and a line on it.
+# name: (module, one-line description)
 EXPERIMENTS = {
     "friends": ("friends", "four losses and a VAE to a plane, MNIST and Fashion-MNIST"),
     "mlp-pairs": ("fashion_mlp", "dense siamese networks of 3 and 4 layers on Fashion-MNIST, and the order of pairs"),
@@ -29,11 +29,10 @@ def reproduce(
     watch: Watch | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Path:
-    """Run an experiment into `out/NAME`, or go on with it, and write its section there; returns the section's path.
+    """Run or resume an experiment in `out/NAME` and write its section there; returns the section's path.
 
-    settings: field=value for every recipe of it, such as max_per_class=1000; the section says so. train: without it
-    nothing is trained, and the section is of what has been. Errors: SpecError for an unknown name;
-    ValueError where nothing was trained and nothing is to be.
+    settings: field=value for all its recipes, for example max_per_class=1000; listed in the section. train: False
+    writes the section from finished runs only. Errors: SpecError for an unknown name; ValueError without finished runs.
     """
     key = name.replace("_", "-")
     if key not in EXPERIMENTS:

@@ -1,4 +1,4 @@
-"""A classifier against a siamese network in the plane, epoch by epoch; and the triplet variant, then left for later."""
+"""A classifier against a siamese network in the plane, epoch by epoch, with the triplet variant."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from likewise.metrics.classification import probe, vote
 from likewise.metrics.clustering import silhouette
 from likewise.metrics.neighbours import nearest
 from likewise.reproduce.experiment import Experiment
-from likewise.reproduce.section import Section, keep, kept, told
+from likewise.reproduce.section import Section, load_json, save_json, score_text
 from likewise.viz import plots
 from likewise.viz.pages.run_data import snapshots
 from likewise.viz.plots import Cloud, Curve
@@ -29,13 +29,13 @@ METHODS = {"classifier": "series_cnn", "siamese": "series_siamese", "triplet": "
 SERIES = (0, 1, 2, 5, 10, 20, 50)
 EARLY = (1, 2, 5)
 SCORES = ("knn@1", "silhouette", "pair_accuracy", "pair_auc", "eer", "probe")
-NEIGHBOUR_AT, SILHOUETTE_AT = (0.90, 0.95), (0.5, 0.6)  # what counts as apart
+NEIGHBOUR_AT, SILHOUETTE_AT = (0.90, 0.95), (0.5, 0.6)  # levels of separation
 ROUNDS, STEPS = 5, 40  # of the timing
 POINTS = 1_000
 
 
 class Followed(NamedTuple):
-    """A method's training, epoch by epoch, by Euclidean distance between held-out pictures."""
+    """Scores of a method by epoch, by Euclidean distance between held-out images."""
 
     epoch: list[int]
     seconds: list[float]
@@ -53,23 +53,23 @@ def run(experiment: Experiment) -> Path:
     section.say(*introduction(there["classifier"].metrics()["data"]))
     section.say("```sh\n" + "\n".join(map(experiment.command, METHODS.values())) + "\n```")
     section.figure(
-        "epochs", epochs_figure(there), "Test pictures before training and after 1, 2, 5, 10, 20 and 50 epochs"
+        "epochs", epochs_figure(there), "Test images before training and after 1, 2, 5, 10, 20 and 50 epochs"
     )
-    said_scores(section, experiment, there)
+    write_scores(section, experiment, there)
     for name, one in there.items():
-        section.figure(f"regions-{name}", regions(one), f"{name}: where logistic regression names each digit")
-    said_speed(section, experiment, there)
+        section.figure(f"regions-{name}", regions(one), f"{name}: decision regions of logistic regression")
+    write_speed(section, experiment, there)
     return section.write()
 
 
 def introduction(data: Mapping[str, Any]) -> list[str]:
     return [
         "## A classifier against a siamese network",
-        "After a small study on MNIST that shows pictures and no figures: two convolutions and two dense layers to the "
+        "After a small study on MNIST that shows images and no figures: two convolutions and two dense layers to the "
         "plane, once under a 10-way classifier that reads the two numbers without a non-linearity between, once as a "
         "siamese network with half of its pairs of one class. Its learning rate, batch and margin are not known; here "
         "they are 1e-3 (Adam), 128 and 1. The triplet variant, which it left for later, is the third row.",
-        f"Seed 0. Trained on {data['train']:,} pictures; {data['val']:,} more choose the threshold of pairs.",
+        f"Seed 0. Trained on {data['train']:,} images; {data['val']:,} more choose the threshold of pairs.",
     ]
 
 
@@ -77,8 +77,8 @@ def epochs_figure(runs: Mapping[str, Run]) -> Any:
     """Methods are rows, epochs are columns, each panel at its own scale."""
     panels: dict[str, Cloud] = {}
     for name, one in runs.items():
-        seen = snapshots(one)
-        panels |= {f"{name}, {epoch}": cloud(seen[epoch].part("test")) for epoch in SERIES if epoch in seen}
+        by_epoch = snapshots(one)
+        panels |= {f"{name}, {epoch}": cloud(by_epoch[epoch].part("test")) for epoch in SERIES if epoch in by_epoch}
     return plots.maps(panels, columns=len(panels) // len(runs), side=1.5, shared=False, names=False)
 
 
@@ -87,34 +87,34 @@ def cloud(part: Embeddings) -> Cloud:
     return Cloud(shown.vectors.numpy(), shown.labels.numpy(), shown.classes)
 
 
-def said_scores(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
-    """All by Euclidean distance, which is what the study claims something about; the classifier by angle as well."""
+def write_scores(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
+    """Scores by Euclidean distance, the subject of the study's claims; the classifier also by angle."""
     path = experiment.folder / "euclidean.json"
-    found = kept(path) or keep(path, {name: by_distance(one) for name, one in runs.items()})
-    rows = [[f"{name}, by distance", *(told(scores.get(s)) for s in SCORES)] for name, scores in found.items()]
+    results = load_json(path) or save_json(path, {name: by_distance(one) for name, one in runs.items()})
+    rows = [[f"{name}, by distance", *(score_text(scores.get(s)) for s in SCORES)] for name, scores in results.items()]
     own = runs["classifier"].metrics()["scores"]
-    rows.insert(1, ["classifier, by angle", *(told(own.get(s)) for s in SCORES)])
+    rows.insert(1, ["classifier, by angle", *(score_text(own.get(s)) for s in SCORES)])
     section.say(
-        "After the last epoch, on all test pictures, with 95 % intervals. `probe` is their simple classifier, "
+        "After the last epoch, on all test images, with 95 % intervals. `probe` is their simple classifier, "
         "logistic regression on the two numbers. A classifier's plane is made of rays, so that it is read by angle as "
         "well."
     )
     section.rows(["embedding", *SCORES], rows)
-    section.say(*claims_of_space(found))
+    section.say(*claims_of_space(results))
 
 
 def by_distance(one: Run) -> dict[str, Any]:
-    """The scores by Euclidean distance: the run's own, where it was trained for that."""
+    """Scores by Euclidean distance; the run's own if it was trained for it."""
     if one.recipe.sim == "euclidean":
         return {name: score for name, score in one.metrics()["scores"].items() if name in SCORES}
-    found = Embeddings.load(one.embeddings)
-    scores = evaluate(found.part("test"), found.part("train"), sim="euclidean", val=found.part("val"))
+    results = Embeddings.load(one.embeddings)
+    scores = evaluate(results.part("test"), results.part("train"), sim="euclidean", val=results.part("val"))
     return {name: asdict(scores[name]) for name in SCORES if name in scores}
 
 
-def claims_of_space(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Their two claims about the space, with what speaks for or against them."""
-    cnn, siamese = found["classifier"], found["siamese"]
+def claims_of_space(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The two claims about the embedding space, with evidence."""
+    cnn, siamese = results["classifier"], results["siamese"]
     better = [name for name in ("knn@1", "silhouette", "pair_auc") if siamese[name]["low"] > cnn[name]["high"]]
     verdict = "holds" if len(better) == 3 else f"holds for {', '.join(better)}" if better else "does not show"
     apart = siamese["probe"]["value"] - cnn["probe"]["value"]
@@ -130,36 +130,36 @@ def claims_of_space(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def regions(one: Run) -> Any:
-    """Logistic regression on the plane of the training pictures, under some of the test pictures."""
-    found = Embeddings.load(one.embeddings)
-    train, test = found.part("train"), found.part("test")
+    """Decision regions of logistic regression on training embeddings, with some test images."""
+    results = Embeddings.load(one.embeddings)
+    train, test = results.part("train"), results.part("test")
     fitted = probe(train.vectors, train.labels)
     accuracy = float((torch.from_numpy(fitted.predict(test.vectors.numpy())) == test.labels).float().mean())
     return plots.decision_regions(cloud(test), fitted, title=f"test accuracy {accuracy:.3f}")
 
 
 def follow(one: Run, cost: float) -> Followed:
-    """knn@1 of 2,000 test pictures among 2,000 training pictures, and the silhouette of the former, at every epoch.
+    """knn@1 of 2,000 test images among 2,000 training images, and the silhouette of the former, at every epoch.
 
-    cost: CPU seconds of an epoch. Seconds of the clock would say how busy the machine was.
+    cost: CPU seconds of an epoch; wall-clock time would depend on the load of the machine.
     """
-    found = [(epoch, epoch * cost, *measured(seen)) for epoch, seen in snapshots(one).items()]
-    return Followed(*map(list, zip(*found, strict=True)))
+    results = [(epoch, epoch * cost, *measured(by_epoch)) for epoch, by_epoch in snapshots(one).items()]
+    return Followed(*map(list, zip(*results, strict=True)))
 
 
-def measured(seen: Embeddings) -> tuple[float, float]:
-    train, test = seen.part("train"), seen.part("test")
+def measured(by_epoch: Embeddings) -> tuple[float, float]:
+    train, test = by_epoch.part("train"), by_epoch.part("test")
     named = vote(nearest(test.vectors, train.vectors, 1, sim=euclidean), train.labels, 1)
     return float((named == test.labels).float().mean()), float(silhouette(test.vectors, test.labels).mean())
 
 
-def said_speed(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
+def write_speed(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
     path = experiment.folder / "cost.json"
-    cost = kept(path) or keep(path, cost_of_epochs(experiment))
+    cost = load_json(path) or save_json(path, cost_of_epochs(experiment))
     followed = {name: follow(one, cost[name]) for name, one in runs.items()}
     section.figure("curves", curves(followed), "How fast classes come apart: by epoch, and by CPU seconds of training")
     section.say(
-        "By distance, on 2,000 test pictures (knn@1 among 2,000 training pictures): the first epoch that reaches a "
+        "By distance, on 2,000 test images (knn@1 among 2,000 training images): the first epoch that reaches a "
         "value, and the training seconds until then."
     )
     goals = [*(("neighbour", at) for at in NEIGHBOUR_AT), *(("silhouette", at) for at in SILHOUETTE_AT)]
@@ -179,9 +179,9 @@ def first(one: Followed, kind: str, at: float) -> str:
 
 def curves(followed: Mapping[str, Followed]) -> Any:
     panels, labels = {}, []
-    for title, axis in (("by epoch", "epoch"), ("by seconds", "seconds")):
-        for said, kind in (("knn@1", "neighbour"), ("silhouette", "silhouette")):
-            panels[f"{said}, {title}"] = {
+    for axis_title, axis in (("by epoch", "epoch"), ("by seconds", "seconds")):
+        for score, kind in (("knn@1", "neighbour"), ("silhouette", "silhouette")):
+            panels[f"{score}, {axis_title}"] = {
                 name: Curve(getattr(one, axis), getattr(one, kind)) for name, one in followed.items()
             }
             labels.append(axis)
@@ -199,25 +199,25 @@ def claims_of_speed(followed: Mapping[str, Followed], cost: Mapping[str, Any]) -
     times = cost["siamese"] / cost["classifier"]
     return [
         f"- *The siamese network is slower per epoch.* {'It is' if times > 1 else 'It is not'}: {times:.2f} times the "
-        f"CPU seconds (it sees two pictures where the classifier sees one), and the triplet network "
+        f"CPU seconds (it sees two images where the classifier sees one), and the triplet network "
         f"{cost['triplet'] / cost['classifier']:.2f} times.\n"
         f"- *It separates faster, epoch by epoch.* {'It does' if ahead else 'Not in every respect'}: {early}."
     ]
 
 
 def cost_of_epochs(experiment: Experiment) -> dict[str, float]:
-    """CPU seconds of an epoch of each method, the median of rounds that take turns: other work weighs on all."""
+    """CPU seconds per epoch of each method: median over interleaved rounds, so that load affects all methods."""
     shipped = {
         name: resolve_defaults(experiment.recipe(recipe).replace(epochs=1_000)) for name, recipe in METHODS.items()
     }
     images = load_images(next(iter(shipped.values())))
     going = {name: ticking(recipe, images) for name, recipe in shipped.items()}
-    seen = [{name: next(tick) for name, tick in going.items()} for _ in range(ROUNDS)]
-    return {name: median(one[name] for one in seen[1:]) for name in going}
+    by_epoch = [{name: next(tick) for name, tick in going.items()} for _ in range(ROUNDS)]
+    return {name: median(one[name] for one in by_epoch[1:]) for name in going}
 
 
 def ticking(recipe, images) -> Iterator[float]:
-    """CPU seconds of an epoch, from so many steps at a time."""
+    """CPU seconds of an epoch, extrapolated from STEPS steps."""
     parts = build(recipe, images)
     loop, whole = trial.loop(parts), len(parts.feed.plan(0))
     while True:

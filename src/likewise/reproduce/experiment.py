@@ -1,4 +1,4 @@
-"""The runs of an experiment: finished ones are used as they are, others are gone on with or trained."""
+"""The runs of an experiment: finished runs are reused, others are resumed or trained."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,29 +23,29 @@ from likewise.training.watch import Watch
 
 __all__ = ["Experiment", "mean_loss"]
 
-LOOKED_AT = 5_000  # pictures of a part that a loss is measured on after an epoch
+SAMPLED = 5_000  # images per part for the loss after an epoch
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Where an experiment's runs lie, and whether missing ones are to be trained."""
+    """Folder and settings of an experiment, and whether to train missing runs."""
 
     folder: Path
     train: bool = True
     watch: Watch | None = None
     say: Callable[[str], None] = lambda sentence: None
-    settings: tuple[str, ...] = ()  # field=value for every recipe, such as fewer pictures
+    settings: tuple[str, ...] = ()  # field=value for every recipe, for example fewer images
 
     def recipe(self, name: str) -> Recipe:
         """A shipped recipe with the experiment's settings."""
         return getattr(recipes, name)().override(*self.settings)
 
     def command(self, name: str, recipe: Recipe | None = None) -> str:
-        """What to type to train it without the experiment."""
+        """The command that trains it outside the experiment."""
         return command(name, getattr(recipes, name)(), recipe or self.recipe(name))
 
     def run(self, name: str, recipe: Recipe, *, extra: Extra | None = None) -> Run | None:
-        """The run of a recipe; None where it is not finished and not to be trained."""
+        """The run of a recipe; None if it is unfinished and `train` is False."""
         path = self.folder / "runs" / name
         if not self.train and not (path / "metrics.json").exists():
             return None
@@ -53,7 +53,7 @@ class Experiment:
         return obtain(path, recipe, watch=self.watch, extra=extra, announce=announce)
 
     def run_with_losses(self, name: str, recipe: Recipe) -> Run | None:
-        """The same, with the loss on training and on test images after every epoch in its log."""
+        """As `run`, logging the loss on training and on test images after every epoch."""
         return self.run(name, recipe, extra=self.both_losses)
 
     def both_losses(self, run: Run | None, parts: Parts) -> list[Callback]:
@@ -66,14 +66,18 @@ class Experiment:
 
 
 def both_losses(parts: Parts, write: Watch) -> Callback:
-    """Write a record of the mean loss over training and over test pictures."""
-    seen = {
-        "train_loss": spaced(parts.feed.images, LOOKED_AT),
-        "test_loss": spaced(parts.images.part("test"), LOOKED_AT),
+    """A callback that logs the mean loss over training and over test images."""
+    parts_measured = {
+        "train_loss": spaced(parts.feed.images, SAMPLED),
+        "test_loss": spaced(parts.images.part("test"), SAMPLED),
     }
 
     def call(state: State) -> None:
-        losses = {name: mean_loss(state, images, parts.recipe.sampler) for name, images in seen.items() if len(images)}
+        losses = {
+            name: mean_loss(state, images, parts.recipe.sampler)
+            for name, images in parts_measured.items()
+            if len(images)
+        }
         write({"kind": "losses", "step": state.step, "epoch": state.epochs_done, **losses})
 
     return call
@@ -81,12 +85,12 @@ def both_losses(parts: Parts, write: Watch) -> Callback:
 
 @torch.no_grad()
 def mean_loss(state: State, images: Images, sampler: str) -> float:
-    """The loss over every batch of the sampler's first epoch at once; the same pairs whenever it is asked for."""
-    drawn, device = bind("sampler", sampler), next(state.final.parameters()).device
-    (at,) = drawn(images.labels, batch=len(images), seed=0, epoch=0)
+    """The loss over the sampler's first epoch as one batch; deterministic pairs."""
+    sampler_fn, device = bind("sampler", sampler), next(state.final.parameters()).device
+    (at,) = sampler_fn(images.labels, batch=len(images), seed=0, epoch=0)
     with evaluating(state.final), evaluating(state.loss_fn):
         features = torch.cat(
             [state.final.features(images.batch(part).to(device)) for part in torch.arange(len(images)).split(500)]
         )
-        shown = BatchContext(images.batch(at).to(device), features[at], partners_of(drawn))
-        return float(state.loss_fn(state.final.head(features)[at], images.labels[at].to(device), shown))
+        context = BatchContext(images.batch(at).to(device), features[at], partners_of(sampler_fn))
+        return float(state.loss_fn(state.final.head(features)[at], images.labels[at].to(device), context))

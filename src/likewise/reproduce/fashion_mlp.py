@@ -1,4 +1,4 @@
-"""iavasiljeva/siamese-networks-hse-2017: dense siamese networks on Fashion-MNIST, and what their number leaves out."""
+"""iavasiljeva/siamese-networks-hse-2017: dense siamese networks on Fashion-MNIST, and the limits of their score."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,13 +20,13 @@ from likewise.metrics import verification
 from likewise.metrics.sampled_pairs import Pairs, similarities
 from likewise.models import Embedder
 from likewise.reproduce.experiment import Experiment
-from likewise.reproduce.section import Section, keep, kept, span, told
+from likewise.reproduce.section import Section, load_json, save_json, score_text, span
 from likewise.viz.pages.comparison import write_comparison
 
 __all__ = ["ORDERS", "first_weights", "precision_of_same", "rows", "run"]
 
 THEIRS = {3: "90.48 / 90.48", 4: "80.09 / 80.00"}
-AT = 0.5  # the distance below which they say "same"
+AT = 0.5  # their distance threshold for "same"
 SEEDS = 2
 ORDERS = {
     "theirs: in order of class, the first half": "consecutive(batch=128, share=0.5)",
@@ -67,42 +67,42 @@ def introduction() -> list[str]:
 
 
 def of_orders(section: Section, experiment: Experiment) -> None:
-    found = orders(experiment)
-    if not found:
+    results = orders(experiment)
+    if not results:
         raise ValueError(f"{experiment.folder} holds no orders.json; run `likewise reproduce mlp-pairs` first")
     section.say("### Their number, and the order of the pairs")
     section.say(
-        "Their pairs are made once, class after class, and the loop stops at the number of pictures, which is half of "
+        "Their pairs are made once, class after class, and the loop stops at the number of images, which is half of "
         "the number of pairs: anchors of classes 0 to 4 only, a batch of one class at a time. The rows differ in "
-        f"nothing but the pairs; {over_seeds(found)}, per cent. *Theirs* is their measure on training / test pairs."
+        f"nothing but the pairs; {over_seeds(results)}, per cent. *Theirs* is their measure on training / test pairs."
     )
     head = ["pairs", "layers", "their figure", "precision of same, train", "test", "accuracy", "AUC", "EER", "steps"]
-    section.rows(head, [order_row(order, layers, one) for order in ORDERS for layers, one in by_layers(found, order)])
-    section.say(*verdict(found))
+    section.rows(head, [order_row(order, layers, one) for order in ORDERS for layers, one in by_layers(results, order)])
+    section.say(*verdict(results))
 
 
 def orders(experiment: Experiment) -> dict[str, list[dict[str, float]]]:
-    """For every order and depth, what came of each seed; what is known already is not trained again."""
+    """Results of every order, depth and seed; finished ones are loaded."""
     path = experiment.folder / "orders.json"
-    found: dict[str, list[dict[str, float]]] = kept(path) or {}
+    results: dict[str, list[dict[str, float]]] = load_json(path) or {}
     images = load_images(experiment.recipe("mlp3_contrastive")) if experiment.train else None
     for seed in range(SEEDS):
         for order, sampler in ORDERS.items():
             for layers in THEIRS:
-                one = found.setdefault(f"{order}|{layers}", [])
+                one = results.setdefault(f"{order}|{layers}", [])
                 if images is not None and len(one) <= seed:
                     experiment.say(f"{layers} layers, seed {seed}; pairs: {order}")
                     one.append(outcome(theirs(experiment, layers, seed).replace(sampler=sampler), images))
-                    keep(path, found)
-    return {name: one for name, one in found.items() if one}
+                    save_json(path, results)
+    return {name: one for name, one in results.items() if one}
 
 
-def by_layers(found: Mapping[str, Any], order: str) -> list[tuple[int, list[dict[str, float]]]]:
-    return [(layers, found[key]) for layers in THEIRS if (key := f"{order}|{layers}") in found]
+def by_layers(results: Mapping[str, Any], order: str) -> list[tuple[int, list[dict[str, float]]]]:
+    return [(layers, results[key]) for layers in THEIRS if (key := f"{order}|{layers}") in results]
 
 
-def over_seeds(found: Mapping[str, Sequence[Any]]) -> str:
-    seeds = min(map(len, found.values()))
+def over_seeds(results: Mapping[str, Sequence[Any]]) -> str:
+    seeds = min(map(len, results.values()))
     return f"mean (least – most) over {seeds} seeds" if seeds > 1 else "seed 0"
 
 
@@ -112,31 +112,31 @@ def order_row(order: str, layers: int, one: Sequence[Mapping[str, Any]]) -> list
     return [order, str(layers), figure, *(span([s[n] for s in one], 1, 100) for n in names), f"{one[0]['steps']:.0f}"]
 
 
-def verdict(found: Mapping[str, Any]) -> list[str]:
-    """What a fourth layer costs under their order, and under one that is shuffled."""
+def verdict(results: Mapping[str, Any]) -> list[str]:
+    """Effect of a fourth layer for each order of pairs."""
 
     def cost(order: str, name: str) -> float:
-        mean = {layers: mean_of(one, name) for layers, one in by_layers(found, order)}
+        mean = {layers: mean_of(one, name) for layers, one in by_layers(results, order)}
         return 100 * (mean[4] - mean[3])
 
-    said = [
+    changes = [
         f"{order}: {cost(order, 'precision_test'):+.1f} in precision of same, {cost(order, 'accuracy'):+.1f} in "
         "accuracy"
         for order in ORDERS
-        if len(by_layers(found, order)) == len(THEIRS)
+        if len(by_layers(results, order)) == len(THEIRS)
     ]
-    return ["What the fourth layer changes, in points of the means:\n\n- " + "\n- ".join(said), *of_pairs(found)]
+    return ["What the fourth layer changes, in points of the means:\n\n- " + "\n- ".join(changes), *of_pairs(results)]
 
 
-def of_pairs(found: Mapping[str, Any]) -> list[str]:
-    """What other pairs change at the same depth and the same number of steps."""
-    ends = [dict(by_layers(found, order)) for order in (FIRST, LAST)]
+def of_pairs(results: Mapping[str, Any]) -> list[str]:
+    """Effect of other pairs at the same depth and number of steps."""
+    ends = [dict(by_layers(results, order)) for order in (FIRST, LAST)]
     shared = [layers for layers in THEIRS if all(layers in end for end in ends)]
     first, last = ({layers: mean_of(end[layers], "accuracy") for layers in shared} for end in ends)
-    said = [f"{100 * (last[layers] - first[layers]):+.1f} with {layers} layers" for layers in shared]
+    changes = [f"{100 * (last[layers] - first[layers]):+.1f} with {layers} layers" for layers in shared]
     return (
-        [f"What pairs drawn anew change against theirs, in accuracy after as many steps: {', '.join(said)}."]
-        if said
+        [f"What pairs drawn anew change against theirs, in accuracy after as many steps: {', '.join(changes)}."]
+        if changes
         else []
     )
 
@@ -146,14 +146,14 @@ def mean_of(seeds: Sequence[Mapping[str, Any]], name: str) -> float:
 
 
 def outcome(recipe: Recipe, images: Images) -> dict[str, float]:
-    """One training, and what may be said of it."""
+    """Train once and measure."""
     parts = build(resolve_defaults(recipe), images)
     trial(parts)
     return judged(embed(parts.state.final, images)) | {"steps": parts.state.step}
 
 
 def theirs(experiment: Experiment, layers: int, seed: int) -> Recipe:
-    """Their settings from weights that are drawn as theirs."""
+    """Their settings, with their weight initialisation."""
     recipe = experiment.recipe(f"mlp{layers}_contrastive").replace(seed=seed)
     first = experiment.folder / "first" / f"{layers}-seed{seed}"
     if not first.exists():
@@ -162,7 +162,7 @@ def theirs(experiment: Experiment, layers: int, seed: int) -> Recipe:
 
 
 def first_weights(recipe: Recipe) -> Embedder:
-    """A network whose weights are drawn from N(0.001, 0.02), and which sees pixels from 0 to 1 as they are."""
+    """A network with weights from N(0.001, 0.02), without standardisation of its pixels (0 to 1)."""
     model = Embedder(recipe.network, shape=(1, 28, 28), dim=0, normalize=False, sim="euclidean")
     generator = torch.Generator().manual_seed(recipe.seed)
     for layer in model.modules():
@@ -171,16 +171,16 @@ def first_weights(recipe: Recipe) -> Embedder:
     return model
 
 
-def judged(found: Embeddings) -> dict[str, float]:
+def judged(results: Embeddings) -> dict[str, float]:
     """Their measure on their pairs of the training and the test part; ours on pairs drawn from the test part."""
-    val, test = found.part("val"), found.part("test")
+    val, test = results.part("val"), results.part("test")
     pairs = {split: draw_pairs(part.labels) for split, part in (("val", val), ("test", test))}
-    sims = {split: similarities(found.part(split).vectors, p, sim=euclidean) for split, p in pairs.items()}
+    sims = {split: similarities(results.part(split).vectors, p, sim=euclidean) for split, p in pairs.items()}
     at = float(verification.threshold(verification.roc(sims["val"], pairs["val"].same)))
     curve = verification.roc(sims["test"], pairs["test"].same)
     right = verification.decide(sims["test"], pairs["test"].same, at)
     return {
-        "precision_train": precision_of_same(found.part("train")),
+        "precision_train": precision_of_same(results.part("train")),
         "precision_test": precision_of_same(test),
         "accuracy": 1 - (right.far + right.frr) / 2,  # of as many pairs of one kind as of the other
         "auc": float(verification.auc(curve)),
@@ -200,7 +200,7 @@ def consecutive_pairs(labels_N: Tensor) -> Pairs:
     return Pairs(first, second, labels_N[first] == labels_N[second])
 
 
-# What they ask for next.
+# Their suggestions for further work.
 
 
 def rows(experiment: Experiment) -> dict[str, Recipe]:
@@ -243,14 +243,14 @@ def of_compare(section: Section, experiment: Experiment) -> None:
 
 
 def of_reach(section: Section, experiment: Experiment) -> None:
-    found = {name: experiment.run(name, recipe) for name, recipe in reach(experiment).items()}
-    there = {name: one for name, one in found.items() if one is not None}
+    results = {name: experiment.run(name, recipe) for name, recipe in reach(experiment).items()}
+    there = {name: one for name, one in results.items() if one is not None}
     if not there:
         return
     section.say("### What the two networks reach")
     section.say(
         "The same two networks with biases, all pairs of a batch (SupCon), flips and a one-cycle rate. Above, the test "
-        "pictures are of classes that were trained on; below, two classes were kept out of training and two more chose "
+        "images are of classes that were trained on; below, two classes were kept out of training and two more chose "
         "the threshold (a fifth of the classes each), so that six were trained on. With 95 % intervals."
     )
     section.rows(["recipe", *SCORES, "training, s"], [reach_row(name, one) for name, one in there.items()])
@@ -259,10 +259,10 @@ def of_reach(section: Section, experiment: Experiment) -> None:
 
 
 def reach(experiment: Experiment) -> dict[str, Recipe]:
-    seen = {f"mlp{layers}-pairs": experiment.recipe(f"mlp{layers}_pairs") for layers in THEIRS}
-    return seen | {f"{name}, new classes": recipe.replace(split=HELD_OUT) for name, recipe in seen.items()}
+    recipes = {f"mlp{layers}-pairs": experiment.recipe(f"mlp{layers}_pairs") for layers in THEIRS}
+    return recipes | {f"{name}, new classes": recipe.replace(split=HELD_OUT) for name, recipe in recipes.items()}
 
 
 def reach_row(name: str, one: Run) -> list[str]:
-    held = one.metrics()
-    return [name, *(told(held["scores"].get(score)) for score in SCORES), f"{held['seconds']:.0f}"]
+    metrics = one.metrics()
+    return [name, *(score_text(metrics["scores"].get(score)) for score in SCORES), f"{metrics['seconds']:.0f}"]

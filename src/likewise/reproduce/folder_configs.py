@@ -1,11 +1,12 @@
-"""EmbeddingNet's configurations: a short one of each generation, and what becomes of every line of it."""
+"""Minimal EmbeddingNet configurations of each generation, and their translation."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
 
 from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.section import Section
-from likewise.reproduce.translate import DIFFERS, MAPPED, REFUSED, translate
+from likewise.reproduce.translate import translate
+from likewise.reproduce.translation import DIFFERS, MAPPED, REFUSED
 
 __all__ = ["CONFIGS", "of_configs"]
 
@@ -80,7 +81,7 @@ GENERAL:
 
 
 def of_configs(section: Section, experiment: Experiment) -> None:
-    """What becomes of one small configuration of each generation."""
+    """Translates a minimal configuration of each generation."""
     if find_spec("yaml") is None:
         experiment.say("PyYAML is not installed, so the configurations are left out; pip install 'likewise[yaml]'")
         return

@@ -1,35 +1,26 @@
 """RocketFlash/EmbeddingNet: folders of photographs, two networks of its own and published ones, pairs and triplets."""
 
-import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from likewise import api
-from likewise.data.options import data_home
 from likewise.evaluate import Embeddings, difference, evaluate, measure
-from likewise.evaluate.prototypes import at_most, centres, naming
-from likewise.experiment.build import load_images
+from likewise.evaluate.prototypes import at_most, naming
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.metrics.intervals import Score
-from likewise.models import Embedder
 from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.folder_configs import of_configs
-from likewise.reproduce.section import Section, keep, kept, told
-from likewise.viz import plots
-from likewise.viz.pages.map import clouds, stages, write_map
-from likewise.viz.plots import Cloud
+from likewise.reproduce.folder_prediction import MOST, interval_text, of_encodings, of_map, of_prediction
+from likewise.reproduce.section import Section, load_json, save_json, score_text
 
 __all__ = ["MODES", "NEW", "RANDOM", "lookup", "run"]
 
 SECONDS = "seconds.json"
-MOST = 30  # encodings of a class, as theirs
 BASE, TUNED = "simple2, semi-hard", "MobileNetV2, all trained"
 
-# What is trained on some days and tested on others: our recipe, and what differs from it.
+# Trained on some days and tested on others: our recipe, and changed fields.
 MODES: dict[str, tuple[str, dict[str, Any]]] = {
     "simple, semi-hard": ("trainer_simple", {}),
     BASE: ("trainer_simple2", {}),
@@ -52,7 +43,7 @@ HELD_OUT = {"data": "groceries(held_out=41)"}
 NEW = {name: (MODES[name][0], HELD_OUT) for name in (BASE, "MobileNetV2, frozen", TUNED)}
 RANDOM = {name: (MODES[name][0], {"split": "given"}) for name in ("MobileNetV2, frozen",)}
 
-# What is said of another run against the first one, on the same pictures.
+# Paired comparisons on the same images: title, (run, reference run).
 AGAINST = {
     "Softmax first, then triplets, against triplets alone, as many epochs in all": ("simple2, softmax first", BASE),
     "Hardest negatives against semi-hard ones": ("simple2, hardest", BASE),
@@ -66,28 +57,28 @@ AGAINST = {
 
 def run(experiment: Experiment) -> Path:
     """Train what is missing and write the section. Errors: see `reproduce`."""
-    found = {name: trained(experiment, name, *how) for name, how in MODES.items()}
+    runs = {name: trained(experiment, name, *how) for name, how in MODES.items()}
     new = {name: trained(experiment, f"{name}, new classes", *how) for name, how in NEW.items()}
     random = {name: trained(experiment, f"{name}, random split", *how) for name, how in RANDOM.items()}
-    there = finished(found)
+    there = finished(runs)
     if BASE not in there:
         raise ValueError(f"{experiment.folder} lacks finished runs; run `likewise reproduce folder-trainer` first")
     section = Section("folder-trainer", experiment.folder)
-    section.say(*introduction(there[BASE], kept(experiment.folder / SECONDS) or {}))
+    section.say(*introduction(there[BASE], load_json(experiment.folder / SECONDS) or {}))
     of_modes(section, experiment, there)
     of_splits(section, there, finished(random))
     of_new_classes(section, experiment, finished(new))
     best = best_on_bursts(there)
     of_encodings(section, best, there[best])
     of_prediction(section, experiment, there[best])
-    of_map(section, there, best)
+    of_map(section, there, (BASE, best))
     of_configs(section, experiment)
     section.say(*slips())
     return section.write()
 
 
 def best_on_bursts(runs: Mapping[str, Run]) -> str:
-    """By validation, which is of other bursts than the training."""
+    """The best run on validation bursts."""
     return max(runs, key=lambda name: runs[name].metrics()["val"]["knn@1"]["value"])
 
 
@@ -100,15 +91,15 @@ def recipe_of(experiment: Experiment, recipe: str, changes: Mapping[str, Any]) -
 
 
 def trained(experiment: Experiment, name: str, recipe: str, changes: Mapping[str, Any]) -> Run | None:
-    """The run, and what it cost in CPU seconds, over all the times it was gone on with."""
+    """The run; its CPU seconds, summed over resumptions, are saved in SECONDS."""
     costs, began = experiment.folder / SECONDS, time.process_time()
     done = (experiment.folder / "runs" / slug(name) / "metrics.json").exists()
     try:
         return experiment.run(slug(name), recipe_of(experiment, recipe, changes))
     finally:
         if experiment.train and not done:
-            before = kept(costs) or {}
-            keep(costs, before | {name: before.get(name, 0.0) + time.process_time() - began})
+            before = load_json(costs) or {}
+            save_json(costs, before | {name: before.get(name, 0.0) + time.process_time() - began})
 
 
 def slug(name: str) -> str:
@@ -121,12 +112,12 @@ def introduction(one: Run, seconds: Mapping[str, Any]) -> list[str]:
         "## A folder of photographs",
         "After RocketFlash/EmbeddingNet: two networks of its own (`simple`, Koch's; `simple2`, seven convolutions) "
         "and published ones, frozen or not; pairs by l1 or l2, triplets with semi-hard, hardest or random-hard "
-        "negatives; a softmax stage before; a file of encodings of some training pictures, and the nearest of them "
+        "negatives; a softmax stage before; a file of encodings of some training images, and the nearest of them "
         "as the answer. Its one printed figure is of 107 traffic signs (RTSD, 48 x 48, `simple2`, random triplets), "
-        "whose pictures are not at hand; so its figure and ours are not of the same pictures.",
-        f"Ours are the Grocery Store photographs: {data['classes']} classes, {data['train']:,} pictures to train on, "
+        "whose images are not at hand; so its figure and ours are not of the same images.",
+        f"Ours are the Grocery Store photographs: {data['classes']} classes, {data['train']:,} images to train on, "
         f"{data['val']:,} of other bursts (a tenth) to choose by, and the {data['test']:,} of the published "
-        "validation list, of other days, to test. Seed 0. Small pictures and few epochs, so that all of it took "
+        "validation list, of other days, to test. Seed 0. Small images and few epochs, so that all of it took "
         f"{sum(seconds.values()) / 60:.0f} minutes of one core: 48 x 48 as theirs (65 x 65 is the least for `simple`, "
         "96 x 96 for MobileNetV2), 20 epochs where theirs were up to 1,000. `likewise train groceries` is what such "
         "photographs allow.",
@@ -137,29 +128,29 @@ def introduction(one: Run, seconds: Mapping[str, Any]) -> list[str]:
 
 
 class Named(NamedTuple):
-    """How a run names its test pictures: by their definition, and by ours."""
+    """Classification scores of a run by their definition and by ours."""
 
     theirs: dict[str, Score]
     ours: Mapping[str, Mapping[str, Any]]
 
 
 def lookup(one: Run) -> Named:
-    """Theirs: by Euclidean distance, the nearest of at most MOST training pictures a class, or any of the five."""
-    found = Embeddings.load(one.embeddings)
-    by = at_most(found.part("train"), MOST)
-    return Named(naming(found.part("test"), by, sim="euclidean"), one.metrics()["scores"])
+    """Theirs: by Euclidean distance, the nearest of at most MOST training images a class, or any of the five."""
+    embeddings = Embeddings.load(one.embeddings)
+    by = at_most(embeddings.part("train"), MOST)
+    return Named(naming(embeddings.part("test"), by, sim="euclidean"), one.metrics()["scores"])
 
 
 def of_modes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
     section.say("### Their number, and the right one")
     section.say(
-        "Their number is the share of validation pictures whose nearest encoding is of their class (top-1), later "
-        f"also that any of the five nearest is (top-5), among encodings of at most {MOST} training pictures a class. "
-        "The right ones beside it, with 95 % intervals: `knn@1` looks among all training pictures, and `map@r` asks "
-        "how many of the nearest test pictures are of the class, which is easier, since these share days with one "
-        "another. Every test picture is of another day than the training; of theirs that is not said."
+        "Their number is the share of validation images whose nearest encoding is of their class (top-1), later "
+        f"also that any of the five nearest is (top-5), among encodings of at most {MOST} training images a class. "
+        "The right ones beside it, with 95 % intervals: `knn@1` looks among all training images, and `map@r` asks "
+        "how many of the nearest test images are of the class, which is easier, since these share days with one "
+        "another. Every test image is of another day than the training; of theirs that is not said."
     )
-    costs = kept(experiment.folder / SECONDS) or {}
+    costs = load_json(experiment.folder / SECONDS) or {}
     rows = [["theirs: 107 traffic signs, simple2", "90.64", "–", "–", "–", "–"]]
     rows += [mode_row(name, one, costs.get(name)) for name, one in runs.items()]
     section.rows(["network and mode", "top-1, %", "top-5, %", "knn@1", "map@r", "CPU s"], rows)
@@ -167,7 +158,7 @@ def of_modes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) 
     section.say(
         "The grid is small on purpose: with pairs and triplets the question is the mode, so one network (`simple2`) "
         "and one setting serve for all of them; the networks are compared by one mode. An epoch of pairs shows every "
-        "picture twice, so theirs are half as many. Rates were chosen on bursts that were kept out of the training: "
+        "image twice, so theirs are half as many. Rates were chosen on bursts that were kept out of the training: "
         "3e-3 before 1e-3 for triplets, for pairs and for the frozen network; where all of MobileNetV2 is trained it "
         "is that of `groceries`. CPU seconds are of one core, reading and scoring included."
     )
@@ -177,7 +168,7 @@ def of_modes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) 
 def mode_row(name: str, one: Run, seconds: float | None) -> list[str]:
     by = lookup(one)
     tops = [f"{100 * by.theirs[top].value:.2f}" for top in ("top@1", "top@5")]
-    scores = [told(by.ours.get(score)) for score in ("knn@1", "map@r")]
+    scores = [score_text(by.ours.get(score)) for score in ("knn@1", "map@r")]
     return [name, *tops, *scores, "–" if seconds is None else f"{seconds:.0f}"]
 
 
@@ -188,56 +179,50 @@ def commands(
 
 
 def compared(runs: Mapping[str, Run]) -> list[str]:
-    """Paired differences in knn@1 on the same pictures."""
-    seen = {name: nearest_right(one) for name, one in runs.items()}
+    """Paired differences in knn@1 on the same images."""
+    ratios = {name: nearest_right(one) for name, one in runs.items()}
     lines = []
-    for said, (first, second) in AGAINST.items():
-        if first in seen and second in seen:
-            apart = difference(seen[first], seen[second])["knn@1"]
+    for title, (first, second) in AGAINST.items():
+        if first in ratios and second in ratios:
+            apart = difference(ratios[first], ratios[second])["knn@1"]
             verdict = "no difference shown" if apart.low <= 0 <= apart.high else "better" if apart.low > 0 else "worse"
-            lines.append(f"- {said}: {apart.difference:+.3f} ({apart.low:+.3f} – {apart.high:+.3f}), {verdict}.")
+            lines.append(f"- {title}: {apart.difference:+.3f} ({apart.low:+.3f} – {apart.high:+.3f}), {verdict}.")
     return (
-        ["\n".join(["Differences in `knn@1` on the same test pictures, with 95 % intervals:\n", *lines])]
-        if lines
-        else []
+        ["\n".join(["Differences in `knn@1` on the same test images, with 95 % intervals:\n", *lines])] if lines else []
     )
 
 
 def nearest_right(one: Run) -> Any:
-    found, recipe = Embeddings.load(one.embeddings), one.recipe
-    return measure(found.part("test"), found.part("train"), sim=recipe.sim, quick=True)
+    embeddings, recipe = Embeddings.load(one.embeddings), one.recipe
+    return measure(embeddings.part("test"), embeddings.part("train"), sim=recipe.sim, quick=True)
 
 
 # Splits.
 
 
 def of_splits(section: Section, runs: Mapping[str, Run], random: Mapping[str, Run]) -> None:
-    """The same network by four kinds of held-out pictures."""
+    """The same network on four kinds of held-out images."""
     section.say("### What held-out means")
     section.say(
-        "The photographs come in bursts, so a random part of them has a near-copy of nearly every picture in the "
+        "The photographs come in bursts, so a random part of them has a near-copy of nearly every image in the "
         "training; and the last generation of their code reads validation from the cache of the training rows. `knn@1` "
         "of one kind of network, from the most flattering to the honest; the second figure is of a training of its "
         "own, from which a random tenth was kept:"
     )
     rows = [split_row(name, runs[name], random[name]) for name in random if name in runs]
     section.rows(
-        ["network", "the training pictures", "a random part", "other bursts of the same days", "other days"], rows
+        ["network", "the training images", "a random part", "other bursts of the same days", "other days"], rows
     )
 
 
 def split_row(name: str, apart: Run, random: Run) -> list[str]:
-    """Theirs by their definition on its own training pictures; the random part and the rest by knn@1."""
-    found, mixed = Embeddings.load(apart.embeddings), Embeddings.load(random.embeddings)
+    """Theirs by their definition on its own training images; the random part and the rest by knn@1."""
+    embeddings, mixed = Embeddings.load(apart.embeddings), Embeddings.load(random.embeddings)
     sim = apart.recipe.sim
-    itself = naming(found.part("train"), found.part("train"), sim=sim)["top@1"]
-    by = [evaluate(one.part("val"), one.part("train"), sim=sim, quick=True)["knn@1"] for one in (mixed, found)]
-    scores = [as_told(score) for score in (itself, *by)]
-    return [name, *scores, told(apart.metrics()["scores"]["knn@1"])]
-
-
-def as_told(score: Score) -> str:
-    return told(asdict(score))
+    itself = naming(embeddings.part("train"), embeddings.part("train"), sim=sim)["top@1"]
+    by = [evaluate(one.part("val"), one.part("train"), sim=sim, quick=True)["knn@1"] for one in (mixed, embeddings)]
+    scores = [interval_text(score) for score in (itself, *by)]
+    return [name, *scores, score_text(apart.metrics()["scores"]["knn@1"])]
 
 
 def of_new_classes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
@@ -247,112 +232,19 @@ def of_new_classes(section: Section, experiment: Experiment, runs: Mapping[str, 
     section.say("### Classes never seen")
     section.say(
         f"What an embedding is for, and what theirs was never asked: fine ids below 41 are trained on "
-        f"({data['train']:,} pictures), and the {data['test']:,} pictures of the 40 other classes, packages and "
+        f"({data['train']:,} images), and the {data['test']:,} images of the 40 other classes, packages and "
         "vegetables, find one another. All of them are of the same days, bursts included, so `recall@1` flatters and "
         "`map@r` is the figure to read."
     )
     rows = [
-        [name, *(told(one.metrics()["scores"].get(s)) for s in ("recall@1", "map@r"))] for name, one in runs.items()
+        [name, *(score_text(one.metrics()["scores"].get(s)) for s in ("recall@1", "map@r"))]
+        for name, one in runs.items()
     ]
     section.rows(["network and mode", "recall@1", "map@r"], rows)
     section.say("```sh\n" + "\n".join(commands(experiment, runs, NEW)) + "\n```")
 
 
 # Encodings, a prediction, a map.
-
-
-def of_encodings(section: Section, name: str, one: Run) -> None:
-    """Every picture, some of a class, or class centres: what a file of encodings may hold, and how well it names."""
-    found, sim = Embeddings.load(one.embeddings), one.recipe.sim
-    train = found.part("train")
-    kinds = {"every training picture": train, f"at most {MOST} a class": at_most(train, MOST)}
-    kinds |= {"at most 5 a class": at_most(train, 5), "1 a class": at_most(train, 1), "class centres": centres(train)}
-    rows = []
-    for kind, by in kinds.items():
-        scores = naming(found.part("test"), by, sim=sim)
-        rows.append([kind, f"{len(by):,}", *(as_told(scores[top]) for top in ("top@1", "top@5"))])
-    section.say("### Train, encode, test")
-    section.say(
-        "The three steps in which users of theirs got stuck are three commands. A file of encodings is Parquet: id "
-        f"(path), class, label, part and vector of every picture it keeps. Below are those of "
-        f"{name}, the best on validation bursts:"
-    )
-    section.say(
-        f"```sh\nlikewise embed RUN --most-per-class {MOST} -o encodings.parquet   # or all, or --centres\n"
-        "likewise evaluate RUN --encodings encodings.parquet\n"
-        "likewise predict RUN picture.jpg --encodings encodings.parquet\n```"
-    )
-    section.rows(["encodings", "how many", "top-1", "top-5"], rows)
-
-
-def of_prediction(section: Section, experiment: Experiment, one: Run) -> None:
-    """The first test picture that is named right and the first that is named wrong, by `likewise predict`."""
-    found = Embeddings.load(one.embeddings).part("test")
-    top = data_home() / "grocery-store" / "dataset"
-    named = api.predict(one.path, [top / name for name in found.ids])
-    truth = [found.classes[label] for label in found.labels.tolist()]
-    at = [next((n for n, p in enumerate(named) if (p["class"] == truth[n]) is right), None) for right in (True, False)]
-    chosen = [n for n in at if n is not None]
-    rows, titles, right = [], [], []
-    images = load_images(one.recipe)
-    place = {name: n for n, name in enumerate(images.ids)}
-    for n in chosen:
-        near = named[n]["neighbours"]
-        rows.append(images.batch([place[found.ids[n]], *(place[p["id"]] for p in near)]))
-        titles.append(
-            [f"{truth[n]}, named {named[n]['class']}", *(f"{p['class']} {p['similarity']:+.2f}" for p in near)]
-        )
-        right.append([p["class"] == truth[n] for p in near])
-    section.figure("prediction", plots.found_rows(rows, titles, right), PREDICTED, colours=256)
-    section.say(PREDICTED + " " + speed(experiment, one, top / found.ids[0]))
-
-
-PREDICTED = (
-    "The first test picture that is named right, above, and the first that is named wrong, below, by a vote of the "
-    "five nearest training pictures, which are beside it with their similarity (minus the squared distance)."
-)
-
-
-def speed(experiment: Experiment, one: Run, picture: Path) -> str:
-    """A sentence on the time of a single picture, decoding included, measured once."""
-    path = experiment.folder / "one_picture.json"
-    seen = kept(path) or keep(path, timed(one, picture))
-    return (
-        f"One picture, decoding included, takes {1000 * seen['cold']:.0f} ms the first time and "
-        f"{1000 * seen['warm']:.0f} ms after that (median of 100, one core); theirs prints 1.85 s and 16 ms, of "
-        "`simple2` on a machine that is not named."
-    )
-
-
-def timed(one: Run, picture: Path) -> dict[str, float]:
-    model = Embedder.load(one.model)
-    ticks = []
-    for _ in range(101):
-        began = time.perf_counter()
-        model.embed([picture])
-        ticks.append(time.perf_counter() - began)
-    return {"cold": ticks[0], "warm": statistics.median(ticks[1:])}
-
-
-def of_map(section: Section, runs: Mapping[str, Run], best: str) -> None:
-    """t-SNE before and after, as a picture here and as a page in the run."""
-    section.say("### The map, before and after")
-    panels: dict[str, Cloud] = {}
-    for name in dict.fromkeys((BASE, best)):
-        drawn = clouds(stages(runs[name]), sim=runs[name].recipe.sim)
-        panels |= {f"{name}, {stage}": cloud for stage, cloud in drawn.items()}
-    shown = next(iter(panels.values()))
-    section.figure(
-        "tsne",
-        plots.maps(panels, side=3.4, shared=False, names=False),
-        f"t-SNE of {len(shown.labels):,} pictures before and after training; ten of the classes are coloured",
-        colours=256,
-    )
-    section.say(
-        "`likewise map RUN` writes the same as a page that opens offline: pointing at a picture shows it with its "
-        "class and file, and where it lies in the other map. Published weights have an order before any training."
-    )
-    write_map(runs[best], load_images(runs[best].recipe))
 
 
 # What to mind.
@@ -380,7 +272,7 @@ def slips() -> list[str]:
                 "Here it is one or the other (`schedule=step` or `schedule=plateau`).",
                 "- In l1 mode the contrastive loss is given a probability where it wants a distance. Here it is the "
                 "probability's own loss (`siamese_bce`).",
-                "- 30 encodings a class were 29 (2019), a class with one picture stops the sampler, and the encodings "
+                "- 30 encodings a class were 29 (2019), a class with one image stops the sampler, and the encodings "
                 "are a pickle with a classifier in it, which runs whatever it holds when it is opened.",
             ]
         ),

@@ -13,7 +13,7 @@ from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.metrics.neighbours import nearest
 from likewise.reproduce.experiment import Experiment
-from likewise.reproduce.section import Section, told
+from likewise.reproduce.section import Section, score_text
 from likewise.spec import bind
 from likewise.viz import plots
 from likewise.viz.animation import animate
@@ -22,10 +22,10 @@ from likewise.viz.plots import Cloud, Curve
 
 __all__ = ["LOSSES", "run"]
 
-# What our loss says, over what theirs says: theirs halves the contrastive loss once more, over all pairs together.
+# Ratio of our loss to theirs: theirs halves the contrastive loss once more, averaging over all pairs.
 OVER_THEIRS = {"contrastive": 2.0}
 
-# Name: our recipe, their word for the network.
+# name: (our recipe, their name of the network)
 LOSSES = {
     "softmax": ("lenet_2d_softmax", "embedding-classification"),
     "contrastive": ("lenet_2d_contrastive", "siamese-constrastive"),
@@ -50,20 +50,20 @@ THEIRS = {
 }
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 SCORES = ("knn@1", "probe", "silhouette", "pair_accuracy", "pair_auc", "eer")
-MOVING = "bce"  # the one that they show moving
-POINTS = 2_000  # of a panel
+MOVING = "bce"  # the loss of their animation
+POINTS = 2_000  # points per panel
 SERIES = (0, 1, 2, 5, 10, 20)
 
 
 def run(experiment: Experiment) -> Path:
     """Train what is missing, in the order of data sets and losses, and write the section. Errors: see `reproduce`."""
-    found = {data: trained(experiment, data) for data in THEIRS}
-    finished = [one for runs in found.values() for one in runs.values()]
+    runs_by_data = {data: trained(experiment, data) for data in THEIRS}
+    finished = [one for runs in runs_by_data.values() for one in runs.values()]
     if not finished:
         raise ValueError(f"{experiment.folder} holds no finished run; run `likewise reproduce friends` first")
     section = Section("friends", experiment.folder)
     section.say(*introduction(finished[0]))
-    for data, runs in found.items():
+    for data, runs in runs_by_data.items():
         if runs:
             of_data(section, experiment, data, runs)
     section.say(*their_words())
@@ -85,11 +85,11 @@ def introduction(one: Run) -> list[str]:
     return [
         "## Siamese net and friends",
         "After heytitle/siamese-net-and-friends: a network of 35,729 numbers (6@5, 16@5, 256-128-2, PReLU) maps a "
-        "picture to a point of the plane; Adam at 1e-4, batches of 32, 20 epochs; four losses, two data sets. Its VAE "
+        "image to a point of the plane; Adam at 1e-4, batches of 32, 20 epochs; four losses, two data sets. Its VAE "
         "was planned and never done; here it is.",
-        f"Theirs trains on 60,000 pictures and watches the test pictures; ours trains on {data['train']:,} for "
-        f"{recipe.epochs} epochs, keeps {data['val']:,} to choose thresholds by, and looks at the test pictures once. "
-        "Ours also shifts the pictures to mean 0 and deviation 1. Seed 0; training times are those of one core of "
+        f"Theirs trains on 60,000 images and watches the test images; ours trains on {data['train']:,} for "
+        f"{recipe.epochs} epochs, keeps {data['val']:,} to choose thresholds by, and looks at the test images once. "
+        "Ours also shifts the images to mean 0 and deviation 1. Seed 0; training times are those of one core of "
         "machines that did other work beside. Said kindly: its network stays on the CPU while its batches move to a "
         "GPU, `--animation False` switches the animation on, and the last epoch is never "
         "in the animation, whose frames each have axes of their own.",
@@ -97,26 +97,26 @@ def introduction(one: Run) -> list[str]:
 
 
 def of_data(section: Section, experiment: Experiment, data: str, runs: Mapping[str, Run]) -> None:
-    """Tables and pictures of one data set."""
+    """Tables and images of one data set."""
     section.say(f"### {TITLES[data]}")
-    section.say("Their measure, the mean loss of the last epoch over training / test pictures:")
+    section.say("Their measure, the mean loss of the last epoch over training / test images:")
     section.rows(
         ["loss", "theirs", "ours", "a collapsed embedding has"], [losses_row(data, *one) for one in runs.items()]
     )
     section.say(
-        "The right measures, on the test pictures, with 95 % intervals. Downstream classification is `knn@1` "
-        "(the nearest training picture's class) and `probe` (logistic regression on the two numbers); pairs are "
+        "The right measures, on the test images, with 95 % intervals. Downstream classification is `knn@1` "
+        "(the nearest training image's class) and `probe` (logistic regression on the two numbers); pairs are "
         "judged at the threshold that validation pairs chose."
     )
     section.rows(["loss", *SCORES, "training, s"], [scores_row(loss, run) for loss, run in runs.items()])
     section.say("```sh\n" + "\n".join(commands(experiment, data, runs)) + "\n```")
-    section.figure(f"{data}-losses", losses_figure(runs), f"Loss on training and on test pictures, {TITLES[data]}")
-    section.figure(f"{data}-maps", maps_figure(runs), f"Training pictures above, test pictures below, {TITLES[data]}")
+    section.figure(f"{data}-losses", losses_figure(runs), f"Loss on training and on test images, {TITLES[data]}")
+    section.figure(f"{data}-maps", maps_figure(runs), f"Training images above, test images below, {TITLES[data]}")
     if MOVING in runs:
-        section.figure(f"{data}-development", development(runs[MOVING]), f"{MOVING} on {TITLES[data]}, test pictures")
+        section.figure(f"{data}-development", development(runs[MOVING]), f"{MOVING} on {TITLES[data]}, test images")
         animate(runs[MOVING].path)
-        section.say(f"The moving picture of it, one frame an epoch: `likewise animate {data}-{MOVING}` (`--mp4`).")
-    section.say("Reverse image search: a test picture of each class, and the five training pictures nearest to it.")
+        section.say(f"The moving image of it, one frame an epoch: `likewise animate {data}-{MOVING}` (`--mp4`).")
+    section.say("Reverse image search: a test image of each class, and the five training images nearest to it.")
     for loss in ("contrastive", "vae"):
         if loss in runs:
             images = load_images(recipe_of(experiment, loss, data))
@@ -133,12 +133,12 @@ def losses_row(data: str, loss: str, run: Run) -> list[str]:
 
 
 def scores_row(loss: str, run: Run) -> list[str]:
-    held = run.metrics()
-    return [loss, *(told(held["scores"].get(name)) for name in SCORES), f"{held['seconds']:.0f}"]
+    metrics = run.metrics()
+    return [loss, *(score_text(metrics["scores"].get(name)) for name in SCORES), f"{metrics['seconds']:.0f}"]
 
 
 def commands(experiment: Experiment, data: str, runs: Mapping[str, Run]) -> list[str]:
-    """A line a run; seed 0 is the recipes' own."""
+    """One command per run; the recipes have seed 0."""
     return [experiment.command(LOSSES[loss][0], recipe_of(experiment, loss, data)) for loss in runs]
 
 
@@ -154,17 +154,17 @@ def losses_figure(runs: Mapping[str, Run]) -> Any:
 
 
 def maps_figure(runs: Mapping[str, Run]) -> Any:
-    """Training pictures in the first row, test pictures in the second."""
-    held = {loss: Embeddings.load(run.embeddings) for loss, run in runs.items()}
-    panels = {f"{loss}, {part}": cloud(e.part(part)) for part in ("train", "test") for loss, e in held.items()}
+    """Training images in the first row, test images in the second."""
+    embeddings = {loss: Embeddings.load(run.embeddings) for loss, run in runs.items()}
+    panels = {f"{loss}, {part}": cloud(e.part(part)) for part in ("train", "test") for loss, e in embeddings.items()}
     return plots.maps(panels, columns=len(runs), side=1.9, shared=False, names=False)
 
 
 def development(run: Run) -> Any:
-    """The test pictures at some of the epochs, all on the same axes."""
-    seen = snapshots(run)
+    """Test images at some epochs, on shared axes."""
+    by_epoch = snapshots(run)
     return plots.series(
-        {f"epoch {epoch}": cloud(seen[epoch].part("test")) for epoch in SERIES if epoch in seen}, shared=True
+        {f"epoch {epoch}": cloud(by_epoch[epoch].part("test")) for epoch in SERIES if epoch in by_epoch}, shared=True
     )
 
 
@@ -174,18 +174,18 @@ def cloud(part: Embeddings) -> Cloud:
     return Cloud(shown.vectors.numpy(), shown.labels.numpy(), shown.classes)
 
 
-def search(run: Run, images: Images, found: int = 5) -> Any:
-    """A test picture of each class, and the training pictures nearest to it."""
+def search(run: Run, images: Images, count: int = 5) -> Any:
+    """A test image of each class, and the training images nearest to it."""
     known, recipe = Embeddings.load(run.embeddings), run.recipe
     train, test = known.part("train"), known.part("test")
     first = [int((test.labels == c).nonzero()[0]) for c in test.labels.unique().tolist()]
-    near = nearest(test.vectors[first], train.vectors, found, sim=bind("sim", recipe.sim))
+    near = nearest(test.vectors[first], train.vectors, count, sim=bind("sim", recipe.sim))
     place = {name: i for i, name in enumerate(images.ids)}
     shown, titles = [], []
     for query, row in zip(first, near.place.tolist(), strict=True):
         shown += [place[test.ids[query]], *(place[train.ids[i]] for i in row)]
         titles += ["▸ " + test.classes[test.labels[query]], *(train.classes[train.labels[i]] for i in row)]
-    return plots.batch_grid(images.batch(shown), titles, columns=2 * (found + 1), side=0.62)
+    return plots.batch_grid(images.batch(shown), titles, columns=2 * (count + 1), side=0.62)
 
 
 # Their words, and ours.
@@ -213,6 +213,6 @@ def their_words() -> list[str]:
         "True` is",
         '```sh\nlikewise train lenet-2d-contrastive data=mnist lr=1e-4 epochs=20 "sampler=pairs(batch=32)" --out tmp\n'
         "likewise animate tmp/lenet-2d-contrastive\n```",
-        "and then `likewise predict tmp/lenet-2d-contrastive picture.png` names the class of a picture and lists its "
-        "nearest training pictures.",
+        "and then `likewise predict tmp/lenet-2d-contrastive image.png` names the class of an image and lists its "
+        "nearest training images.",
     ]

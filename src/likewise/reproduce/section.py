@@ -1,4 +1,4 @@
-"""A section of docs/forerunners.md: Markdown, tables and small pictures, written beside the runs they come from."""
+"""A section of docs/forerunners.md: Markdown, tables and small images, saved in the experiment's folder."""
 
 import io
 import json
@@ -14,15 +14,15 @@ from likewise.viz.plots.style import quiet
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PICTURES", "Section", "command", "keep", "kept", "span", "table", "told"]
+__all__ = ["IMAGE_FOLDER", "Section", "command", "save_json", "load_json", "span", "table", "score_text"]
 
-PICTURES = "pictures/forerunners"  # where docs/forerunners.md looks for them
-DPI, COLOURS = 100, 96  # of a picture that goes into the repository
+IMAGE_FOLDER = "pictures/forerunners"  # folder of images in docs/forerunners.md
+DPI, COLOURS = 100, 96  # of images in the repository
 
 
 @dataclass
 class Section:
-    """What was found, in the order in which it is read; `write` puts it into the experiment's folder."""
+    """Results in reading order; `write` saves them in the experiment's folder."""
 
     name: str
     folder: Path
@@ -35,15 +35,15 @@ class Section:
         self.parts.append(table(head, rows))
 
     def figure(self, name: str, figure: "Figure", caption: str, *, colours: int = COLOURS) -> None:
-        """Keep a figure as a small PNG of so many colours, at most 256, and show it."""
+        """Save a figure as PNG with at most `colours` (up to 256) colours, and include it."""
         file = f"{self.name}-{name}.png"
         with replacing(self.folder / file) as temporary:
             temporary.write_bytes(small_png(figure, colours))
-        self.picture(file, caption)
+        self.image(file, caption)
 
-    def picture(self, file: str, caption: str) -> None:
-        """Show a picture that lies in the folder."""
-        self.parts.append(f"![{caption}]({PICTURES}/{file})")
+    def image(self, file: str, caption: str) -> None:
+        """Include an image of the folder."""
+        self.parts.append(f"![{caption}]({IMAGE_FOLDER}/{file})")
 
     def write(self) -> Path:
         path = self.folder / f"{self.name}.md"
@@ -53,14 +53,14 @@ class Section:
 
 
 def small_png(figure: "Figure", colours: int = COLOURS) -> bytes:
-    """The figure as PNG in few colours."""
+    """The figure as PNG with a small palette."""
     from PIL import Image
 
     drawn, small = io.BytesIO(), io.BytesIO()
     with quiet():
         figure.savefig(drawn, format="png", dpi=DPI)
-    with Image.open(drawn) as picture:
-        flat = picture.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+    with Image.open(drawn) as image:
+        flat = image.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     flat.save(small, "png", optimize=True)
     return small.getvalue()
 
@@ -71,8 +71,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def told(score: Mapping[str, Any] | None, places: int = 3) -> str:
-    """`0.953 (0.950 – 0.956)`; a dash where there is no such score."""
+def score_text(score: Mapping[str, Any] | None, places: int = 3) -> str:
+    """`0.953 (0.950 – 0.956)`; a dash for a missing score."""
     if score is None:
         return "–"
     value, low, high = (f"{score[key]:.{places}f}" for key in ("value", "low", "high"))
@@ -80,7 +80,7 @@ def told(score: Mapping[str, Any] | None, places: int = 3) -> str:
 
 
 def span(values: Sequence[float], places: int = 3, times: float = 1.0) -> str:
-    """The mean over seeds, and from the least to the largest: `0.853 (0.849 – 0.858)`."""
+    """Mean over seeds, with minimum and maximum: `0.853 (0.849 – 0.858)`."""
     mean, low, high = sum(values) / len(values), min(values), max(values)
     if len(values) == 1:
         return f"{times * mean:.{places}f}"
@@ -88,20 +88,20 @@ def span(values: Sequence[float], places: int = 3, times: float = 1.0) -> str:
 
 
 def command(recipe: str, shipped: Recipe, trained: Recipe) -> str:
-    """What to type for this run: the shipped recipe's name, and the fields that differ from it."""
+    """The command for a run: the shipped recipe's name and the fields that differ."""
     before, after = shipped.to_dict(), trained.to_dict()
     settings = [f"{name}={after[name]}" for name in before if before[name] != after[name]]
     quoted = [f'"{s}"' if set(s) & set("() '") else s for s in settings]
     return " ".join(["likewise train", recipe.replace("_", "-"), *quoted])
 
 
-def keep(path: Path, found: Any) -> Any:
-    """Write what was found as JSON, whole or not at all; returns it."""
+def save_json(path: Path, content: Any) -> Any:
+    """Write JSON atomically; returns the content."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    return found
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    return content
 
 
-def kept(path: Path) -> Any:
-    """What `keep` wrote, or None."""
+def load_json(path: Path) -> Any:
+    """Read what `save_json` wrote, or None."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -1,24 +1,24 @@
-"""EmbeddingNet's YAML configurations, all three generations, as a recipe; and what became of every line of them.
+"""EmbeddingNet's YAML configurations, all three generations, as recipes, with a note on every key.
 
 2019: flat, 17 keys. January 2020: flat, with mining, softmax pre-training, class filters and encodings. August 2020:
 sections MODEL, DATALOADER, GENERATOR, TRAIN, SOFTMAX_PRETRAINING, ENCODINGS, GENERAL.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from math import ceil, isfinite
+from collections.abc import Mapping
 from typing import Any
 
-from likewise.experiment.recipe import Recipe
+from likewise.experiment.recipe import Recipe, checked_names
+from likewise.reproduce.translate_rules import BEGINNINGS, RULES
+from likewise.reproduce.translation import Translation, Work
+from likewise.safety.yaml_files import parsed_yaml
 from likewise.spec import SpecError, near
 
-__all__ = ["Line", "Translation", "translate"]
+__all__ = ["translate"]
 
-MAPPED, DIFFERS, REFUSED = "mapped", "means something else", "not taken over"
 
 SECTIONS = ("model", "dataloader", "generator", "train", "softmax_pretraining", "encodings", "general")
 LATER = ("negatives_selection_mode", "mining_n_classes", "decay_factor", "n_epochs", "work_dir", "knn_k")
-# One word for what the generations call differently.
+# One name for keys that the generations spell differently.
 ALIASES = {
     "backbone": "backbone_name",
     "augmentation_type": "augmentations",
@@ -31,110 +31,30 @@ ALIASES = {
     "softmax_epochs": "softmax.n_epochs",
     "softmax_pretraining": "softmax.wanted",
 }
-# Their mode: our pick, and the miner before it. Theirs took for each positive its nearest negative.
-PICKS = {"semihard": ("semihard", ""), "hardest": ("all", "nearest(k=1)"), "random_hard": ("random-hard", "")}
-OWN_NETWORKS = ("simple", "simple2")
-OPTIMIZERS = {"adam": "adam", "radam": "radam", "rms_prop": "rmsprop", "sgd": "sgd"}
-AUGMENTATIONS = {
-    "none": "",
-    "default": "chain(steps=['colour()', 'blur()', 'noise()'])",
-    "plates": "chain(steps=['flip(vertical=0.5)', 'random_resized_crop(least=0.44)', 'colour()', 'blur()', 'noise()'])",
-    "plates2": "chain(steps=['random_resized_crop(least=0.44)', 'colour()', 'blur()', 'noise()'])",
-    "deepfake": "flip()",
-}
-
-
-@dataclass(frozen=True)
-class Line:
-    """What became of one key: `ours` is the field or command, `why` what a reader must know."""
-
-    kind: str  # mapped | means something else | not taken over
-    key: str
-    value: Any
-    ours: str = ""
-    why: str = ""
-    written: str = ""  # the key as it stood in the file, with its section
-
-
-@dataclass(frozen=True)
-class Translation:
-    """A recipe, the name of its run, and a line for every key that came."""
-
-    recipe: Recipe
-    name: str
-    generation: str
-    lines: tuple[Line, ...]
-
-
-@dataclass
-class Work:
-    """A configuration under translation."""
-
-    said: dict[str, Any]
-    written: dict[str, str] = field(default_factory=dict)
-    fields: dict[str, Any] = field(default_factory=dict)
-    lines: list[Line] = field(default_factory=list)
-
-    def take(self, key: str, ours: str = "", why: str = "", **fields: Any) -> None:
-        """Set fields of the recipe and say so; a reason makes it one that means something else."""
-        self.put(key, fields, ours, why)
-
-    def put(self, key: str, fields: Mapping[str, Any], ours: str = "", why: str = "") -> None:
-        self.fields |= fields
-        shown = ours or ", ".join(f"{name}={value}" for name, value in fields.items())
-        self.note(DIFFERS if why else MAPPED, key, shown, why)
-
-    def refuse(self, key: str, why: str) -> None:
-        self.note(REFUSED, key, "", why)
-
-    def note(self, kind: str, key: str, ours: str, why: str) -> None:
-        self.lines.append(Line(kind, key, self.said[key], ours, why, self.written.get(key, key)))
-
-    def get(self, key: str, default: Any = None) -> Any:
-        value = self.said.get(key, default)
-        return default if value is None else value
-
-    def number(self, key: str, default: float | None = None) -> Any:
-        """Errors: SpecError for what is no number."""
-        value = self.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            raise SpecError(f"{key} is a number, got {value!r}")
-        return value
-
-    def whole(self, key: str, default: int | None = None) -> int:
-        """Errors: SpecError for what is no whole number."""
-        value = self.number(key, default)
-        if value != int(value):
-            raise SpecError(f"{key} is a whole number, got {value!r}")
-        return int(value)
 
 
 def translate(text: str) -> Translation:
     """Read a configuration. Errors: SpecError for what is no such YAML, or a value that makes no recipe."""
-    said, written, generation = keys(parsed(text))
-    work = Work(said, written)
-    for key in said:
+    config_keys, written, generation = keys(parsed(text))
+    work = Work(config_keys, written)
+    for key in config_keys:
         rule = RULES.get(key) or next((r for start, r in BEGINNINGS.items() if key.startswith(start)), None)
         if rule is None:
             work.refuse(key, f"no such key is known{near(key, RULES)}")
         else:
             rule(work, key)
-    recipe = Recipe.from_dict(work.fields)
+    recipe = Recipe.from_dict(checked_names(work.fields, "the configuration"))
     return Translation(recipe, str(work.get("project_name", "")), generation, tuple(work.lines))
 
 
 def parsed(text: str) -> dict[str, Any]:
     try:
-        import yaml
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("YAML needs PyYAML; install it with: pip install 'likewise[yaml]'") from None
-    try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise SpecError(f"the configuration does not read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        config = parsed_yaml(text)
+    except ValueError as error:
+        raise SpecError(f"the configuration does not read as YAML: {error}") from None
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         raise SpecError("a configuration is keys with values, such as `mode: triplet`; this is none")
-    return found
+    return config
 
 
 def keys(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], str]:
@@ -156,271 +76,3 @@ def keys(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], str
             written.setdefault("softmax.wanted", key)
     generation = "2020-08" if nested else "2020-01" if any(key in config for key in LATER) else "2019"
     return flat, written, generation
-
-
-def input_shape(work: Work, key: str) -> None:
-    shape = work.get(key)
-    if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)):
-        raise SpecError(f"input_shape is [height, width, channels], got {shape!r}")
-    height, width, channels = shape
-    if channels not in (1, 3):
-        raise SpecError(f"input_shape ends in 1 or 3 channels, got {shape!r}")
-    size, why = max(height, width), ""
-    if height != width:
-        why = f"pictures are made square, {size} x {size}"
-    if work.get("backbone_name") == "simple" and size < 65:
-        size, why = 105, "Koch's network takes sides from 65 on; pictures are enlarged to its own 105"
-    work.take(key, why=why, size=size, channels=channels)
-
-
-def backbone(work: Work, key: str) -> None:
-    name, dim = str(work.get(key)).lower(), work.whole("encodings_len", 256)
-    student = str(work.get("backbone_weights", "")).replace("_", "-") == "noisy-student"
-    published = work.get("backbone_weights") not in (None, "none", "None", "")
-    if name == "simple":
-        work.take(key, network=f"koch(width={dim}, activation='relu')", dim=0)
-    elif name == "simple2":
-        work.take(key, network="simple2")
-    elif name.startswith("efficientnet-b"):
-        number = name.removeprefix("efficientnet-b")
-        network = f"timm:tf_efficientnet_b{number}.ns_jft_in1k" if student else f"timm:efficientnet_b{number}"
-        work.take(key, network=network, head=f"projection(hidden={max(1, dim // 2)})", why=HEAD)
-    elif name.startswith(("resnet", "resnext", "mobilenet", "densenet", "vgg", "seresnet", "senet", "inception")):
-        network = {"mobilenetv2": "timm:mobilenetv2_100", "resnext50": "timm:resnext50_32x4d"}.get(name, f"timm:{name}")
-        work.take(key, network=network, head=f"projection(hidden={max(1, dim // 2)})", why=HEAD)
-    else:
-        work.refuse(key, "no network of that name is known; say network= yourself")
-    if not published and work.fields.get("network", "").startswith("timm:"):
-        work.fields["weights"] = "none"
-
-
-HEAD = "no ReLU after the last layer: theirs kept embeddings where all numbers are positive, and could die"
-
-
-def weights(work: Work, key: str) -> None:
-    value = work.get(key)
-    if value is None or str(value).lower() in ("none", ""):
-        work.take(key, "weights=none")
-    elif work.get("backbone_name") in OWN_NETWORKS:
-        work.take(key, "weights=none", "there are none for this network, and theirs did not look for any")
-    elif str(value).replace("_", "-") in ("imagenet", "noisy-student"):
-        work.take(key, "the network's published weights")
-    else:
-        work.refuse(key, "weights of Keras do not load here; give weights= a .pth or .safetensors file")
-
-
-def mode(work: Work, key: str) -> None:
-    value = work.get(key)
-    if value == "triplet":
-        pick, miner = PICKS.get(str(work.get("negatives_selection_mode", "semihard")), PICKS["semihard"])
-        margin = float(work.number("margin", 0.5))
-        loss = f"triplet(margin={margin}, pick='{pick}')"
-        batch = f"pk(classes={work.whole('k_classes', 2)}, images={work.whole('k_samples', 4)})"
-        work.take(key, loss=loss, sim="sqeuclidean", sampler=batch, **({"miner": miner} if miner else {}))
-    elif value == "siamese":
-        absolute = work.get("distance_type", "l2") == "l1"
-        loss, sim = ("siamese_bce()", "manhattan") if absolute else ("contrastive(margin=1.0)", "euclidean")
-        work.take(key, loss=loss, sim=sim, sampler=f"pairs(batch={work.whole('batch_size', 32)})")
-    else:
-        raise SpecError(f"mode is siamese or triplet, got {value!r}")
-
-
-def part_of_mode(work: Work, key: str) -> None:
-    if key == "negatives_selection_mode" and str(work.get(key)) not in PICKS:
-        raise SpecError(f"negatives_selection_mode is {', '.join(PICKS)}; got {work.get(key)!r}")
-    siamese = work.get("mode") == "siamese"
-    if key == "margin" and siamese:
-        work.take(key, "contrastive(margin=1.0)", "theirs was 1 in siamese mode, whatever was written")
-    elif key in ("distance_type", "batch_size") and not siamese:
-        work.refuse(key, "it has no meaning in triplet mode")
-    elif key in ("k_classes", "k_samples", "negatives_selection_mode") and siamese:
-        work.refuse(key, "it has no meaning in siamese mode")
-    elif key == "negatives_selection_mode":
-        work.take(
-            key,
-            "loss and miner",
-            "theirs picked by the distance and weighed by its square, ours does both by the square",
-        )
-    else:
-        work.take(key, "sampler" if key in ("k_classes", "k_samples", "batch_size") else "loss")
-
-
-def optimizer(work: Work, key: str) -> None:
-    name = str(work.get(key)).lower()
-    known = name in OPTIMIZERS
-    work.take(key, optimizer=OPTIMIZERS.get(name, "sgd"), why="" if known else "as in theirs, any other name is SGD")
-
-
-def schedule(work: Work, key: str) -> None:
-    epochs, size = work.number("n_epochs", 1000), work.number("step_size", 1)
-    steps = max(1, ceil(epochs / max(1, size)))
-    work.take(key, schedule=f"step(steps={steps}, factor={float(work.number(key))})")
-
-
-def epochs(work: Work, key: str) -> None:
-    count = work.whole(key)
-    why = "an epoch here shows every picture once" if "n_batches" in work.said else ""
-    later = keys_are_later(work)
-    work.take(key, epochs=count, patience=10 if later else 50, why=why)
-
-
-def keys_are_later(work: Work) -> bool:
-    return "negatives_selection_mode" in work.said or "decay_factor" in work.said
-
-
-def augmentations(work: Work, key: str) -> None:
-    name = str(work.get(key, "none")).lower()
-    if name not in AUGMENTATIONS:
-        work.refuse(key, f"augmentations are {', '.join(AUGMENTATIONS)}; say augment= yourself")
-    elif name == "none":
-        work.take(key, "augment=", augment="")
-    else:
-        why = "in theirs it never ran, since the code looked for another key; here it does"
-        work.take(key, augment=AUGMENTATIONS[name], why=why)
-
-
-def dataset(work: Work, key: str) -> None:
-    if "train_csv_file" in work.said:
-        work.take(key, "data")
-    else:
-        work.take(key, data=str(work.get(key)))
-
-
-def csv_file(work: Work, key: str) -> None:
-    columns = f"image={work.get('image_id_column', 'image_id')!r}, label={work.get('label_column', 'label')!r}"
-    root = f", root={work.get('dataset_path')!r}" if work.get("dataset_path") else ""
-    if work.get("is_google"):
-        work.refuse(key, "paths made of the picture's first letters (is_google); write them out in the CSV")
-    else:
-        work.take(key, data=f"table(path={work.get(key)!r}, {columns}{root})")
-
-
-def part_of_data(work: Work, key: str) -> None:
-    work.take(key, "data")
-
-
-def val_csv(work: Work, key: str) -> None:
-    if work.get(key):
-        why = "theirs read the training rows again; put both in one file with a column split, and add split='split'"
-        work.refuse(key, why)
-    else:
-        work.take(key, "val")
-
-
-def at_least(name: str) -> Callable[[Work, str], None]:
-    """A field that takes the number as it is; none or 0 is no limit."""
-
-    def rule(work: Work, key: str) -> None:
-        work.put(key, {name: work.whole(key, 0) or (1 if name == "min_per_class" else 0)})
-
-    return rule
-
-
-def as_field(name: str, kind: type) -> Callable[[Work, str], None]:
-    def rule(work: Work, key: str) -> None:
-        work.put(key, {name: kind(work.number(key)) if kind is not bool else bool(work.get(key))})
-
-    return rule
-
-
-def told(ours: str, why: str = "") -> Callable[[Work, str], None]:
-    """Not a field of the recipe: a command, or something that is always so."""
-    return lambda work, key: work.take(key, ours, why)
-
-
-def freeze(work: Work, key: str) -> None:
-    if work.get(key) and work.get("backbone_name") in OWN_NETWORKS:
-        work.take(key, "frozen_epochs=0", "theirs froze nothing in its own networks, which start from nothing")
-    else:
-        why = "theirs left the last two layers free" if work.get(key) else ""
-        work.take(key, why=why, frozen_epochs=-1 if work.get(key) else 0)
-
-
-def too_many(work: Work, key: str) -> None:
-    if work.get(key):
-        why = "theirs left out classes of so many pictures or more; here a class is cut down, by max_per_class"
-        work.refuse(key, why)
-    else:
-        work.take(key, "no limit")
-
-
-def encodings_len(work: Work, key: str) -> None:
-    if work.get("backbone_name") == "simple":
-        work.take(key, "network")
-    else:
-        work.take(key, dim=work.whole(key))
-
-
-def pretraining(work: Work, key: str) -> None:
-    wanted = bool(work.get("softmax.wanted"))
-    if key == "softmax.n_epochs" and wanted:
-        work.take(key, pretrain_epochs=work.whole(key))
-    elif key == "softmax.wanted":
-        work.take(key, "pretrain_epochs")
-    elif key == "softmax.learning_rate" and wanted:
-        work.take(key, "lr", "both stages have the recipe's lr and schedule")
-    else:
-        work.refuse(
-            key, "the softmax stage takes the recipe's own settings" if wanted else "no softmax stage is asked for"
-        )
-
-
-def centers_only(work: Work, key: str) -> None:
-    work.take(key, "likewise embed RUN --centres" if work.get(key) else "likewise embed RUN")
-
-
-def most_encodings(work: Work, key: str) -> None:
-    work.take(key, f"likewise embed RUN --most-per-class {work.whole(key)}")
-
-
-FOLDER = told("--out and --name", "a run keeps its model, plots, log and embeddings in one folder")
-WHOLE = told("", "validation looks at every held-out picture, not at so many batches")
-
-RULES: dict[str, Callable[[Work, str], None]] = {
-    "input_shape": input_shape,
-    "encodings_len": encodings_len,
-    "backbone_name": backbone,
-    "backbone_weights": weights,
-    "freeze_backbone": freeze,
-    "embeddings_normalization": as_field("normalize", bool),
-    "mode": mode,
-    **dict.fromkeys(
-        ("margin", "distance_type", "negatives_selection_mode", "k_classes", "k_samples", "batch_size"), part_of_mode
-    ),
-    "optimizer": optimizer,
-    "learning_rate": as_field("lr", float),
-    "decay_factor": schedule,
-    "step_size": told("schedule"),
-    "n_epochs": epochs,
-    "n_batches": told("epochs", "an epoch here shows every picture once, however many batches that takes"),
-    "augmentations": augmentations,
-    "dataset_path": dataset,
-    "train_csv_file": csv_file,
-    "val_csv_file": val_csv,
-    **dict.fromkeys(("image_id_column", "label_column", "is_google"), part_of_data),
-    "val_ratio": as_field("val", float),
-    "min_n_obj_per_class": at_least("min_per_class"),
-    "max_n_obj_per_class": too_many,
-    "select_max_n_obj_per_class": at_least("max_per_class"),
-    "validate": told("val", "validation is always there; val=0 leaves it out"),
-    "n_batches_val": WHOLE,
-    "val_steps": WHOLE,
-    "val_batch_size": WHOLE,
-    "project_name": told("--name"),
-    **dict.fromkeys(
-        ("work_dir", "weights_save_path", "plots_path", "encodings_path", "model_save_name", "encodings_save_name"),
-        FOLDER,
-    ),
-    "tensorboard_log_path": told("RUN/tensorboard"),
-    "tensorboard_callback": told("RUN/tensorboard", "always written where tensorboard is installed"),
-    "plot_history": told("RUN/report.html", "always written"),
-    "save_encodings": told("RUN/embeddings.parquet", "always written, every picture with its label"),
-    "centers_only": centers_only,
-    "max_num_samples_of_each_class": most_encodings,
-    "knn_k": told("likewise predict RUN PICTURE --k"),
-    "gpu_ids": told("device", "one GPU is found by itself; device=cuda:1 names another"),
-}
-BEGINNINGS: dict[str, Callable[[Work, str], None]] = {
-    "softmax.": pretraining,
-    "wandb": lambda work, key: work.refuse(key, "there is no wandb here; TensorBoard reads the run folder"),
-}

@@ -1,5 +1,6 @@
-"""What is measured of an embedding of videos' crops, by a split in time or by video; and how far pictures are apart."""
+"""Scores of embeddings of video crops, for a split in time or by video, and distances between images."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings, measure
 from likewise.metrics.clustering import silhouette
+from likewise.reproduce.section import span
 
 __all__ = [
     "BACKGROUND",
@@ -22,11 +24,12 @@ __all__ = [
     "pixels",
     "scale",
     "silhouette_over_all",
+    "spans",
 ]
 
 SCORES = ("silhouette", "knn@1", "map@r")
 BACKGROUND = "background"
-SIDE = 25  # of the pictures whose pixels are compared
+SIDE = 25  # pixels per side of the compared images
 
 
 class Distances(NamedTuple):
@@ -38,19 +41,19 @@ class Distances(NamedTuple):
     random: float  # `away` of a test part drawn at random among all frames
 
 
-def judged(found: Embeddings) -> dict[str, float]:
+def judged(embeddings: Embeddings) -> dict[str, float]:
     """Silhouette of training and of held-out crops, and neighbours and retrieval of the latter.
 
     Crops of videos that were trained on are looked up among the training crops; those of new videos, and their
     silhouettes, are measured among all crops. Background is no class. What so few crops cannot tell is left out.
     """
-    if BACKGROUND in found.classes:
-        found = found.take((found.labels != found.classes.index(BACKGROUND)).nonzero()[:, 0])
-    train, held_out = found.part("train"), found.part("test")
-    seen = bool(torch.isin(held_out.labels, train.labels).all())
-    query = held_out if seen else found
-    wanted_Q = torch.ones(len(query), dtype=torch.bool) if seen else found.split == held_out.split[0]
-    ratios = measure(query, train if seen else None, sim="euclidean", quick=True).ratios
+    if BACKGROUND in embeddings.classes:
+        embeddings = embeddings.take((embeddings.labels != embeddings.classes.index(BACKGROUND)).nonzero()[:, 0])
+    train, held_out = embeddings.part("train"), embeddings.part("test")
+    closed = bool(torch.isin(held_out.labels, train.labels).all())
+    query = held_out if closed else embeddings
+    wanted_Q = torch.ones(len(query), dtype=torch.bool) if closed else embeddings.split == held_out.split[0]
+    ratios = measure(query, train if closed else None, sim="euclidean", quick=True).ratios
     shares = {
         name: float(ratio.over[wanted_Q].sum() / ratio.under[wanted_Q].sum())
         for name, ratio in ratios.items()
@@ -61,6 +64,13 @@ def judged(found: Embeddings) -> dict[str, float]:
         "silhouette": float(silhouette(query.vectors, query.labels)[wanted_Q].mean()),
         **shares,
     }
+
+
+def spans(trainings: Sequence[Embeddings], names: Sequence[str]) -> list[str]:
+    embeddings = [judged(one) for one in trainings]
+    return [
+        span([one[name] for one in embeddings]) if all(name in one for one in embeddings) else "–" for name in names
+    ]
 
 
 def silhouette_over_all(vectors_ND: Tensor, labels_N: Tensor) -> Tensor:
@@ -85,7 +95,7 @@ def inner(images: Images) -> Images:
 
 
 def pixels(images: Images) -> Embeddings:
-    """The crops' own pixels, made small, as an embedding."""
+    """The crops' downscaled pixels as an embedding."""
     small = [
         F.adaptive_avg_pool2d(images.batch(at).float(), SIDE).flatten(1) for at in torch.arange(len(images)).split(500)
     ]
@@ -102,7 +112,7 @@ def away(plain: Embeddings) -> float:
 
 
 def scale(plain: Embeddings) -> Distances:
-    """What distances between crops mean here."""
+    """Reference distances between crops."""
     drawn = torch.randperm(len(plain), generator=torch.Generator().manual_seed(0))[: len(plain.part("test"))]
     split = torch.zeros_like(plain.split).index_fill(0, drawn, 2)
     far_NN = torch.cdist(plain.vectors, plain.vectors) / plain.vectors.shape[1] ** 0.5

@@ -1,4 +1,4 @@
-"""JoseVillagranE/SiameseNetworks: what a video follows, to a plane, by mined triplets; and what the split hides."""
+"""JoseVillagranE/SiameseNetworks: tracked objects in the plane, mined triplets, and the effect of the split."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +11,10 @@ from likewise import spec
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.experiment.build import load_images
-from likewise.experiment.recipe import Recipe
 from likewise.metrics.clustering import silhouette
 from likewise.reproduce.experiment import Experiment
-from likewise.reproduce.section import Section, kept, span
+from likewise.reproduce.section import Section, load_json, span
 from likewise.reproduce.video_measures import (
-    BACKGROUND,
     SCORES,
     SIDE,
     Distances,
@@ -25,7 +23,9 @@ from likewise.reproduce.video_measures import (
     pixels,
     scale,
     silhouette_over_all,
+    spans,
 )
+from likewise.reproduce.video_picks import of_picks
 from likewise.reproduce.video_trainings import (
     FIRST,
     HONEST,
@@ -34,8 +34,6 @@ from likewise.reproduce.video_trainings import (
     PARTS,
     SEEDS,
     divided,
-    learned,
-    respelled,
     seeds,
     tried,
     untrained,
@@ -44,20 +42,19 @@ from likewise.viz import plots
 from likewise.viz.plots import Cloud
 from likewise.viz.plots.style import INK
 
-__all__ = ["PICKS", "run"]
+__all__ = ["run"]
 
-# Mean silhouettes of their training pictures, read off their plots: of 3 videos, of 10.
+# Mean silhouettes of their training images, read off their plots: of 3 videos, of 10.
 THEIRS = {"Small": (0.348, 0.058), "AlexNet": (0.134, 0.235)}
 CHANGED = {HONEST: "a gap changes the mean", NEW: "a video never seen"}
 GRID = ((3e-5, 1.0), (1e-4, 1.0), (3e-4, 1.0), (1e-4, 0.2))  # learning rate, margin
-PICKS = {"hardest": "hard", "random-hard": "random-hard", "semi-hard": "semihard"}
 SHOWN = 8  # crops of a video
-# What may be said of the videos that were had.
+# Notes on the available videos.
 ABOUT: dict[tuple[str, ...], str] = {
     ("Crossing", "DragonBaby", "Human3"): (
         "Its videos, TLP, could not be had. Ours are three sequences of OTB, with 432 frames where its first three "
         "have 24,511: every tenth frame would leave 44 crops, so every second one is taken. The figures of the two "
-        "projects are therefore not of the same pictures, and its ten videos have no counterpart here."
+        "projects are therefore not of the same images, and its ten videos have no counterpart here."
     )
 }
 FROM_SCRATCH = [
@@ -114,22 +111,17 @@ def crops(images: Images) -> Any:
     return plots.batch_grid(images.batch(at), titles, columns=SHOWN, side=0.8)
 
 
-def spans(trainings: Sequence[Embeddings], names: Sequence[str]) -> list[str]:
-    found = [judged(one) for one in trainings]
-    return [span([one[name] for one in found]) if all(name in one for one in found) else "–" for name in names]
-
-
 # The settings.
 
 
 def of_settings(section: Section, experiment: Experiment) -> None:
-    """What every setting reached on the validation crops."""
+    """Scores of every setting on the validation crops."""
     rows = []
     for name, recipe in NETWORKS.items():
         for lr, margin in GRID:
-            found = tried(experiment, name, experiment.recipe(recipe), lr, margin)
-            if found is not None:
-                rows.append([name, f"{lr:g}", f"{margin:g}", *spans([found], ("train", *SCORES))])
+            results = tried(experiment, name, experiment.recipe(recipe), lr, margin)
+            if results is not None:
+                rows.append([name, f"{lr:g}", f"{margin:g}", *spans([results], ("train", *SCORES))])
     if not rows:
         return
     section.say("### Settings")
@@ -157,7 +149,7 @@ def of_their_measure(section: Section, experiment: Experiment, main: Mapping[str
         f"nearest other one. Theirs is of one training; ours is the mean (least – most) over {SEEDS} seeds, as they "
         "count it, where a crop is one of its own neighbours, and as it is defined."
     )
-    times = kept(experiment.folder / "seconds.json")
+    times = load_json(experiment.folder / "seconds.json")
     rows = []
     for name, trainings in main.items():
         trains = [one.part("train") for one in trainings]
@@ -188,31 +180,31 @@ def verdict(main: Mapping[str, Sequence[Embeddings]]) -> str:
     ahead = [a - b for a, b in zip(small, alexnet, strict=True)]
     by_seed = ", ".join(f"{d:+.3f}" for d in ahead)
     steady = len({d > 0 for d in ahead}) == 1
-    said = "the same network is ahead with every seed" if steady else "which network is ahead depends on the seed"
+    text = "the same network is ahead with every seed" if steady else "which network is ahead depends on the seed"
     three, ten = (THEIRS["Small"][i] - THEIRS["AlexNet"][i] for i in range(2))
     return (
         f"*Small* less *AlexNet*: theirs {three:+.3f} with 3 videos and {ten:+.3f} with 10, one training each; ours "
-        f"{by_seed}: {said}."
+        f"{by_seed}: {text}."
     )
 
 
 def easier(before: Mapping[str, Embeddings]) -> list[str]:
-    """What an untrained network already has, where that is more than theirs had after training."""
-    said = [
+    """Note if an untrained network already exceeds their trained one."""
+    text = [
         f"an untrained {name} has {value:.3f} on ours, where a trained one has {THEIRS[name][0]:.3f} on theirs"
         for name in NETWORKS
         if (value := judged(before[name])["train"]) > THEIRS[name][0]
     ]
-    return [f"These videos are easier to part than its own: {', '.join(said)}."] if said else []
+    return [f"These videos are easier to part than its own: {', '.join(text)}."] if text else []
 
 
 def maps(before: Mapping[str, Embeddings], main: Mapping[str, Sequence[Embeddings]]) -> Any:
-    """A network is a row: training crops before and after, held-out ones before and after."""
+    """One row per network: training crops before and after, held-out crops before and after."""
     panels = {}
     for name, trainings in main.items():
-        for said, part in (("train", "train"), ("held out", "test")):
-            for when, found in (("before", before[name]), ("after", trainings[0])):
-                panels[f"{name}, {said}, {when}"] = cloud(found.part(part))
+        for text, part in (("train", "train"), ("held out", "test")):
+            for when, results in (("before", before[name]), ("after", trainings[0])):
+                panels[f"{name}, {text}, {when}"] = cloud(results.part(part))
     return plots.maps(panels, columns=4, side=2.2, shared=False, names=False)
 
 
@@ -238,14 +230,14 @@ def of_splits(
     section: Section, images: Mapping[str, Images], main: Mapping[str, Mapping[str, Sequence[Embeddings]]]
 ) -> None:
     section.say("### What the split does")
-    plain = {parts: pixels(pictures) for parts, pictures in images.items()}
+    plain = {parts: pixels(part_images) for parts, part_images in images.items()}
     section.say(
         "The end of a video asks whether a network knows that video again, and its first frames lie next to frames "
         "that were trained on; a gap leaves these out; a video never seen asks whether it learned to tell objects. "
         f"*Away* is how far a held-out crop is from the nearest training crop, in grey levels of 255 at {SIDE} x "
         f"{SIDE} pixels: of the same video, and of any where the video is new. *Pixels* is no network, but those "
         "pixels themselves. Crops of new videos, and their silhouettes, are measured among all crops.",
-        told_of_distances(scale(plain[FIRST])),
+        distances_text(scale(plain[FIRST])),
     )
     rows = []
     for parts, own in plain.items():
@@ -256,7 +248,7 @@ def of_splits(
             begin = ["", "", "", ""]
     head = ["held out", "trained on", "crops held out", "away", "network", "silhouette, train", *SCORES]
     section.rows(head, rows)
-    section.say(told_of_splits(main), *told_of_new(main, plain))
+    section.say(splits_text(main), *new_videos_text(main, plain))
     if NEW in images:
         names = ", ".join(images[NEW].classes[c] for c in images[NEW].part("test").labels.unique().tolist())
         section.figure("new", all_crops(main[NEW]), f"All crops, where {names} was never seen in training; seed 0")
@@ -267,11 +259,11 @@ def all_crops(of: Mapping[str, Sequence[Embeddings]]) -> Any:
     return plots.maps(panels, columns=2, side=2.6, shared=False, names=False)
 
 
-def cloud(found: Embeddings) -> Cloud:
-    return Cloud(found.vectors.numpy(), found.labels.numpy(), found.classes)
+def cloud(results: Embeddings) -> Cloud:
+    return Cloud(results.vectors.numpy(), results.labels.numpy(), results.classes)
 
 
-def told_of_distances(apart: Distances) -> str:
+def distances_text(apart: Distances) -> str:
     return (
         f"For scale: a crop and the next one of its video are {apart.following:.0f} apart, any two of a video "
         f"{apart.same:.0f}, two of different videos {apart.different:.0f}. A test part drawn at random among all "
@@ -279,26 +271,28 @@ def told_of_distances(apart: Distances) -> str:
     )
 
 
-def told_of_splits(main: Mapping[str, Mapping[str, Sequence[Embeddings]]]) -> str:
-    """What a gap and a new video change in the silhouette of held-out crops."""
-    said = []
+def splits_text(main: Mapping[str, Mapping[str, Sequence[Embeddings]]]) -> str:
+    """Effect of a gap and of new videos on the silhouette of held-out crops."""
+    text = []
     for parts, what in CHANGED.items():
         if all(main[parts].values()):
             changes = [
                 f"{mean_of(main[parts][name], 'silhouette') - mean_of(main[FIRST][name], 'silhouette'):+.3f} ({name})"
                 for name in NETWORKS
             ]
-            said.append(f"{what} by {', '.join(changes)}")
-    return f"In the silhouette of held-out crops, {'; '.join(said)}." if said else ""
+            text.append(f"{what} by {', '.join(changes)}")
+    return f"In the silhouette of held-out crops, {'; '.join(text)}." if text else ""
 
 
-def told_of_new(main: Mapping[str, Mapping[str, Sequence[Embeddings]]], plain: Mapping[str, Embeddings]) -> list[str]:
-    """Whether a network is ahead of the pixels where it saw nothing of the video."""
+def new_videos_text(
+    main: Mapping[str, Mapping[str, Sequence[Embeddings]]], plain: Mapping[str, Embeddings]
+) -> list[str]:
+    """Whether a network exceeds raw pixels on videos not seen in training."""
     if NEW not in plain:
         return []
-    own, found = judged(plain[NEW])["map@r"], {name: mean_of(main[NEW][name], "map@r") for name in NETWORKS}
-    figures = ", ".join(f"{value:.3f} ({name})" for name, value in found.items())
-    verdict = "no network is ahead of them" if own > max(found.values()) else "a network is ahead of them"
+    own, results = judged(plain[NEW])["map@r"], {name: mean_of(main[NEW][name], "map@r") for name in NETWORKS}
+    figures = ", ".join(f"{value:.3f} ({name})" for name, value in results.items())
+    verdict = "no network is ahead of them" if own > max(results.values()) else "a network is ahead of them"
     return [f"Of a video never seen, the pixels themselves find {own:.3f} in map@r, against {figures}: {verdict}."]
 
 
@@ -307,59 +301,6 @@ def mean_of(trainings: Sequence[Embeddings], name: str) -> float:
 
 
 # The picks.
-
-
-def of_picks(section: Section, experiment: Experiment) -> None:
-    found = [(label, name, one) for name in NETWORKS for label, one in picked(experiment, name) if one is not None]
-    if not found:
-        return
-    section.say("### Which triplets")
-    section.say(
-        "Every anchor has a positive of its own, and its negative is picked among those of the batch: the nearest "
-        "(hardest), one drawn among those within the margin (random-hard), or all that are farther than the positive "
-        "and within the margin (semi-hard). Trained up to the gap, seed 0. *Labels not looked at* is what their pick "
-        "does: a negative may be of the anchor's own video.",
-        f"One training a row. The {SEEDS} seeds of random-hard alone spread the silhouette of training crops by "
-        f"{', '.join(f'{apart(experiment, name):.3f} ({name})' for name in NETWORKS)}, which any difference has to "
-        "exceed.",
-    )
-    rows = [[name, *label, *spans([one], ("train", *SCORES))] for label, name, one in found]
-    section.rows(["network", "pick", "positives", "negatives", "silhouette, train", *SCORES], rows)
-
-
-def apart(experiment: Experiment, name: str) -> float:
-    """How far the seeds of one setting lie from one another."""
-    found = [judged(one)["train"] for one in seeds(experiment, name, HONEST)]
-    return max(found) - min(found)
-
-
-def picked(experiment: Experiment, name: str) -> list[tuple[tuple[str, str, str], Embeddings | None]]:
-    """The picks by both networks; other positives and negatives, and a blind pick, by the small one."""
-    base = divided(experiment.recipe(NETWORKS[name]), HONEST)
-    own = spec.parse(base.loss)[1]["pick"]
-    plain = ("random frame", "other video")
-    recipes = {(said, *plain): base.replace(loss=respelled(base.loss, pick=pick)) for said, pick in PICKS.items()}
-    if name == next(iter(NETWORKS)):
-        recipes |= others(base, own)
-    return [
-        (label, learned(experiment, f"{HONEST}-{name}-seed0" if recipe == base else spelled(name, label), recipe))
-        for label, recipe in recipes.items()
-    ]
-
-
-def others(base: Recipe, own: str) -> dict[tuple[str, str, str], Recipe]:
-    behind = base.replace(data=respelled(base.data, background=True), sampler=respelled(base.sampler, negative="last"))
-    return {
-        (own, "next frame", "other video"): base.replace(sampler=respelled(base.sampler, positive="next")),
-        (own, "random frame", BACKGROUND): behind,
-        ("hardest", "random frame", "labels not looked at"): base.replace(
-            loss=respelled(base.loss, pick="hard", blind=True)
-        ),
-    }
-
-
-def spelled(name: str, label: Sequence[str]) -> str:
-    return "-".join([HONEST, name, *label]).replace(" ", "_")
 
 
 def slips() -> list[str]:

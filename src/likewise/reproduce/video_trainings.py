@@ -1,4 +1,4 @@
-"""The trainings of the experiment on videos: what a network learned is kept, and its weights are not."""
+"""The trainings of the experiment on videos: embeddings are saved, weights are not."""
 
 import time
 from typing import Any
@@ -10,7 +10,7 @@ from likewise.experiment.build import build, load_images, resolve_defaults
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.trial import trial
 from likewise.reproduce.experiment import Experiment
-from likewise.reproduce.section import keep, kept
+from likewise.reproduce.section import load_json, save_json
 from likewise.reproduce.video_measures import inner
 
 __all__ = ["NETWORKS", "PARTS", "SEEDS", "divided", "learned", "respelled", "seeds", "tried", "untrained"]
@@ -32,14 +32,14 @@ def divided(recipe: Recipe, parts: str) -> Recipe:
 
 
 def seeds(experiment: Experiment, name: str, parts: str) -> list[Embeddings]:
-    """What each seed learned, as far as that is finished."""
+    """Embeddings of all finished seeds."""
     recipe = divided(experiment.recipe(NETWORKS[name]), parts)
-    found = [learned(experiment, f"{parts}-{name}-seed{s}", recipe.replace(seed=s)) for s in range(SEEDS)]
-    return [one for one in found if one is not None]
+    embeddings = [learned(experiment, f"{parts}-{name}-seed{s}", recipe.replace(seed=s)) for s in range(SEEDS)]
+    return [one for one in embeddings if one is not None]
 
 
 def learned(experiment: Experiment, name: str, recipe: Recipe, images: Images | None = None) -> Embeddings | None:
-    """The embedding of all pictures by a network that the recipe trained; None where it is not to be trained."""
+    """Embeddings of all images by the trained network; None if unfinished and `train` is False."""
     path = experiment.folder / "embeddings" / f"{name}.parquet"
     if path.exists():
         return Embeddings.load(path)
@@ -53,7 +53,7 @@ def learned(experiment: Experiment, name: str, recipe: Recipe, images: Images | 
 
 
 def untrained(experiment: Experiment, name: str) -> Embeddings:
-    """The same before the first step, for the first seed."""
+    """Embeddings before training, for the first seed."""
     path = experiment.folder / "embeddings" / f"untrained-{name}.parquet"
     if path.exists():
         return Embeddings.load(path)
@@ -62,13 +62,13 @@ def untrained(experiment: Experiment, name: str) -> Embeddings:
     return written(experiment, path.stem, embed(build(resolve_defaults(recipe), images).state.final, images), 0.0)
 
 
-def written(experiment: Experiment, name: str, found: Embeddings, seconds: float) -> Embeddings:
-    """The seconds first: what has its embedding is finished."""
+def written(experiment: Experiment, name: str, embeddings: Embeddings, seconds: float) -> Embeddings:
+    """Save seconds, then the embeddings, whose file marks the training as finished."""
     (experiment.folder / "embeddings").mkdir(exist_ok=True)
     times = experiment.folder / "seconds.json"
-    keep(times, (kept(times) or {}) | {name: round(seconds, 1)})
-    found.save(experiment.folder / "embeddings" / f"{name}.parquet")
-    return found
+    save_json(times, (load_json(times) or {}) | {name: round(seconds, 1)})
+    embeddings.save(experiment.folder / "embeddings" / f"{name}.parquet")
+    return embeddings
 
 
 def tried(experiment: Experiment, name: str, recipe: Recipe, lr: float, margin: float) -> Embeddings | None:

@@ -1,4 +1,4 @@
-"""The embedding while it learns: one frame an epoch kept, as GIF or MP4, on axes that never move."""
+"""Animates the embedding over training epochs, as GIF or MP4 with fixed axes."""
 
 import os
 import shutil
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["animate"]
 
 RATE = 25  # frames per second of a video
-HOLD, STEP, END = 520, 40, 2_520  # milliseconds (whole frames): an epoch, a frame in between, the last epoch
-SIDE, DPI = 5.2, 100  # inches and pixels per inch: even numbers of pixels, as video needs
+EPOCH_MS, STEP_MS, END_MS = 520, 40, 2_520  # whole frames: an epoch, an interpolated frame, the last epoch
+SIDE, DPI = 5.2, 100  # inches, pixels per inch: an even number of pixels, which H.264 requires
 
 
-class Still(NamedTuple):
-    """A moment of the animation: where the points are, the epoch it shows, how far it is, and for how long it stays."""
+class Frame(NamedTuple):
+    """One frame: point coordinates, epoch, share of the training done, and duration."""
 
     xy: np.ndarray  # [N, 2]
     epoch: int
@@ -41,10 +41,10 @@ class Still(NamedTuple):
 def animate(run: str | os.PathLike, *, mp4: bool = False, between: int = 0) -> Path:
     """Write latent.gif (or latent.mp4) into the run folder, from its snapshots. Returns the path.
 
-    Every frame has the same axes; an embedding of more than two dimensions is seen in the plane of the last epoch.
-    `between` frames move smoothly from one epoch to the next.
-    Errors: ValueError for a run with fewer than two snapshots or with snapshots of different pictures, and for `mp4`
-    where the program ffmpeg is missing.
+    All frames share their axes; an embedding of more than two dimensions is projected to the PCA plane of the
+    last epoch. between: interpolated frames between two epochs.
+    Errors: ValueError for a run with fewer than two snapshots or with snapshots of different images, and for `mp4`
+    without the program ffmpeg.
     """
     if between < 0:
         raise ValueError(f"between is the number of frames between two epochs, 0 or more, got {between}")
@@ -53,48 +53,48 @@ def animate(run: str | os.PathLike, *, mp4: bool = False, between: int = 0) -> P
             "--mp4 needs the program ffmpeg, which is not on the PATH; install it, or leave --mp4 out for a GIF"
         )
     opened = Run.open(run)
-    kept = _kept(opened)
-    last = kept[max(kept)]
+    embeddings = _held_out_snapshots(opened)
+    last = embeddings[max(embeddings)]
     to_plane = plane(last.vectors)
-    moments = stills({epoch: to_plane(e.vectors) for epoch, e in kept.items()}, between)
+    moments = interpolated({epoch: to_plane(e.vectors) for epoch, e in embeddings.items()}, between)
     frames = draw(moments, last.labels.numpy(), last.classes)
     path = opened.path / ("latent.mp4" if mp4 else "latent.gif")
     with replacing(path) as temporary:
-        (write_mp4 if mp4 else write_gif)(temporary, frames, [still.milliseconds for still in moments])
+        (write_mp4 if mp4 else write_gif)(temporary, frames, [moment.milliseconds for moment in moments])
     return path
 
 
-def _kept(run: Run) -> dict[int, Embeddings]:
-    """The held-out pictures of each snapshot. Errors: ValueError when there is nothing to animate."""
-    kept = {epoch: held_out(e) or e for epoch, e in snapshots(run).items()}
-    if len(kept) < 2:
+def _held_out_snapshots(run: Run) -> dict[int, Embeddings]:
+    """Held-out embeddings by epoch. Errors: ValueError for fewer than two snapshots, or of different images."""
+    embeddings = {epoch: held_out(e) or e for epoch, e in snapshots(run).items()}
+    if len(embeddings) < 2:
         raise ValueError(
-            f"{run.path} keeps {len(kept)} snapshot{'s' if len(kept) != 1 else ''} of its embedding, and an animation "
-            "needs at least 2; train with snapshot_epochs=0,1,2,... to keep more"
+            f"{run.path} has {len(embeddings)} snapshot{'s' if len(embeddings) != 1 else ''} of its embedding, "
+            "and an animation needs at least 2; train with snapshot_epochs=0,1,2,... to save more"
         )
-    first, *others = kept.values()
+    first, *others = embeddings.values()
     if any(e.ids != first.ids for e in others):
-        raise ValueError(f"the snapshots of {run.path} are not of the same pictures, so that points cannot be followed")
-    return kept
+        raise ValueError(f"the snapshots of {run.path} are not of the same images, so that points cannot be followed")
+    return embeddings
 
 
-def stills(points: dict[int, np.ndarray], between: int) -> list[Still]:
-    """The moments in order: each epoch, and `between` moments on the way to the next, slow at both ends."""
+def interpolated(points: dict[int, np.ndarray], between: int) -> list[Frame]:
+    """Frames in order: one per epoch, and `between` interpolated ones (smoothstep) before the next epoch."""
     epochs = list(points)
     first, last = epochs[0], epochs[-1]
-    told: list[Still] = []
+    moments: list[Frame] = []
     for now, then in pairwise(epochs):
         for step in range(between + 1):
             t = step / (between + 1)
             eased = t * t * (3 - 2 * t)
             share = (now + t * (then - now) - first) / (last - first)
             xy_N2 = (1 - eased) * points[now] + eased * points[then]
-            told.append(Still(xy_N2, now, share, STEP if step else HOLD))
-    return [*told, Still(points[last], last, 1.0, END)]
+            moments.append(Frame(xy_N2, now, share, STEP_MS if step else EPOCH_MS))
+    return [*moments, Frame(points[last], last, 1.0, END_MS)]
 
 
-def draw(moments: list[Still], labels_N: np.ndarray, classes: tuple[str, ...]) -> "Iterator[Image]":
-    """A picture of each moment. The figure is built once; only points, epoch and progress change."""
+def draw(moments: list[Frame], labels_N: np.ndarray, classes: tuple[str, ...]) -> "Iterator[Image]":
+    """Render each frame. The figure is built once; only points, title and progress bar change."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
@@ -104,25 +104,25 @@ def draw(moments: list[Still], labels_N: np.ndarray, classes: tuple[str, ...]) -
         figure.set_dpi(DPI)
         key = class_key(labels_N, len(classes))
         layers = scatter(ax, Cloud(moments[0].xy, labels_N, classes), key)
-        frame(ax, limits([still.xy for still in moments]))
+        frame(ax, limits([moment.xy for moment in moments]))
         legend(figure, key, classes)
         title = ax.set_title("epoch 0", fontsize=13)
         ax.plot([0, 1], [1, 1], transform=ax.transAxes, color=GRID, linewidth=3, clip_on=False)
         (bar,) = ax.plot([0, 0], [1, 1], transform=ax.transAxes, color=PALETTE[0], linewidth=3, clip_on=False)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-    for still in moments:
+    for moment in moments:
         for at_P, points in layers:
-            points.set_offsets(still.xy[at_P])
-        title.set_text("before training" if still.epoch == 0 else f"epoch {still.epoch}")
-        bar.set_xdata([0, still.share])
+            points.set_offsets(moment.xy[at_P])
+        title.set_text("before training" if moment.epoch == 0 else f"epoch {moment.epoch}")
+        bar.set_xdata([0, moment.share])
         with quiet():
             canvas.draw()
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
 def write_gif(path: Path, frames: "Iterator[Image]", milliseconds: list[int]) -> None:
-    """Each frame in its own 256 colours, since those of another turn white paper grey; it starts again at its end."""
+    """Write a looping GIF. Each frame has its own palette of 256 colours: a shared one would turn white into grey."""
     from PIL import Image
 
     first, *others = (frame.quantize(256, dither=Image.Dither.NONE) for frame in frames)
@@ -130,7 +130,7 @@ def write_gif(path: Path, frames: "Iterator[Image]", milliseconds: list[int]) ->
 
 
 def write_mp4(path: Path, frames: "Iterator[Image]", milliseconds: list[int]) -> None:
-    """H.264 by ffmpeg, as every browser plays it. Errors: ValueError with what ffmpeg said."""
+    """Write H.264 with ffmpeg, which all browsers play. Errors: ValueError with ffmpeg's message."""
     first = next(frames)
     shape = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{first.width}x{first.height}", "-r", str(RATE), "-i", "-"]
     form = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", str(path)]
@@ -138,7 +138,7 @@ def write_mp4(path: Path, frames: "Iterator[Image]", milliseconds: list[int]) ->
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as ffmpeg:
         assert ffmpeg.stdin is not None
         assert ffmpeg.stderr is not None
-        with suppress(BrokenPipeError):  # it gave up; the reason is in its stderr
+        with suppress(BrokenPipeError):  # ffmpeg exited; the reason is in its stderr
             for frame, ms in zip(chain([first], frames), milliseconds, strict=True):
                 ffmpeg.stdin.write(frame.tobytes() * max(1, round(ms * RATE / 1000)))
             ffmpeg.stdin.close()

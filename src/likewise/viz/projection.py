@@ -1,8 +1,8 @@
-"""An embedding in two or three dimensions, to be looked at: PCA, t-SNE, UMAP.
+"""Projections to two or three dimensions for display: PCA, t-SNE, UMAP.
 
-Each takes vectors `[N, D]` (tensor or array) and returns float32 `[N, dims]`. An embedding that has no more than `dims`
-dimensions is itself. PCA keeps distances as well as a plane can; t-SNE and UMAP keep neighbourhoods: the sizes of their
-clusters and the gaps between them mean nothing.
+Each takes vectors `[N, D]` (tensor or array) and returns float32 `[N, dims]`. An embedding with at
+most `dims` dimensions is returned unchanged. PCA preserves distances as well as a linear map can; t-SNE and UMAP
+preserve neighbourhoods, so cluster sizes and gaps between clusters carry no meaning.
 """
 
 from typing import Any, NamedTuple
@@ -19,31 +19,31 @@ class Plane(NamedTuple):
 
     origin: np.ndarray  # [D]
     axes: np.ndarray  # [dims, D]
-    share: float  # of the variance that the plane holds, 0 to 1
+    share: float  # explained variance, 0 to 1
 
     def __call__(self, x_ND: Any) -> np.ndarray:
         return ((_matrix(x_ND) - self.origin) @ self.axes.T).astype(np.float32)
 
 
 def project(x_ND: Any, method: str = "pca", *, dims: int = 2, **numbers: Any) -> np.ndarray:
-    """The vectors by one of METHODS. Errors: ValueError for an unknown method, with the near name."""
+    """Project vectors by one of METHODS. Errors: ValueError for an unknown method, with the near name."""
     if method not in METHODS:
         raise ValueError(f"no projection named {method!r}{near(method, METHODS)}")
     return METHODS[method](x_ND, dims=dims, **numbers)
 
 
 def plane(x_ND: Any, *, dims: int = 2) -> Plane:
-    """The plane of largest variance, to put one or several embeddings in. Pearson, 1901.
+    """Fit the plane of largest variance, to project one or several embeddings. Pearson, 1901.
 
-    The same vectors give the same plane: scikit-learn turns each axis so that its largest entry is positive. An
-    embedding of `dims` dimensions or fewer is its own plane; missing axes are zero.
+    Deterministic: scikit-learn orients each axis so that its largest entry is positive. With at most `dims` dimensions
+    the plane is the embedding space itself; missing axes are zero.
     """
     from sklearn.decomposition import PCA
 
     x_ND = _matrix(x_ND)
     if x_ND.shape[1] <= dims:
         return Plane(np.zeros(x_ND.shape[1]), np.eye(dims, x_ND.shape[1]), 1.0)
-    if np.ptp(x_ND, axis=0).max() == 0:  # one vector, or all the same: any plane will do, and PCA would divide by zero
+    if np.ptp(x_ND, axis=0).max() == 0:  # one vector, or all equal: PCA would divide by zero
         return Plane(x_ND[0], np.eye(dims, x_ND.shape[1]), 1.0)
     fitted = PCA(min(dims, len(x_ND)), random_state=0).fit(x_ND)
     axes_KD = np.zeros((dims, x_ND.shape[1]))
@@ -57,13 +57,15 @@ def pca(x_ND: Any, *, dims: int = 2) -> np.ndarray:
 
 
 def tsne(x_ND: Any, *, dims: int = 2, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
-    """t-SNE, started from PCA; few vectors lower the perplexity. van der Maaten and Hinton, 2008."""
+    """t-SNE with PCA initialisation; perplexity is lowered for few vectors. van der Maaten and Hinton, 2008."""
     from sklearn.manifold import TSNE
 
     x_ND = _matrix(x_ND)
     if x_ND.shape[1] <= dims:
         return pca(x_ND, dims=dims)
     _enough(x_ND, dims, "t-SNE")
+    if np.ptp(x_ND, axis=0).max() == 0:  # all the same: PCA, from which t-SNE starts, would divide by zero
+        return np.zeros((len(x_ND), dims), np.float32)
     perplexity = min(perplexity, (len(x_ND) - 1) / 3)
     how = "barnes_hut" if dims < 4 else "exact"
     return TSNE(dims, perplexity=perplexity, init="pca", method=how, random_state=seed).fit_transform(x_ND)
@@ -75,6 +77,8 @@ def umap(x_ND: Any, *, dims: int = 2, neighbours: int = 15, seed: int = 0) -> np
     if x_ND.shape[1] <= dims:
         return pca(x_ND, dims=dims)
     _enough(x_ND, dims, "UMAP")
+    if np.ptp(x_ND, axis=0).max() == 0:
+        return np.zeros((len(x_ND), dims), np.float32)
     try:
         from umap import UMAP
     except ImportError:
@@ -93,11 +97,11 @@ def _matrix(x_ND: Any) -> np.ndarray:
         raise ValueError(f"expected vectors as [N, D] with N and D of at least 1, got {list(x_ND.shape)}")
     bad = int((~np.isfinite(x_ND)).any(1).sum())
     if bad:
-        raise ValueError(f"{bad} of {len(x_ND)} vectors hold NaN or infinity; leave them out before projecting")
+        raise ValueError(f"{bad} of {len(x_ND)} vectors contain NaN or infinity; leave them out before projecting")
     return x_ND
 
 
 def _enough(x_ND: np.ndarray, dims: int, name: str) -> None:
-    # Both start from a decomposition into dims + 1 vectors or fewer; with less there is nothing to lay out.
+    # Both methods initialise from a decomposition that needs at least dims + 2 vectors.
     if len(x_ND) < dims + 2:
         raise ValueError(f"{name} to {dims} dimensions needs at least {dims + 2} vectors, got {len(x_ND)}; use pca")

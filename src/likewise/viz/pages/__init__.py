@@ -1,1 +1,1 @@
-"""The pages of a run: report.html, map.html, audit.html, and compare.html of a comparison; each is one file."""
+"""Self-contained HTML pages: report.html, map.html and audit.html of a run, compare.html of a comparison."""

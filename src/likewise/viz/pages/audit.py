@@ -1,4 +1,4 @@
-"""audit.html: what an audit found, with pictures; one file that opens offline."""
+"""audit.html: the findings of an audit with images, as one file that opens offline."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -12,126 +12,132 @@ from likewise.viz.pages.html import Html, Thumbs, table, tag
 
 __all__ = ["write_audit"]
 
-MOST = 60  # of a kind on the page; audit.csv has them all
+MOST = 60  # findings of a kind on the page; audit.csv lists all
 
 
-def write_audit(run: Run, told: Audit, images: Images | None) -> None:
-    """audit.html in the run folder, whole or not at all."""
+def write_audit(run: Run, result: Audit, images: Images | None) -> None:
+    """Write audit.html into the run folder, atomically."""
     with replacing(run.path / "audit.html") as temporary:
-        temporary.write_text(page(told, Thumbs(images)), encoding="utf-8")
+        temporary.write_text(page(result, Thumbs(images)), encoding="utf-8")
 
 
-def page(told: Audit, thumbs: Thumbs) -> str:
-    """The whole document; a part without findings says so."""
+def page(result: Audit, thumbs: Thumbs) -> str:
+    """The document; every section is present, with a sentence if it has no findings."""
     parts = [
-        ("leak", "Leakage", leakage(told, thumbs)),
-        ("labels", "Labels that are likely wrong", labels(told, thumbs)),
-        ("copies", "Copies within a part", within(told, thumbs)),
-        ("outliers", "Outliers", outliers(told, thumbs)),
-        ("tiny", "Tiny classes", tiny(told)),
-        ("broken", "Broken files", broken(told)),
+        ("leak", "Leakage", leakage(result, thumbs)),
+        ("labels", "Labels that are likely wrong", labels(result, thumbs)),
+        ("copies", "Copies within a part", within(result, thumbs)),
+        ("outliers", "Outliers", outliers(result, thumbs)),
+        ("tiny", "Tiny classes", tiny(result)),
+        ("broken", "Broken files", broken(result)),
     ]
-    return document(told.name, "Likewise audit", [facts(told)], parts)
+    return document(result.name, "Likewise audit", [facts(result)], parts)
 
 
-def facts(told: Audit) -> Html:
+def facts(result: Audit) -> Html:
     counted = {
-        "Pictures": f"{len(told.found):,}",
-        "Likely wrong labels": f"{len(told.suspects):,}",
-        "Pairs of copies": "not looked for" if told.copies is None else f"{len(told.copies):,}",
-        "Held-out pictures that leak": f"{len(told.leaked):,}",
-        "Outliers": f"{len(told.outliers):,}",
-        "Broken files": f"{len(told.broken):,}",
+        "Images": f"{len(result.embeddings):,}",
+        "Likely wrong labels": f"{len(result.suspects):,}",
+        "Pairs of copies": "not searched" if result.copies is None else f"{len(result.copies):,}",
+        "Leaked held-out images": f"{len(result.leaked):,}",
+        "Outliers": f"{len(result.outliers):,}",
+        "Broken files": f"{len(result.broken):,}",
     }
-    pairs = (tag("div", tag("dt", name), tag("dd", said)) for name, said in counted.items())
+    pairs = (tag("div", tag("dt", name), tag("dd", value)) for name, value in counted.items())
     return tag("dl", *pairs, class_="facts")
 
 
-def card(told: Audit, thumbs: Thumbs, at: int, said: str, kind: str = "") -> Html:
-    """A picture with its class and a word below it."""
-    name = told.label(at)
-    text = [tag("span", name, class_="name", title=name), tag("span", said, class_="sim")]
-    return tag("div", thumbs(told.found.ids[at]), *text, class_=f"card {kind}".strip())
+def card(result: Audit, thumbs: Thumbs, at: int, note: str, kind: str = "") -> Html:
+    """An image with its class and a note below."""
+    name = result.label(at)
+    labels = [tag("span", name, class_="name", title=name), tag("span", note, class_="sim")]
+    return tag("div", thumbs(result.embeddings.ids[at]), *labels, class_=f"card {kind}".strip())
 
 
-def leakage(told: Audit, thumbs: Thumbs) -> list[Html]:
-    """The sentence, then held-out pictures beside what training held."""
-    across = [c for c in told.copies or () if told.crosses(c)]
-    shown: list[Html] = [tag("p", tag("strong", told.leak))]
+def leakage(result: Audit, thumbs: Thumbs) -> list[Html]:
+    """The verdict in one sentence, then held-out images beside their near-duplicates in training."""
+    across = [c for c in result.copies or () if result.crosses(c)]
+    shown: list[Html] = [tag("p", tag("strong", result.leak))]
     if across:
-        says = "Copies in two parts, the held-out one left; 1.000 is the very same picture."
-        shown += [tag("p", says), *some((pair(told, thumbs, c) for c in across), len(across))]
-    if told.scenes.leaks:
-        says = "Shots of one scene, by what each adds to its class: the held-out one left, the one in training right."
+        text = "Copies in two parts, the held-out one on the left; 1.000 means identical pixels."
+        shown += [tag("p", text), *some((pair(result, thumbs, c) for c in across), len(across))]
+    if result.scenes.leaks:
+        text = "Shots of one scene, matched by their deviation from the class mean: held-out left, training right."
         shots = (
-            tag("div", card(told, thumbs, q, told.part(q)), card(told, thumbs, n, "train", "wrong"), class_="pair")
-            for q, n in told.scenes.pairs
+            tag(
+                "div", card(result, thumbs, q, result.part(q)), card(result, thumbs, n, "train", "wrong"), class_="pair"
+            )
+            for q, n in result.scenes.pairs
         )
-        shown += [tag("p", says), *some(shots, len(told.scenes.pairs))]
+        shown += [tag("p", text), *some(shots, len(result.scenes.pairs))]
     return shown
 
 
-def labels(told: Audit, thumbs: Thumbs) -> list[Html]:
-    if not told.suspects:
-        return [tag("p", "None was found: the neighbours of every picture are at one with its label.")]
-    says = (
-        "The picture with its label left; right, the neighbours that speak against it, nearest first. The figure "
-        "is how sure the finding is, 0 to 1. Look before you change: some are rare pictures whose label is right."
+def labels(result: Audit, thumbs: Thumbs) -> list[Html]:
+    if not result.suspects:
+        return [tag("p", "None found: the neighbours of every image agree with its label.")]
+    text = (
+        "Left, the image with its label; right, the neighbours of another class, nearest first. The number is the "
+        "confidence of the finding, 0 to 1. Check before you change a label: some are rare images with a right label."
     )
     rows = (
         tag(
             "div",
-            tag("div", card(told, thumbs, s.at, f"{told.part(s.at)} · {s.score:.3f}"), class_="query"),
-            tag("div", *(card(told, thumbs, n, told.part(n), "wrong") for n in s.against), class_="found"),
+            tag("div", card(result, thumbs, s.at, f"{result.part(s.at)} · {s.score:.3f}"), class_="query"),
+            tag("div", *(card(result, thumbs, n, result.part(n), "wrong") for n in s.against), class_="neighbours"),
             class_="row",
         )
-        for s in told.suspects
+        for s in result.suspects
     )
-    return [tag("p", says), *some(rows, len(told.suspects), class_="queries")]
+    return [tag("p", text), *some(rows, len(result.suspects), class_="queries")]
 
 
-def within(told: Audit, thumbs: Thumbs) -> list[Html]:
-    if told.copies is None:
-        return [tag("p", "Not looked for: the pictures are not where they were when the run was trained.")]
-    inside = [c for c in told.copies if not told.crosses(c)]
+def within(result: Audit, thumbs: Thumbs) -> list[Html]:
+    if result.copies is None:
+        return [tag("p", "Not searched: the images are no longer at the place where the run was trained.")]
+    inside = [c for c in result.copies if not result.crosses(c)]
     if not inside:
-        return [tag("p", "None was found.")]
-    return [tag("p", "1.000 is the very same picture."), *some((pair(told, thumbs, c) for c in inside), len(inside))]
+        return [tag("p", "None found.")]
+    return [tag("p", "1.000 means identical pixels."), *some((pair(result, thumbs, c) for c in inside), len(inside))]
 
 
-def pair(told: Audit, thumbs: Thumbs, copy: Copy) -> Html:
-    held, other = sorted((copy.first, copy.second), key=lambda at: told.part(at) == "train")
-    unlike = "wrong" if told.label(held) != told.label(other) else ""
-    both = (card(told, thumbs, at, f"{told.part(at)} · {copy.likeness:.3f}", unlike) for at in (held, other))
+def pair(result: Audit, thumbs: Thumbs, copy: Copy) -> Html:
+    held_out, other = sorted((copy.first, copy.second), key=lambda at: result.part(at) == "train")
+    unlike = "wrong" if result.label(held_out) != result.label(other) else ""
+    both = (card(result, thumbs, at, f"{result.part(at)} · {copy.likeness:.3f}", unlike) for at in (held_out, other))
     return tag("div", *both, class_="pair")
 
 
-def outliers(told: Audit, thumbs: Thumbs) -> list[Html]:
-    if not told.outliers:
-        return [tag("p", "None was found.")]
-    cards = (card(told, thumbs, o.at, told.part(o.at)) for o in told.outliers)
-    return [tag("p", "Pictures that are like no other, the strangest first."), *some(cards, len(told.outliers))]
+def outliers(result: Audit, thumbs: Thumbs) -> list[Html]:
+    if not result.outliers:
+        return [tag("p", "None found.")]
+    cards = (card(result, thumbs, o.at, result.part(o.at)) for o in result.outliers)
+    return [
+        tag("p", "Images that resemble no other image, the most isolated first."),
+        *some(cards, len(result.outliers)),
+    ]
 
 
-def tiny(told: Audit) -> list[Html]:
-    if not told.tiny:
-        return [tag("p", f"None: every class that is trained on has {TINY} training pictures or more.")]
-    says = f"Classes with fewer than {TINY} training pictures are hardly learned, and their labels hardly judged."
-    return [tag("p", says), table(["Class", "Training pictures"], [(told.found.classes[c], n) for c, n in told.tiny],
+def tiny(result: Audit) -> list[Html]:
+    if not result.tiny:
+        return [tag("p", f"None: every training class has {TINY} training images or more.")]
+    names = result.embeddings.classes
+    text = f"Classes with fewer than {TINY} training images: too few to learn them, or to check their labels, reliably."
+    return [tag("p", text), table(["Class", "Training images"], [(names[c], n) for c, n in result.tiny],
                                   numbers=[1])]  # fmt: skip
 
 
-def broken(told: Audit) -> list[Html]:
-    if not told.broken:
-        return [tag("p", "None: every file was read.")]
+def broken(result: Audit) -> list[Html]:
+    if not result.broken:
+        return [tag("p", "None: all files were read.")]
     return [
-        table(["File", "Why"], [(tag("code", name), why) for name, why in told.broken[:MOST]]),
-        *rest(len(told.broken)),
+        table(["File", "Why"], [(tag("code", name), why) for name, why in result.broken[:MOST]]),
+        *rest(len(result.broken)),
     ]
 
 
 def some(made: Iterator[Html], count: int, class_: str = "errors") -> list[Html]:
-    """The first of them, and how many more there are."""
+    """The first MOST items, and the number of further ones."""
     return [tag("div", *islice(made, MOST), class_=class_), *rest(count)]
 
 

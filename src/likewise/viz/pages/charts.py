@@ -1,4 +1,4 @@
-"""The parts of the report that are figures. Each figure stands in the page as SVG and beside it as a PNG."""
+"""Report sections that are figures. Each figure is embedded as SVG and saved as PNG."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,11 @@ __all__ = ["before_after", "embedding_map", "pair_similarities", "silhouette", "
 
 CURVES = 4  # validation scores on one plot
 PANELS = 12  # epochs in the series
-POINTS = 5_000  # of a panel
+POINTS = 5_000  # points per panel
 
 
 def shown(m: RunData, name: str, figure: "Figure", caption: str) -> Html:
-    """The figure with its caption; also kept as plots/NAME.png."""
+    """The figure with its caption; also saved as plots/NAME.png."""
     plots.save(figure, m.run.path / "plots" / f"{name}.png")
     wide = "wide" if figure.get_figwidth() > 6 else None
     return tag(
@@ -48,10 +48,10 @@ def training(m: RunData) -> list[Html]:
 def _loss(m: RunData) -> Iterator[Html]:
     if lines := m.lines("train", "epoch", "loss"):
         at_collapse = m.metrics.get("loss_at_collapse")
-        says = "Training loss; the bold line is its running mean."
+        caption = "Training loss; the bold line is its running mean."
         if at_collapse is not None:
-            says += f" At {at_collapse:.3g} (dashed) lies the loss of a collapsed embedding, all vectors equal."
-        yield shown(m, "loss", plots.loss_curve(_curve(lines, "loss"), loss_at_collapse=at_collapse), says)
+            caption += f" Dashed: the loss of a collapsed embedding (all vectors equal), {at_collapse:.3g}."
+        yield shown(m, "loss", plots.loss_curve(_curve(lines, "loss"), loss_at_collapse=at_collapse), caption)
 
 
 def _validation(m: RunData) -> Iterator[Html]:
@@ -60,15 +60,15 @@ def _validation(m: RunData) -> Iterator[Html]:
     wanted = [n for n in ("knn@1", "recall@1", "map@r", "silhouette", "pair_auc", *there) if n in there]
     curves = {n: _scored(lines, n) for n in list(dict.fromkeys(wanted))[:CURVES]}
     if len(lines) > 1 and curves:
-        says = f"Validation scores, shaded over their 95 % intervals: {', '.join(map(score_texts.title, curves))}."
-        yield shown(m, "scores", plots.score_curves(curves), says)
+        caption = f"Validation scores with their 95 % intervals (shaded): {', '.join(map(score_texts.title, curves))}."
+        yield shown(m, "scores", plots.score_curves(curves), caption)
 
 
 def _active(m: RunData) -> Iterator[Html]:
     lines = m.lines("train", "epoch", "active")
-    if any(line["active"] < 1 for line in lines):  # of many losses every anchor is active, always
-        says = "Active anchors: the share of pictures in a batch that the loss still asks to move."
-        yield shown(m, "active", plots.active_curve(_curve(lines, "active")), says)
+    if any(line["active"] < 1 for line in lines):  # with many losses every anchor is always active
+        caption = "Active anchors: the share of images in a batch with a non-zero loss."
+        yield shown(m, "active", plots.active_curve(_curve(lines, "active")), caption)
 
 
 def _curve(lines: list[dict[str, Any]], value: str) -> Curve:
@@ -76,26 +76,28 @@ def _curve(lines: list[dict[str, Any]], value: str) -> Curve:
 
 
 def _scored(lines: list[dict[str, Any]], name: str) -> Curve:
-    found = [(line["epoch"], line["scores"][name]) for line in lines if name in line["scores"]]
-    return Curve([x for x, _ in found], *([score[k] for _, score in found] for k in ("value", "low", "high")))
+    scored = [(line["epoch"], line["scores"][name]) for line in lines if name in line["scores"]]
+    return Curve([x for x, _ in scored], *([score[k] for _, score in scored] for k in ("value", "low", "high")))
 
 
 def embedding_map(m: RunData) -> list[Html]:
-    """Training and held-out pictures in the same plane."""
+    """Maps of training and held-out images in the same plane."""
     if m.embeddings is None:
         return []
-    seen = plane(m.embeddings.vectors)
+    projection = plane(m.embeddings.vectors)
     named = {"train": "training", "val": "validation", "test": "test"}
     parts = {named[split]: m.embeddings.part(split) for split in ("train", "test", "val")}
-    panels = dict(_panel(name, part, seen) for name, part in parts.items() if len(part))
-    panels = dict(list(panels.items())[:2])  # validation only where there is no test part
+    panels = dict(_panel(name, part, projection) for name, part in parts.items() if len(part))
+    panels = dict(list(panels.items())[:2])  # validation only without a test part
     figure = plots.maps(panels, key=m.key, columns=len(panels))
-    says = f"Each point is a picture, its colour the class. {_plane_said(m.embeddings, seen)} {_beyond(m)}"
-    return [shown(m, "map", figure, says.strip()), *_regions(m)]
+    caption = (
+        f"Each point is an image, its colour the class. {_plane_text(m.embeddings, projection)} {_coloured_text(m)}"
+    )
+    return [shown(m, "map", figure, caption.strip()), *_regions(m)]
 
 
 def _regions(m: RunData) -> Iterator[Html]:
-    """Of an embedding in the plane: which class a linear classifier names where."""
+    """Decision regions of a linear classifier on a two-dimensional embedding."""
     if m.embeddings is None or m.query is None or m.open or m.embeddings.vectors.shape[1] != 2:
         return
     train, sim = m.embeddings.part("train"), spec.bind("sim", m.sim_name)
@@ -103,15 +105,15 @@ def _regions(m: RunData) -> Iterator[Html]:
         return
     probe = classification.probe(as_seen(train.vectors, sim), train.labels)
     cloud = _cloud(findings.spaced(m.query, POINTS), plane(m.query.vectors))
-    says = (
-        "The held-out pictures over the regions in which a linear classifier (logistic regression, fitted to the "
-        "training pictures) names each class: a point on a field of another colour is named wrongly."
+    caption = (
+        "Held-out images over the decision regions of a linear classifier (logistic regression, fitted to the training "
+        "images): a point on a region of another colour is misclassified."
     )
-    yield shown(m, "regions", plots.decision_regions(cloud, EpochEmbeddings(probe, sim)), says)
+    yield shown(m, "regions", plots.decision_regions(cloud, PlaneProbe(probe, sim)), caption)
 
 
-class EpochEmbeddings:
-    """A probe that sees places of the plane as the similarity does."""
+class PlaneProbe:
+    """Linear probe over coordinates of the plane, transformed as the similarity transforms vectors."""
 
     def __init__(self, probe: Any, sim: Sim):
         self.probe, self.sim = probe, sim
@@ -120,129 +122,141 @@ class EpochEmbeddings:
         return self.probe.predict(as_seen(torch.from_numpy(xy_N2).float(), self.sim).numpy())
 
 
-def _panel(name: str, part: Embeddings, seen: Plane) -> tuple[str, Cloud]:
-    """A panel of the map: its title and its points, at most POINTS."""
+def _panel(name: str, part: Embeddings, projection: Plane) -> tuple[str, Cloud]:
+    """Title and points (at most POINTS) of a panel."""
     shown = findings.spaced(part, POINTS)
     count = f"{len(shown):,} of {len(part):,}" if len(shown) < len(part) else f"{len(part):,}"
-    return f"{name} ({count})", _cloud(shown, seen)
+    return f"{name} ({count})", _cloud(shown, projection)
 
 
-def _plane_said(embeddings: Embeddings, seen: Plane) -> str:
+def _plane_text(embeddings: Embeddings, projection: Plane) -> str:
     width = embeddings.vectors.shape[1]
     if width <= 2:
-        return f"The embedding has {width} dimension{'s' if width > 1 else ''}: this is all of it."
+        return f"The embedding has {width} dimension{'s' if width > 1 else ''}: the map shows all of it."
     return (
-        f"The embedding has {width} dimensions; the map is the plane that holds the most of their variance "
-        f"({score_texts.percent(seen.share, 0)}, PCA), so classes that overlap here may be apart in the others."
+        f"The embedding has {width} dimensions; the map is its PCA plane ("
+        f"{score_texts.percent(projection.share, 0)} of the variance), "
+        "so classes that overlap here may be separate in other dimensions."
     )
 
 
-def _beyond(m: RunData) -> str:
+def _coloured_text(m: RunData) -> str:
     classes = len(m.embeddings.classes) if m.embeddings is not None else 0
-    return f"Of {classes} classes the {len(m.key)} with the most pictures are coloured." if classes > len(m.key) else ""
+    return f"The {len(m.key)} largest of {classes} classes are coloured." if classes > len(m.key) else ""
 
 
 def before_after(m: RunData) -> list[Html]:
-    """The first and the last snapshot, and all of them in a row."""
-    seen = {epoch: _visible(snapshot) for epoch, snapshot in m.snapshots.items()}
-    if len(seen) < 2:
+    """Maps of the first and the last snapshot, and the series of all snapshots."""
+    by_epoch = {epoch: _visible(snapshot) for epoch, snapshot in m.snapshots.items()}
+    if len(by_epoch) < 2:
         return []
-    return [_ends(m, seen), *_series(m, seen)]
+    return [_ends(m, by_epoch), *_series(m, by_epoch)]
 
 
-def _ends(m: RunData, seen: dict[int, Embeddings]) -> Html:
+def _ends(m: RunData, by_epoch: dict[int, Embeddings]) -> Html:
     ends = {
-        "before training" if epoch == 0 else f"after epoch {epoch}": seen[epoch] for epoch in (min(seen), max(seen))
+        "before training" if epoch == 0 else f"after epoch {epoch}": by_epoch[epoch]
+        for epoch in (min(by_epoch), max(by_epoch))
     }
     figure = plots.maps(
         {name: _cloud(e, plane(e.vectors)) for name, e in ends.items()}, key=m.key, shared=False, names=False
     )
-    own = "" if _flat(seen) else "in the plane of its own largest variance and "
-    return shown(m, "before_after", figure, f"The same pictures, each map {own}at its own scale.")
+    own = "" if _flat(by_epoch) else "in its own PCA plane and "
+    return shown(
+        m, "before_after", figure, f"The same images before and after training, each map {own}at its own scale."
+    )
 
 
-def _series(m: RunData, seen: dict[int, Embeddings]) -> Iterator[Html]:
-    if len(seen) > 2:
-        last = plane(seen[max(seen)].vectors)
-        panels = {f"epoch {epoch}": _cloud(seen[epoch], last) for epoch in _spread(list(seen), PANELS)}
+def _series(m: RunData, by_epoch: dict[int, Embeddings]) -> Iterator[Html]:
+    if len(by_epoch) > 2:
+        last = plane(by_epoch[max(by_epoch)].vectors)
+        panels = {f"epoch {epoch}": _cloud(by_epoch[epoch], last) for epoch in _spread(list(by_epoch), PANELS)}
         spans = [float(np.ptp(cloud.xy, axis=0).max()) for cloud in panels.values()]
         alike = max(spans) < 3 * min(spans)
-        says = f"The same pictures epoch by epoch{'' if _flat(seen) else f' in the plane of epoch {max(seen)}'}, "
-        says += "all at one scale." if alike else "each at its own scale."
-        yield shown(m, "series", plots.series(panels, key=m.key, shared=alike), says)
+        caption = (
+            f"The same images by epoch{'' if _flat(by_epoch) else f' in the PCA plane of epoch {max(by_epoch)}'}, "
+        )
+        caption += "all at the same scale." if alike else "each at its own scale."
+        yield shown(m, "series", plots.series(panels, key=m.key, shared=alike), caption)
 
 
-def _flat(seen: dict[int, Embeddings]) -> bool:
-    return all(e.vectors.shape[1] <= 2 for e in seen.values())
+def _flat(by_epoch: dict[int, Embeddings]) -> bool:
+    return all(e.vectors.shape[1] <= 2 for e in by_epoch.values())
 
 
 def _visible(snapshot: Embeddings) -> Embeddings:
-    """What a map of a snapshot shows: its held-out pictures, else all."""
+    """The held-out images of a snapshot, or all images if it has none."""
     part = held_out(snapshot)
     return snapshot if part is None else part
 
 
 def _spread(epochs: list[int], most: int) -> list[int]:
-    """At most so many of the epochs, evenly spaced, the first and the last among them."""
+    """At most `most` epochs, evenly spaced, including the first and the last."""
     return [epochs[i] for i in np.unique(np.linspace(0, len(epochs) - 1, min(most, len(epochs))).round().astype(int))]
 
 
-def _cloud(part: Embeddings, seen: Plane) -> Cloud:
-    return Cloud(seen(part.vectors), part.labels.numpy(), part.classes)
+def _cloud(part: Embeddings, projection: Plane) -> Cloud:
+    return Cloud(projection(part.vectors), part.labels.numpy(), part.classes)
 
 
 def silhouette(m: RunData) -> list[Html]:
-    """The silhouette of each held-out picture, class by class."""
+    """Silhouettes of held-out images by class."""
     unit = m.sim_name.startswith("cosine")
-    found = findings.silhouettes(m.query, unit=unit) if m.query is not None else None
-    if m.query is None or found is None:
+    values = findings.silhouettes(m.query, unit=unit) if m.query is not None else None
+    if m.query is None or values is None:
         return []
-    values_N, labels_N = found
-    says = (
-        "One thin bar a picture, sorted within its class: near 1 it lies among its own, below 0 nearer to others. "
-        f"Euclidean distance{' at unit length' if unit else ''}; {len(values_N):,} of {len(m.query):,} pictures."
+    values_N, labels_N = values
+    caption = (
+        "One thin bar per image, sorted within its class. Near 1: close to its own class; below 0: closer to another. "
+        f"Euclidean distance{' at unit length' if unit else ''}; {len(values_N):,} of {len(m.query):,} images."
     )
     if len(np.unique(labels_N)) > DISTINCT:
-        says += f" Shown are the {DISTINCT} classes with the lowest means."
-    return [shown(m, "silhouette", plots.silhouette(values_N, labels_N, m.query.classes), says)]
+        caption += f" Shown: the {DISTINCT} classes with the lowest means."
+    return [shown(m, "silhouette", plots.silhouette(values_N, labels_N, m.query.classes), caption)]
 
 
 def pair_similarities(m: RunData) -> list[Html]:
-    """How similar pairs of one class and of two are; both errors at every threshold; what probabilities are worth."""
-    found = m.similarities
-    return [] if found is None else [_histogram(m, found), *_det(m, found), *_reliability(m, found)]
+    """Histogram of pair similarities, DET curve and reliability diagram."""
+    similarities = m.similarities
+    return (
+        []
+        if similarities is None
+        else [_histogram(m, similarities), *_det(m, similarities), *_reliability(m, similarities)]
+    )
 
 
-def _histogram(m: RunData, found: findings.Similarities) -> Html:
+def _histogram(m: RunData, similarities: findings.Similarities) -> Html:
     threshold = (m.metrics.get("threshold") or {}).get("value")
-    figure = plots.pair_histogram(*found, threshold=threshold, xlabel=f"similarity ({m.sim_name})")
-    says = f"{len(found.same):,} pairs of one class and {len(found.different):,} of two, among held-out pictures."
+    figure = plots.pair_histogram(*similarities, threshold=threshold, xlabel=f"similarity ({m.sim_name})")
+    caption = (
+        f"{len(similarities.same):,} same-class and {len(similarities.different):,} different-class held-out pairs."
+    )
     if threshold is not None:
-        same, different = (np.mean(pairs >= threshold) for pairs in found)
-        says += (
+        same, different = (np.mean(sim_P >= threshold) for sim_P in similarities)
+        caption += (
             f" At the threshold {score_texts.percent(float(same))} of the same-class pairs are accepted, "
             f"and {score_texts.percent(float(different))} of the others."
         )
-    return shown(m, "pairs", figure, says)
+    return shown(m, "pairs", figure, caption)
 
 
-def _det(m: RunData, found: findings.Similarities) -> Iterator[Html]:
-    if (curve := findings.det(found)) is not None:
-        says = (
-            "Each point is a threshold: a stricter one accepts fewer pairs of two classes and rejects more of one; "
-            "the lower the curve, the better, and on the dotted line both errors are equal."
+def _det(m: RunData, similarities: findings.Similarities) -> Iterator[Html]:
+    if (curve := findings.det(similarities)) is not None:
+        caption = (
+            "Each point is a threshold: a stricter one accepts fewer different-class pairs and rejects more same-class "
+            "pairs. Lower is better; both error rates are equal on the dotted line."
         )
-        yield shown(m, "det", plots.det({m.run.name: curve}), says)
+        yield shown(m, "det", plots.det({m.run.name: curve}), caption)
 
 
-def _reliability(m: RunData, found: findings.Similarities) -> Iterator[Html]:
+def _reliability(m: RunData, similarities: findings.Similarities) -> Iterator[Html]:
     fit, scores = m.metrics.get("calibration"), m.metrics.get("scores", {})
     if fit and {"brier", "ece"} <= set(scores):
         off, brier = (scores[name]["value"] for name in ("ece", "brier"))
-        says = (
-            f"Similarities become probabilities by {score_texts.CURVES[fit['kind']]}, fitted to {fit['n']:,} "
-            f"validation pairs; on held-out pairs, half of them of one class, they are off by "
-            f"{score_texts.percent(off)} on average (ECE), with a Brier score of {decimal(brier, 3)} "
-            "where 0.25 is guessing. On the dashed line they are just right."
+        caption = (
+            f"Similarities are calibrated by {score_texts.CURVES[fit['kind']]}, fitted to {fit['n']:,} "
+            f"validation pairs. On held-out pairs, half of them same, the calibration error (ECE) is "
+            f"{score_texts.percent(off)} and the Brier score {decimal(brier, 3)} (0.25 at chance level). "
+            "The dashed line is perfect calibration."
         )
-        yield shown(m, "reliability", plots.reliability(findings.reliability(found, restored(fit))), says)
+        yield shown(m, "reliability", plots.reliability(findings.reliability(similarities, restored(fit))), caption)

@@ -1,4 +1,4 @@
-"""A page as one file: its head, contents and sections, with the style inside."""
+"""An HTML page as one file: head, contents and sections, with inline style."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ def document(
     *,
     head: Sequence[Html] = (),
 ) -> str:
-    """A page with a heading, its contents, and its parts: anchor, heading and content of each.
+    """Build a page with a heading, a table of contents and sections.
 
-    head: goes into <head>.
+    parts: anchor, heading and content of each section. head: further elements of <head>.
     """
     links = [tag("a", heading, href=f"#{anchor}") for anchor, heading, _ in parts]
     top = tag("header", tag("p", kicker, class_="kicker"), tag("h1", title), *facts)

@@ -1,4 +1,4 @@
-"""What the report finds in the embeddings: neighbours, errors, confused classes, silhouettes, pairs."""
+"""Analyses of embeddings for the report: neighbours, errors, confused classes, silhouettes, pairs."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -46,7 +46,7 @@ class Neighbours(NamedTuple):
 
 
 def nearest(query: Embeddings, reference: Embeddings | None, sim: Sim, *, k: int = 8) -> Neighbours | None:
-    """Without a reference, among the other queries. None where there is nothing to compare with."""
+    """The k nearest references of each query; without a reference, among the other queries. None if there are none."""
     others = query if reference is None else reference
     k = min(k, len(others) - (reference is None))
     if k < 1 or not len(query):
@@ -56,58 +56,58 @@ def nearest(query: Embeddings, reference: Embeddings | None, sim: Sim, *, k: int
     return Neighbours(query, others, place_QK.numpy(), sim_QK.numpy())
 
 
-def errors(found: Neighbours, most: int = 12) -> list[int]:
-    """The queries whose first neighbour is of another class, the most similar (the surest mistakes) first.
+def errors(nn: Neighbours, most: int = 12) -> list[int]:
+    """Queries whose nearest neighbour is of another class, most similar (most confident errors) first.
 
-    Two pictures that are each other's neighbour are one mistake.
+    Two images that are each other's nearest neighbour count once.
     """
-    wrong_E = np.flatnonzero(~found.hit[:, 0])
-    ordered_E = wrong_E[np.argsort(-found.sim[wrong_E, 0], kind="stable")].tolist()
-    pair_of = {q: frozenset((found.query.ids[q], found.reference.ids[found.place[q, 0]])) for q in ordered_E}
+    wrong_E = np.flatnonzero(~nn.hit[:, 0])
+    ordered_E = wrong_E[np.argsort(-nn.sim[wrong_E, 0], kind="stable")].tolist()
+    pair_of = {q: frozenset((nn.query.ids[q], nn.reference.ids[nn.place[q, 0]])) for q in ordered_E}
     return list({pair_of[q]: q for q in reversed(ordered_E)}.values())[::-1][:most]
 
 
-def confused(found: Neighbours, most: int = 10) -> list[tuple[int, int, int]]:
-    """(class, class of the first neighbour, how many) for the commonest mistakes, most first."""
-    true_Q = found.query.labels.numpy()
-    wrong_Q = ~found.hit[:, 0]
-    counted = Counter(zip(true_Q[wrong_Q].tolist(), found.named[wrong_Q].tolist(), strict=True))
+def confused(nn: Neighbours, most: int = 10) -> list[tuple[int, int, int]]:
+    """(class, class of the nearest neighbour, count) of the most frequent errors, in descending order."""
+    true_Q = nn.query.labels.numpy()
+    wrong_Q = ~nn.hit[:, 0]
+    counted = Counter(zip(true_Q[wrong_Q].tolist(), nn.named[wrong_Q].tolist(), strict=True))
     ordered = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
     return [(true, named, n) for (true, named), n in ordered[:most]]
 
 
-def samples(found: Neighbours, most: int = 10) -> list[int]:
-    """Queries to show: the first of each class, of classes spread evenly over all."""
-    classes, first = np.unique(found.query.labels.numpy(), return_index=True)
+def samples(nn: Neighbours, most: int = 10) -> list[int]:
+    """Queries to show: the first of each class, for evenly spaced classes."""
+    classes, first = np.unique(nn.query.labels.numpy(), return_index=True)
     chosen = np.unique(np.linspace(0, len(classes) - 1, min(most, len(classes))).round().astype(int))
     return first[chosen].tolist()
 
 
 class Similarities(NamedTuple):
-    """Similarities of drawn pairs of one class, and of two."""
+    """Similarities of same-class and of different-class pairs."""
 
     same: np.ndarray
     different: np.ndarray
 
 
-def similarities(part: Embeddings, sim: Sim, kept: sampled_pairs.Pairs | None = None) -> Similarities | None:
-    """Of the pairs that the scores are of, otherwise of drawn ones. None where one kind does not exist."""
-    used = draw_pairs(part.labels) if kept is None else kept
+def similarities(part: Embeddings, sim: Sim, pairs: sampled_pairs.Pairs | None = None) -> Similarities | None:
+    """Similarities of the evaluated pairs, or of drawn pairs without them. None if one kind is missing."""
+    used = draw_pairs(part.labels) if pairs is None else pairs
     if not len(used.same):
         return None
     sim_P, same_P = sampled_pairs.similarities(part.vectors, used, sim=sim).numpy(), used.same.numpy()
     return Similarities(sim_P[same_P], sim_P[~same_P])
 
 
-def det(found: Similarities, *, at_once: float = 0.01) -> tuple[np.ndarray, np.ndarray] | None:
-    """False accept and false reject rates; of points nearer than `at_once` on normal-deviate axes the first.
+def det(similarities: Similarities, *, at_once: float = 0.01) -> tuple[np.ndarray, np.ndarray] | None:
+    """False accept and false reject rates, thinned to one point per cell of `at_once` on normal-deviate axes.
 
-    None where no threshold makes both errors: there is nothing to trade.
+    None if no threshold has both errors.
     """
     from scipy.stats import norm
 
-    score_P = torch.from_numpy(np.concatenate(found))
-    same_P = torch.arange(len(score_P)) < len(found.same)
+    score_P = torch.from_numpy(np.concatenate(similarities))
+    same_P = torch.arange(len(score_P)) < len(similarities.same)
     far, frr = (rate.numpy() for rate in verification.det(verification.roc(score_P, same_P)))
     inside = (far > 0) & (far < 1) & (frr > 0) & (frr < 1)
     if not inside.any():
@@ -117,26 +117,26 @@ def det(found: Similarities, *, at_once: float = 0.01) -> tuple[np.ndarray, np.n
     return far[inside][first], frr[inside][first]
 
 
-def reliability(found: Similarities, fit: calibration.Calibration) -> calibration.Reliability:
-    """How probable the pairs were said to be the same, and were: as many pairs of one kind as of the other."""
-    score_P = torch.from_numpy(np.concatenate(found))
-    same_P = torch.arange(len(score_P)) < len(found.same)
+def reliability(similarities: Similarities, fit: calibration.Calibration) -> calibration.Reliability:
+    """Reliability table (predicted against observed probability) of equally many same and different pairs."""
+    score_P = torch.from_numpy(np.concatenate(similarities))
+    same_P = torch.arange(len(score_P)) < len(similarities.same)
     at = sampled_pairs.even(same_P)
     return calibration.reliability(fit(score_P[at]), same_P[at])
 
 
 def spaced(part: Embeddings, most: int) -> Embeddings:
-    """At most so many of them, evenly spaced, always the same."""
+    """At most `most` embeddings, evenly spaced (deterministic)."""
     return part if len(part) <= most else part.take(torch.arange(most) * len(part) // most)
 
 
 def silhouettes(part: Embeddings, *, unit: bool, most: int = 5_000) -> tuple[np.ndarray, np.ndarray] | None:
-    """Silhouette and class of each of at most `most` evenly spaced pictures; None for fewer than two classes.
+    """Silhouette and class of each of at most `most` evenly spaced images; None for fewer than two classes.
 
-    unit: at unit length, as `evaluate` sees the vectors of a cosine similarity.
+    unit: normalise the vectors, as `evaluate` does for a cosine similarity.
     """
     part = spaced(part, most)
     if len(part.labels.unique()) < 2:
         return None
-    seen_ND = F.normalize(part.vectors, dim=1) if unit else part.vectors
-    return clustering.silhouette(seen_ND, part.labels).numpy(), part.labels.numpy()
+    x_ND = F.normalize(part.vectors, dim=1) if unit else part.vectors
+    return clustering.silhouette(x_ND, part.labels).numpy(), part.labels.numpy()

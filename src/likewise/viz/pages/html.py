@@ -1,4 +1,4 @@
-"""HTML from small functions. Plain text is escaped on its way in; only what these functions made is taken as markup."""
+"""HTML builders. Plain text is escaped; only `Html` values are inserted as markup."""
 
 import base64
 import html
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from likewise.data.images import Images
-from likewise.viz.plots.pictures import displayable
+from likewise.viz.plots.images import displayable
 from likewise.viz.plots.style import FAINT, GRID, INK, MUTED, PAPER, quiet
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["Html", "Thumbs", "inline", "join", "table", "tag", "thumb"]
 
 VOID = {"br", "img", "input", "meta", "link"}
-# The greys of a figure become the page's own, so that figures follow its light and dark theme.
+# Greys of a figure map to CSS variables, so that figures follow the light or dark theme of the page.
 THEME = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--line)", FAINT: "var(--faint)", PAPER: "var(--paper)"}
 THUMB = 96  # pixels on the longer side
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is already markup."""
 
     __slots__ = ()
 
@@ -35,22 +35,22 @@ def safe(content: object) -> str:
 
 
 def join(*parts: object) -> Html:
-    """Several pieces, one after the other."""
+    """Concatenate pieces, escaping plain text."""
     return Html("".join(safe(part) for part in parts))
 
 
 def tag(name: str, /, *inside: object, **attributes: object) -> Html:
-    """An element; `class_` is class, `aria_label` is aria-label, an attribute of None is left out."""
-    said = "".join(
+    """An element; `class_` becomes class, `aria_label` becomes aria-label, attributes of None are omitted."""
+    attrs = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    return Html(f"<{name}{said}>" if name in VOID else f"<{name}{said}>{join(*inside)}</{name}>")
+    return Html(f"<{name}{attrs}>" if name in VOID else f"<{name}{attrs}>{join(*inside)}</{name}>")
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, numbers: Sequence[int] = ()) -> Html:
-    """A table that scrolls sideways on a narrow screen; the columns in `numbers` are set to the right."""
+    """A table that scrolls sideways on a narrow screen; the columns in `numbers` are right-aligned."""
     kinds = ["number" if i in numbers else None for i in range(len(head))]
     top = tag("tr", *(tag("th", cell, scope="col", class_=kind) for cell, kind in zip(head, kinds, strict=True)))
     body = (tag("tr", *(tag("td", c, class_=kind) for c, kind in zip(row, kinds, strict=True))) for row in rows)
@@ -58,7 +58,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, numbers: 
 
 
 def inline(figure: "Figure", name: str, label: str) -> Html:
-    """A figure as SVG inside the page, in the colours of its theme; `name` keeps its ids apart from other figures'."""
+    """A figure as inline SVG in theme colours; `name` prefixes its ids, to keep them unique in the page."""
     written = io.StringIO()
     with quiet():
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -76,7 +76,7 @@ def _literal(text: str) -> str:
 
 
 class Thumbs:
-    """Small pictures by id, as data inside the page; a plate with the id where there is no picture to show."""
+    """Thumbnails by id as data URIs; a plate with the id for a missing image."""
 
     def __init__(self, images: Images | None) -> None:
         self.images = images if images is not None and len(images.shape) == 3 else None
@@ -88,19 +88,19 @@ class Thumbs:
         return thumb(np.asarray(self.images.batch([self.at[name]])[0]), name)
 
 
-def thumb(picture_CHW: np.ndarray, name: str) -> Html:
-    """A small picture, its pixels to be seen where they are few."""
-    crisp = "crisp" if max(picture_CHW.shape[1:]) < THUMB / 2 else None
-    return tag("img", src=data_uri(picture_CHW), alt=name, title=name, class_=crisp)
+def thumb(image_CHW: np.ndarray, name: str) -> Html:
+    """A thumbnail; small images are scaled without smoothing."""
+    crisp = "crisp" if max(image_CHW.shape[1:]) < THUMB / 2 else None
+    return tag("img", src=data_uri(image_CHW), alt=name, title=name, class_=crisp)
 
 
-def data_uri(picture_CHW: np.ndarray, side: int = THUMB) -> str:
-    """A picture inside its own address: small ones as they are (PNG), larger ones reduced to `side` (JPEG)."""
+def data_uri(image_CHW: np.ndarray, side: int = THUMB) -> str:
+    """An image as data URI: PNG up to `side` pixels, larger ones reduced to `side` as JPEG."""
     from PIL import Image
 
-    picture, kind, written = Image.fromarray(displayable(picture_CHW)), "png", io.BytesIO()
-    if max(picture.size) > side:
-        picture.thumbnail((side, side))
+    image, kind, written = Image.fromarray(displayable(image_CHW)), "png", io.BytesIO()
+    if max(image.size) > side:
+        image.thumbnail((side, side))
         kind = "jpeg"
-    picture.save(written, kind, quality=85)
+    image.save(written, kind, quality=85)
     return f"data:image/{kind};base64,{base64.b64encode(written.getvalue()).decode()}"

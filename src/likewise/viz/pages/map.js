@@ -1,27 +1,27 @@
 "use strict";
-const told = JSON.parse(document.getElementById("data").textContent);
+const data = JSON.parse(document.getElementById("data").textContent);
 const tip = document.getElementById("card");
 const training = document.getElementById("training");
-const maps = [...document.querySelectorAll("canvas")].map((canvas, n) => ({ canvas, places: told.maps[n], zoom: 1, x: 0, y: 0 }));
+const maps = [...document.querySelectorAll("canvas")].map((canvas, n) => ({ canvas, places: data.maps[n], zoom: 1, x: 0, y: 0 }));
 const GRID = 10000, EDGE = 14, NEAR = 12;
 const picked = new Set();
 let pointed = -1;
 
-// Training pictures lie below, so that the held-out ones are seen.
-const order = [...told.labels.keys()].sort((a, b) => told.held[a] - told.held[b]);
+// Training images are drawn first, below the held-out ones.
+const order = [...data.labels.keys()].sort((a, b) => data.held_out[a] - data.held_out[b]);
 
-/** Where a picture is on the canvas, in CSS pixels. */
+/** Position of an image on the canvas, in CSS pixels. */
 function at(map, n) {
   const side = map.canvas.clientWidth, scale = map.zoom * (side - 2 * EDGE) / GRID;
   return [EDGE + map.places[n][0] * scale + map.x, EDGE + map.places[n][1] * scale + map.y];
 }
 
-const shown = n => told.held[n] || training.checked;
+const shown = n => data.held_out[n] || training.checked;
 
-/** Which class stands out: those that were picked, else the one of the picture under the pointer. */
-function stands(n) {
-  if (picked.size) return picked.has(told.labels[n]);
-  return pointed < 0 || told.labels[n] === told.labels[pointed];
+/** Whether an image is highlighted: its class is picked, or is that of the image under the pointer. */
+function highlighted(n) {
+  if (picked.size) return picked.has(data.labels[n]);
+  return pointed < 0 || data.labels[n] === data.labels[pointed];
 }
 
 function draw(map) {
@@ -32,14 +32,14 @@ function draw(map) {
   pen.scale(dense, dense);
   for (const out of [false, true]) {
     for (const n of order) {
-      if (!shown(n) || stands(n) !== out) continue;
-      const [x, y] = at(map, n), radius = told.held[n] ? 4 : 2.6;
-      pen.globalAlpha = out ? (told.held[n] ? 1 : 0.75) : 0.1;
-      pen.fillStyle = told.colours[told.labels[n]];
+      if (!shown(n) || highlighted(n) !== out) continue;
+      const [x, y] = at(map, n), radius = data.held_out[n] ? 4 : 2.6;
+      pen.globalAlpha = out ? (data.held_out[n] ? 1 : 0.75) : 0.1;
+      pen.fillStyle = data.colours[data.labels[n]];
       pen.beginPath();
       pen.arc(x, y, radius, 0, 2 * Math.PI);
       pen.fill();
-      if (told.held[n]) {
+      if (data.held_out[n]) {
         pen.lineWidth = 1;
         pen.strokeStyle = ink;
         pen.stroke();
@@ -59,7 +59,7 @@ function draw(map) {
 
 const drawAll = () => maps.forEach(draw);
 
-/** The picture under the pointer, or -1. */
+/** The image under the pointer, or -1. */
 function under(map, x, y) {
   let best = -1, least = NEAR ** 2;
   for (const n of order) {
@@ -74,15 +74,15 @@ function explain(n, event) {
   tip.hidden = n < 0;
   if (n < 0) return;
   const name = document.createElement("b"), file = document.createElement("span"), part = document.createElement("span");
-  name.textContent = told.classes[told.labels[n]];
-  file.textContent = told.ids[n];
-  part.textContent = told.held[n] ? "held out" : "training picture";
+  name.textContent = data.classes[data.labels[n]];
+  file.textContent = data.ids[n];
+  part.textContent = data.held_out[n] ? "held out" : "training image";
   tip.replaceChildren(name, file, part);
-  if (told.pictures.length) {
-    const picture = document.createElement("img");
-    picture.src = told.pictures[n];
-    picture.alt = "";
-    tip.prepend(picture);
+  if (data.images.length) {
+    const image = document.createElement("img");
+    image.src = data.images[n];
+    image.alt = "";
+    tip.prepend(image);
   }
   const wide = tip.offsetWidth, high = tip.offsetHeight;
   tip.style.left = `${Math.max(4, Math.min(event.clientX + 16, innerWidth - wide - 8))}px`;
@@ -131,14 +131,14 @@ for (const map of maps) {
   });
 }
 
-const counts = told.classes.map(() => 0);
-for (const label of told.labels) counts[label] += 1;
-const buttons = told.classes.flatMap((name, label) => {
+const counts = data.classes.map(() => 0);
+for (const label of data.labels) counts[label] += 1;
+const buttons = data.classes.flatMap((name, label) => {
   if (!counts[label]) return [];
   const button = document.createElement("button"), count = document.createElement("span");
   count.textContent = counts[label];
   button.append(name, count);
-  button.style.setProperty("--dot", told.colours[label]);
+  button.style.setProperty("--dot", data.colours[label]);
   button.setAttribute("aria-pressed", "false");
   button.dataset.name = name.toLowerCase();
   button.addEventListener("click", () => {

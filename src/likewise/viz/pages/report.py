@@ -1,4 +1,4 @@
-"""report.html: one file that opens anywhere, without a network, and shows what a run learned and where it fails."""
+"""report.html: one offline file with the scores, training curves, maps and errors of a run."""
 
 import os
 import shlex
@@ -13,7 +13,7 @@ from likewise.viz.pages.run_data import RunData, read
 
 __all__ = ["write_report"]
 
-# Anchor, heading and maker of each part, in the order of the page. A part with nothing to show is left out.
+# Anchor, heading and builder of each section, in page order. Empty sections are omitted.
 PARTS = (
     ("scores", "Scores", scores.scores),
     ("training", "Training", charts.training),
@@ -27,15 +27,15 @@ PARTS = (
     ("health", "State of the embedding", embedding_state.state),
     ("pairs", "Similarity of pairs", charts.pair_similarities),
     ("classes", "Class by class", cases.class_table),
-    ("skipped", "Pictures left out", cases.skipped),
+    ("skipped", "Images left out", cases.skipped),
 )
 
 
 def write_report(run_folder: str | os.PathLike, images: Images | None = None) -> Path:
-    """Write report.html into the run folder, whole or not at all, and its figures as PNG into plots/.
+    """Write report.html into the run folder, atomically, and its figures as PNG into plots/.
 
-    `images` gives the pictures of neighbours and errors; without it their ids stand in their place.
-    Errors: ValueError when the folder is not a run.
+    images: for thumbnails of neighbours and errors; without it the report shows ids.
+    Errors: ValueError if the folder is not a run.
     """
     m = read(Path(run_folder), images)
     text = page(m)
@@ -53,9 +53,9 @@ def page(m: RunData) -> str:
 
 
 def _recipe(m: RunData) -> list[Html]:
-    """The recipe as it was run, and how to run it again."""
+    """The recipe as trained, and the commands to repeat it."""
     above, name = m.run.path.resolve().parent.name, m.run.name
     recipe, folder = (shlex.quote(f"{above}/{name}{file}") for file in ("/recipe.toml", ""))
     again = f"likewise train {recipe} --name {shlex.quote(name + '-again')}\nlikewise report {folder}"
-    says = f"To train it again, and to write this page again, from the folder that holds {above}:"
-    return [tag("p", says), tag("pre", again), tag("pre", m.run.recipe_file.read_text(encoding="utf-8"))]
+    text = f"To train it again, and to rebuild this page, from the folder that contains {above}:"
+    return [tag("p", text), tag("pre", again), tag("pre", m.run.recipe_file.read_text(encoding="utf-8"))]

@@ -1,8 +1,5 @@
-"""What a run folder holds, read for its report; what is missing is empty or None."""
+"""Contents of a run folder, read for its report; missing files give empty values or None."""
 
-import csv
-import json
-import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +11,9 @@ from likewise import spec
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.experiment.pairs import kept_pairs
+from likewise.experiment.recipe import read_fields
 from likewise.experiment.run import Run
+from likewise.safety.spreadsheets import read_skipped
 from likewise.viz.pages.findings import Neighbours, Similarities, nearest, similarities
 from likewise.viz.plots.style import Key, class_key
 
@@ -23,7 +22,7 @@ __all__ = ["RunData", "read", "snapshots"]
 
 @dataclass(frozen=True)
 class RunData:
-    """One run, as far as its folder tells."""
+    """Data of one run."""
 
     run: Run
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -40,18 +39,18 @@ class RunData:
 
     @property
     def data(self) -> str:
-        """Name of the source, without its numbers."""
+        """Name of the data source."""
         named = self.metrics.get("data", {})
         return named.get("name", "") if isinstance(named, dict) else str(named)
 
     @property
     def query(self) -> Embeddings | None:
-        """The part that was measured: test, or validation where there is no test part."""
+        """The evaluated part: test, or validation without a test part."""
         return held_out(self.embeddings) if self.embeddings is not None else None
 
     @cached_property
     def similarities(self) -> Similarities | None:
-        """Of the measured pairs: those kept in the run, where it kept any."""
+        """Similarities of the evaluated pairs saved with the run, or of drawn pairs."""
         if self.query is None:
             return None
         split = self.metrics.get("split", "test")
@@ -59,7 +58,7 @@ class RunData:
 
     @cached_property
     def neighbours(self) -> Neighbours | None:
-        """Of each measured picture: among the training pictures, or among the others measured when classes are new."""
+        """Nearest neighbours of each query: training images, or the other queries in an open set."""
         if self.embeddings is None or self.query is None:
             return None
         train = self.embeddings.part("train")
@@ -68,7 +67,7 @@ class RunData:
 
     @property
     def key(self) -> Key:
-        """One colour a class, the same in every figure."""
+        """Style of each class, the same in every figure."""
         known = self.embeddings or next(iter(self.snapshots.values()), None)
         return class_key(known.labels.numpy(), len(known.classes)) if known is not None else {}
 
@@ -81,39 +80,33 @@ class RunData:
         return spec.bind("sim", self.sim_name)(x_ND, y_MD)
 
     def lines(self, kind: str, *keys: str) -> list[dict[str, Any]]:
-        """The log lines of a kind that hold all of `keys`."""
+        """Log records of a kind that contain all `keys`."""
         return [line for line in self.log if line.get("kind") == kind and all(k in line for k in keys)]
 
 
 def read(path: str | Path, images: Images | None = None) -> RunData:
-    """Everything that the report can show. Errors: ValueError when the folder is not a run."""
+    """Read a run for its report. Errors: ValueError if the folder is not a run."""
     run = Run.open(path)
     return RunData(
         run,
-        recipe=tomllib.loads(run.recipe_file.read_text(encoding="utf-8")),
-        metrics=json.loads(run.metrics_file.read_text(encoding="utf-8")) if run.metrics_file.exists() else {},
+        recipe=read_fields(run.recipe_file),
+        metrics=run.metrics_or_nothing(),
         log=run.records(),
         embeddings=Embeddings.load(run.embeddings) if run.embeddings.exists() else None,
         snapshots=snapshots(run),
-        skipped=_skipped(run.path / "skipped.csv"),
+        skipped=read_skipped(run.path / "skipped.csv"),
         images=images,
     )
 
 
 def snapshots(run: Run) -> dict[int, Embeddings]:
-    """The kept embeddings by epoch, in order."""
-    found = sorted((run.path / "snapshots").glob("epoch_*.parquet"))
-    return {int(path.stem.removeprefix("epoch_")): Embeddings.load(path) for path in found}
+    """Saved embeddings by epoch, in order."""
+    paths = sorted((run.path / "snapshots").glob("epoch_*.parquet"))
+    epochs = {path: path.stem.removeprefix("epoch_") for path in paths}
+    return {int(epoch): Embeddings.load(path) for path, epoch in epochs.items() if epoch.isascii() and epoch.isdigit()}
 
 
 def held_out(embeddings: Embeddings) -> Embeddings | None:
-    """The test part, else the validation part, else nothing."""
+    """The test part, or the validation part without one, or None."""
     parts = (embeddings.part(split) for split in ("test", "val"))
     return next((part for part in parts if len(part)), None)
-
-
-def _skipped(path: Path) -> list[tuple[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as lines:
-        return [(row["id"], row["why"]) for row in csv.DictReader(lines)]

@@ -1,4 +1,4 @@
-"""What a score says, in words: for each name a title, a sentence with the number in it, and what the number means."""
+"""Texts for scores: a title, a sentence with the value, and its meaning, for each score name."""
 
 import math
 import re
@@ -8,17 +8,17 @@ from typing import Any
 
 from likewise.viz.plots.style import decimal
 
-__all__ = ["CURVES", "HEADLINES", "ScoreText", "interval", "number", "percent", "say", "title"]
+__all__ = ["CURVES", "HEADLINES", "ScoreText", "interval", "number", "percent", "sentence", "title"]
 
 PERCENT = "\N{NO-BREAK SPACE}%"
 
-# Sources whose pictures have a name of their own; all others hold "pictures".
+# What the images of a source show; "images" for all others.
 NOUNS = {"digits": "digits", "mnist": "digits", "omniglot": "characters", "faces": "faces"}
 
-# What a calibration is called.
-CURVES = {"platt": "a logistic curve (Platt)", "isotonic": "a rising curve of steps (isotonic regression)"}
+# Names of the calibration curves.
+CURVES = {"platt": "a logistic curve (Platt scaling)", "isotonic": "isotonic regression"}
 
-# The scores told first: of each row the first that was measured.
+# Headline scores: the first measured score of each row.
 HEADLINES = (
     ("knn@1", "recall@1"),
     ("map@r", "r_precision"),
@@ -30,208 +30,221 @@ HEADLINES = (
 
 @dataclass(frozen=True)
 class ScoreText:
-    """How to say one score; `{v}` is its value, `{noun}` the pictures, further fields come out of its name."""
+    """Texts of a score; `{v}` is its value, `{noun}` the kind of image, further fields are parsed from its name."""
 
     title: str
     sentence: str
     meaning: str
-    counted: str = "pictures"
-    share: bool = True  # a share of something, said in per cent
-    bottom: float = 0.0  # of its scale; the top is 1
+    counted: str = "images"
+    share: bool = True  # shown in per cent
+    bottom: float = 0.0  # lower end of the scale; the upper end is 1
 
 
-OPEN_KNN = ScoreText(
-    "Nearest neighbour, new classes",
-    "{v} of held-out {noun} are most similar to a picture of their own class.",
-    "Each test picture takes the class of the most similar other test picture. "
-    "None of the test classes was seen in training, so this tests what the network learned in general.",
+OPEN_SET_KNN = ScoreText(
+    "1-NN, new classes",
+    "{v} of held-out {noun} have a nearest neighbour of their own class.",
+    "Each test image is assigned the class of the most similar other test image. "
+    "The test classes were not seen in training, so this measures generalisation to new classes.",
 )
 
-SAYINGS: dict[str, ScoreText] = {
+SCORE_TEXTS: dict[str, ScoreText] = {
     "knn@1": ScoreText(
         "Nearest neighbour",
-        "{v} of held-out {noun} are named correctly by their nearest training neighbour.",
-        "Each test picture takes the class of the one training picture that the embedding places closest to it.",
+        "1-NN accuracy: {v} of held-out {noun} have a nearest training image of their own class.",
+        "Each test image is assigned the class of its most similar training image.",
     ),
     "knn@": ScoreText(
-        "Vote of {k} neighbours",
-        "{v} of held-out {noun} are named correctly by a vote of their {k} nearest neighbours.",
-        "As the nearest neighbour, but {k} of them vote, so that a single odd picture weighs less.",
+        "{k}-NN",
+        "{k}-NN accuracy: {v} of held-out {noun} are classified correctly by a vote of {k} neighbours.",
+        "As 1-NN, with a majority vote of {k} neighbours, which is less sensitive to single outliers.",
     ),
     "recall@1": ScoreText(
         "Recall at 1",
-        "{v} of held-out {noun} find a picture of their own class in first place.",
-        "Retrieval: all other test pictures are ordered by similarity, and the first is of the right class.",
+        "{v} of held-out {noun} have an image of their own class at rank 1.",
+        "Retrieval: the other test images are ranked by similarity; the first is of the query's class.",
     ),
     "recall@": ScoreText(
         "Recall at {k}",
-        "{v} of held-out {noun} find a picture of their own class among the first {k}.",
-        "Retrieval: all other test pictures are ordered by similarity; one of the right class among {k} is enough.",
+        "{v} of held-out {noun} have an image of their own class among the first {k}.",
+        "Retrieval: the other test images are ranked by similarity; one hit among the first {k} is enough.",
     ),
     "precision@": ScoreText(
         "Precision at {k}",
-        "{v} of the {k} most similar pictures are of the query's class, on average.",
-        "Retrieval: how much of a first page of {k} results is right.",
+        "{v} of the {k} most similar images are of the query's class, on average.",
+        "Retrieval: the share of relevant images among the first {k} results.",
     ),
     "r_precision": ScoreText(
         "R-precision",
-        "{v} of the first R results are right, where R is how many there are to find.",
-        "1 means that every picture of the query's class comes before any picture of another.",
+        "{v} of the first R results are relevant, where R is the number of relevant images.",
+        "1 means that all images of the query's class are ranked before all others.",
     ),
     "map@r": ScoreText(
         "MAP@R",
-        "Retrieval reaches {v} of a perfect order (MAP@R).",
-        "Of the first R results, R being how many there are to find, it counts how many are right and how early they "
-        "come. It is stricter than recall: one good hit is not enough.",
+        "Mean average precision at R (MAP@R) is {v}.",
+        "Counts how many of the first R results are relevant and how early they come, R being the number of relevant "
+        "images. Stricter than recall, where one hit is enough.",
     ),
     "knn_weighted@": ScoreText(
-        "Weighted vote of {k}",
-        "{v} of held-out {noun} are named correctly by a vote of {k} neighbours in which the nearer count more.",
+        "Weighted {k}-NN",
+        "{v} of held-out {noun} are classified correctly by a similarity-weighted vote of {k} neighbours.",
         "Each neighbour's vote weighs exp(similarity / 0.07).",
     ),
     "centroid": ScoreText(
         "Nearest class mean",
-        "{v} of held-out {noun} lie nearest to the mean of their own class.",
-        "Each class is one point, the mean of its training pictures: right where classes are compact.",
+        "{v} of held-out {noun} are nearest to the mean of their own class.",
+        "Each class is represented by the mean of its training images; suits compact classes.",
     ),
     "probe": ScoreText(
         "Linear probe",
-        "{v} of held-out {noun} are named correctly by a linear classifier on the embedding.",
-        "Logistic regression on the embedding: how far straight borders part the classes.",
+        "{v} of held-out {noun} are classified correctly by a linear classifier on the embedding.",
+        "Logistic regression on the embedding: measures linear separability.",
     ),
     "silhouette": ScoreText(
         "Silhouette",
         "The mean silhouette is {v}, on a scale from −1 to 1.",
-        "1: classes are tight and far apart. 0: they touch. Below 0: pictures lie nearer to another class.",
+        "1: classes are tight and far apart. 0: they touch. Below 0: images are closer to another class.",
         share=False,
         bottom=-1.0,
     ),
     "silhouette_simplified": ScoreText(
         "Silhouette, simplified",
         "The mean simplified silhouette is {v}, on a scale from −1 to 1.",
-        "By distances to class means, since there are too many pictures for all pairs. It is mostly higher than the "
-        "silhouette, and not to be compared with it.",
+        "Uses distances to class means, because there are too many images for all pairs. It is mostly higher than the "
+        "silhouette and must not be compared with it.",
         share=False,
         bottom=-1.0,
     ),
     "nmi": ScoreText(
         "NMI of k-means",
-        "Clusters found without labels share {v} of their information with the classes (NMI).",
+        "Normalised mutual information of k-means clusters and classes is {v} (NMI).",
         "k-means on the embedding. Not corrected for chance: with many classes even random clusters score above 0.",
     ),
     "ami": ScoreText(
         "AMI of k-means",
-        "Clusters found without labels agree with the classes to {v} (AMI).",
-        "k-means on the embedding, corrected for chance: 0 is what random clusters reach, 1 is the same grouping.",
+        "Adjusted mutual information of k-means clusters and classes is {v} (AMI).",
+        "k-means on the embedding, corrected for chance: 0 is random, 1 is the same grouping.",
         share=False,
     ),
     "ari": ScoreText(
         "ARI of k-means",
-        "Clusters found without labels agree with the classes on pairs of pictures to {v} (ARI).",
+        "Adjusted Rand index of k-means clusters and classes is {v} (ARI).",
         "The Rand index of k-means on the embedding, corrected for chance: 0 is random, 1 is the same grouping.",
         share=False,
         bottom=-1.0,
     ),
     "purity": ScoreText(
         "Purity of k-means",
-        "{v} of held-out {noun} are of the commonest class of their cluster.",
+        "{v} of held-out {noun} belong to the majority class of their cluster.",
         "k-means on the embedding, as many clusters as classes. Not corrected for chance.",
     ),
     "pair_auc": ScoreText(
         "Pair AUC",
-        "In {v} of cases a same-class pair is more similar than a different-class pair.",
-        "Area under the ROC curve of pairs: no threshold is needed, 50 % is guessing.",
+        "A same-class pair is more similar than a different-class pair in {v} of cases.",
+        "Area under the ROC curve of pairs, without a threshold; chance level is 50 %.",
         counted="pairs",
     ),
     "pair_accuracy": ScoreText(
         "Pair accuracy",
-        "{v} of test pairs are called same or different correctly.",
-        "At the threshold that was chosen on other pairs; 50 % is guessing.",
+        "{v} of test pairs are classified correctly as same or different.",
+        "At the threshold chosen on validation pairs; chance level is 50 %.",
         counted="pairs",
     ),
     "eer": ScoreText(
         "Equal error rate",
-        "With a threshold at which both errors are equal, {v} of pairs of either kind are judged wrong.",
-        "The lower the better; 50 % is guessing. The threshold is read off the test pairs themselves.",
+        "At the threshold with equal error rates, {v} of same and of different pairs are misclassified.",
+        "Lower is better; chance level is 50 %. The threshold is chosen on the test pairs themselves.",
         counted="pairs",
     ),
     "tar@far=": ScoreText(
         "TAR at FAR {k}",
-        "{v} of same-class pairs are accepted when at most {k} of different-class pairs may be.",
-        "The figure of merit of verification: how many are let in when few strangers may be.",
+        "{v} of same-class pairs are accepted if at most {k} of different-class pairs are.",
+        "True accept rate at a fixed false accept rate, the standard verification score.",
         counted="pairs",
     ),
     "pair_precision": ScoreText(
         "Precision of pairs",
-        "{v} of the pairs that are called the same are the same.",
-        "At the same threshold, on as many pairs of one class as of two; where few pairs are the same, it is lower.",
+        "{v} of the pairs classified as same are same-class pairs.",
+        "At the same threshold, with equally many same and different pairs; lower if same pairs are rarer.",
         counted="pairs",
     ),
     "pair_recall": ScoreText(
         "Recall of pairs",
-        "{v} of the pairs that are the same are called so.",
+        "{v} of the same-class pairs are classified as same.",
         "At the same threshold.",
         counted="pairs",
     ),
     "pair_f1": ScoreText(
         "F1 of pairs",
-        "Precision and recall of pairs come to an F1 of {v}.",
-        "Their harmonic mean: near the lower of the two.",
+        "The F1 score of pairs is {v}.",
+        "Harmonic mean of precision and recall.",
         counted="pairs",
     ),
     "brier": ScoreText(
         "Brier score",
-        "The probabilities of being the same have a Brier score of {v}.",
-        "Mean squared distance from what is true: 0 is certain and right, 0.25 is always saying one half.",
+        "The predicted pair probabilities have a Brier score of {v}.",
+        "Mean squared error of the probabilities: 0 is perfect, 0.25 is always predicting one half.",
         counted="pairs",
         share=False,
     ),
     "ece": ScoreText(
         "Calibration error",
-        "The probabilities of being the same are off by {v} on average (ECE).",
-        "Of pairs said to be the same with 80 % probability, 80 % should be. Few pairs make it look larger than it is.",
+        "The expected calibration error of the pair probabilities is {v} (ECE).",
+        "Of pairs with a predicted probability of 80 %, 80 % should be the same. Biased upwards for few pairs.",
         counted="pairs",
+    ),
+    "dir@far=": ScoreText(
+        "DIR at FAR {k}",
+        "{v} of queries of enrolled classes are named correctly when at most {k} of unknown queries may be named.",
+        "Open-set identification: each query is tried as it is, and again with its own class taken out of the "
+        "references.",
+        counted="queries",
+    ),
+    "oscr": ScoreText(
+        "OSCR",
+        "Over all false accept rates, {v} of queries of enrolled classes are named correctly (OSCR).",
+        "Area under the open-set curve: 1 needs every query named correctly and every unknown one rejected.",
+        counted="queries",
     ),
     "few_shot@": ScoreText(
         "{k}-way, {shots}-shot",
-        "{v} are right when one of {k} classes is to be named from {shots} example(s) of each.",
-        "Few-shot classification over many drawn tasks.",
+        "{v} of queries are classified correctly among {k} classes with {shots} example(s) each.",
+        "Few-shot classification over many random tasks.",
         counted="queries",
     ),
     "one_shot_error": ScoreText(
         "Error, one shot of 20",
-        "In {v} of the official trials the character picked out of 20, seen once each, is the wrong one.",
-        "The lower the better: people err in 4.5 % of these trials, guessing in 95 % (Lake et al., 2015).",
+        "The wrong one of 20 characters, with one example each, is chosen in {v} of the official trials.",
+        "Lower is better: humans have 4.5 %, chance level is 95 % (Lake et al., 2015).",
         counted="trials",
     ),
 }  # fmt: skip
 
 
 def title(name: str, *, open_set: bool = False) -> str:
-    """The score's name as a reader sees it."""
-    saying, fields = _find(name, open_set)
-    return saying.title.format(**fields)
+    """Display title of a score."""
+    text, fields = _find(name, open_set)
+    return text.title.format(**fields)
 
 
-def say(name: str, score: Mapping[str, Any], *, data: str = "", open_set: bool = False) -> tuple[str, str] | None:
-    """The sentence with value, interval and count, and its meaning; None for a score without words or without value."""
-    saying, fields = _find(name, open_set)
-    if not saying.sentence or not math.isfinite(score["value"]):
+def sentence(name: str, score: Mapping[str, Any], *, data: str = "", open_set: bool = False) -> tuple[str, str] | None:
+    """Sentence with value, interval and count, and its meaning; None without texts or a finite value."""
+    text, fields = _find(name, open_set)
+    if not text.sentence or not math.isfinite(score["value"]):
         return None
-    sentence = saying.sentence.format(v=number(name, score["value"]), noun=NOUNS.get(data, "pictures"), **fields)
+    words = text.sentence.format(v=number(name, score["value"]), noun=NOUNS.get(data, "images"), **fields)
     facts = [f"95 % interval {interval(name, score)}"] if interval(name, score) else []
-    facts += [f"{score['n']:,} {saying.counted}"] if score.get("n") else []
+    facts += [f"{score['n']:,} {text.counted}"] if score.get("n") else []
     behind = f" ({', '.join(facts)})" if facts else ""
-    return f"{sentence[:-1]}{behind}.", saying.meaning.format(**fields)
+    return f"{words[:-1]}{behind}.", text.meaning.format(**fields)
 
 
 def number(name: str, value: float) -> str:
-    """A value as it is said: a share in per cent, anything else to three places."""
+    """Format a value: shares in per cent, others with three decimals."""
     return percent(value) if _find(name)[0].share else decimal(value, 3)
 
 
 def interval(name: str, score: Mapping[str, Any]) -> str:
-    """`97.0 to 99.0`, or nothing where there is none."""
+    """`97.0 to 99.0`, or an empty string without an interval."""
     low, high = score.get("low"), score.get("high")
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
@@ -239,20 +252,20 @@ def interval(name: str, score: Mapping[str, Any]) -> str:
 
 
 def aim(target: str) -> str:
-    """What a threshold was chosen for."""
+    """The criterion that a threshold was chosen by."""
     if target.startswith("far="):
-        return f"the most same-class pairs accepted at no more than {float(target[4:]):.3g} of the others"
+        return f"the highest true accept rate at a false accept rate of at most {float(target[4:]):.3g}"
     if target.startswith("precision="):
-        return f"the most same-class pairs accepted while {float(target[10:]):.3g} of what is accepted is the same"
+        return f"the highest recall at a precision of at least {float(target[10:]):.3g}"
     return {
-        "accuracy": "as many pairs judged right as possible",
-        "eer": "both kinds of error equally frequent",
+        "accuracy": "the highest accuracy",
+        "eer": "equal error rates",
         "f1": "the highest F1",
     }.get(target, target)
 
 
 def scale(name: str) -> tuple[float, float]:
-    """The lowest and the highest value that the score can take."""
+    """Lower and upper end of the score's scale."""
     return _find(name)[0].bottom, 1.0
 
 
@@ -261,15 +274,15 @@ def percent(share: float, places: int = 1) -> str:
 
 
 def _find(name: str, open_set: bool = False) -> tuple[ScoreText, dict[str, str]]:
-    """The saying of a name and its fields: `knn@5` is `knn@` with k=5, `tar@far=0.01` is `tar@far=` with k=1 %."""
+    """Texts of a score name and its fields: `knn@5` is `knn@` with k=5, `tar@far=0.01` is `tar@far=` with k=1 %."""
     if name == "knn@1" and open_set:
-        return OPEN_KNN, {}
-    if name in SAYINGS:
-        return SAYINGS[name], {}
-    if found := re.fullmatch(r"few_shot@(\d+)w(\d+)s", name):
-        return SAYINGS["few_shot@"], {"k": found[1], "shots": found[2]}
-    if found := re.fullmatch(r"tar@far=([\d.e-]+)", name):
-        return SAYINGS["tar@far="], {"k": f"{100 * float(found[1]):g} %"}
-    if found := re.fullmatch(r"(\w+@)(\d+)", name):
-        return SAYINGS.get(found[1], ScoreText(name, "", "", share=False)), {"k": found[2]}
+        return OPEN_SET_KNN, {}
+    if name in SCORE_TEXTS:
+        return SCORE_TEXTS[name], {}
+    if match := re.fullmatch(r"few_shot@(\d+)w(\d+)s", name):
+        return SCORE_TEXTS["few_shot@"], {"k": match[1], "shots": match[2]}
+    if match := re.fullmatch(r"((?:tar|dir)@far=)([\d.e-]+)", name):
+        return SCORE_TEXTS[match[1]], {"k": f"{100 * float(match[2]):g} %"}
+    if match := re.fullmatch(r"(\w+@)(\d+)", name):
+        return SCORE_TEXTS.get(match[1], ScoreText(name, "", "", share=False)), {"k": match[2]}
     return ScoreText(name.replace("{", "{{").replace("}", "}}"), "", "", share=False), {}

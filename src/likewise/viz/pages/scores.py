@@ -1,4 +1,4 @@
-"""The first part of the report: the scores in words and numbers, what was measured, and by which threshold."""
+"""Report section: scores as sentences and as a table, evaluation setting and threshold."""
 
 import math
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ __all__ = ["facts", "scores"]
 
 
 def facts(m: RunData) -> Html:
-    """The run at a glance."""
+    """Data, network, loss and training of the run."""
     recipe, parameters = m.recipe, m.metrics.get("parameters")
     known = {
         "Data": m.data or recipe.get("data"),
-        "Pictures": _parts(m),
+        "Images": _parts(m),
         "Network": f"{recipe.get('network')}, {parameters:,} parameters" if parameters else recipe.get("network"),
         "Loss": recipe.get("loss"),
         "Embedding": f"{recipe['dim']} dimensions, {m.sim_name} similarity" if recipe.get("dim") else None,
@@ -37,17 +37,17 @@ def _parts(m: RunData) -> str | None:
     if not isinstance(counted, dict):
         return None
     named = {"train": "train", "val": "validation", "test": "test"}
-    said = [f"{counted[part]:,} {name}" for part, name in named.items() if counted.get(part)]
-    return ", ".join(said + ([f"{counted['classes']:,} classes"] if counted.get("classes") else [])) or None
+    counts = [f"{counted[part]:,} {name}" for part, name in named.items() if counted.get(part)]
+    return ", ".join(counts + ([f"{counted['classes']:,} classes"] if counted.get("classes") else [])) or None
 
 
 def _training(m: RunData) -> str | None:
     epochs = m.metrics.get("epochs", m.recipe.get("epochs"))
     seconds, speed = m.metrics.get("seconds"), m.metrics.get("images_per_s")
-    said = [f"{epochs} epoch{'s' if epochs != 1 else ''}"] if epochs else []
-    said += [duration(seconds)] if seconds else []
-    said += [f"{speed:,.0f} images/s"] if speed else []
-    return ", ".join(said) or None
+    parts = [f"{epochs} epoch{'s' if epochs != 1 else ''}"] if epochs else []
+    parts += [duration(seconds)] if seconds else []
+    parts += [f"{speed:,.0f} images/s"] if speed else []
+    return ", ".join(parts) or None
 
 
 def duration(seconds: float) -> str:
@@ -59,7 +59,7 @@ def duration(seconds: float) -> str:
 
 
 def scores(m: RunData) -> list[Html]:
-    """The headlines, how they were measured, and the table of all scores."""
+    """Headline scores, evaluation setting, threshold, and the table of all scores."""
     measured: dict[str, Any] = m.metrics.get("scores", {})
     if not measured:
         return []
@@ -67,68 +67,68 @@ def scores(m: RunData) -> list[Html]:
 
 
 def _headlines(m: RunData, measured: dict[str, Any]) -> list[Html]:
-    """The scores that say most; the first of them large."""
-    found = (
+    """The most important scores as sentences."""
+    names = (
         next((name for head in group for name in measured if name == head or name.startswith(f"{head}@")), None)
         for group in score_texts.HEADLINES
     )
-    return [row for name in found if name for row in _in_words(m, name, measured[name])]
+    return [row for name in names if name for row in _in_words(m, name, measured[name])]
 
 
 def _in_words(m: RunData, name: str, score: dict[str, Any]) -> list[Html]:
-    """A score with its sentence and its meaning, or nothing when it has no words or no value."""
-    told = score_texts.say(name, score, data=m.data, open_set=m.open)
-    if told is None:
+    """A score with its sentence and meaning; empty without texts or without a value."""
+    words = score_texts.sentence(name, score, data=m.data, open_set=m.open)
+    if words is None:
         return []
     title, value = score_texts.title(name, open_set=m.open), score_texts.number(name, score["value"])
     left = tag("div", tag("p", title, class_="title"), tag("p", value, class_="value"))
-    right = tag("div", tag("p", told[0], class_="sentence"), tag("p", told[1], class_="meaning"))
+    right = tag("div", tag("p", words[0], class_="sentence"), tag("p", words[1], class_="meaning"))
     return [tag("div", left, right, class_="headline")]
 
 
 def _setting(m: RunData) -> list[Html]:
-    """Whether the classes were seen in training."""
+    """Open-set or closed-set evaluation."""
     if "open" not in m.metrics:
         return []
     part = {"test": "test", "val": "validation"}.get(m.metrics.get("split", "test"), "held-out")
     if m.open:
-        said = f"Open set: the classes of the {part} pictures were never seen in training."
+        text = f"Open set: the classes of the {part} images were not seen in training."
     else:
-        said = f"Closed set: the {part} pictures are new, their classes were seen in training."
-    return [tag("p", tag("strong", said), " ", *_guess(m), *_lone(m))]
+        text = f"Closed set: the {part} images are new, but their classes were seen in training."
+    return [tag("p", tag("strong", text), " ", *_majority_baseline(m), *_without_positives(m))]
 
 
-def _guess(m: RunData) -> list[str]:
-    """What naming the commonest class would reach, for comparison."""
+def _majority_baseline(m: RunData) -> list[str]:
+    """Accuracy of always predicting the most frequent class (baseline)."""
     if m.open or m.query is None:
         return []
     counts = np.bincount(m.query.labels.numpy())
-    return [f"Always naming the commonest class would be right for {score_texts.percent(counts.max() / counts.sum())}."]
+    return [f"Majority-class baseline: {score_texts.percent(counts.max() / counts.sum())} accuracy."]
 
 
-LONE = {
-    "retrieval": "the only ones of their class: no score of retrieval counts them.",
-    "unseen": "of classes without a training picture: no score of naming counts them.",
+WITHOUT_POSITIVES = {
+    "retrieval": "the only ones of their class, and excluded from retrieval scores.",
+    "unseen": "of classes without training images, and excluded from classification scores.",
 }
 
 
-def _lone(m: RunData) -> list[str]:
-    """Pictures that have nothing to find."""
+def _without_positives(m: RunData) -> list[str]:
+    """Queries without positives."""
     counted = m.metrics.get("queries_without_positives") or {}
-    return [f" {n:,} picture{'s are' if n > 1 else ' is'} {LONE[kind]}" for kind, n in counted.items()]
+    return [f" {n:,} image{'s are' if n > 1 else ' is'} {WITHOUT_POSITIVES[kind]}" for kind, n in counted.items()]
 
 
 def _threshold(m: RunData) -> list[Html]:
     chosen = m.metrics.get("threshold")
     if not chosen or not math.isfinite(chosen.get("value", math.nan)):
         return []
-    said = [f"Two pictures count as the same when their similarity ({m.sim_name}) is at least "]
-    said += [tag("strong", decimal(chosen["value"], 3))]
+    text = [f"Two images count as the same class if their similarity ({m.sim_name}) is at least "]
+    text += [tag("strong", decimal(chosen["value"], 3))]
     if math.isfinite(chosen.get("low", math.nan)) and math.isfinite(chosen.get("high", math.nan)):
-        said += [f" (95 % interval {decimal(chosen['low'], 3)} to {decimal(chosen['high'], 3)})"]
-    said += [". The threshold was chosen on validation pairs"]
-    said += [f": {score_texts.aim(chosen['target'])}." if chosen.get("target") else "."]
-    return [tag("p", *said)]
+        text += [f" (95 % interval {decimal(chosen['low'], 3)} to {decimal(chosen['high'], 3)})"]
+    text += [". The threshold was chosen on validation pairs"]
+    text += [f": {score_texts.aim(chosen['target'])}." if chosen.get("target") else "."]
+    return [tag("p", *text)]
 
 
 def _all_scores(m: RunData, measured: dict[str, Any]) -> list[Html]:
@@ -136,13 +136,13 @@ def _all_scores(m: RunData, measured: dict[str, Any]) -> list[Html]:
     head = ["Score", "Value", "95 % interval", "on its scale", "Count"] + ["Validation"] * bool(validation)
     rows = [_row(name, score, validation, m.open) for name, score in measured.items()]
     rows += [_few(name, why, len(head)) for name, why in (m.metrics.get("left_out") or {}).items()]
-    note = "Count: how many pictures, pairs or tasks the score rests on."
-    told = [row for name, score in measured.items() for row in _in_words(m, name, score)]
+    note = "Count: number of images, pairs or tasks that the score is computed from."
+    words = [row for name, score in measured.items() for row in _in_words(m, name, score)]
     return [
         tag("h3", "All scores"),
         table(head, rows, numbers=[1, 2, 4, 5][: 3 + bool(validation)]),
         tag("p", note, class_="note"),
-        tag("details", tag("summary", "Each of them in words"), *told) if told else Html(""),
+        tag("details", tag("summary", "All scores as sentences"), *words) if words else Html(""),
     ]
 
 
@@ -154,13 +154,13 @@ def _row(name: str, score: dict[str, Any], validation: dict[str, Any], open_set:
 
 
 def _few(name: str, why: str, width: int) -> Sequence[object]:
-    """A rate that the pairs cannot tell, and why as its title."""
+    """A rate with too few pairs to estimate it; the reason is the tooltip."""
     named = join(score_texts.title(name), " ", tag("code", name))
-    return [named, tag("span", "too few pairs to say", title=why), *[""] * (width - 2)]
+    return [named, tag("span", "too few pairs", title=why), *[""] * (width - 2)]
 
 
 def _value(name: str, score: dict[str, Any]) -> str:
-    return score_texts.number(name, score["value"]) if math.isfinite(score["value"]) else "too few to say"
+    return score_texts.number(name, score["value"]) if math.isfinite(score["value"]) else "too few"
 
 
 def _strip(name: str, score: dict[str, Any]) -> Html:

@@ -1,4 +1,4 @@
-"""Figures, drawn by matplotlib without a screen. Every plot is one function that returns a Figure; `save` writes it."""
+"""Figures with matplotlib, without a display. Every plot is a function that returns a Figure; `save` writes it."""
 
 from likewise.viz.plots.clouds import Cloud, decision_regions, maps, series
 from likewise.viz.plots.curves import (
@@ -10,8 +10,8 @@ from likewise.viz.plots.curves import (
     score_curves,
     silhouette_sequence,
 )
+from likewise.viz.plots.images import batch_grid, neighbour_rows
 from likewise.viz.plots.measures import compare_bars, det, pair_histogram, reliability, silhouette
-from likewise.viz.plots.pictures import batch_grid, found_rows
 from likewise.viz.plots.style import class_key, save
 
 __all__ = [
@@ -24,10 +24,10 @@ __all__ = [
     "curves_family",
     "decision_regions",
     "det",
-    "found_rows",
     "loss_curve",
     "losses_family",
     "maps",
+    "neighbour_rows",
     "pair_histogram",
     "reliability",
     "save",

@@ -1,4 +1,4 @@
-"""Curves over epochs: the loss with its chance value, scores with their intervals, losses of many methods."""
+"""Curves over epochs: the loss with its value at collapse, scores with intervals, losses of several methods."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil
@@ -17,7 +17,7 @@ DASHES = ("-", "--", "-.", ":")
 
 
 class Curve(NamedTuple):
-    """Values over epochs (or seconds), with an interval where there is one."""
+    """Values over epochs or seconds, with an optional interval."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -27,7 +27,7 @@ class Curve(NamedTuple):
 
 @styled
 def loss_curve(curve: Curve, *, loss_at_collapse: float | None = None, xlabel: str = "epoch") -> "Figure":
-    """The loss of each log line, its running mean, and the value at which a collapsed embedding stands still."""
+    """Plot the logged loss, its running mean, and the loss of a collapsed embedding."""
     figure, (ax,) = sheet(5.2, 3.0)
     _loss(ax, curve, loss_at_collapse)
     ax.set(xlabel=xlabel, ylabel="training loss")
@@ -48,7 +48,7 @@ def _loss(ax: "Axes", curve: Curve, loss_at_collapse: float | None) -> None:
 
 
 def running_mean(values: Sequence[float], share: float = 0.04) -> np.ndarray:
-    """Mean over a centred window of `share` of the curve, shorter at its ends."""
+    """Running mean over a centred window of `share` of the curve, shorter at the ends."""
     values_S = np.asarray(values, dtype=float)
     half = int(len(values_S) * share / 2)
     window = np.ones(2 * half + 1)
@@ -57,7 +57,7 @@ def running_mean(values: Sequence[float], share: float = 0.04) -> np.ndarray:
 
 @styled
 def score_curves(curves: Mapping[str, Curve], *, xlabel: str = "epoch", ylabel: str = "validation score") -> "Figure":
-    """One line a score, shaded over its interval; lines differ in colour and in dash, and carry their names."""
+    """Plot one line per score, its interval shaded; lines differ in colour and dash."""
     figure, (ax,) = sheet(5.2, 3.0)
     for place, (name, curve) in enumerate(curves.items()):
         color, dash = PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)]
@@ -72,7 +72,7 @@ def score_curves(curves: Mapping[str, Curve], *, xlabel: str = "epoch", ylabel: 
 
 @styled
 def active_curve(curve: Curve, *, xlabel: str = "epoch") -> "Figure":
-    """The share of anchors that still teach the network anything."""
+    """Plot the share of active anchors (non-zero loss)."""
     figure, (ax,) = sheet(5.2, 2.4)
     ax.plot(curve.x, curve.y, color=PALETTE[5], alpha=0.3, linewidth=1)
     ax.plot(curve.x, running_mean(curve.y), color=PALETTE[5], linewidth=1.8)
@@ -86,7 +86,7 @@ def active_curve(curve: Curve, *, xlabel: str = "epoch") -> "Figure":
 def losses_family(
     curves: Mapping[str, Curve], *, loss_at_collapse: Mapping[str, float] | None = None, xlabel: str = "epoch"
 ) -> "Figure":
-    """One small panel a method: the values of different losses cannot share an axis, their shapes can be compared."""
+    """Plot one small panel per method: different losses cannot share an axis, but their shapes can be compared."""
     columns = min(3, len(curves))
     rows = ceil(len(curves) / columns)
     figure, axes = sheet(2.6 * columns, 2.1 * rows, rows, columns, sharex=True)
@@ -103,9 +103,9 @@ def losses_family(
 def curves_family(
     panels: Mapping[str, Mapping[str, Curve]], *, xlabels: Sequence[str] = ("epoch",), columns: int = 3
 ) -> "Figure":
-    """One small panel each, several lines in it; a line of the same name looks the same in all, and is explained once.
+    """Plot one small panel per entry with several lines each; lines of one name share a style and a legend entry.
 
-    xlabels: one for all panels, or one a panel.
+    xlabels: one for all panels, or one per panel.
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     columns = min(columns, len(panels))
@@ -113,8 +113,8 @@ def curves_family(
     figure, axes = sheet(2.6 * columns, 2.1 * rows + 0.3, rows, columns)
     for place, (ax, (title, lines)) in enumerate(zip(axes, panels.items(), strict=False)):
         for name, curve in lines.items():
-            look = names.index(name)
-            ax.plot(curve.x, curve.y, DASHES[look % len(DASHES)], color=PALETTE[look % len(PALETTE)], linewidth=1.6)
+            index = names.index(name)
+            ax.plot(curve.x, curve.y, DASHES[index % len(DASHES)], color=PALETTE[index % len(PALETTE)], linewidth=1.6)
         _ground(ax)
         ax.set_title(short(title, 32), fontsize=9)
         ax.set_xlabel(xlabels[place % len(xlabels)], fontsize=8)
@@ -128,26 +128,26 @@ def curves_family(
 def _line(place: int) -> "Line2D":
     from matplotlib.lines import Line2D
 
-    look: Any = DASHES[place % len(DASHES)]
-    return Line2D([], [], color=PALETTE[place % len(PALETTE)], linestyle=look)
+    style: Any = DASHES[place % len(DASHES)]
+    return Line2D([], [], color=PALETTE[place % len(PALETTE)], linestyle=style)
 
 
 @styled
 def silhouette_sequence(values: Mapping[str, Sequence[float]], *, starts: Sequence[int] = ()) -> "Figure":
-    """Silhouette of each picture in the order of its sequence, several networks on one plot, a dashed line a mean.
+    """Plot the silhouette of each image in sequence order, one line per network; dashed lines are the means.
 
-    `starts` are the positions at which a new sequence begins.
+    starts: positions at which a new sequence begins.
     """
     figure, (ax,) = sheet(7.0, 3.2)
     for place, (name, values_N) in enumerate(values.items()):
         mean = float(np.mean(values_N))
-        said = f"{short(name)}: mean {decimal(mean)}"
-        ax.plot(values_N, color=PALETTE[place], linewidth=0.9, alpha=0.85, label=said)
+        label = f"{short(name)}: mean {decimal(mean)}"
+        ax.plot(values_N, color=PALETTE[place], linewidth=0.9, alpha=0.85, label=label)
         ax.axhline(mean, color=PALETTE[place], linestyle="--", linewidth=1.2)
     for start in starts:
         ax.axvline(start, color=FAINT, linewidth=0.8)
     _ground(ax)
-    ax.set(xlabel="picture, in sequence order", ylabel="silhouette")
+    ax.set(xlabel="image (in sequence order)", ylabel="silhouette")
     figure.legend(loc="outside lower center", ncols=4, fontsize=9)
     return figure
 

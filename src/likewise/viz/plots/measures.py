@@ -1,11 +1,23 @@
-"""Figures of what was measured: intervals, silhouettes, pair similarities, calibration, verification errors."""
+"""Figures of scores: intervals, silhouettes, pair similarities, calibration, DET curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from likewise.viz.plots.style import DISTINCT, GRID, INK, MUTED, PALETTE, Look, class_key, decimal, sheet, short, styled
+from likewise.viz.plots.style import (
+    DISTINCT,
+    GRID,
+    INK,
+    MUTED,
+    PALETTE,
+    ClassStyle,
+    class_key,
+    decimal,
+    sheet,
+    short,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Interval(Protocol):
-    """A value with its interval, such as `evaluate.Score`."""
+    """A value with its interval, for example `evaluate.Score`."""
 
     @property
     def value(self) -> float: ...
@@ -24,7 +36,7 @@ class Interval(Protocol):
 
 
 class Bins(Protocol):
-    """Pairs by predicted probability, such as `metrics.calibration.Reliability`."""
+    """Pairs binned by predicted probability, for example `metrics.calibration.Reliability`."""
 
     @property
     def pairs(self) -> Any: ...
@@ -36,7 +48,7 @@ class Bins(Protocol):
 
 @styled
 def compare_bars(scores: Mapping[str, Interval], *, xlabel: str = "") -> "Figure":
-    """One bar a method, from zero, with its interval as a whisker and its value in figures."""
+    """Plot one bar per method, starting at zero, with its interval as a whisker and its value as text."""
     figure, (ax,) = sheet(6.2, 0.7 + 0.36 * len(scores))
     places = np.arange(len(scores))[::-1]
     values = np.array([s.value for s in scores.values()])
@@ -55,9 +67,9 @@ def compare_bars(scores: Mapping[str, Interval], *, xlabel: str = "") -> "Figure
 
 @styled
 def silhouette(values_N: np.ndarray, labels_N: np.ndarray, classes: Sequence[str]) -> "Figure":
-    """Silhouettes of each class, sorted, as one block a class with its mean; a line at the mean of all.
+    """Plot the sorted silhouettes of each class as a block with the class mean; a dashed line marks the overall mean.
 
-    Of more than DISTINCT classes, those with the lowest means are shown.
+    With more than DISTINCT classes, only the ones with the lowest means are drawn.
     """
     values_N, labels_N = np.asarray(values_N), np.asarray(labels_N)
     means = {c: float(values_N[labels_N == c].mean()) for c in np.unique(labels_N).tolist()}
@@ -65,7 +77,7 @@ def silhouette(values_N: np.ndarray, labels_N: np.ndarray, classes: Sequence[str
     key = class_key(labels_N, len(classes)) if shown == list(means) else {}
     figure, (ax,) = sheet(5.2, 1.0 + 0.27 * len(shown))
     for place, c in enumerate(shown):
-        _block(ax, place, np.sort(values_N[labels_N == c])[::-1], key.get(c, Look(PALETTE[0])).color)
+        _block(ax, place, np.sort(values_N[labels_N == c])[::-1], key.get(c, ClassStyle(PALETTE[0])).color)
         _beside(ax, place, decimal(means[c]))
     ax.axvline(float(values_N.mean()), color=INK, linestyle="--", linewidth=1)
     ax.axvline(0, color=MUTED, linewidth=0.8)
@@ -76,14 +88,14 @@ def silhouette(values_N: np.ndarray, labels_N: np.ndarray, classes: Sequence[str
 
 
 def _beside(ax: "Axes", place: int, text: str) -> None:
-    """A figure right of the panel."""
+    """Write a number right of the panel."""
     at, coords = (1, place), ("axes fraction", "data")
     shift: Any = {"xytext": (6, 0), "textcoords": "offset points", "annotation_clip": False}
     ax.annotate(text, at, xycoords=coords, va="center", color=MUTED, fontsize=8.5, **shift)
 
 
 def _block(ax: "Axes", place: int, sorted_P: np.ndarray, color: str) -> None:
-    """A band of height 0.84 around `place`, one step a value."""
+    """A band of height 0.84 around `place`, one step per value."""
     edges = place - 0.42 + 0.84 * np.arange(len(sorted_P) + 1) / len(sorted_P)
     ax.stairs(sorted_P, edges, orientation="horizontal", fill=True, color=color)
 
@@ -92,15 +104,15 @@ def _block(ax: "Axes", place: int, sorted_P: np.ndarray, color: str) -> None:
 def pair_histogram(
     same_P: np.ndarray, different_P: np.ndarray, *, threshold: float | None = None, xlabel: str = "similarity"
 ) -> "Figure":
-    """Similarities of same-class and of different-class pairs, each as shares of their own kind, and the threshold."""
+    """Plot normalised histograms of same-class and different-class similarities, and the threshold."""
     figure, (ax,) = sheet(5.2, 3.0)
-    seen_P = np.concatenate([same_P, different_P]).astype(np.float64)
-    room = 0.01 if np.ptp(seen_P) < 0.01 else 0.0  # a collapsed embedding: every pair alike
-    edges = np.linspace(seen_P.min() - room, seen_P.max() + room, 51).tolist()
-    for values_P, name, look in ((different_P, "different class", 1), (same_P, "same class", 0)):
+    sim_P = np.concatenate([same_P, different_P]).astype(np.float64)
+    room = 0.01 if np.ptp(sim_P) < 0.01 else 0.0  # a collapsed embedding: all similarities equal
+    edges = np.linspace(sim_P.min() - room, sim_P.max() + room, 51).tolist()
+    for values_P, name, line in ((different_P, "different class", 1), (same_P, "same class", 0)):
         share = np.full(len(values_P), 1 / max(len(values_P), 1))
-        ax.hist(values_P, edges, weights=share, histtype="stepfilled", color=PALETTE[look], alpha=0.45, label=name)
-        ax.hist(values_P, edges, weights=share, histtype="step", color=PALETTE[look], linestyle=("-", "--")[look])
+        ax.hist(values_P, edges, weights=share, histtype="stepfilled", color=PALETTE[line], alpha=0.45, label=name)
+        ax.hist(values_P, edges, weights=share, histtype="step", color=PALETTE[line], linestyle=("-", "--")[line])
     if threshold is not None:
         ax.axvline(threshold, color=INK, linewidth=1.2)
         ax.annotate(
@@ -115,25 +127,25 @@ def pair_histogram(
 
 @styled
 def reliability(table: Bins) -> "Figure":
-    """How often pairs said to be the same with a probability are the same; below, how many pairs there are of each.
+    """Plot the reliability diagram, with the number of pairs per bin below it.
 
-    `table` is `metrics.calibration.reliability`. Niculescu-Mizil and Caruana, 2005.
+    table: from `metrics.calibration.reliability`. Niculescu-Mizil and Caruana, 2005.
     """
-    count_B, said_B, true_B = (np.asarray(column) for column in (table.pairs, table.predicted, table.observed))
+    count_B, predicted_B, observed_B = (np.asarray(column) for column in (table.pairs, table.predicted, table.observed))
     figure, (ax, below) = sheet(4.2, 5.0, 2, sharex=True, height_ratios=(3.5, 1))
     ax.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1)
-    ax.plot(said_B, true_B, color=PALETTE[0], marker="o", linewidth=1.6)
-    ax.set(ylabel="share that is the same", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    below.vlines(said_B, 0, count_B, color=PALETTE[0], linewidth=5)
-    below.set(xlabel="probability said", ylabel="pairs")
+    ax.plot(predicted_B, observed_B, color=PALETTE[0], marker="o", linewidth=1.6)
+    ax.set(ylabel="observed share of same pairs", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    below.vlines(predicted_B, 0, count_B, color=PALETTE[0], linewidth=5)
+    below.set(xlabel="predicted probability", ylabel="pairs")
     return figure
 
 
 @styled
 def det(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> "Figure":
-    """Detection error trade-off: false accepts against false rejects on normal-deviate axes. Martin et al., 1997.
+    """Plot detection error trade-off curves on normal-deviate axes. Martin et al., 1997.
 
-    Each curve is (false accept rates, false reject rates); rates of exactly 0 or 1 lie at infinity and are left out.
+    curves: (false accept rates, false reject rates) each; rates of exactly 0 or 1 lie at infinity and are omitted.
     """
     from scipy.stats import norm
 

@@ -1,8 +1,9 @@
-"""One look for every figure: ten colours, markers beyond them, dressed axes, atomic saving.
+"""Style of all figures: ten class colours, markers for more classes, axes, atomic saving.
 
-The ten class colours were found by annealing over sRGB so that the nearest two stay as far apart as possible in OKLab,
-also as people without red, green or blue cones see them, and so that each stands out on white and on near-black paper
-(`tests/test_plots.py` measures both). Texts, lines and paper use five fixed greys, which the report maps to its theme.
+Annealing over sRGB chose the ten class colours: it maximises the smallest OKLab distance between two, also under
+simulated colour blindness (protanopia, deuteranopia, tritanopia), with enough contrast on white and on near-black
+backgrounds (`tests/test_plots.py` measures both). Text, lines and background use five greys that the report maps to its
+theme.
 """
 
 import os
@@ -28,7 +29,9 @@ PALETTE = (
     "#3198f2", "#de6a05", "#236f6e", "#ba3ea8", "#deac1b", "#795ce3", "#09d08a", "#875b10", "#a7b5e2", "#aa8095",
 )  # fmt: skip
 MARKERS = ("o", "^")
-DISTINCT = len(PALETTE) * len(MARKERS)  # so many classes can be told apart; of more, SPOTLIT are coloured
+DISTINCT = len(PALETTE) * len(
+    MARKERS
+)  # classes with a style of their own; with more classes, the SPOTLIT largest are coloured
 SPOTLIT = len(PALETTE)
 DPI = 150
 
@@ -43,7 +46,7 @@ RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "legend.frameon": False,
-    "savefig.dpi": DPI,  # as the figure's own: letters are not equally wide at all sizes, and the layout holds for one
+    "savefig.dpi": DPI,  # the figure's own: letter widths depend on the size, and the layout was computed for one
     "svg.fonttype": "none",
     "svg.hashsalt": "likewise",
     "text.color": INK,
@@ -53,19 +56,19 @@ RC: Any = {
 }
 
 
-class Look(NamedTuple):
-    """How a class is drawn."""
+class ClassStyle(NamedTuple):
+    """Colour and marker of a class."""
 
     color: str
     marker: str = "o"
 
 
-Key = Mapping[int, Look]  # class index -> look; a class that is absent is drawn in grey
+Key = Mapping[int, ClassStyle]  # class index -> style; classes without an entry are drawn in grey
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Our settings, for drawing; no warning for a class name in a script that the font lacks."""
+    """Apply RC while drawing, and silence warnings about glyphs missing from the font."""
     import matplotlib
 
     with matplotlib.rc_context(RC), warnings.catch_warnings():
@@ -74,9 +77,9 @@ def quiet() -> Iterator[None]:
 
 
 def styled(draw: "Callable[P, Figure]") -> "Callable[P, Figure]":
-    """A plot function that draws with our settings and leaves matplotlib's own as they were.
+    """Decorate a plot function: draw with RC, without changing matplotlib's global settings.
 
-    The figure is laid out here, once: the layout takes longer than the drawing, and every file would repeat it.
+    The layout is computed once, here: it takes longer than drawing, and saving each file would repeat it.
     """
 
     @wraps(draw)
@@ -91,7 +94,7 @@ def styled(draw: "Callable[P, Figure]") -> "Callable[P, Figure]":
 
 
 def sheet(width: float, height: float, rows: int = 1, columns: int = 1, **how: Any) -> "tuple[Figure, list[Axes]]":
-    """A figure of `width` x `height` inches and its panels, row by row. No pyplot: nothing global, nothing to close."""
+    """A figure of `width` x `height` inches and its panels in row order, without pyplot's global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
@@ -103,31 +106,31 @@ def sheet(width: float, height: float, rows: int = 1, columns: int = 1, **how: A
 
 
 def class_key(labels_N: np.ndarray, classes: int) -> Key:
-    """Colour and marker of each class: all of them up to DISTINCT, beyond that the SPOTLIT with the most pictures."""
+    """Styles by class: all classes up to DISTINCT of them, otherwise the SPOTLIT classes with the most images."""
     if classes <= DISTINCT:
-        return {c: _look(c) for c in range(classes)}
+        return {c: _style(c) for c in range(classes)}
     counts_C = np.bincount(np.asarray(labels_N), minlength=classes)
     largest = np.argsort(-counts_C, kind="stable")[:SPOTLIT]
-    return {int(c): _look(place) for place, c in enumerate(sorted(largest))}
+    return {int(c): _style(place) for place, c in enumerate(sorted(largest))}
 
 
-def _look(place: int) -> Look:
-    return Look(PALETTE[place % len(PALETTE)], MARKERS[place // len(PALETTE) % len(MARKERS)])
+def _style(place: int) -> ClassStyle:
+    return ClassStyle(PALETTE[place % len(PALETTE)], MARKERS[place // len(PALETTE) % len(MARKERS)])
 
 
 def short(name: str, most: int = 22) -> str:
-    """A class name that fits a legend; matplotlib drops names that begin with an underscore, so a blank goes first."""
+    """Shorten a class name for a legend; a leading blank protects a leading underscore, which matplotlib would hide."""
     name = f" {name}" if name.startswith("_") else name
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def decimal(value: float, places: int = 2) -> str:
-    """A number with so many decimal places, and a minus sign that is one."""
+    """Format with `places` decimals and a typographic minus sign."""
     return f"{value:.{places}f}".replace("-", "−")
 
 
 def save(figure: "Figure", path: str | os.PathLike) -> Path:
-    """Write the figure as PNG, whole or not at all."""
+    """Write the figure as PNG, atomically."""
     path = Path(path)
     with replacing(path) as temporary, quiet():
         figure.savefig(temporary, format="png")

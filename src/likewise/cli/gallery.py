@@ -1,0 +1,261 @@
+"""likewise gallery: enroll, search, identify or "unknown", verify, correct, forget."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from likewise.cli.app import App, Json, app
+
+if TYPE_CHECKING:
+    from likewise.gallery.gallery import Gallery
+
+commands = App(help="Enroll images, search them, name new ones or answer unknown.", no_args_is_help=True)
+app.add_typer(commands, name="gallery")
+
+File = Annotated[Path, typer.Argument(metavar="GALLERY", help="the gallery's file, such as birds.gallery")]
+Model = Annotated[
+    Path | None, typer.Option(metavar="RUN|MODEL.onnx", help="where the gallery's model is, if it has moved")
+]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="images, or folders of them")]
+Where = Annotated[
+    list[str] | None, typer.Option(metavar="CONDITION", help="such as label=heron, year>=2000, 'site in pond,lake'")
+]
+Far = Annotated[float | None, typer.Option(help="promised false-accept rate; none: the one of `gallery calibrate`")]
+
+
+def opened(path: Path, model: Path | None = None) -> "Gallery":
+    from likewise.gallery.gallery import Gallery
+
+    return Gallery.open(path, model)
+
+
+def show(found: Any, as_json: bool, text: str) -> None:
+    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else text)
+
+
+@commands.command()
+def create(
+    gallery: File,
+    model: Annotated[Path, typer.Option(metavar="RUN|MODEL.onnx", help="the model that makes its vectors")],
+    private: Annotated[bool, typer.Option("--private", help="store no paths of images")] = False,
+    rule: Annotated[str, typer.Option(help="nearest, vote(k=5), best(n=3) or centre")] = "nearest",
+    as_json: Json = False,
+) -> None:
+    """Create an empty gallery for the vectors of a model."""
+    from likewise.gallery.gallery import Gallery
+
+    with Gallery.create(gallery, model, private=private, rule=rule) as made:
+        show(made.info(), as_json, f"{gallery}: empty, vectors of length {made.dim}, similarity {made.sim}")
+
+
+@commands.command()
+def enroll(
+    gallery: File,
+    images: Images,
+    label: Annotated[str, typer.Option(help="their class; none: the name of the folder each lies in")] = "",
+    gate: Annotated[str, typer.Option(help="doubtful images: off, warn, or strict (not enrolled)")] = "warn",
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Enroll images; the class is --label, or the folder that each lies in. A repeated call enrolls nothing twice."""
+    from likewise.export.reading import files
+
+    paths = files(images)
+    with opened(gallery, model) as open_gallery:
+        labels = label or [path.resolve().parent.name for path in paths]
+        result = open_gallery.enroll(paths, labels, gate=gate)
+    findings = [finding._asdict() for finding in result.findings]
+    lines = [f"{len(result.added)} enrolled, {len(result.unchanged)} enrolled before"]
+    lines += [f"{'enrolled, but' if f.enrolled else 'not enrolled'}: {f.source}: {f.reason}" for f in result.findings]
+    show({"added": result.added, "unchanged": result.unchanged, "findings": findings}, as_json, "\n".join(lines))
+
+
+@commands.command()
+def search(
+    gallery: File,
+    image: Annotated[Path | None, typer.Argument(metavar="[IMAGE]")] = None,
+    id: Annotated[str, typer.Option(help="search for what is like an enrolled id")] = "",
+    k: Annotated[int, typer.Option(help="results")] = 5,
+    where: Where = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Find the nearest enrolled images of an image, or of an enrolled id."""
+    with opened(gallery, model) as open_gallery:
+        hits = open_gallery.search(image, k, id=id, where=where or ())
+    lines = [f"{hit.similarity:+.4f}  {hit.label}  {hit.id}" for hit in hits]
+    show([hit._asdict() for hit in hits], as_json, "\n".join(lines) or "nothing is enrolled that meets this")
+
+
+@commands.command()
+def identify(
+    gallery: File, images: Images, far: Far = None, where: Where = None, model: Model = None, as_json: Json = False
+) -> None:
+    """Name the class of each image, or answer unknown."""
+    from likewise.export.reading import files
+
+    with opened(gallery, model) as open_gallery:
+        answers = [(path, open_gallery.identify(path, far=far, where=where or ())) for path in files(images)]
+    found = [{"image": str(path), **asdict(answer)} for path, answer in answers]
+    show(found, as_json, "\n".join(f"{path}: {named(answer)}" for path, answer in answers))
+
+
+def named(answer: Any) -> str:
+    """`heron, probability 0.93: heron reaches the threshold ...`."""
+    chance = "" if answer.probability is None else f", probability {answer.probability:.2f}"
+    return f"{answer.label}{chance}: {answer.why}" if answer.label else f"unknown: {answer.why}"
+
+
+@commands.command()
+def verify(
+    gallery: File,
+    image: Path,
+    label: Annotated[str, typer.Argument(metavar="LABEL")],
+    far: Far = None,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Decide whether an image shows a class."""
+    with opened(gallery, model) as open_gallery:
+        found = open_gallery.verify(image, label, far=far)
+    verdict = "the same" if found["same"] else "not the same"
+    chance = "" if found["probability"] is None else f", probability of the same {found['probability']:.2f}"
+    text = f"{verdict}{chance}: similarity {found['similarity']:+.4f}, threshold {found['threshold']:+.4f}"
+    show(found, as_json, f"{text} for FAR {found['far']:g}")
+
+
+@commands.command()
+def reject(
+    gallery: File,
+    image: Path,
+    label: Annotated[str, typer.Option(help="the class that it is not")] = "",
+    id: Annotated[str, typer.Option(help="the enrolled image that it is not")] = "",
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Mark "not this one": the image and its near copies are not given that class, or that id, again."""
+    with opened(gallery, model) as open_gallery:
+        open_gallery.reject(image, label=label, id=id)
+    show({"rejected": label or id}, as_json, f"{image} is not {label or id}")
+
+
+Ids = Annotated[list[str], typer.Argument(metavar="IDS...")]
+
+
+@commands.command()
+def remove(gallery: File, ids: Ids, as_json: Json = False) -> None:
+    """Remove enrolled images by id; `undo` brings them back."""
+    changed(gallery, "remove", as_json, "removed", ids)
+
+
+@commands.command()
+def forget(gallery: File, label: str, as_json: Json = False) -> None:
+    """Erase a class for good: its rows, its name in the log, the undo history, free pages and the WAL."""
+    with opened(gallery) as open_gallery:
+        found = open_gallery.forget(label)
+    rest = "" if found["erased"] else "; another process was reading: run `likewise gallery vacuum` to erase old pages"
+    show(found, as_json, f"{found['removed']} forgotten{rest}")
+
+
+@commands.command()
+def merge(gallery: File, source: str, target: str, as_json: Json = False) -> None:
+    """Move all of a class into another."""
+    changed(gallery, "merge", as_json, "moved", source, target)
+
+
+@commands.command()
+def rename(gallery: File, old: str, new: str, as_json: Json = False) -> None:
+    """Give a class another name."""
+    changed(gallery, "rename", as_json, "moved", old, new)
+
+
+@commands.command()
+def split(gallery: File, label: str, ids: Ids, as_json: Json = False) -> None:
+    """Move enrolled images to a class, new or not."""
+    changed(gallery, "split", as_json, "moved", ids, label)
+
+
+def changed(gallery: Path, verb: str, as_json: bool, done: str, *args: str | Sequence[str]) -> None:
+    with opened(gallery) as open_gallery:
+        count = getattr(open_gallery, verb)(*args)
+    show({done: count}, as_json, f"{count} {done}")
+
+
+@commands.command()
+def undo(gallery: File, as_json: Json = False) -> None:
+    """Undo the last enrollment or correction."""
+    with opened(gallery) as open_gallery:
+        verb = open_gallery.undo()
+    show({"undone": verb}, as_json, f"undone: {verb}")
+
+
+@commands.command()
+def vacuum(gallery: File, as_json: Json = False) -> None:
+    """Drop the undo history and erase what was removed from the file."""
+    with opened(gallery) as open_gallery:
+        erased = open_gallery.vacuum()
+    show({"erased": erased}, as_json, "erased" if erased else "another process is reading; try again later")
+
+
+@commands.command()
+def calibrate(
+    gallery: File,
+    far: Annotated[float, typer.Option(help="promised false-accept rate")] = 0.01,
+    rule: Annotated[str, typer.Option(help="nearest, vote(k=5), best(n=3) or centre; none: the gallery's")] = "",
+    as_json: Json = False,
+) -> None:
+    """Find the threshold for a promised false-accept rate by leaving each class out, and store it."""
+    with opened(gallery) as open_gallery:
+        found = open_gallery.calibrate(far, rule)
+    named_rightly = "" if found.detected is None else f"; {found.detected:.1%} of enrolled classes named right"
+    text = (
+        f"threshold {found.threshold:.4f} for FAR {far:g}: {found.accepted} of {found.trials:,} trials of "
+        f"{found.classes} classes accepted, 95 % interval {found.low:.4f} to {found.high:.4f}{named_rightly}"
+    )
+    show(found.as_json(), as_json, text)
+
+
+@commands.command()
+def export(gallery: File, file: Path, as_json: Json = False) -> None:
+    """Write all enrolled images' vectors, labels and metadata as Parquet, while the gallery is in use."""
+    from likewise.gallery.transfer import export as write
+
+    with opened(gallery) as open_gallery:
+        count = write(open_gallery, file)
+    show({"exported": count, "file": str(file)}, as_json, f"{count} exported: {file}")
+
+
+@commands.command(name="import")
+def import_(gallery: File, file: Path, as_json: Json = False) -> None:
+    """Enroll what `gallery export` wrote."""
+    from likewise.gallery.transfer import import_ as read
+
+    with opened(gallery) as open_gallery:
+        count = read(open_gallery, file)
+    show({"imported": count}, as_json, f"{count} imported")
+
+
+@commands.command()
+def info(gallery: File, as_json: Json = False) -> None:
+    """Show what a gallery holds, its model and its threshold."""
+    with opened(gallery) as open_gallery:
+        found = open_gallery.info()
+    shown = [f"{key}: {value}" for key, value in found.items() if key not in ("audit", "promise")]
+    promise = found["promise"]
+    if promise:
+        shown.append(f"threshold: {promise['threshold']:.4f} for FAR {promise['far']:g}")
+    show(found, as_json, "\n".join(shown))
+
+
+@commands.command()
+def check(gallery: File, as_json: Json = False) -> None:
+    """Check every checksum of a gallery; exit code 1 where something is damaged."""
+    with opened(gallery) as open_gallery:
+        found = open_gallery.check()
+    show(found, as_json, "\n".join(found["problems"]) or f"{found['items']} items, all sound")
+    if not found["sound"]:
+        raise typer.Exit(1)

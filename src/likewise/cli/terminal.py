@@ -1,0 +1,63 @@
+"""All that reaches the terminal passes here: ids and class names of strangers may hold escape sequences.
+
+A control character, a C1 code, a change of writing direction or half a surrogate pair is printed as `\\u001b`: visible,
+harmless, and inside JSON the same text. What the encoding of the terminal lacks is printed in the same way.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["plain", "plain_output", "raw"]
+
+HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def spelled(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def plain(text: str) -> str:
+    """The text with everything that a terminal would obey spelled out; line ends and tabs stay."""
+    return HARMFUL.sub(spelled, text)
+
+
+class Plain:
+    """A text stream that writes `plain` text to another; returns: whether a carriage return passes (progress bars)."""
+
+    def __init__(self, stream: Any, *, returns: bool):
+        self.stream, self.returns = stream, returns
+
+    def write(self, text: str) -> int:
+        safe = "\r".join(map(plain, text.split("\r"))) if self.returns else plain(text)
+        try:
+            self.stream.write(safe)
+        except UnicodeEncodeError:
+            self.stream.write("".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in safe))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def raw(stream: Any) -> Any:
+    """The stream behind, for what draws progress itself and prints no text of a file."""
+    return stream.stream if isinstance(stream, Plain) else stream
+
+
+@contextmanager
+def plain_output() -> Iterator[None]:
+    """Inside, whatever is printed to stdout and stderr is `plain`."""
+    before = sys.stdout, sys.stderr
+    sys.stdout = Plain(raw(sys.stdout), returns=False)
+    sys.stderr = Plain(raw(sys.stderr), returns=True)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before

@@ -1,0 +1,84 @@
+"""Open-set identification of a part: each query searched as it is, and as if its class were not enrolled."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from likewise.embeddings import Embeddings
+from likewise.evaluate.verification import units
+from likewise.metrics import intervals
+from likewise.metrics.identification import dir_at_far, identification, oscr
+from likewise.metrics.intervals import Score
+from likewise.metrics.neighbours import Sim, nearest
+
+__all__ = ["RATES", "Trials", "identify", "trials"]
+
+RATES = (0.1, 0.01)  # false accept rates of the scores
+CURVES = 400  # resamples of the open-set ROC
+
+
+class Trials(NamedTuple):
+    """Searches of T queries: mated ones first, then those with their class left out."""
+
+    score: Tensor  # [T] float32: similarity of the nearest reference
+    known: Tensor  # [T] bool
+    right: Tensor  # [T] bool
+    query: Tensor  # [T] int64: which query each is of
+
+
+def trials(query: Embeddings, reference: Embeddings | None, *, sim: Sim) -> Trials | None:
+    """Nearest-reference searches of every query; None where no query has a match, or nothing but its own class.
+
+    reference: None takes the other queries.
+    """
+    refs, offset = (query, 0) if reference is None else (reference, None)
+    if len(refs) - (offset is not None) < 1:
+        return None
+    found = nearest(query.vectors, refs.vectors, 1, sim=sim, offset=offset)
+    other = nearest(query.vectors, refs.vectors, 1, sim=sim, offset=offset, hidden=(query.labels, refs.labels))
+    count_Q = (query.labels[:, None] == refs.labels.unique()[None]).any(-1) if offset is None else _repeated(query)
+    known_Q, unknown_Q = count_Q.nonzero()[:, 0], (other.place[:, 0] >= 0).nonzero()[:, 0]
+    if not len(known_Q) or not len(unknown_Q):
+        return None
+    right = refs.labels[found.place[known_Q, 0]] == query.labels[known_Q]
+    return Trials(
+        torch.cat([found.sim[known_Q, 0], other.sim[unknown_Q, 0]]),
+        torch.arange(len(known_Q) + len(unknown_Q)) < len(known_Q),
+        torch.cat([right, torch.zeros(len(unknown_Q), dtype=torch.bool)]),
+        torch.cat([known_Q, unknown_Q]),
+    )
+
+
+def _repeated(part: Embeddings) -> Tensor:
+    """Which items have another of their class."""
+    return part.labels.bincount()[part.labels] > 1
+
+
+def identify(query: Embeddings, reference: Embeddings | None, *, sim: Sim, seed: int = 0) -> dict[str, Score]:
+    """`dir@far=0.1`, `dir@far=0.01` and `oscr` with intervals: classes are drawn where they are new, else queries.
+
+    A rate of which the unknown trials hold fewer than one is left out.
+    """
+    found = trials(query, reference, sim=sim)
+    if found is None:
+        return {}
+    unit_T = units(query.labels, reference is None)[found.query]
+    rates = [rate for rate in RATES if rate * int((~found.known).sum()) >= 1]
+    drawn = int(unit_T.max()) + 1
+    seen: dict[str, list[Tensor]] = {}
+    step = drawn * max(1, 2**19 // len(found.score))
+    for count_BU in intervals.draws(drawn, resamples=CURVES, seed=seed, at_once=step):
+        for name, value_B in _scores(found, rates, count_BU[:, unit_T]).items():
+            seen.setdefault(name, []).append(value_B)
+    values = _scores(found, rates, None)
+    n = int(found.known.sum())
+    return {
+        name: intervals.interval(float(value), torch.cat(seen[name]), n=n, units=drawn)
+        for name, value in values.items()
+    }
+
+
+def _scores(found: Trials, rates: list[float], weight: Tensor | None) -> dict[str, Tensor]:
+    curve = identification(found.score, found.known, found.right, weight)
+    return {f"dir@far={rate:g}": dir_at_far(curve, rate) for rate in rates} | {"oscr": oscr(curve)}

@@ -1,0 +1,153 @@
+"""What metrics.json and metrics.jsonl of a run may hold, checked when they are read: a run may be someone else's."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from likewise.safety import bounds
+
+__all__ = ["checked_metrics", "records"]
+
+SPLITS = ("train", "val", "test")
+TEXT = 10_000  # characters
+ENTRIES = 1000  # of an object
+DEPTH = 6
+
+Check = Callable[[Any], bool]
+
+
+def number(value: Any) -> bool:
+    """NaN and infinity count: a training that diverges logs them."""
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
+def whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= TEXT
+
+
+def optional(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def entries(check: Check) -> Check:
+    """An object whose values pass."""
+    return lambda value: isinstance(value, dict) and len(value) <= ENTRIES and all(map(check, value.values()))
+
+
+def score(value: Any) -> bool:
+    if not (plain(value) and isinstance(value, dict) and number(value.get("value"))):
+        return False
+    return all(optional(number)(value.get(name)) for name in ("low", "high", "n"))
+
+
+def finite(value: Any) -> bool:
+    return number(value) and math.isfinite(value)
+
+
+def threshold(value: Any) -> bool:
+    return plain(value) and isinstance(value, dict) and finite(value.get("value"))
+
+
+def calibration(value: Any) -> bool:
+    if not (plain(value) and isinstance(value, dict) and text(value.get("kind"))):
+        return False
+    return all(not isinstance(v, list) or all(map(finite, v)) for v in value.values())
+
+
+def data(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) <= ENTRIES and all(text(v) or whole(v) for v in value.values())
+
+
+def plain(value: Any, depth: int = 0) -> bool:
+    """Numbers, texts, and lists and objects of them, not too deep."""
+    if isinstance(value, dict):
+        return depth < DEPTH and len(value) <= ENTRIES and all(plain(one, depth + 1) for one in value.values())
+    if isinstance(value, list):
+        return depth < DEPTH and all(plain(one, depth + 1) for one in value)
+    return value is None or isinstance(value, bool) or number(value) or text(value)
+
+
+# field: (check, what is accepted)
+METRICS: dict[str, tuple[Check, str]] = {
+    "run": (text, "a text"),
+    "split": (lambda value: value in SPLITS, "train, val or test"),
+    "open": (lambda value: isinstance(value, bool), "true or false"),
+    "scores": (entries(score), "an object of scores with value, low, high and n"),
+    "val": (entries(score), "an object of scores with value, low, high and n"),
+    "left_out": (entries(plain), "an object"),
+    "queries_without_positives": (entries(whole), "an object of counts"),
+    "health": (optional(entries(plain)), "an object of numbers"),
+    "threshold": (optional(threshold), "an object with a finite value"),
+    "calibration": (optional(calibration), "an object with a kind and finite numbers"),
+    "data": (lambda value: data(value) or text(value), "an object of a name and counts"),
+    "loss_at_collapse": (optional(number), "a number"),
+    "seconds": (finite, "a number"),
+    "images_per_s": (finite, "a number"),
+    "steps": (whole, "a whole number"),
+    "epochs": (whole, "a whole number"),
+    "parameters": (whole, "a whole number"),
+    "stopped": (text, "a text"),
+}
+# Names of earlier versions, which are still read.
+EARLIER = {"chance": "loss_at_collapse", "lone": "queries_without_positives"}
+NEEDED = ("split", "open", "scores")
+# fields that a record of metrics.jsonl has by its kind; what is missing or of another type leaves the line out
+LINE: dict[str, Check] = {
+    **dict.fromkeys(("step", "seen", "empty", "epochs_done"), whole),
+    **dict.fromkeys(("epoch", "loss", "seconds", "images_per_s", "lr", "spread", "rank", "dead"), number),
+    **dict.fromkeys(("chance", "loss_at_collapse", "active", "auc", "val_auc", "growth", "related"), optional(number)),
+    **dict.fromkeys(("one_class", "no_same"), number),
+    "scores": entries(score),
+    "findings": entries(text),
+}
+LINE_NEEDED = {
+    "health": ("step", "epoch", "loss", "spread", "rank", "dead"),
+}
+
+
+def checked_metrics(path: Path, *, needed: tuple[str, ...] = NEEDED) -> dict[str, Any]:
+    """The content of metrics.json. Errors: ValueError that names the file and the field."""
+    held = {EARLIER.get(name, name): value for name, value in bounds.read_json(path).items()}
+    for name in needed:
+        if name not in held:
+            raise ValueError(f"{path} has no {name}; write it again with `likewise evaluate {path.parent}`")
+    for name, value in held.items():
+        check, accepted = METRICS.get(name, (plain, f"plain and at most {DEPTH} deep"))
+        if not check(value):
+            raise ValueError(f"{path}: {name[:100]} is {accepted}, got {value!r:.80}")
+    if "scores" in needed and not isinstance(held.get("data", {}), dict):
+        raise ValueError(f"{path}: data is {METRICS['data'][1]}, got {held['data']!r:.80}")
+    for name, one in held["scores"].items() if "scores" in needed else ():
+        if lost := [key for key in ("low", "high", "n") if one.get(key) is None]:
+            raise ValueError(f"{path}: the score {name[:100]} has no {lost[0]}; run `likewise evaluate {path.parent}`")
+    return held
+
+
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of metrics.jsonl; those cut short by a crash, and those that are no records, are left out.
+
+    Errors: ValueError for a file beyond the bound, or that is no text.
+    """
+    for line in bounds.text(path, kind="a log").splitlines():
+        if len(line) > bounds.JSON_LINE:
+            continue
+        try:
+            record = bounds.parsed_json(line, path)
+        except ValueError:
+            continue
+        if is_record(record):
+            yield {"kind": ""} | record
+
+
+def is_record(record: Mapping[str, Any]) -> bool:
+    kind = record.get("kind", "")
+    if not text(kind) or not whole(record.get("step")) or not plain(record):
+        return False
+    return all(LINE[k](v) for k, v in record.items() if k in LINE) and all(
+        k in record for k in LINE_NEEDED.get(kind, ())
+    )

@@ -1,0 +1,272 @@
+"""A threshold for a promised false-accept rate, found by leaving classes out; numpy only.
+
+Each item is searched twice. With its whole class left out it is an unknown query: the score of the best other class is
+an impostor score. With only itself left out it is a known query: the score of the best class is right or wrong.
+
+The threshold is the conformal one (Vovk et al., 2005; Bates et al., 2023, https://arxiv.org/abs/2104.08279): with n
+impostor scores of which k reach it, (k + 1) / (n + 1) <= far, so that a further unknown query is accepted with at most
+that probability where it is exchangeable with those. The interval is Clopper and Pearson's (1934) exact one, with n
+divided by twice the design effect of the classes (Kish, 1965): images of one class are no independent trials, and
+the further classes that the promise is about vary as much as those left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from likewise.gallery.decide import Rule, class_scores, find_rule
+from likewise.gallery.index import prepare, similarities, top
+
+__all__ = ["CANDIDATES", "Promise", "Trials", "calibrate", "centres", "exact_interval", "leave_out", "platt", "promise"]
+
+CANDIDATES = 64  # nearest references that a rule looks at
+QUERIES = 4000  # items tried; more are sampled
+OUTLIER = 3.0  # robust deviations below the median similarity to the centre
+TAIL = 0.025
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A threshold with what it promises."""
+
+    far: float
+    threshold: float
+    low: float  # 95 % interval of the false-accept rate at the threshold
+    high: float
+    accepted: int  # impostor trials that reach it
+    trials: int
+    classes: int  # classes left out in turn
+    detected: float | None  # share of the known trials named rightly at the threshold
+    rule: str
+    source: str
+    calibration: dict[str, Any] | None  # score -> probability that the best class is right
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Trials(NamedTuple):
+    """Scores of the best class for unknown queries [U] and known queries [K]."""
+
+    impostor: np.ndarray
+    impostor_class: np.ndarray  # int64 [U]: true class of each, which was left out
+    genuine: np.ndarray
+    right: np.ndarray  # bool [K]: is the best class the true one
+
+
+def leave_out(
+    query_QD: np.ndarray,
+    query_labels: Sequence[str],
+    reference_MD: np.ndarray | None,
+    reference_labels: Sequence[str],
+    *,
+    sim: str,
+    rule: str = "nearest",
+    seed: int = 0,
+) -> Trials:
+    """Search every query (at most 4,000, sampled) with its class left out, and as it is.
+
+    reference_MD: None where the queries are the gallery itself; then a query does not find itself.
+    """
+    same = reference_MD is None
+    reference_MD = query_QD if reference_MD is None else reference_MD
+    labels_M = np.asarray(reference_labels, dtype=object)
+    chosen = np.arange(len(query_QD))
+    if len(chosen) > QUERIES:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(chosen), QUERIES, replace=False))
+    search = _Centres if rule.startswith("centre") else _Items
+    searcher = search(prepare(reference_MD, sim), labels_M, sim, find_rule(rule))
+    numbers = {label: i for i, label in enumerate(dict.fromkeys(query_labels))}
+    impostor, of_class, genuine, right = [], [], [], []
+    for q in chosen.tolist():
+        label = query_labels[q]
+        known, unknown = searcher.both(query_QD[q : q + 1], label, q if same else None)
+        if unknown is not None:
+            impostor.append(unknown)
+            of_class.append(numbers[label])
+        if known is not None:
+            genuine.append(known[1])
+            right.append(known[0] == label)
+    return Trials(
+        np.asarray(impostor, np.float64),
+        np.asarray(of_class, np.int64),
+        np.asarray(genuine, np.float64),
+        np.asarray(right, bool),
+    )
+
+
+Known = tuple[str, float] | None
+
+
+class _Items:
+    """Rules over single references."""
+
+    def __init__(self, prepared_MD: np.ndarray, labels_M: np.ndarray, sim: str, rule: Rule):
+        self.prepared, self.labels, self.sim, self.rule = prepared_MD, labels_M, sim, rule
+        self.square = (prepared_MD**2).sum(1)
+
+    def both(self, query_1D: np.ndarray, label: str, itself: int | None) -> tuple[Known, float | None]:
+        """The best class with its score, where the query's class is there; and its score without that class."""
+        sim_M = similarities(query_1D, self.prepared, self.sim, self.square)[0].copy()
+        if itself is not None:
+            sim_M[itself] = -np.inf
+        own_M = self.labels == label
+        present = bool(own_M.sum() - (itself is not None) > 0)
+        known = self._best(sim_M) if present else None
+        sim_M[own_M] = -np.inf
+        unknown = self._best(sim_M)
+        return known, unknown[1] if unknown else None
+
+    def _best(self, sim_M: np.ndarray) -> Known:
+        found = top(sim_M[None], min(CANDIDATES, len(sim_M)))
+        row_K = found.row[0][found.row[0] >= 0]
+        if not len(row_K):
+            return None
+        return next(iter(class_scores(sim_M[row_K], self.labels[row_K].tolist(), self.rule).items()))
+
+
+class _Centres:
+    """Class centres; a query's own centre is that of the others."""
+
+    def __init__(self, prepared_MD: np.ndarray, labels_M: np.ndarray, sim: str, rule: Rule):
+        self.prepared, self.labels, self.sim = prepared_MD, labels_M, sim
+        self.centre_CD, self.names = centres(prepared_MD, labels_M.tolist(), sim)
+
+    def both(self, query_1D: np.ndarray, label: str, itself: int | None) -> tuple[Known, float | None]:
+        sim_C = similarities(query_1D, prepare(self.centre_CD, self.sim), self.sim)[0]
+        scores = dict(zip(self.names, sim_C.tolist(), strict=True))
+        rest = np.flatnonzero(self.labels == label)
+        rest = rest[rest != itself] if itself is not None else rest
+        others = {name: score for name, score in scores.items() if name != label}
+        unknown = max(others.values()) if others else None
+        if not len(rest):
+            return None, unknown
+        own_1D = centres(self.prepared[rest], [label] * len(rest), self.sim)[0]
+        scores[label] = float(similarities(query_1D, prepare(own_1D, self.sim), self.sim)[0, 0])
+        best = max(scores, key=lambda name: scores[name])
+        return (best, scores[best]), unknown
+
+
+def centres(vectors_ND: np.ndarray, labels: Sequence[str], sim: str) -> tuple[np.ndarray, list[str]]:
+    """The mean vector of each class `[C, D]` without its outliers, and the classes.
+
+    An outlier's similarity to the first centre lies more than 3 robust standard deviations (1.4826 MAD) below the
+    median; classes of fewer than 4 keep all.
+    """
+    rows_of: dict[str, list[int]] = {}
+    for row, label in enumerate(labels):
+        rows_of.setdefault(label, []).append(row)
+    found = [_centre(vectors_ND[rows], sim) for rows in rows_of.values()]
+    return np.stack(found) if found else np.zeros((0, vectors_ND.shape[1]), np.float32), list(rows_of)
+
+
+def _centre(vectors_ND: np.ndarray, sim: str) -> np.ndarray:
+    centre_D = vectors_ND.mean(0)
+    if len(vectors_ND) < 4:
+        return centre_D
+    sim_N = similarities(centre_D[None], prepare(vectors_ND, sim), sim)[0]
+    median = np.median(sim_N)
+    spread = 1.4826 * np.median(np.abs(sim_N - median))
+    return vectors_ND[sim_N >= median - OUTLIER * max(spread, 1e-9)].mean(0)
+
+
+def calibrate(trials: Trials, far: float, *, rule: str = "nearest", source: str = "") -> Promise:
+    """The threshold that promises a false-accept rate, with its interval and the probabilities that go with it.
+
+    Errors: ValueError for a rate that is none, or one that so few trials cannot promise.
+    """
+    threshold = promise(trials.impostor, far)
+    accepted_U = trials.impostor >= threshold
+    low, high = clustered_interval(accepted_U, trials.impostor_class, further=True)
+    named = trials.genuine >= threshold
+    fit = None
+    if trials.right.any():
+        scores = np.concatenate([trials.genuine, trials.impostor])
+        right = np.concatenate([trials.right, np.zeros(len(trials.impostor), bool)])
+        fit = {**platt(scores, right), "n": len(scores)}
+    return Promise(
+        far=far,
+        threshold=threshold,
+        low=low,
+        high=high,
+        accepted=int(accepted_U.sum()),
+        trials=len(trials.impostor),
+        classes=len(np.unique(trials.impostor_class)),
+        detected=float((named & trials.right).mean()) if len(trials.genuine) else None,
+        rule=rule,
+        source=source,
+        calibration=fit,
+    )
+
+
+def promise(impostor_U: np.ndarray, far: float) -> float:
+    """The conformal threshold. Errors: ValueError for a rate outside 0 and 1, or too few trials for it."""
+    if not 0 < far < 1:
+        raise ValueError(
+            f"far is the share of unknown queries that may be named, inside 0 and 1, such as 0.01; got {far}"
+        )
+    n = len(impostor_U)
+    allowed = int(np.floor(far * (n + 1) * (1 + 1e-12))) - 1
+    if allowed < 0:
+        raise ValueError(
+            f"{n:,} trials with a class left out cannot promise a false-accept rate of {far:g}: it takes "
+            f"{int(np.ceil(1 / far)) - 1:,} or more; enroll further images of two or more classes, or take --far "
+            f"{np.ceil(1e3 / (n + 1)) / 1e3:g} or more"
+        )
+    ranked_U = np.sort(impostor_U)[::-1]
+    above = np.inf if allowed == 0 else float(ranked_U[allowed - 1])
+    below = float(ranked_U[allowed])
+    middle = (above + below) / 2
+    return middle if np.isfinite(middle) and middle > below else float(np.nextafter(below, np.inf))
+
+
+def clustered_interval(accepted_U: np.ndarray, class_U: np.ndarray, *, further: bool = False) -> tuple[float, float]:
+    """95 % interval of a rate whose trials come in classes: the exact one at the effective number of trials.
+
+    further: of the rate that as many further classes will show. Those vary as much as these, so half the trials count.
+    """
+    n, k = len(accepted_U), int(accepted_U.sum())
+    sizes = np.bincount(class_U)
+    hits = np.bincount(class_U, weights=accepted_U)[sizes > 0]
+    sizes = sizes[sizes > 0]
+    rate, groups = k / n, len(sizes)
+    binomial = rate * (1 - rate) / n
+    effect = 1.0
+    if binomial > 0 and groups > 1:
+        between = groups / (groups - 1) * float(((hits - rate * sizes) ** 2).sum()) / n**2
+        effect = max(between / binomial, 1.0)
+    elif binomial == 0:
+        effect = n / groups  # nothing was accepted, or all: as many trials as classes is all that is sure
+    effect *= 2 if further else 1
+    return exact_interval(k / effect, n / effect)
+
+
+def exact_interval(k: float, n: float) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a rate from k of n."""
+    from scipy.stats import beta
+
+    low = 0.0 if k <= 0 else float(beta.ppf(TAIL, k, n - k + 1))
+    high = 1.0 if k >= n else float(beta.ppf(1 - TAIL, k + 1, n - k))
+    return low, high
+
+
+def platt(score_T: np.ndarray, right_T: np.ndarray) -> dict[str, Any]:
+    """p(right) = sigmoid(slope * score + offset), right and wrong trials weighing the same. Platt, 1999."""
+    n_right, n_wrong = max(int(right_T.sum()), 1), max(int((~right_T).sum()), 1)
+    target_T = np.where(right_T, (n_right + 1) / (n_right + 2), 1 / (n_wrong + 2))
+    weight_T = np.where(right_T, 0.5 / n_right, 0.5 / n_wrong)
+    mean, scale = float(score_T.mean()), max(float(score_T.std()), 1e-12)
+    design_T2 = np.stack([(score_T - mean) / scale, np.ones(len(score_T))], axis=1)
+    weights_2 = np.zeros(2)
+    for _ in range(100):
+        p_T = 1 / (1 + np.exp(-np.clip(design_T2 @ weights_2, -40, 40)))
+        gradient_2 = design_T2.T @ (weight_T * (target_T - p_T))
+        curve_22 = (design_T2.T * (weight_T * p_T * (1 - p_T))) @ design_T2 + 1e-6 * np.eye(2)
+        step_2 = np.linalg.solve(curve_22, gradient_2)
+        weights_2 = weights_2 + step_2 / max(1.0, float(np.abs(step_2).max()) / 2)
+        if np.abs(step_2).max() < 1e-10:
+            break
+    slope = max(float(weights_2[0]) / scale, 0.0)
+    return {"kind": "platt", "slope": slope, "offset": float(weights_2[1]) - slope * mean}

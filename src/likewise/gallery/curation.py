@@ -1,0 +1,140 @@
+"""Corrections of a gallery, each a step that can be undone; and forgetting, which cannot."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from likewise.gallery.opened import Opened
+from likewise.gallery.store import Item, Row
+
+__all__ = ["forget", "merge", "remove", "rename", "split", "undo"]
+
+
+def rename(gallery: Opened, old: str, new: str) -> int:
+    """Errors: ValueError for a class that is not there, or a name that is taken."""
+    with gallery.store.begin():
+        if _ids(gallery, new):
+            raise ValueError(f"there is a class {new!r} already; to put both together: likewise gallery merge")
+        moved = _move(gallery, "rename", old, new)
+        gallery.store.rename_negatives(old, new)
+    gallery.state()
+    return moved
+
+
+def merge(gallery: Opened, source: str, target: str) -> int:
+    """Errors: ValueError for a class that is not there."""
+    if source == target:
+        raise ValueError(f"{source!r} cannot be merged into itself")
+    with gallery.store.begin():
+        _present(gallery, target)
+        moved = _move(gallery, "merge", source, target)
+    gallery.state()
+    return moved
+
+
+def _move(gallery: Opened, verb: str, old: str, new: str) -> int:
+    if not new.strip():
+        raise ValueError("a label is text that is not empty")
+    ids = _present(gallery, old)
+    gallery.store.push_step(verb, {"relabel": dict.fromkeys(ids, old)})
+    gallery.store.log(verb, len(ids), new)
+    return gallery.store.relabel(ids, new)
+
+
+def split(gallery: Opened, ids: Sequence[str], label: str) -> int:
+    """Errors: ValueError for an id that is not there."""
+    if not label.strip():
+        raise ValueError("a label is text that is not empty")
+    with gallery.store.begin():
+        rows = _rows(gallery, ids)
+        gallery.store.push_step("split", {"relabel": {row.id: row.label for row in rows}})
+        gallery.store.log("split", len(rows), label)
+        moved = gallery.store.relabel([row.id for row in rows], label)
+    gallery.state()
+    return moved
+
+
+def remove(gallery: Opened, ids: Sequence[str]) -> int:
+    """Errors: ValueError for an id that is not there; then none is removed."""
+    with gallery.store.begin():
+        rows = _rows(gallery, ids)
+        gallery.store.push_step("remove", {"restore": [_packed(row) for row in rows]})
+        gallery.store.log("remove", len(rows))
+        removed = gallery.store.delete([row.id for row in rows])
+    gallery.state()
+    return removed
+
+
+def forget(gallery: Opened, label: str) -> dict[str, Any]:
+    """Erase a class: its rows, marks that name it, its name in the audit log, the whole undo history, free pages, WAL.
+
+    `erased` is False where another process was reading, so that old pages may be left until the next `vacuum`.
+    """
+    store = gallery.store
+    with store.begin():
+        ids = _present(gallery, label)
+        removed = store.delete(ids)
+        store.drop_negatives(label=label, items=ids)
+        store.clear_steps()
+        store.redact(label)
+        store.log("forget", removed)
+    erased = store.erase()
+    gallery.memory = None
+    gallery.state()
+    return {"removed": removed, "erased": erased}
+
+
+def undo(gallery: Opened) -> str:
+    """Errors: ValueError where there is nothing to undo."""
+    store = gallery.store
+    with store.begin():
+        step = store.last_step()
+        if step is None:
+            raise ValueError(f"there is nothing to undo in {store.url}")
+        for id_, label in step.undo.get("relabel", {}).items():
+            store.relabel([id_], label)
+        store.delete(step.undo.get("remove", []))
+        store.put([_unpacked(packed) for packed in step.undo.get("restore", [])])
+        store.drop_step(step.seq)
+        store.touch()
+        store.log(f"undo {step.verb}", 0)
+    gallery.state()
+    return step.verb
+
+
+def _ids(gallery: Opened, label: str) -> list[str]:
+    return [row[0] for row in gallery.store.run("SELECT id FROM items WHERE label = ? ORDER BY seq", (label,))]
+
+
+def _present(gallery: Opened, label: str) -> list[str]:
+    ids = _ids(gallery, label)
+    if not ids:
+        raise ValueError(f"there is no class {label!r} in {gallery.store.url}")
+    return ids
+
+
+def _rows(gallery: Opened, ids: Sequence[str]) -> list[Row]:
+    if not ids:
+        raise ValueError("there are no ids; give one or more")
+    found = gallery.store.find("id", ids)
+    if missing := [id_ for id_ in ids if id_ not in found]:
+        raise ValueError(f"there is no id {missing[0]!r} in {gallery.store.url}; nothing was changed")
+    return list(found.values())
+
+
+def _packed(row: Row) -> dict[str, Any]:
+    binary = {"look": row.look, "vector": row.vector}
+    return row._asdict() | {key: base64.b64encode(value).decode() for key, value in binary.items()}
+
+
+def _unpacked(packed: dict[str, Any]) -> Item:
+    import json
+
+    vector = np.frombuffer(base64.b64decode(packed["vector"]), "<f4")
+    look = base64.b64decode(packed["look"])
+    return Item(
+        packed["id"], packed["content"], packed["label"], vector, packed["group"], packed["path"],
+        json.loads(packed["metadata"]), look,
+    )  # fmt: skip

@@ -1,0 +1,102 @@
+"""Images to vectors: a run's Embedder, or an exported model.onnx without torch in the process.
+
+A fingerprint says which model made a vector: its weights, its preprocessing and its similarity. A gallery is pinned to
+one; vectors of another model are refused.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from likewise.gallery.index import check_sim
+
+__all__ = ["Encoder", "OnnxEncoder", "RunEncoder", "fingerprint_of", "open_encoder"]
+
+FIELDS = ("network", "shape", "dim", "head", "normalize", "sim", "mean", "std", "whitened")
+
+
+class Encoder(Protocol):
+    """What turns image files into vectors."""
+
+    path: str
+    sim: str
+    fingerprint: str
+    info: dict[str, Any]  # threshold and calibration of pairs, where the model has them
+
+    @property
+    def dim(self) -> int: ...
+    def embed(self, paths: Sequence[str | os.PathLike]) -> np.ndarray: ...
+
+
+def open_encoder(path: str | os.PathLike) -> Encoder:
+    """A run, its model folder, or a model.onnx. Errors: ValueError."""
+    return OnnxEncoder(path) if Path(path).suffix == ".onnx" else RunEncoder(path)
+
+
+def fingerprint_of(facts: dict[str, Any]) -> str:
+    """16 hexadecimal digits of whatever changes a vector."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class RunEncoder:
+    """A run's model; torch is imported with the first image."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = os.fspath(path)
+        about = self._described(Path(path))
+        self.config: dict[str, Any] = about["config"]
+        self.info: dict[str, Any] = about.get("info") or {}
+        self.sim = check_sim(self.config["sim"])
+        self.fingerprint = fingerprint_of({"crc32": about["crc32"], **{k: self.config.get(k) for k in FIELDS}})
+        self.model: Any = None
+
+    @property
+    def dim(self) -> int:
+        return int(self.config["dim"]) or self.load().dim
+
+    @staticmethod
+    def _described(path: Path) -> dict[str, Any]:
+        for folder in (path, path / "model"):
+            if (folder / "model.safetensors").is_file() and (folder / "model.json").is_file():
+                try:
+                    about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+                    about["config"]["sim"], about["config"]["dim"], about["crc32"]
+                except (OSError, ValueError, KeyError, TypeError) as error:
+                    raise ValueError(f"the description of the model in {folder} cannot be read: {error}") from None
+                return about
+        raise ValueError(f"no model at {path}; give a run folder, its model folder, or a model.onnx")
+
+    def load(self) -> Any:
+        """The Embedder, loaded once."""
+        if self.model is None:
+            from likewise.models import Embedder
+
+            self.model = Embedder.load(self.path)
+        return self.model
+
+    def embed(self, paths: Sequence[str | os.PathLike]) -> np.ndarray:
+        """float32 `[N, dim]` of image files. Errors: ValueError naming what cannot be read."""
+        return self.load().embed([Path(path) for path in paths]).numpy()
+
+
+class OnnxEncoder:
+    """A model.onnx that `likewise export` wrote."""
+
+    def __init__(self, path: str | os.PathLike):
+        from likewise.export.session import Session, sha256
+
+        self.path = os.fspath(path)
+        self.session = Session(path)
+        about = self.session.about
+        self.dim, self.sim = int(about["dim"]), check_sim(about["sim"])
+        self.info = {"threshold": about.get("threshold"), "calibration": about.get("calibration")}
+        self.fingerprint = fingerprint_of({"onnx": sha256(Path(path)), "sim": self.sim})
+
+    def embed(self, paths: Sequence[str | os.PathLike]) -> np.ndarray:
+        """float32 `[N, dim]` of image files. Errors: ValueError naming what cannot be read."""
+        return self.session.embed(paths) if len(paths) else np.zeros((0, self.dim), np.float32)

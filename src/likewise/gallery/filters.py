@@ -1,0 +1,68 @@
+"""Conditions on label, group and metadata: `site=pond`, `year>=2000`, `label in heron,coot`; never evaluated."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["Condition", "parse"]
+
+FORM = re.compile(r"^\s*([\w.-]+)\s*(!=|>=|<=|=|>|<|\bin\b)\s*(.+?)\s*$", re.DOTALL)
+ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    ">=": lambda a, b: a >= b,
+    "<=": lambda a, b: a <= b,
+    ">": lambda a, b: a > b,
+    "<": lambda a, b: a < b,
+}
+
+
+class Condition(NamedTuple):
+    """One condition; an item without the key meets only `!=`."""
+
+    key: str
+    operator: str
+    value: Any
+
+    def __call__(self, facts: dict[str, Any]) -> bool:
+        if self.key not in facts:
+            return self.operator == "!="
+        came = facts[self.key]
+        if self.operator == "=":
+            return _same(came, self.value)
+        if self.operator == "!=":
+            return not _same(came, self.value)
+        if self.operator == "in":
+            return any(_same(came, value) for value in self.value)
+        numbers = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (came, self.value))
+        texts = isinstance(came, str) and isinstance(self.value, str)
+        return (numbers or texts) and ORDER[self.operator](came, self.value)
+
+
+def parse(expressions: Sequence[str]) -> list[Condition]:
+    """Conditions that an item meets together. Errors: ValueError for what does not read as one."""
+    return [_one(text) for text in expressions]
+
+
+def _one(text: str) -> Condition:
+    found = FORM.match(text)
+    if found is None:
+        raise ValueError(
+            f"{text!r} is no condition; write KEY=VALUE, KEY!=VALUE, KEY>=NUMBER or 'KEY in A,B', as in year>=2000"
+        )
+    key, operator, value = found.groups()
+    if operator == "in":
+        return Condition(key, operator, [_value(part.strip()) for part in value.split(",")])
+    return Condition(key, operator, _value(value))
+
+
+def _value(text: str) -> Any:
+    """A number where it reads as one, else the text."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return found if isinstance(found, (int, float)) else text
+
+
+def _same(came: Any, wanted: Any) -> bool:
+    return came == wanted or str(came) == str(wanted)

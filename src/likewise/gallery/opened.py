@@ -1,0 +1,107 @@
+"""An open gallery: its store, its model, and what is searched. The verbs are functions over it."""
+
+import os
+import threading
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from likewise.gallery.encoder import Encoder, open_encoder
+from likewise.gallery.index import check_vectors
+from likewise.gallery.state import State, load
+from likewise.gallery.store import LARGEST_DIM, DamagedError, SqlStore
+
+__all__ = ["Opened", "Query"]
+
+Query = str | os.PathLike | np.ndarray
+
+
+class Opened:
+    """A store, pinned to one model. Safe to share among threads; a context manager."""
+
+    def __init__(self, store: SqlStore, encoder: Encoder | None = None):
+        self.store, self.encoder = store, encoder
+        self.lock = threading.RLock()
+        self.memory: State | None = None
+        try:
+            self.about = _checked(store.meta(), store.url)
+            if encoder is not None:
+                self._pin(encoder)
+        except BaseException:
+            store.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.store.close()
+
+    def __len__(self) -> int:
+        return self.store.count()
+
+    @property
+    def dim(self) -> int:
+        return self.about["dim"]
+
+    @property
+    def sim(self) -> str:
+        return self.about["sim"]
+
+    def _pin(self, encoder: Encoder) -> None:
+        if encoder.fingerprint != self.about["fingerprint"]:
+            raise ValueError(
+                f"{self.store.url} holds vectors of the model {self.about['fingerprint']}, and {encoder.path} is "
+                f"{encoder.fingerprint}: give the model it was made with"
+            )
+
+    def model(self) -> Encoder:
+        with self.lock:
+            if self.encoder is None:
+                stored = self.about.get("model")
+                if not isinstance(stored, str) or not os.path.exists(stored):
+                    raise ValueError(f"the model of {self.store.url} is not at {stored}; give it with --model RUN")
+                encoder = open_encoder(stored)
+                self._pin(encoder)
+                self.encoder = encoder
+            return self.encoder
+
+    def state(self) -> State:
+        """What is searched, as the store is now."""
+        with self.lock:
+            self.memory = load(self.store, self.memory, self.dim, self.sim)
+            return self.memory
+
+    def embed(self, query: Query | Sequence[Query]) -> np.ndarray:
+        """float32 `[N, D]` of image files, or of vectors as they are."""
+        if isinstance(query, np.ndarray):
+            return check_vectors(np.atleast_2d(query), self.dim, "query vectors")
+        many: list[Any] = [query] if isinstance(query, (str, os.PathLike)) else list(query)
+        if not many:
+            raise ValueError("there are no queries; give an image, several, or vectors")
+        if all(isinstance(one, np.ndarray) for one in many):
+            return check_vectors(np.stack(many), self.dim, "query vectors")
+        return check_vectors(self.model().embed(many), self.dim)
+
+    def place(self, state: State, id: str) -> int:
+        if id not in state.place:
+            raise ValueError(f"there is no id {id!r} in {self.store.url}")
+        return state.place[id]
+
+    def about_now(self) -> dict[str, Any]:
+        return self.store.meta()
+
+
+def _checked(about: dict[str, Any], url: str) -> dict[str, Any]:
+    """Errors: DamagedError for a description whose values no gallery writes."""
+    right = {"dim": int, "sim": str, "fingerprint": str, "rule": str, "private": bool}
+    for key, kind in right.items():
+        if not isinstance(about.get(key), kind):
+            raise DamagedError(f"{url}: its description has no {key}; it is damaged, restore an export")
+    if not 1 <= about["dim"] <= LARGEST_DIM:
+        raise DamagedError(f"{url}: vectors of length {about['dim']} are none; it is damaged, restore an export")
+    return about

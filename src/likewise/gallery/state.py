@@ -1,0 +1,76 @@
+"""What a gallery keeps in memory to search: made from the store, brought up to date before every search."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from likewise.gallery.filters import Condition
+from likewise.gallery.index import ExactIndex
+from likewise.gallery.store import DamagedError, Row, SqlStore, Version
+
+__all__ = ["State", "load"]
+
+
+class State:
+    """Rows of the store in order, their vectors indexed. Rows are only ever added; an edit makes a new State."""
+
+    def __init__(self, dim: int, sim: str):
+        self.dim, self.sim = dim, sim
+        self.version = Version(-1, -1)
+        self.last = 0
+        self.rows: list[Row] = []
+        self.labels: list[str] = []
+        self.place: dict[str, int] = {}
+        self.index = ExactIndex(dim, sim)
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Errors: DamagedError for a vector of another length, or that is not finite."""
+        if not rows:
+            return
+        if wrong := next((row for row in rows if len(row.vector) != 4 * self.dim), None):
+            raise DamagedError(
+                f"item {wrong.id!r} has a vector of {len(wrong.vector)} bytes, and {4 * self.dim} are right"
+            )
+        vectors_ND = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), self.dim)
+        if not np.isfinite(vectors_ND).all():
+            raise DamagedError("the gallery holds vectors with NaN or infinity")
+        self.index.add(vectors_ND)
+        for row in rows:
+            self.place[row.id] = len(self.rows)
+            self.rows.append(row._replace(vector=b""))
+            self.labels.append(row.label)
+        self.last = rows[-1].seq
+
+    def facts(self, row: int) -> dict[str, Any]:
+        """Metadata with label and group, as conditions see them."""
+        item = self.rows[row]
+        return {**json.loads(item.metadata), "label": item.label, "group": item.group, "id": item.id}
+
+    def allowed(self, conditions: Sequence[Condition], hidden: set[int]) -> np.ndarray | None:
+        """Rows that meet the conditions and are not hidden; None for all."""
+        count = len(self.index)
+        if not conditions and not hidden:
+            return None
+        kept = [i for i in range(count) if i not in hidden and all(c(self.facts(i)) for c in conditions)]
+        return np.asarray(kept, np.int64)
+
+
+def load(store: SqlStore, state: State | None, dim: int, sim: str) -> State:
+    """The state of the store now: additions are read alone, anything else anew. Errors: DamagedError."""
+    if state is not None and state.version == store.version():
+        return state
+    with store.reading():
+        version = store.version()
+        fresh = state is None or state.version.edits != version.edits
+        current = State(dim, sim) if fresh or state is None else state
+        batch: list[Row] = []
+        for row in store.scan(current.last):
+            batch.append(row)
+            if len(batch) >= 4096:
+                current.add(batch)
+                batch = []
+        current.add(batch)
+        current.version = version
+    return current

@@ -1,0 +1,324 @@
+"""What a gallery holds, and the statements that SQLite and PostgreSQL share.
+
+The store is the truth; every index is made from it. Rows carry a checksum of ours, since SQLite has none. Statements
+are written once, with `?` for values; a store adds how to connect, its column types, and how to erase for good.
+"""
+
+import json
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+__all__ = [
+    "FORMAT", "LARGEST_DIM", "LONGEST_TEXT", "TABLES", "DamagedError", "Item", "Negative", "Row", "SqlStore",
+    "Step", "Store", "StoreError", "Version", "schema",
+]  # fmt: skip
+
+FORMAT = 1
+LARGEST_DIM = 65_536
+LONGEST_TEXT = 1 << 20  # bytes of a label, id, path or metadata
+BATCH = 2000
+BY_ID = 500  # ids in one statement
+
+
+class StoreError(ValueError):
+    """The store failed on the way: a full disk, a lost connection."""
+
+    exit_code = 1
+
+
+class DamagedError(StoreError):
+    """What the store holds is not what was written."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One enrolled image, or vector."""
+
+    id: str
+    content: str  # SHA-256 of the file's bytes, or of the vector's
+    label: str
+    vector: np.ndarray  # float32 [D]
+    group: str = ""
+    path: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    look: bytes = b""  # perceptual hash of the image, 32 bytes; empty where there was none
+
+
+class Row(NamedTuple):
+    """An item as it is scanned: metadata still as text."""
+
+    seq: int
+    id: str
+    content: str
+    label: str
+    group: str
+    path: str
+    metadata: str
+    look: bytes
+    vector: bytes  # float32, little endian
+
+
+class Negative(NamedTuple):
+    """A query image, and the class (or single item) that it is not."""
+
+    content: str
+    look: bytes
+    vector: bytes
+    label: str  # empty where an item is meant
+    item: str
+
+
+class Step(NamedTuple):
+    """A curation step with what undoes it."""
+
+    seq: int
+    verb: str
+    undo: dict[str, Any]
+
+
+class Version(NamedTuple):
+    """Changes with every write; `edits` only with those that change or remove rows, so additions are read alone."""
+
+    revision: int
+    edits: int
+
+
+TABLES: dict[str, str] = {
+    "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "items": (
+        "CREATE TABLE items (seq {serial}, id TEXT NOT NULL UNIQUE, content TEXT NOT NULL UNIQUE, "
+        "label TEXT NOT NULL, grp TEXT NOT NULL, path TEXT NOT NULL, metadata TEXT NOT NULL, "
+        "look {blob} NOT NULL, vector {vector} NOT NULL, crc {big} NOT NULL)"
+    ),
+    "items_label": "CREATE INDEX items_label ON items (label)",
+    "negatives": (
+        "CREATE TABLE negatives (seq {serial}, content TEXT NOT NULL, look {blob} NOT NULL, vector {blob} NOT NULL, "
+        "label TEXT NOT NULL, item TEXT NOT NULL, UNIQUE (content, label, item))"
+    ),
+    "steps": "CREATE TABLE steps (seq {serial}, at {real} NOT NULL, verb TEXT NOT NULL, undo TEXT NOT NULL)",
+    "audit": (
+        "CREATE TABLE audit (seq {serial}, at {real} NOT NULL, verb TEXT NOT NULL, items {big} NOT NULL, "
+        "label TEXT NOT NULL)"
+    ),
+}
+COLUMNS = "seq, id, content, label, grp, path, metadata, look, vector"
+DROPPED = "(forgotten)"
+
+
+def schema(types: dict[str, str]) -> list[str]:
+    """The statements that create the tables, with a store's own types."""
+    return [statement.format(**types) for statement in TABLES.values()]
+
+
+class Store(Protocol):
+    """The contract of both stores; the tests run it over each."""
+
+    url: str
+
+    def begin(self) -> AbstractContextManager[None]: ...
+    def meta(self) -> dict[str, Any]: ...
+    def version(self) -> Version: ...
+    def put(self, items: Sequence[Item]) -> list[str]: ...
+    def delete(self, ids: Sequence[str]) -> int: ...
+    def scan(self, after: int = 0) -> Iterator[Row]: ...
+    def erase(self) -> bool: ...
+    def close(self) -> None: ...
+
+
+class SqlStore:
+    """Statements over a connection. Abstract: `sqlite` and `postgres` say how to run one."""
+
+    url: str
+
+    def run(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
+        """Run one statement; its rows."""
+        raise NotImplementedError
+
+    def begin(self) -> AbstractContextManager[None]:
+        """A write transaction, one at a time; left by an error, nothing of it is written."""
+        raise NotImplementedError
+
+    def reading(self) -> AbstractContextManager[None]:
+        """A transaction in which all reads see one state."""
+        raise NotImplementedError
+
+    def stream(self, statement: str, values: Sequence[Any] = ()) -> Iterator[tuple]:
+        """Rows of a large result, without holding all."""
+        raise NotImplementedError
+
+    def vector_in(self, vector: np.ndarray) -> Any:
+        return vector.astype("<f4").tobytes()
+
+    def vector_out(self, value: Any) -> bytes:
+        return bytes(value)
+
+    def erase(self) -> bool:
+        """Leave nothing of what was deleted in the files; False where another process kept it from that."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    # reading
+
+    def meta(self) -> dict[str, Any]:
+        """What the gallery says of itself. Errors: DamagedError."""
+        try:
+            return {key: json.loads(value) for key, value in self.run("SELECT key, value FROM meta")}
+        except ValueError as error:
+            raise DamagedError(f"{self.url}: the table meta is damaged ({error}); restore an export") from None
+
+    def set_meta(self, **values: Any) -> None:
+        """Write keys; None removes one."""
+        for key, value in values.items():
+            self.run("DELETE FROM meta WHERE key = ?", (key,))
+            if value is not None:
+                self.run("INSERT INTO meta (key, value) VALUES (?, ?)", (key, json.dumps(value)))
+
+    def version(self) -> Version:
+        rows = dict(self.run("SELECT key, value FROM meta WHERE key IN ('revision', 'edits')"))
+        return Version(int(rows.get("revision", 0)), int(rows.get("edits", 0)))
+
+    def count(self) -> int:
+        return int(self.run("SELECT count(*) FROM items")[0][0])
+
+    def scan(self, after: int = 0) -> Iterator[Row]:
+        """Items in the order they were enrolled, from behind a seq. Errors: DamagedError naming the item."""
+        statement = f"SELECT {COLUMNS}, crc FROM items WHERE seq > ? ORDER BY seq"
+        for *values, crc in self.stream(statement, (after,)):
+            row = self._row(values)
+            if checksum(row) != crc:
+                raise DamagedError(
+                    f"{self.url}: item {row.id!r} is damaged: its checksum is another; restore an export, or remove it "
+                    "with `likewise gallery check --repair`"
+                )
+            yield row
+
+    def damaged(self) -> list[str]:
+        """Ids whose row does not have its checksum."""
+        rows = self.stream(f"SELECT {COLUMNS}, crc FROM items ORDER BY seq")
+        return [str(values[1]) for *values, crc in rows if checksum(self._row(values)) != crc]
+
+    def _row(self, values: list[Any]) -> Row:
+        seq, id_, content, label, group, path, metadata, look, vector = values
+        return Row(seq, id_, content, label, group, path, metadata, bytes(look), self.vector_out(vector))
+
+    def find(self, column: str, values: Iterable[str]) -> dict[str, Row]:
+        """Items by `id` or `content`."""
+        wanted, found = list(dict.fromkeys(values)), {}
+        for start in range(0, len(wanted), BY_ID):
+            part = wanted[start : start + BY_ID]
+            marks = ", ".join("?" * len(part))
+            for row in self.run(f"SELECT {COLUMNS} FROM items WHERE {column} IN ({marks})", part):
+                read = self._row(list(row))
+                found[getattr(read, column)] = read
+        return found
+
+    # writing, inside `begin`
+
+    def put(self, items: Sequence[Item]) -> list[str]:
+        """Add items whose id and content are both new; the ids that were added."""
+        added = []
+        for item in items:
+            metadata = json.dumps(item.metadata, ensure_ascii=False, sort_keys=True)
+            vector = item.vector.astype("<f4").tobytes()
+            row = Row(0, item.id, item.content, item.label, item.group, item.path, metadata, item.look, vector)
+            found = self.run(
+                "INSERT INTO items (id, content, label, grp, path, metadata, look, vector, crc) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING seq",
+                (*row[1:8], self.vector_in(item.vector), checksum(row)),
+            )
+            if found:
+                added.append(item.id)
+        if added:
+            self.touch(edit=False)
+        return added
+
+    def touch(self, *, edit: bool = True) -> None:
+        """A new version."""
+        version = self.version()
+        self.set_meta(revision=version.revision + 1, edits=version.edits + edit)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove items."""
+        seqs = [row.seq for row in self.find("id", ids).values()]
+        for seq in seqs:
+            self.run("DELETE FROM items WHERE seq = ?", (seq,))
+        if seqs:
+            self.touch()
+        return len(seqs)
+
+    def relabel(self, ids: Sequence[str], label: str) -> int:
+        """Move items to a class."""
+        rows = self.find("id", ids).values()
+        for row in rows:
+            crc = checksum(row._replace(label=label))
+            self.run("UPDATE items SET label = ?, crc = ? WHERE seq = ?", (label, crc, row.seq))
+        if rows:
+            self.touch()
+        return len(rows)
+
+    def add_negative(self, negative: Negative) -> None:
+        self.run(
+            "INSERT INTO negatives (content, look, vector, label, item) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            tuple(negative),
+        )
+        self.touch()
+
+    def negatives(self) -> list[Negative]:
+        rows = self.run("SELECT content, look, vector, label, item FROM negatives ORDER BY seq")
+        return [
+            Negative(content, bytes(look), bytes(vector), label, item) for content, look, vector, label, item in rows
+        ]
+
+    def drop_negatives(self, *, label: str = "", items: Sequence[str] = ()) -> None:
+        """Forget the marks that name a class, or these items."""
+        if label:
+            self.run("DELETE FROM negatives WHERE label = ?", (label,))
+        for item in items:
+            self.run("DELETE FROM negatives WHERE item = ?", (item,))
+
+    def rename_negatives(self, old: str, new: str) -> None:
+        for negative in self.negatives():
+            if negative.label == old:
+                self.drop_negatives(label=old)
+                self.add_negative(negative._replace(label=new))
+
+    def log(self, verb: str, items: int, label: str = "") -> None:
+        """A line of the audit log: when, what, how many; never an image."""
+        values = (time.time(), verb, items, label)
+        self.run("INSERT INTO audit (at, verb, items, label) VALUES (?, ?, ?, ?)", values)
+
+    def audit(self, last: int = 100) -> list[dict[str, Any]]:
+        rows = self.run("SELECT at, verb, items, label FROM audit ORDER BY seq DESC LIMIT ?", (last,))
+        return [dict(zip(("at", "verb", "items", "label"), row, strict=True)) for row in rows]
+
+    def redact(self, label: str) -> None:
+        """Take a class's name out of the audit log."""
+        self.run("UPDATE audit SET label = ? WHERE label = ?", (DROPPED, label))
+
+    def push_step(self, verb: str, undo: dict[str, Any]) -> None:
+        values = (time.time(), verb, json.dumps(undo, ensure_ascii=False))
+        self.run("INSERT INTO steps (at, verb, undo) VALUES (?, ?, ?)", values)
+
+    def last_step(self) -> Step | None:
+        rows = self.run("SELECT seq, verb, undo FROM steps ORDER BY seq DESC LIMIT 1")
+        return Step(rows[0][0], rows[0][1], json.loads(rows[0][2])) if rows else None
+
+    def drop_step(self, seq: int) -> None:
+        self.run("DELETE FROM steps WHERE seq = ?", (seq,))
+
+    def clear_steps(self) -> None:
+        self.run("DELETE FROM steps")
+
+
+def checksum(row: Row) -> int:
+    """CRC-32 of all that is written of an item."""
+    text = json.dumps(row[1:7], ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return zlib.crc32(row.vector, zlib.crc32(row.look, zlib.crc32(text)))

@@ -1,0 +1,93 @@
+"""A gallery as one Parquet file and back: a backup while it is in use, and the way between stores."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from likewise.atomic import replacing
+from likewise.gallery.index import check_vectors
+from likewise.gallery.opened import Opened
+from likewise.gallery.store import LARGEST_DIM, Item
+
+__all__ = ["export", "import_"]
+
+TEXTS = ("id", "content", "label", "group", "path", "metadata")
+
+
+def export(gallery: Opened, path: str | os.PathLike) -> int:
+    """Write every item as it is at one moment; how many. Undo history, marks and audit log are not part of it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with gallery.store.reading():
+        rows = list(gallery.store.scan())
+        about = gallery.store.meta()
+    columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in TEXTS}
+    columns["look"] = pa.array([row.look for row in rows], pa.binary())
+    flat = pa.array(np.frombuffer(b"".join(row.vector for row in rows), "<f4"))
+    columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, gallery.dim)
+    told = {key: about[key] for key in ("dim", "sim", "fingerprint")}
+    table = pa.table(columns).replace_schema_metadata({"likewise_gallery": json.dumps(told)})
+    with replacing(Path(path)) as temporary:
+        pq.write_table(table, temporary)
+    return len(rows)
+
+
+def import_(gallery: Opened, path: str | os.PathLike) -> int:
+    """Enroll what `export` wrote, in one transaction; how many were new. Errors: ValueError for another model's."""
+    table, told = _read(Path(path))
+    if told.get("fingerprint") != gallery.about["fingerprint"]:
+        raise ValueError(
+            f"{os.fspath(path)} holds vectors of the model {told.get('fingerprint')} and the gallery holds those of "
+            f"{gallery.about['fingerprint']}"
+        )
+    column = table["vector"].combine_chunks()
+    flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    if len(flat) != len(table) * gallery.dim:
+        raise ValueError(f"{os.fspath(path)} has vectors of another length than {gallery.dim}")
+    vectors = check_vectors(flat.reshape(len(table), gallery.dim), gallery.dim)
+    lists = {name: table[name].to_pylist() for name in (*TEXTS, "look")}
+    items = [_item({name: values[i] for name, values in lists.items()}, vectors[i], path) for i in range(len(table))]
+    with gallery.store.begin():
+        added = gallery.store.put(items)
+        if added:
+            gallery.store.push_step("import", {"remove": added})
+            gallery.store.log("import", len(added))
+    gallery.state()
+    return len(added)
+
+
+def _item(row: dict[str, Any], vector: np.ndarray, path: str | os.PathLike) -> Item:
+    try:
+        metadata = json.loads(row["metadata"])
+        whole = isinstance(metadata, dict) and all(isinstance(row[name], str) and row[name] for name in TEXTS[:3])
+    except (ValueError, TypeError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{os.fspath(path)} has a row without id, content, label or metadata as text")
+    return Item(
+        row["id"], row["content"], row["label"], vector, row["group"] or "", row["path"] or "", metadata,
+        row["look"] or b"",
+    )  # fmt: skip
+
+
+def _read(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Within bounds: a file of a stranger is data."""
+    from likewise.safety.parquet import read_table
+
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; `likewise gallery export` writes one")
+    table = read_table(path, "a gallery's export")
+    try:
+        told = json.loads((table.schema.metadata or {})[b"likewise_gallery"])
+        dim = int(told["dim"])
+    except (KeyError, ValueError, TypeError):
+        raise ValueError(f"{path} is no export of a gallery") from None
+    if missing := [name for name in (*TEXTS, "look", "vector") if name not in table.column_names]:
+        raise ValueError(f"{path} has no column {missing[0]!r}")
+    if not 1 <= dim <= LARGEST_DIM:
+        raise ValueError(f"{path} is no export of a gallery")
+    return table, told

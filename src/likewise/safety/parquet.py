@@ -1,0 +1,79 @@
+"""Parquet files of others, read within bounds: what the footer announces is checked before a column is decoded."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from likewise.safety import bounds
+from likewise.safety.footer import announced
+
+__all__ = ["read_table"]
+
+FIRST_ROWS = 64  # of the first batch; later ones are as long as their bytes allow
+BATCH = 16 << 20  # bytes
+
+
+def read_table(path: str | os.PathLike, what: str, columns: Sequence[str] = ()) -> Any:
+    """The table of a file; of its columns those that are there and in `columns`, or all.
+
+    Errors: ValueError that names the file, for one that is no Parquet, or announces or holds more than `bounds` allow.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = os.fspath(path)
+    try:
+        length = os.stat(path).st_size
+        check_announced(path, length, name)
+        with pq.ParquetFile(path, thrift_string_size_limit=bounds.JSON_FILE, pre_buffer=False) as file:
+            wanted = [c for c in columns if c in file.schema_arrow.names] if columns else None
+            batches = within_bounds(file, wanted, length, name)
+            schema = file.schema_arrow
+        if wanted is not None:
+            schema = pa.schema([schema.field(c) for c in wanted], metadata=schema.metadata)
+        found = pa.Table.from_batches(batches) if batches else schema.empty_table()
+        found = found.replace_schema_metadata(schema.metadata)
+        found.validate(full=True)  # texts that are no UTF-8, offsets beyond their values
+        return found
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ValueError(f"cannot read {what} from {name}: {error}") from None
+
+
+def check_announced(path: str | os.PathLike, length: int, name: str) -> None:
+    """Errors: ValueError when rows, or the values and bytes of the columns, are beyond the bounds."""
+    found = announced(path)
+    bounds.rows(found.rows, length, name)
+    bounds.expanded(max(found.size, 4 * found.values), length, name)
+
+
+def within_bounds(file: Any, columns: Sequence[str] | None, length: int, name: str) -> list[Any]:
+    """All rows in batches, while their bytes in memory stay within the bound: a dictionary may repeat a long text."""
+    found, held, size = [], 0, FIRST_ROWS
+    rows, done = file.metadata.num_rows, 0
+    while done < rows:
+        done_before = done
+        for batch in file.iter_batches(batch_size=size, columns=columns):
+            if done_before:  # rows that an earlier pass has read
+                step = min(done_before, len(batch))
+                done_before -= step
+                batch = batch.slice(step)
+                if not len(batch):
+                    continue
+            batch = decoded(batch)
+            found.append(batch)
+            held, done = held + batch.nbytes, done + len(batch)
+            bounds.expanded(held, length, name)
+            if size == FIRST_ROWS and rows > size:
+                break
+        else:
+            break
+        size = max(1, min(1 << 16, BATCH * done // max(held, 1)))
+    return found
+
+
+def decoded(batch: Any) -> Any:
+    """The batch with the values of its dictionaries in place, so that its bytes are those that texts will take."""
+    import pyarrow as pa
+
+    columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
+    return pa.record_batch(columns, names=batch.schema.names)
