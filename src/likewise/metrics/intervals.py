@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
 __all__ = [
@@ -95,9 +94,10 @@ def bootstrap(
     under_US = _by_unit(torch.stack([ratio.under for ratio in ratios.values()], dim=1), units_N)
     seen_BS = torch.cat([(c @ over_US) / (c @ under_US) for c in draws(len(over_US), resamples=resamples, seed=seed)])
     units_S = under_US.count_nonzero(0)
+    sizes = [(int(ratio.under.count_nonzero()), int(units)) for ratio, units in zip(ratios.values(), units_S, strict=True)]
     return {
-        name: interval(value(ratio), seen_BS[:, i], n=int(ratio.under.count_nonzero()), units=int(units_S[i]), expand=True)
-        for i, (name, ratio) in enumerate(ratios.items())
+        name: interval(value(ratio), seen_B, n=n, units=units, expand=True)
+        for (name, ratio), seen_B, (n, units) in zip(ratios.items(), seen_BS.T, sizes, strict=True)
     }
 
 
@@ -140,6 +140,8 @@ def expanded_tail(units: int) -> float:
     The bootstrap's variance is (n - 1) / n of the unbiased one, and its tails are normal ones. Hesterberg, 2015, What
     Teachers Should Know about the Bootstrap, The American Statistician 69, section 4 (expanded percentile interval).
     """
+    from scipy.special import ndtr, stdtrit
+
     if units < 2:
         return TAIL
     return float(ndtr(stdtrit(units - 1, TAIL) * (units / (units - 1)) ** 0.5))
@@ -159,16 +161,23 @@ def paired(
     both_N = (first.under != 0) & (second.under != 0)
     if not both_N.any():
         raise ValueError("the two runs have no query in common that has a value")
-    sides = [first.drawn, first.under, second.drawn, second.under]
-    sums_U4 = _by_unit(torch.stack(sides, dim=1) * both_N[:, None], units_N)
+    own_N4 = torch.stack([first.over, first.under, second.over, second.under], dim=1) * both_N[:, None]
+    apart = float(_apart(own_N4.sum(0)))
+    # images without a value of their own are references too: their effects stay, and sum to 0 only with them
+    sums_U4 = _by_unit(own_N4 + torch.stack(_effects(first) + _effects(second), dim=1), units_N)
     seen = [_apart(counts @ sums_U4) for counts in draws(len(sums_U4), seed=seed)]
-    apart = float(_apart(sums_U4.sum(0)))
     exchanged_U4 = sums_U4[:, [2, 3, 0, 1]]
     beyond = 0
     for swap_BU in _coins(len(sums_U4), resamples, seed):
         drawn_B = _apart(swap_BU @ exchanged_U4 + (1 - swap_BU) @ sums_U4)
         beyond += int((drawn_B.abs() >= abs(apart) * (1 - 1e-9)).sum())
     return Paired(apart, *percentiles(torch.cat(seen)), (beyond + 1) / (resamples + 1), int(both_N.sum()))
+
+
+def _effects(ratio: Ratio) -> list[Tensor]:
+    """What is resampled beside `over` and `under`."""
+    nothing_N = torch.zeros_like(ratio.over)
+    return [nothing_N if ratio.effect is None else ratio.effect, nothing_N]
 
 
 def _apart(sums: Tensor) -> Tensor:
