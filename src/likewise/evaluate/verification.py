@@ -1,8 +1,7 @@
 """Same or different: scores of pairs with their intervals; what validation pairs choose, threshold and probability."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import chain
 from math import ceil
 from typing import NamedTuple
 
@@ -36,6 +35,7 @@ SAME = 10_000  # pairs of one class
 DIFFERENT = 300_000  # pairs of two: as many as speak of the lowest of RATES
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 CURVES = 400  # resamples of the ROC curve
+NOISE = 100  # resamples of single pairs: for a variance
 CURVED: dict[str, Callable[[verification.Roc], Tensor]] = {"pair_auc": verification.auc, "eer": verification.eer}
 DRAWN_CLASSES = 5
 RULE_OF_3 = 3.0  # n trials without an error bound its rate by 3 / n at 95 % (Hanley and Lippman-Hand, 1983)
@@ -134,8 +134,15 @@ class Resampled(NamedTuple):
     """A score of pairs with its values under the resamples of its interval; runs on the same pairs share these."""
 
     value: float
-    seen: Tensor  # [B] float64
+    seen: Tensor  # [B] float64, drawing images (or classes)
     n: int
+    noise: Tensor  # [B'] float64, drawing single pairs of two units: their variance is three times in that of `seen`
+    units: int  # how many images (or classes) the same pairs rest on
+
+    @property
+    def variable(self) -> Tensor:
+        """`seen` with the variance that the score has."""
+        return intervals.without_pair_noise(self.value, self.seen, self.noise)
 
 
 def verify(
@@ -157,8 +164,9 @@ def verify(
     rates = {f"tar@far={rate:g}": partial(verification.tar_at_far, far=rate) for rate in RATES}
     curves = CURVED | {name: of for name, of in rates.items() if name not in left_out}
     found = resampled(pairs, score_T, units_N, curves=curves, threshold=threshold, fit=fit, seed=seed)
-    drawn = int(units_N.max()) + 1
-    return {name: intervals.interval(x.value, x.seen, n=x.n, units=drawn) for name, x in found.items()}
+    return {
+        name: intervals.interval(x.value, x.variable, n=x.n, units=x.units, expand=True) for name, x in found.items()
+    }
 
 
 def resampled(
@@ -180,16 +188,22 @@ def resampled(
     pairs, score_T = _take(pairs, score_T, order_T)  # so that a curve reads its weights in the order they lie in
     ranked = verification.rank(score_T, pairs.same)
     judged = _judging(score_T[at_E], pairs.same[at_E], threshold, fit)
-    seen: dict[str, list[Tensor]] = {}
-    for weight_BT in chain([torch.ones(1, len(score_T))], _weights(pairs, units_N, seed)):
-        curve = verification.curve(ranked, weight_BT)
-        found = {name: of(curve) for name, of in curves.items()} | judged(weight_BT[:, at_E])
-        for name, value_B in found.items():
-            seen.setdefault(name, []).append(value_B)
+    def under(weights: Iterable[Tensor]) -> dict[str, Tensor]:
+        seen: dict[str, list[Tensor]] = {}
+        for weight_BT in weights:
+            curve = verification.curve(ranked, weight_BT)
+            found = {name: of(curve) for name, of in curves.items()} | judged(weight_BT[:, at_E])
+            for name, value_B in found.items():
+                seen.setdefault(name, []).append(value_B)
+        return {name: torch.cat(parts) for name, parts in seen.items()}
+
+    values, seen = under([torch.ones(1, len(score_T))]), under(_weights(pairs, units_N, seed))
+    noise = under(_pair_weights(pairs, units_N, seed))
+    units = len(units_N[torch.cat([pairs.first[pairs.same], pairs.second[pairs.same]])].unique())
     return {
-        name: Resampled(float(first), torch.cat(rest), len(score_T) if name in curves else len(at_E))
-        for name, (first, *rest) in seen.items()
-        if first.isfinite().all()
+        name: Resampled(float(x), seen[name], len(score_T) if name in curves else len(at_E), noise[name], units)
+        for name, x in values.items()
+        if x.isfinite().all()
     }
 
 
@@ -199,10 +213,12 @@ def pairs_apart(first: Resampled, second: Resampled) -> Paired:
     The interval is the bootstrap's; p is twice the share of resamples in which the difference has the other sign or is
     none, never below 2 / (resamples + 1): pairs share pictures, so that runs cannot be exchanged pair by pair.
     """
-    apart_B = (first.seen - second.seen)[(first.seen - second.seen).isfinite()]
+    difference = first.value - second.value
+    apart_B = intervals.without_pair_noise(difference, first.seen - second.seen, first.noise - second.noise)
+    apart_B = apart_B[apart_B.isfinite()]
     other = 1 + min(int((apart_B <= 0).sum()), int((apart_B >= 0).sum()))
     p = min(1.0, 2 * other / (len(apart_B) + 1))
-    return Paired(first.value - second.value, *intervals.percentiles(apart_B), p, first.n)
+    return Paired(difference, *intervals.percentiles(apart_B, intervals.expanded_tail(first.units)), p, first.n)
 
 
 def _judging(
@@ -291,4 +307,17 @@ def _weights(pairs: Pairs, units_N: Tensor, seed: int) -> Iterator[Tensor]:
     for count_BU in intervals.draws(drawn, resamples=CURVES, seed=seed, at_once=at_once):
         weight_BT = count_BU[:, a_T] * count_BU[:, b_T]
         weight_BT[:, within_W] = count_BU[:, a_T[within_W]]
+        yield weight_BT
+
+
+def _pair_weights(pairs: Pairs, units_N: Tensor, seed: int) -> Iterator[Tensor]:
+    """How often each resample of the pairs of two units holds each, `[B, T]`; the pairs within one are in all once."""
+    across_A = (units_N[pairs.first] != units_N[pairs.second]).nonzero()[:, 0]
+    if not len(across_A):
+        yield torch.ones(2, len(pairs.same), dtype=torch.float64)
+        return
+    at_once = len(across_A) * max(1, 2**19 // len(pairs.same))
+    for count_BA in intervals.draws(len(across_A), resamples=NOISE, seed=seed, at_once=at_once):
+        weight_BT = torch.ones(len(count_BA), len(pairs.same), dtype=torch.float64)
+        weight_BT[:, across_A] = count_BA
         yield weight_BT

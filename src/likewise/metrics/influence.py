@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Form", "Influence", "Without", "form", "without"]
+__all__ = ["Form", "Influence", "Without", "form", "limit", "without"]
 
 
 class Form(NamedTuple):
@@ -73,11 +73,31 @@ def _best(r_Q: Tensor) -> Tensor:
     return torch.where(r_Q > 0, gain_K[(r_Q - 1).clamp_min(0)], torch.nan)
 
 
-def without(form: Form, hits_QK: Tensor, relevant_Q: Tensor) -> Without:
-    """A metric of this form without each reference in turn.
+def limit(name: str) -> int | None:
+    """How many ranks a metric looks at; None: all, or as many as are relevant."""
+    return None if name == "minp" else form(name).limit
+
+
+def without(name: str, hits_QK: Tensor, relevant_Q: Tensor) -> Without:
+    """A metric without each reference in turn.
 
     hits_QK: bool, one rank deeper than the metric looks, or all that there are; relevant_Q: int64.
     """
+    return _last(hits_QK, relevant_Q) if name == "minp" else _summed(form(name), hits_QK, relevant_Q)
+
+
+def _last(hits_QK: Tensor, relevant_Q: Tensor) -> Without:
+    """R over the rank of the last relevant reference, of whole rankings."""
+    rank_QK = hits_QK * torch.arange(1, hits_QK.shape[1] + 1, device=hits_QK.device)
+    last_Q1 = rank_QK.amax(1, keepdim=True)
+    second_Q1 = rank_QK.where(rank_QK < last_Q1, 0).amax(1, keepdim=True)
+    all_Q1, whole_Q1 = relevant_Q[:, None].double(), relevant_Q[:, None] / last_Q1.double()
+    miss_QK = all_Q1 / (last_Q1 - (torch.arange(1, hits_QK.shape[1] + 1, device=hits_QK.device) < last_Q1).long())
+    hit_QK = (all_Q1 - 1) / torch.where(rank_QK < last_Q1, last_Q1 - 1, second_Q1)  # 0 / 0 is NaN: none remains
+    return Without(whole_Q1[:, 0], torch.where(hits_QK, hit_QK, miss_QK), whole_Q1[:, 0])
+
+
+def _summed(form: Form, hits_QK: Tensor, relevant_Q: Tensor) -> Without:
     depth = hits_QK.shape[1]
     rank_K = torch.arange(1, depth + 1, device=hits_QK.device)
     count_QK = hits_QK.cumsum(1)
@@ -128,10 +148,9 @@ class Influence:
 
     def add(self, name: str, query_Q: Tensor, place_QK: Tensor, hits_QK: Tensor, relevant_Q: Tensor) -> None:
         """Effects on some queries; place_QK: the images found, -1 for none."""
-        metric = form(name)
-        depth = min((metric.limit or hits_QK.shape[1]) + 1, hits_QK.shape[1])
+        depth = min((limit(name) or hits_QK.shape[1]) + 1, hits_QK.shape[1])
         place_QK, hits_QK = place_QK[:, :depth], hits_QK[:, :depth]
-        removed = without(metric, hits_QK, relevant_Q)
+        removed = without(name, hits_QK, relevant_Q)
         effect_QK = (removed.value[:, None] - removed.listed.nan_to_num(0)) * (place_QK >= 0)
         effect_N = self.effects.setdefault(name, torch.zeros_like(self.alone))
         self.noise[name] = self.noise.get(name, 0.0) + float((effect_QK * ~hits_QK).square().sum())

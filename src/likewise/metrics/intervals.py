@@ -5,6 +5,7 @@ Queries are drawn with replacement; where the question is how a model does on fu
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ __all__ = [
     "paired",
     "percentiles",
     "value",
+    "without_pair_noise",
 ]
 
 RESAMPLES = 1000
@@ -45,6 +47,7 @@ class Ratio(NamedTuple):
     over: Tensor  # float64 [N]
     under: Tensor  # float64 [N]
     effect: Tensor | None = None  # float64 [N], sums to 0: what each does to the values of the others, see influence.py
+    spread: float = 0.0  # standard deviation that drawing queries does not show, such as of where k-means starts
 
     @property
     def drawn(self) -> Tensor:
@@ -93,6 +96,8 @@ def bootstrap(
     over_US = _by_unit(torch.stack([ratio.drawn for ratio in ratios.values()], dim=1), units_N)
     under_US = _by_unit(torch.stack([ratio.under for ratio in ratios.values()], dim=1), units_N)
     seen_BS = torch.cat([(c @ over_US) / (c @ under_US) for c in draws(len(over_US), resamples=resamples, seed=seed)])
+    spread_S = torch.tensor([ratio.spread for ratio in ratios.values()], dtype=torch.float64)
+    seen_BS = seen_BS + spread_S * _normal(len(seen_BS), seed)[:, None]
     units_S = under_US.count_nonzero(0)
     sizes = [(int(ratio.under.count_nonzero()), int(units)) for ratio, units in zip(ratios.values(), units_S, strict=True)]
     return {
@@ -140,11 +145,24 @@ def expanded_tail(units: int) -> float:
     The bootstrap's variance is (n - 1) / n of the unbiased one, and its tails are normal ones. Hesterberg, 2015, What
     Teachers Should Know about the Bootstrap, The American Statistician 69, section 4 (expanded percentile interval).
     """
-    from scipy.special import ndtr, stdtrit
+    from scipy.special import stdtrit
 
     if units < 2:
         return TAIL
-    return float(ndtr(stdtrit(units - 1, TAIL) * (units / (units - 1)) ** 0.5))
+    reach = float(stdtrit(units - 1, TAIL)) * (units / (units - 1)) ** 0.5
+    return NormalDist().cdf(reach)
+
+
+def without_pair_noise(value: float, seen_B: Tensor, noise_B: Tensor) -> Tensor:
+    """Resamples of images with the variance that a score of pairs has.
+
+    A pair that is as often in a resample as both its images has the chance of the pair itself in it three times (Owen,
+    2007, The pigeonhole bootstrap, theorem 1); noise_B is that chance alone, and two parts of it are taken off.
+    """
+    seen, noise = (x_B[x_B.isfinite()].var() for x_B in (seen_B, noise_B))
+    if not seen > 0:
+        return seen_B
+    return value + (seen_B - value) * (torch.maximum(seen - 2 * noise, noise) / seen).clamp(0, 1).sqrt()
 
 
 def paired(
@@ -165,13 +183,15 @@ def paired(
     apart = float(_apart(own_N4.sum(0)))
     # images without a value of their own are references too: their effects stay, and sum to 0 only with them
     sums_U4 = _by_unit(own_N4 + torch.stack(_effects(first) + _effects(second), dim=1), units_N)
-    seen = [_apart(counts @ sums_U4) for counts in draws(len(sums_U4), seed=seed)]
+    spread = (first.spread**2 + second.spread**2) ** 0.5
+    seen_B = torch.cat([_apart(counts @ sums_U4) for counts in draws(len(sums_U4), seed=seed)])
+    seen_B = seen_B + spread * _normal(len(seen_B), seed)
     exchanged_U4 = sums_U4[:, [2, 3, 0, 1]]
-    beyond = 0
-    for swap_BU in _coins(len(sums_U4), resamples, seed):
-        drawn_B = _apart(swap_BU @ exchanged_U4 + (1 - swap_BU) @ sums_U4)
-        beyond += int((drawn_B.abs() >= abs(apart) * (1 - 1e-9)).sum())
-    return Paired(apart, *percentiles(torch.cat(seen)), (beyond + 1) / (resamples + 1), int(both_N.sum()))
+    drawn = [_apart(swap_BU @ exchanged_U4 + (1 - swap_BU) @ sums_U4) for swap_BU in _coins(len(sums_U4), resamples, seed)]
+    drawn_B = torch.cat(drawn) + spread * _normal(resamples, seed)
+    beyond = int((drawn_B.abs() >= abs(apart) * (1 - 1e-9)).sum())
+    tail = expanded_tail(int((sums_U4[:, 1] != 0).sum()))
+    return Paired(apart, *percentiles(seen_B, tail), (beyond + 1) / (resamples + 1), int(both_N.sum()))
 
 
 def _effects(ratio: Ratio) -> list[Tensor]:
@@ -182,6 +202,13 @@ def _effects(ratio: Ratio) -> list[Tensor]:
 
 def _apart(sums: Tensor) -> Tensor:
     return sums[..., 0] / sums[..., 1] - sums[..., 2] / sums[..., 3]
+
+
+def _normal(n: int, seed: int) -> Tensor:
+    """n quantiles of the normal distribution in random order, float64."""
+    at_B = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+    order_B = torch.randperm(n, generator=torch.Generator().manual_seed(seed + 1))
+    return torch.special.ndtri(at_B)[order_B]
 
 
 def _coins(units: int, resamples: int, seed: int, at_once: int = 2**20) -> Iterator[Tensor]:
