@@ -14,14 +14,13 @@ from likewise import spec
 from likewise.embeddings import DivergedError, Embeddings, as_seen, check, embed
 from likewise.evaluate.diagnostics import health
 from likewise.evaluate.identification import identify
+from likewise.evaluate.pair_draws import DRAWN_CLASSES, strata, units
 from likewise.evaluate.verification import (
-    DRAWN_CLASSES,
     Threshold,
     draw_pairs,
     pick_calibration,
     pick_threshold,
     too_few,
-    units,
     verify,
 )
 from likewise.metrics import classification, clustering, few_shot, intervals, retrieval, verification
@@ -145,7 +144,8 @@ def evaluate(
         return scores
     score_T = similarities(query.vectors, pairs, sim=sim)
     drawn_N = units(query.labels, reference is None)
-    return scores | verify(pairs, score_T, drawn_N, threshold=threshold, fit=fit, seed=seed)
+    strata_N = strata(query.labels, drawn_N)
+    return scores | verify(pairs, score_T, drawn_N, strata_N=strata_N, threshold=threshold, fit=fit, seed=seed)
 
 
 def _from_val(

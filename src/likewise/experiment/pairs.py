@@ -11,8 +11,9 @@ from torch import Tensor
 
 from likewise import spec
 from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold, too_few
+from likewise.evaluate.pair_draws import strata, units
 from likewise.evaluate.pair_list import Named, placed
-from likewise.evaluate.verification import folded, units, verify
+from likewise.evaluate.verification import folded, verify
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.metrics import calibration
@@ -94,10 +95,12 @@ def score_pairs(
     listed = from_file(Path(file), known, model, images) if file else dealt(known, run.metrics()["split"], folds, seed)
     score_T = similarities(listed.vectors, listed.pairs, sim=spec.bind("sim", model.sim))
     fit = model.record("calibration")
+    units_N = drawn_together(listed, known)
     scores = verify(
         listed.pairs,
         score_T,
-        drawn_together(listed, known),
+        units_N,
+        strata_N=strata(numbered(listed.who), units_N),
         threshold=model.record("threshold").get("value"),
         fit=calibration.restored(fit) if fit else None,
         seed=seed,

@@ -174,15 +174,25 @@ class Influence:
     def effect(self, name: str, over_N: Tensor, relevant_N: Tensor) -> Tensor:
         """The effects on a metric as they enter its variance, float64 `[N]`; they sum to 0.
 
+        Where images are drawn, the values are taken from the mean of their class to the mean of all: how many images a
+        class has is not drawn (a stratified bootstrap, with n / (n - 1) for the variance within a class of n).
         over_N: the metric's values, 0 for the queries without one; relevant_N: as of `retrieval.relevant`.
         """
         under_N = (relevant_N > 0).double()
         mean = over_N.sum() / under_N.sum()
         effect_N = self._centred(self.effects[name], mean, relevant_N)
-        own_U, effect_U = over_N - mean * under_N, effect_N
+        own_N = over_N - mean * under_N
         if self.classes:
-            own_U, effect_U = (_by_code(self.labels, x_N) for x_N in (own_U, effect_U))
-        return _without_noise(own_U, effect_U, self.noise[name]) * effect_N
+            own_U, effect_U = (_by_code(self.labels, x_N) for x_N in (own_N, effect_N))
+            return _without_noise(own_U, effect_U, self.noise[name]) * effect_N
+        within_N = self._within(over_N, under_N)
+        return _without_noise(within_N, effect_N, self.noise[name]) * effect_N + within_N - own_N
+
+    def _within(self, over_N: Tensor, under_N: Tensor) -> Tensor:
+        """Values less the mean of their class, with the unbiased variance; 0 for queries without one."""
+        size_N = _sum_by(self.labels, under_N)
+        apart_N = over_N - under_N * _sum_by(self.labels, over_N) / size_N.clamp_min(1)
+        return apart_N * (size_N / (size_N - 1).clamp_min(1)).sqrt()
 
     def _centred(self, effect_N: Tensor, mean: Tensor, relevant_N: Tensor) -> Tensor:
         if self.classes:

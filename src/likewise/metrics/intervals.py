@@ -17,6 +17,7 @@ __all__ = [
     "Score",
     "bootstrap",
     "draws",
+    "ends",
     "holm",
     "interval",
     "mean",
@@ -28,6 +29,7 @@ __all__ = [
 
 RESAMPLES = 1000
 TAIL = 0.025  # on either side of a 95 % interval
+MOST_SKEWED = 0.1  # acceleration beyond which so few units tell nothing more
 ROUNDING = 1e-9  # within which a value is 1, or 0
 
 
@@ -52,7 +54,8 @@ class Ratio(NamedTuple):
     @property
     def drawn(self) -> Tensor:
         """What is resampled for `over`: a query's own value and its effect on the others."""
-        return self.over if self.effect is None else self.over + self.effect
+        certain = bool((self.over == self.under).all()) or not self.over.any()  # the binomial bound's case
+        return self.over if self.effect is None or certain else self.over + self.effect
 
 
 class Paired(NamedTuple):
@@ -74,13 +77,26 @@ def mean(values_Q: Tensor, where_Q: Tensor | None = None, n: int | None = None) 
     return Ratio(over_N, under_N)
 
 
-def draws(units: int, *, resamples: int = RESAMPLES, seed: int = 0, at_once: int = 2**18) -> Iterator[Tensor]:
-    """How often each unit is drawn, float64 `[B, U]`, B resamples at a time; always the same for one seed."""
+def draws(
+    units: int, *, resamples: int = RESAMPLES, seed: int = 0, at_once: int = 2**18, strata_U: Tensor | None = None
+) -> Iterator[Tensor]:
+    """How often each unit is drawn, float64 `[B, U]`, B resamples at a time; always the same for one seed.
+
+    strata_U: int64; of each stratum as many units are drawn as it has.
+    """
     generator = torch.Generator().manual_seed(seed)
     step = max(1, at_once // units)
+    order_U = torch.arange(units) if strata_U is None else strata_U.argsort(stable=True)
+    size_C = torch.tensor([units]) if strata_U is None else strata_U.unique(return_counts=True)[1]
+    size_U, start_U = (x_C.repeat_interleave(size_C) for x_C in (size_C, size_C.cumsum(0) - size_C))
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
-        drawn = torch.randint(units, (rows, units), generator=generator) + torch.arange(rows)[:, None] * units
+        if strata_U is None:
+            place_BU = torch.randint(units, (rows, units), generator=generator)
+        else:
+            share_BU = torch.rand(rows, units, generator=generator, dtype=torch.float64)
+            place_BU = order_U[start_U + (share_BU * size_U).long()]
+        drawn = place_BU + torch.arange(rows)[:, None] * units
         yield drawn.flatten().bincount(minlength=rows * units).view(rows, units).double()
 
 
@@ -99,7 +115,9 @@ def bootstrap(
     spread_S = torch.tensor([ratio.spread for ratio in ratios.values()], dtype=torch.float64)
     seen_BS = seen_BS + spread_S * _normal(len(seen_BS), seed)[:, None]
     units_S = under_US.count_nonzero(0)
-    sizes = [(int(ratio.under.count_nonzero()), int(units)) for ratio, units in zip(ratios.values(), units_S, strict=True)]
+    sizes = [
+        (int(ratio.under.count_nonzero()), int(units)) for ratio, units in zip(ratios.values(), units_S, strict=True)
+    ]
     return {
         name: interval(value(ratio), seen_B, n=n, units=units, expand=True)
         for (name, ratio), seen_B, (n, units) in zip(ratios.items(), seen_BS.T, sizes, strict=True)
@@ -124,7 +142,7 @@ def interval(value: float, seen_B: Tensor, *, n: int, units: int, expand: bool =
     Where they are all 1 (or all 0) a bootstrap sees no doubt at all; the exact binomial bound of `units` trials without
     a failure (a success) stands in.
     """
-    low, high = percentiles(seen_B.clamp(-1, 1), expanded_tail(units) if expand else TAIL)
+    low, high = ends(seen_B.clamp(-1, 1), units) if expand else percentiles(seen_B.clamp(-1, 1))
     low, high = min(low, value), max(high, value)
     if low > 1 - ROUNDING:
         low = TAIL ** (1 / units)
@@ -133,10 +151,25 @@ def interval(value: float, seen_B: Tensor, *, n: int, units: int, expand: bool =
     return Score(value, low, high, n)
 
 
-def percentiles(seen_B: Tensor, tail: float = TAIL) -> tuple[float, float]:
+def percentiles(seen_B: Tensor, tails: tuple[float, float] = (TAIL, 1 - TAIL)) -> tuple[float, float]:
     """The ends of the middle 95 %; resamples that drew nothing to measure (NaN) are left out."""
-    low, high = torch.quantile(seen_B[seen_B.isfinite()], torch.tensor([tail, 1 - tail], dtype=seen_B.dtype)).tolist()
+    low, high = torch.quantile(seen_B[seen_B.isfinite()], torch.tensor(tails, dtype=seen_B.dtype)).tolist()
     return low, high
+
+
+def ends(seen_B: Tensor, units: int) -> tuple[float, float]:
+    """The ends of a 95 % interval: percentiles that allow for few units and for a skewed distribution.
+
+    The acceleration and the bias of a mean are both a sixth of its skewness. Efron, 1987, Better Bootstrap Confidence
+    Intervals, Journal of the American Statistical Association 82 (BCa), https://doi.org/10.2307/2289144.
+    """
+    apart_B = seen_B[seen_B.isfinite()] - seen_B[seen_B.isfinite()].mean()
+    square = float(apart_B.square().mean())
+    a = float(apart_B.pow(3).mean()) / square**1.5 / 6 if square > 1e-24 else 0.0
+    a, normal = min(max(a, -MOST_SKEWED), MOST_SKEWED), NormalDist()
+    reach = normal.inv_cdf(expanded_tail(units))
+    low, high = (normal.cdf(a + (a + z) / (1 - a * (a + z))) for z in (reach, -reach))
+    return percentiles(seen_B, (low, high))
 
 
 def expanded_tail(units: int) -> float:
@@ -150,19 +183,22 @@ def expanded_tail(units: int) -> float:
     if units < 2:
         return TAIL
     reach = float(stdtrit(units - 1, TAIL)) * (units / (units - 1)) ** 0.5
-    return NormalDist().cdf(reach)
+    return max(NormalDist().cdf(reach), 1e-9)
 
 
-def without_pair_noise(value: float, seen_B: Tensor, noise_B: Tensor) -> Tensor:
+def without_pair_noise(
+    value: float, seen_B: Tensor, noise_B: Tensor, surplus: float = 2.0, factor: float = 1.0
+) -> Tensor:
     """Resamples of images with the variance that a score of pairs has.
 
     A pair that is as often in a resample as both its images has the chance of the pair itself in it three times (Owen,
-    2007, The pigeonhole bootstrap, theorem 1); noise_B is that chance alone, and two parts of it are taken off.
+    2007, The pigeonhole bootstrap, theorem 1); noise_B is that chance alone.
+    surplus: how many times it is counted too often. factor: by which the variance without that is too small.
     """
     seen, noise = (x_B[x_B.isfinite()].var() for x_B in (seen_B, noise_B))
     if not seen > 0:
         return seen_B
-    return value + (seen_B - value) * (torch.maximum(seen - 2 * noise, noise) / seen).clamp(0, 1).sqrt()
+    return value + (seen_B - value) * (torch.maximum(factor * (seen - surplus * noise), noise) / seen).sqrt()
 
 
 def paired(
@@ -187,11 +223,13 @@ def paired(
     seen_B = torch.cat([_apart(counts @ sums_U4) for counts in draws(len(sums_U4), seed=seed)])
     seen_B = seen_B + spread * _normal(len(seen_B), seed)
     exchanged_U4 = sums_U4[:, [2, 3, 0, 1]]
-    drawn = [_apart(swap_BU @ exchanged_U4 + (1 - swap_BU) @ sums_U4) for swap_BU in _coins(len(sums_U4), resamples, seed)]
+    drawn = [
+        _apart(swap_BU @ exchanged_U4 + (1 - swap_BU) @ sums_U4) for swap_BU in _coins(len(sums_U4), resamples, seed)
+    ]
     drawn_B = torch.cat(drawn) + spread * _normal(resamples, seed)
     beyond = int((drawn_B.abs() >= abs(apart) * (1 - 1e-9)).sum())
-    tail = expanded_tail(int((sums_U4[:, 1] != 0).sum()))
-    return Paired(apart, *percentiles(seen_B, tail), (beyond + 1) / (resamples + 1), int(both_N.sum()))
+    units = int((sums_U4[:, 1] != 0).sum())
+    return Paired(apart, *ends(seen_B, units), (beyond + 1) / (resamples + 1), int(both_N.sum()))
 
 
 def _effects(ratio: Ratio) -> list[Tensor]:

@@ -188,7 +188,7 @@ def measure(
     relevant_Q = relevant(query, reference)
     seen = len(query.labels) - 1 if reference is None else len(reference.labels)
     k = depth(names, relevant_Q, seen)
-    deep = min(k + 1, seen) if influence else k  # who takes the place of one that is removed
+    deep = min(k + 1, max(k, seen)) if influence else k  # who takes the place of one that is removed
     where = relevant_Q.nonzero()[:, 0].cpu()
     # in place: small results kept from every tile would lie between the large ones and fragment the heap
     values = {name: torch.empty(len(where), dtype=torch.float64) for name in names}
