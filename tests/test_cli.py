@@ -73,7 +73,7 @@ def test_scores_as_json_are_those_of_metrics_json(call, trained):
     code, out, _ = call("evaluate", str(trained), "--json")
     said = json.loads(out)
     assert code == 0
-    assert set(said) == {"run", "split", "scores"}
+    assert {"run", "split", "scores", "caveats", "without_training"} <= set(said)
     assert said["scores"] == json.loads((trained / "metrics.json").read_text())["scores"]
     assert {"value", "low", "high", "n"} == set(said["scores"]["knn@1"])
     assert said["scores"]["knn@1"]["low"] <= said["scores"]["knn@1"]["value"] <= said["scores"]["knn@1"]["high"]
@@ -118,7 +118,7 @@ WRONG = [
     (("train", "digits", "epoch=3"), "no field 'epoch'; did you mean epochs"),
     (("train", "digits", "loss=triplet(margn=1)"), "did you mean margin"),
     (("train", "digits", "data=mnistt"), "no data named 'mnistt'; did you mean mnist"),
-    (("train", "digits", "size=8"), "convnet takes pictures of at least"),
+    (("train", "digits", "size=8"), "convnet takes images of at least"),
     (("train", "digits", "device=cuda:99"), "is not to be had here"),
     (("train", "empty"), "empty"),
     (("train", "nothing.toml"), "cannot read the recipe"),
@@ -126,7 +126,10 @@ WRONG = [
     (("train", "--resume", "runs/x"), "so it is not a run"),
     (("evaluate", "runs/none"), "so it is not a run"),
     (("evaluate", "runs/none", "--threshold-at", "far=x"), "'far=x' gives no share from 0 to 1"),
-    (("evaluate", "runs/none", "--folds", "10", "--pairs", "x.csv"), "one of --pairs, --folds and --threshold-at"),
+    (
+        ("evaluate", "runs/none", "--folds", "10", "--pairs", "x.csv"),
+        "one of --on, --pairs, --folds and --threshold-at",
+    ),
     (("evaluate", "runs/none", "--images", "empty"), "--images is the folder of the images in --pairs"),
     (("report", "empty"), "has no recipe.toml, so it is not a run"),
     (("list", "loss"), "nothing is listed under 'loss'; did you mean losses"),

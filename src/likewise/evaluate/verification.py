@@ -74,7 +74,7 @@ def pick_threshold(
     """The threshold that meets a target best on pairs of the validation part.
 
     target: accuracy, f1, eer, far=0.001 or precision=0.99, where either kind of pair counts the same in the whole.
-    open_set: draw classes, not pictures, for the interval. pairs: of `val`; otherwise they are drawn.
+    open_set: draw classes, not images, for the interval. pairs: of `val`; otherwise they are drawn.
     Errors: ValueError where there are no pairs of both kinds, or where they cannot tell or reach the target.
     """
     kind, _ = verification.aim(target)
@@ -120,7 +120,7 @@ def pick_calibration(
     """From a similarity to the probability of one class, on pairs of the validation part, as many of either kind.
 
     Platt's curve or the isotonic one, whichever is nearer to the truth on the pairs of the other half of the classes
-    (open_set) or pictures. Errors: ValueError where there are no pairs of both kinds.
+    (open_set) or images. Errors: ValueError where there are no pairs of both kinds.
     """
     pairs, score_T = _scored(val, pairs, sim, seed)
     at_E = even(pairs.same)
@@ -219,10 +219,10 @@ def resampled(
 
 
 def pairs_apart(first: Resampled, second: Resampled) -> Paired:
-    """First less second, of two runs scored on the same pairs under the same draws of pictures (or classes).
+    """First less second, of two runs scored on the same pairs under the same draws of images (or classes).
 
     The interval is the bootstrap's; p is twice the share of resamples in which the difference has the other sign or is
-    none, never below 2 / (resamples + 1): pairs share pictures, so that runs cannot be exchanged pair by pair.
+    none, never below 2 / (resamples + 1): pairs share images, so that runs cannot be exchanged pair by pair.
     """
     difference = first.value - second.value
     apart_B = intervals.without_pair_noise(
