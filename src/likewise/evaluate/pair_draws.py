@@ -34,7 +34,7 @@ def within_classes(size: float) -> Bias:
 
 
 def units(labels_N: Tensor, classes: bool) -> Tensor:
-    """What a bootstrap draws, int64 `[N]` numbered from 0: classes, or pictures where there are too few classes."""
+    """What a bootstrap draws, int64 `[N]` numbered from 0: classes, or images where there are too few classes."""
     values_C, class_N = labels_N.unique(return_inverse=True)
     return class_N if classes and len(values_C) >= DRAWN_CLASSES else torch.arange(len(labels_N))
 
@@ -47,7 +47,7 @@ def strata(labels_N: Tensor, units_N: Tensor) -> Tensor | None:
 def image_weights(
     pairs: Pairs, units_N: Tensor, strata_N: Tensor | None = None, *, resamples: int, seed: int
 ) -> Iterator[Tensor]:
-    """How often each resample holds each pair, `[B, T]`: as often as both its pictures, or its class. Owen, 2007."""
+    """How often each resample holds each pair, `[B, T]`: as often as both its images, or its class. Owen, 2007."""
     a_T, b_T = units_N[pairs.first], units_N[pairs.second]
     within_W = (a_T == b_T).nonzero()[:, 0]
     drawn = int(units_N.max()) + 1

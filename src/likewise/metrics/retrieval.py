@@ -237,17 +237,13 @@ def measure(
     tile: int = neighbours.TILE,
     influence: Influence | None = None,
 ) -> PerQuery:
-<<<<<<< HEAD
-    """Rank once, only as deep as the metrics of these names need, and take every metric of every query.
-
-    influence: collects what every image does to the others' values, where queries are one another's references.
-=======
     """Ranks once, only as deep as the named metrics need, and computes every metric for every query.
 
     >>> vectors, labels = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), torch.tensor([0, 0, 1, 1])
     >>> measure(["recall@1", "map@r"], Set(vectors, labels)).values
     {'recall@1': tensor([1., 1., 1., 1.], dtype=torch.float64), 'map@r': tensor([1., 1., 1., 1.], dtype=torch.float64)}
->>>>>>> main
+
+    influence: collects what every image does to the others' values, where queries are each other's references.
     """
     metrics = {name: metric(name) for name in names}
     relevant_Q = relevant(query, reference)
