@@ -1,15 +1,18 @@
 """Effects of references on retrieval scores: by hand, against removing each image, and how often intervals hold."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
 
 from likewise.embeddings import Embeddings
 from likewise.evaluate import difference, evaluate, measure, retrieve
+from likewise.evaluate.pair_draws import image_weights, pair_weights, within_classes
 from likewise.metrics import intervals, retrieval
 from likewise.metrics.influence import Influence, limit, without
 from likewise.metrics.retrieval import Ranked, Set
+from likewise.metrics.sampled_pairs import Pairs
 
 NAMES = [
     "recall@1",
@@ -154,3 +157,23 @@ def test_closed_set_intervals_hold_map_at_r():
     spread = torch.tensor([score.value for score in scores]).std()
     width = sum(score.high - score.low for score in scores) / 60
     assert 0.85 < width / (3.92 * float(spread)) < 1.4
+
+
+def test_bias_within_classes_equals_all_draws_of_three():
+    """The 27 ways to draw three images of three: variance of a pair's count, less what one image keeps of its own."""
+    counts = torch.tensor([[drawn.count(i) for i in range(3)] for drawn in product(range(3), repeat=3)]).double()
+    pair = (counts[:, 0] * counts[:, 1]).var(unbiased=False)
+    kept = counts[:, 0].var(unbiased=False)
+    found = within_classes(3)
+    assert found.surplus == pytest.approx(float(pair - kept))
+    assert found.factor == pytest.approx(1 / float(kept))
+
+
+def test_single_pairs_are_drawn_only_across_units():
+    pairs = Pairs(torch.tensor([0, 2, 0, 1]), torch.tensor([1, 3, 2, 3]), torch.tensor([True, True, False, False]))
+    classes = torch.tensor([0, 0, 1, 1])
+    drawn = torch.cat(list(pair_weights(pairs, classes, resamples=50, seed=0)))
+    assert (drawn[:, :2] == 1).all()
+    assert (drawn[:, 2:].sum(1) == 2).all()
+    images = torch.cat(list(image_weights(pairs, torch.arange(4), classes, resamples=50, seed=0)))
+    assert set(images[:, 0].tolist()) == {0, 1}  # of two images drawn from two, both once or one twice
