@@ -110,14 +110,15 @@ def _summed(form: Form, hits_QK: Tensor, relevant_Q: Tensor) -> Without:
 
     def value(total: Tensor, r_Q: Tensor) -> Tensor:
         norm = form.norm(r_Q).where(r_Q > 0, torch.nan)
-        return total.clamp_max(form.most) / (norm[:, None] if total.ndim == 2 else norm)
+        total = total.clamp_max(form.most) if form.most < torch.inf else total
+        return total / (norm[:, None] if total.ndim == 2 else norm)
 
     def removal(after_QK: Tensor, r_Q: Tensor) -> tuple[Tensor, Tensor]:
         """Without the one at each rank, and without one beyond the ranks that count."""
         limit_Q = r_Q if form.within_r else torch.full_like(r_Q, min(form.limit or depth, depth))
         limit_Q1, end_Q1 = limit_Q.clamp_max(depth)[:, None], (limit_Q + 1).clamp_max(depth)[:, None]
         beyond_Q1 = kept_QK.gather(1, limit_Q1)
-        total_QK = kept_QK[:, :-1] + after_QK.gather(1, end_Q1) - after_QK[:, 1:]
+        total_QK = (kept_QK[:, :-1] - after_QK[:, 1:]).add_(after_QK.gather(1, end_Q1))
         return value(torch.where(rank_K <= end_Q1, total_QK, beyond_Q1), r_Q), value(beyond_Q1[:, 0], r_Q)
 
     miss_QK, value_Q = removal(after_miss_QK, relevant_Q)
@@ -151,18 +152,24 @@ class Influence:
         depth = min((limit(name) or hits_QK.shape[1]) + 1, hits_QK.shape[1])
         place_QK, hits_QK = place_QK[:, :depth], hits_QK[:, :depth]
         removed = without(name, hits_QK, relevant_Q)
-        effect_QK = (removed.value[:, None] - removed.listed.nan_to_num(0)) * (place_QK >= 0)
+        effect_QK = removed.value[:, None] - removed.listed
+        if bool((relevant_Q == 1).any()):
+            effect_QK = torch.where(effect_QK.isnan(), removed.value[:, None], effect_QK)
+        if bool((place_QK[:, -1] < 0).any()):
+            effect_QK = effect_QK.where(place_QK >= 0, 0)
         effect_N = self.effects.setdefault(name, torch.zeros_like(self.alone))
-        self.noise[name] = self.noise.get(name, 0.0) + float((effect_QK * ~hits_QK).square().sum())
+        other_QK = effect_QK.masked_fill(hits_QK, 0)  # of images that are not relevant
+        self.noise[name] = self.noise.get(name, 0.0) + float(torch.linalg.vecdot(other_QK, other_QK).sum())
         if self.classes:
-            effect_QK = effect_QK * ~hits_QK
+            effect_QK = other_QK
         else:
             beyond_Q = removed.value - removed.beyond.nan_to_num(0)
-            effect_QK = effect_QK - hits_QK * beyond_Q[:, None]
             effect_N += self._to_class(query_Q, beyond_Q)
-            apart_QK = effect_QK * hits_QK  # of relevant images, from one beyond the ranks; their variance within Q
-            square_Q = apart_QK.square().sum(1) - apart_QK.sum(1).square() / relevant_Q
+            # of relevant images, from one beyond the ranks; their variance within a query
+            apart_QK = effect_QK.sub_(beyond_Q[:, None]).masked_fill_(~hits_QK, 0)
+            square_Q = torch.linalg.vecdot(apart_QK, apart_QK) - apart_QK.sum(1).square() / relevant_Q
             self.noise[name] += float(square_Q.sum())
+            effect_QK = other_QK.add_(apart_QK)
         effect_N.index_add_(0, place_QK.clamp_min(0).flatten(), effect_QK.flatten())
 
     def _to_class(self, query_Q: Tensor, x_Q: Tensor) -> Tensor:
