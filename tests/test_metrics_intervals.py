@@ -1,6 +1,7 @@
 """Bootstrap and permutation: against loops over the same draws, known variances, and how often intervals hold."""
 
 import math
+from statistics import NormalDist
 
 import pytest
 import torch
@@ -26,9 +27,53 @@ def test_bootstrap_equals_a_loop_over_the_same_draws():
     x = values(50)
     score = i.bootstrap({"x": i.mean(x)})["x"]
     means = [float(x.repeat_interleave(count.long()).mean()) for part in i.draws(50) for count in part]
-    low, high = torch.quantile(torch.tensor(means), torch.tensor([0.025, 0.975])).tolist()
+    low, high = i.ends(torch.tensor(means), 50)
     assert (score.value, score.n) == (pytest.approx(float(x.mean())), 50)
     assert (score.low, score.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+
+
+def test_ends_of_a_normal_distribution_are_students():
+    """For 10 units, Student's quantile 2.262 with the unbiased deviation of 10."""
+    normal = torch.special.ndtri((torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000)
+    assert i.ends(normal, 10) == pytest.approx((-2.262 * (10 / 9) ** 0.5, 2.262 * (10 / 9) ** 0.5), abs=0.01)
+
+
+def test_ends_of_a_skewed_mean_move_towards_its_long_tail():
+    """Efron's level of the ends by hand: of a gamma distribution of 100, skewness 0.2, acceleration 1/30."""
+    gamma = torch.distributions.Gamma(torch.tensor(100.0), torch.tensor(1.0))
+    torch.manual_seed(0)
+    seen = gamma.sample((200_000,)).double()
+    a, z, cdf = 1 / 30, 1.96, NormalDist().cdf
+    levels = [cdf(a + (a + x) / (1 - a * (a + x))) for x in (-z, z)]
+    assert i.ends(seen, 10**6) == pytest.approx(i.percentiles(seen, tuple(levels)), rel=2e-3)
+    assert i.ends(seen, 10**6)[1] > i.percentiles(seen)[1]
+
+
+def test_draws_within_strata_take_as_many_of_each():
+    strata = torch.tensor([2, 0, 0, 1, 2, 2, 1])
+    drawn = torch.cat(list(i.draws(7, resamples=300, strata_U=strata)))
+    for stratum, size in ((0, 2), (1, 2), (2, 3)):
+        assert (drawn[:, strata == stratum].sum(1) == size).all()
+    assert drawn.mean(0).tolist() == pytest.approx([1] * 7, abs=0.15)
+
+
+def test_a_spread_beside_the_queries_widens_by_its_variance():
+    x = values(2000)
+    plain, wide = (i.mean(x)._replace(spread=spread) for spread in (0.0, 0.05))
+    found = i.bootstrap({"plain": plain, "wide": wide})
+    width = {name: score.high - score.low for name, score in found.items()}
+    assert width["wide"] ** 2 == pytest.approx(width["plain"] ** 2 + (2 * 1.96 * 0.05) ** 2, rel=0.1)
+    other = i.mean(x - 0.001)
+    assert i.paired(plain, other).p < 0.001 < 0.5 < i.paired(wide, other).p
+
+
+def test_pair_noise_is_counted_once():
+    """Variances 4 and 1: 4 - 2 is left, and twice that with a factor of 2; never less than the noise itself."""
+    seen, noise = 2 * values(100_000), values(100_000, 1)
+    assert float(i.without_pair_noise(0.0, seen, noise).var()) == pytest.approx(2, rel=0.02)
+    assert float(i.without_pair_noise(0.0, seen, noise, 2.0, 2.0).var()) == pytest.approx(4, rel=0.02)
+    assert float(i.without_pair_noise(0.0, seen, 1.2 * noise).var()) == pytest.approx(1.44, rel=0.02)
+    assert (i.without_pair_noise(1.0, torch.ones(5), torch.ones(5)) == 1).all()
 
 
 def test_width_is_that_of_the_central_limit():

@@ -30,6 +30,7 @@ from likewise.evaluate.verification import (
     pick_threshold,
     too_few,
 )
+from likewise.metrics import intervals
 from likewise.metrics.intervals import Score
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "embed",
     "evaluate",
     "health",
+    "intervals",
     "queries_without_positives",
     "measure",
     "pick_calibration",

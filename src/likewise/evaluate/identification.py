@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from likewise.embeddings import Embeddings
-from likewise.evaluate.verification import units
+from likewise.evaluate.pair_draws import units
 from likewise.metrics import intervals
 from likewise.metrics.identification import dir_at_far, identification, oscr
 from likewise.metrics.intervals import Score
@@ -74,7 +74,7 @@ def identify(query: Embeddings, reference: Embeddings | None, *, sim: Sim, seed:
     values = _scores(found, rates, None)
     n = int(found.known.sum())
     return {
-        name: intervals.interval(float(value), torch.cat(seen[name]), n=n, units=drawn)
+        name: intervals.interval(float(value), torch.cat(seen[name]), n=n, units=drawn, expand=True)
         for name, value in values.items()
     }
 

@@ -14,18 +14,18 @@ from likewise import spec
 from likewise.embeddings import DivergedError, Embeddings, as_seen, check, embed
 from likewise.evaluate.diagnostics import health
 from likewise.evaluate.identification import identify
+from likewise.evaluate.pair_draws import DRAWN_CLASSES, strata, units
 from likewise.evaluate.verification import (
-    DRAWN_CLASSES,
     Threshold,
     draw_pairs,
     pick_calibration,
     pick_threshold,
     too_few,
-    units,
     verify,
 )
 from likewise.metrics import classification, clustering, few_shot, intervals, retrieval, verification
 from likewise.metrics.calibration import Calibration
+from likewise.metrics.influence import Influence
 from likewise.metrics.intervals import Paired, Ratio, Score
 from likewise.metrics.neighbours import Sim, nearest
 from likewise.metrics.retrieval import Set
@@ -59,6 +59,7 @@ QUICK = ("recall@1", "r_precision", "map@r")
 EXACT = 20_000  # queries up to which the silhouette is exact: its time grows with their square
 PROBE_CLASSES = 200
 KMEANS_WORK = 2e7  # samples times clusters
+STARTS = 8  # of k-means, for the part of the variance that they make
 VOTES = (1, 5)
 WEIGHTED = 20  # neighbours that vote by their similarity
 TASKS = ((20, 1), (20, 5), (5, 1), (5, 5))  # ways and shots
@@ -89,14 +90,17 @@ def measure(
             "no class of the queries is in the reference part: leave it out where classes were kept from training"
         )
     seen = _sets(query, reference, across_groups)
-    ratios = _neighbours(*seen, sim, quick) | _retrieval(seen[0], sim, QUICK if quick else RETRIEVAL)
+    units_N = _units(query.labels) if reference is None else None
+    ratios = _neighbours(*seen, sim, quick) | _retrieval(seen[0], sim, QUICK if quick else RETRIEVAL, units_N)
+    if reference is None and "knn@1" in ratios and "recall@1" in ratios:  # one and the same
+        ratios["knn@1"] = ratios["knn@1"]._replace(effect=ratios["recall@1"].effect)
     if not quick:
         seen_QD = as_seen(query.vectors, sim)
         ratios |= _silhouette(seen_QD, query.labels) | _clusters(seen_QD, query.labels, seed)
         if reference is not None:
             ratios |= _named(seen_QD, query.labels, as_seen(reference.vectors, sim), reference.labels, sim, seed)
         ratios |= _few_shot(query, sim, seed)
-    return Measured(ratios, query.ids, _units(query.labels) if reference is None else None)
+    return Measured(ratios, query.ids, units_N)
 
 
 def evaluate(
@@ -140,7 +144,8 @@ def evaluate(
         return scores
     score_T = similarities(query.vectors, pairs, sim=sim)
     drawn_N = units(query.labels, reference is None)
-    return scores | verify(pairs, score_T, drawn_N, threshold=threshold, fit=fit, seed=seed)
+    strata_N = strata(query.labels, drawn_N)
+    return scores | verify(pairs, score_T, drawn_N, strata_N=strata_N, threshold=threshold, fit=fit, seed=seed)
 
 
 def _from_val(
@@ -173,14 +178,13 @@ def retrieve(
     """
     check(query, gallery)
     sets = _sets(query, gallery, across_groups)
-    found = retrieval.measure(names, *sets, sim=spec.bind("sim", sim) if isinstance(sim, str) else sim)
-    if not len(found.query):
+    sim = spec.bind("sim", sim) if isinstance(sim, str) else sim
+    units_N = _units(query.labels) if open_set else None
+    ratios, without = _ranked(names, *sets, sim, units_N)
+    if not ratios:
         where = "another group" if across_groups else "the gallery" if gallery is not None else "the part"
         raise ValueError(f"none of the {len(query)} queries has an image of its class to find in {where}")
-    ratios = {name: intervals.mean(value_Q, found.query, len(query)) for name, value_Q in found.values.items()}
-    return intervals.bootstrap(
-        ratios, _units(query.labels) if open_set else None, seed=seed
-    ), found.queries_without_positives
+    return intervals.bootstrap(ratios, units_N, seed=seed), without
 
 
 def queries_without_positives(query: Embeddings, reference: Embeddings | None = None) -> dict[str, int]:
@@ -242,13 +246,29 @@ def _neighbours(query: Set, reference: Set | None, sim: Sim, quick: bool) -> dic
     return {name: intervals.mean((x == query.labels)[where_Q], where_Q, len(x)) for name, x in named.items()}
 
 
-def _retrieval(query: Set, sim: Sim, names: Sequence[str]) -> dict[str, Ratio]:
+def _retrieval(query: Set, sim: Sim, names: Sequence[str], units_N: Tensor | None) -> dict[str, Ratio]:
     n = len(query.labels)
     names = [name for name in names if n > (int(k) if (k := name.partition("@")[2]).isdigit() else 1)]
-    found = retrieval.measure(names, query, sim=sim) if names else None
-    if found is None or not len(found.query):
-        return {}
-    return {name: intervals.mean(value_Q, found.query, n) for name, value_Q in found.values.items()}
+    return _ranked(names, query, None, sim, units_N)[0] if names else {}
+
+
+def _ranked(
+    names: Sequence[str], query: Set, gallery: Set | None, sim: Sim, units_N: Tensor | None
+) -> tuple[dict[str, Ratio], int]:
+    """Retrieval metrics, and how many queries have nothing to find; queries count as one another's gallery too."""
+    influence = None
+    if gallery is None:
+        own = retrieval.hidden(query, None)
+        influence = Influence(query.labels, own[0] if own else None, classes=units_N is not None)
+    found = retrieval.measure(names, query, gallery, sim=sim, influence=influence)
+    if not len(found.query):
+        return {}, found.queries_without_positives
+    relevant_N = retrieval.relevant(query, gallery)
+    ratios = {}
+    for name, value_Q in found.values.items():
+        ratio = intervals.mean(value_Q, found.query, len(query.labels))
+        ratios[name] = ratio._replace(effect=influence.effect(name, ratio.over, relevant_N)) if influence else ratio
+    return ratios, found.queries_without_positives
 
 
 def _silhouette(seen_QD: Tensor, labels_Q: Tensor) -> dict[str, Ratio]:
@@ -263,7 +283,14 @@ def _clusters(seen_QD: Tensor, labels_Q: Tensor, seed: int) -> dict[str, Ratio]:
     classes = len(labels_Q.unique())
     if not _clusterable(labels_Q) or classes * len(labels_Q) > KMEANS_WORK:
         return {}
-    cluster_Q = clustering.kmeans(seen_QD, classes, seed=seed)
+    again = STARTS if classes * len(labels_Q) <= KMEANS_WORK / 10 else 3  # two degrees of freedom are the least
+    found = [_agreement(labels_Q, clustering.kmeans(seen_QD, classes, seed=seed + i)) for i in range(again)]
+    spread = {name: float(torch.tensor([intervals.value(x[name]) for x in found]).std()) for name in found[0]}
+    return {name: ratio._replace(spread=spread[name]) for name, ratio in found[0].items()}
+
+
+def _agreement(labels_Q: Tensor, cluster_Q: Tensor) -> dict[str, Ratio]:
+    """How far classes and clusters agree."""
     told, pairs = clustering.information(labels_Q, cluster_Q), clustering.agreement(labels_Q, cluster_Q)
     return {
         "nmi": Ratio(told.shared, told.entropy),

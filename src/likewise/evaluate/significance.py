@@ -36,12 +36,15 @@ def _shared(held: Sequence[Mapping]) -> dict[str, list]:
 
 
 def _summed(ratios: Sequence[Ratio]) -> Ratio:
-    return Ratio(*(torch.stack(side).sum(0) for side in zip(*ratios, strict=True)))
+    effects = [ratio.effect for ratio in ratios if ratio.effect is not None]
+    over_N, under_N = (torch.stack(side).sum(0) for side in zip(*((x.over, x.under) for x in ratios), strict=True))
+    spread = sum(ratio.spread**2 for ratio in ratios) ** 0.5 / len(ratios)
+    return Ratio(over_N, under_N, torch.stack(effects).sum(0) if effects else None, spread)
 
 
 def _averaged(drawn: Sequence[Resampled]) -> Resampled:
-    value, seen_B = sum(x.value for x in drawn) / len(drawn), torch.stack([x.seen for x in drawn]).mean(0)
-    return Resampled(value, seen_B, drawn[0].n)
+    seen_B, noise_B = (torch.stack(side).mean(0) for side in zip(*((x.seen, x.noise) for x in drawn), strict=True))
+    return drawn[0]._replace(value=sum(x.value for x in drawn) / len(drawn), seen=seen_B, noise=noise_B)
 
 
 def apart(name: str, first: Comparable, second: Comparable, *, seed: int = 0) -> Paired:

@@ -1,8 +1,7 @@
 """Same or different: scores of pairs with their intervals; what validation pairs choose, threshold and probability."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from itertools import chain
 from math import ceil
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from likewise import spec
 from likewise.embeddings import Embeddings, check
+from likewise.evaluate.pair_draws import Bias, image_weights, pair_weights, units, within_classes
 from likewise.metrics import calibration, intervals, verification
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.intervals import Paired, Score
@@ -36,8 +36,8 @@ SAME = 10_000  # pairs of one class
 DIFFERENT = 300_000  # pairs of two: as many as speak of the lowest of RATES
 RATES = (1e-1, 1e-2, 1e-3, 1e-4)
 CURVES = 400  # resamples of the ROC curve
+NOISE = 100  # resamples of single pairs: for a variance
 CURVED: dict[str, Callable[[verification.Roc], Tensor]] = {"pair_auc": verification.auc, "eer": verification.eer}
-DRAWN_CLASSES = 5
 RULE_OF_3 = 3.0  # n trials without an error bound its rate by 3 / n at 95 % (Hanley and Lippman-Hand, 1983)
 
 
@@ -84,7 +84,7 @@ def pick_threshold(
     ranked = verification.rank(score_T, pairs.same)
     curve = verification.curve(ranked)
     _within_reach(target, curve, score_T, pairs.same)
-    weights = _weights(pairs, units(val.labels, open_set), seed)
+    weights = image_weights(pairs, units(val.labels, open_set), resamples=CURVES, seed=seed)
     seen_B = torch.cat([verification.threshold(verification.curve(ranked, w_BT), target) for w_BT in weights])
     value = float(verification.threshold(curve, target))
     low, high = intervals.percentiles(seen_B)
@@ -134,8 +134,16 @@ class Resampled(NamedTuple):
     """A score of pairs with its values under the resamples of its interval; runs on the same pairs share these."""
 
     value: float
-    seen: Tensor  # [B] float64
+    seen: Tensor  # [B] float64, drawing images (or classes)
     n: int
+    noise: Tensor  # [B'] float64, drawing single pairs of two units: what `seen` counts several times
+    units: int  # how many images (or classes) the same pairs rest on
+    bias: Bias = Bias()  # of the variance of `seen`
+
+    @property
+    def variable(self) -> Tensor:
+        """`seen` with the variance that the score has."""
+        return intervals.without_pair_noise(self.value, self.seen, self.noise, *self.bias)
 
 
 def verify(
@@ -143,6 +151,7 @@ def verify(
     score_T: Tensor,
     units_N: Tensor,
     *,
+    strata_N: Tensor | None = None,
     threshold: float | None = None,
     fit: Calibration | None = None,
     seed: int = 0,
@@ -152,13 +161,17 @@ def verify(
     Rates (pair_auc, eer, tar@far) are of all pairs; what depends on the mix (accuracy, precision, F1 at `threshold`;
     Brier and ECE of `fit`) is of as many pairs of one kind as of the other.
     units_N: what is drawn together, int64 `[N]` for the N images, such as their classes.
+    strata_N: the class of each, where images are drawn and how many a class has is not.
     """
     left_out = too_few(pairs.same)
     rates = {f"tar@far={rate:g}": partial(verification.tar_at_far, far=rate) for rate in RATES}
     curves = CURVED | {name: of for name, of in rates.items() if name not in left_out}
-    found = resampled(pairs, score_T, units_N, curves=curves, threshold=threshold, fit=fit, seed=seed)
-    drawn = int(units_N.max()) + 1
-    return {name: intervals.interval(x.value, x.seen, n=x.n, units=drawn) for name, x in found.items()}
+    found = resampled(
+        pairs, score_T, units_N, strata_N=strata_N, curves=curves, threshold=threshold, fit=fit, seed=seed
+    )
+    return {
+        name: intervals.interval(x.value, x.variable, n=x.n, units=x.units, expand=True) for name, x in found.items()
+    }
 
 
 def resampled(
@@ -166,6 +179,7 @@ def resampled(
     score_T: Tensor,
     units_N: Tensor,
     *,
+    strata_N: Tensor | None = None,
     curves: Mapping[str, Callable[[verification.Roc], Tensor]],
     threshold: float | None = None,
     fit: Calibration | None = None,
@@ -180,16 +194,27 @@ def resampled(
     pairs, score_T = _take(pairs, score_T, order_T)  # so that a curve reads its weights in the order they lie in
     ranked = verification.rank(score_T, pairs.same)
     judged = _judging(score_T[at_E], pairs.same[at_E], threshold, fit)
-    seen: dict[str, list[Tensor]] = {}
-    for weight_BT in chain([torch.ones(1, len(score_T))], _weights(pairs, units_N, seed)):
-        curve = verification.curve(ranked, weight_BT)
-        found = {name: of(curve) for name, of in curves.items()} | judged(weight_BT[:, at_E])
-        for name, value_B in found.items():
-            seen.setdefault(name, []).append(value_B)
+
+    def under(weights: Iterable[Tensor]) -> dict[str, Tensor]:
+        seen: dict[str, list[Tensor]] = {}
+        for weight_BT in weights:
+            curve = verification.curve(ranked, weight_BT)
+            found = {name: of(curve) for name, of in curves.items()} | judged(weight_BT[:, at_E])
+            for name, value_B in found.items():
+                seen.setdefault(name, []).append(value_B)
+        return {name: torch.cat(parts) for name, parts in seen.items()}
+
+    values, seen = (
+        under([torch.ones(1, len(score_T))]),
+        under(image_weights(pairs, units_N, strata_N, resamples=CURVES, seed=seed)),
+    )
+    noise = under(pair_weights(pairs, units_N, strata_N, resamples=NOISE, seed=seed))
+    units = len(units_N[torch.cat([pairs.first[pairs.same], pairs.second[pairs.same]])].unique())
+    bias = Bias() if strata_N is None else within_classes(len(strata_N) / len(strata_N.unique()))
     return {
-        name: Resampled(float(first), torch.cat(rest), len(score_T) if name in curves else len(at_E))
-        for name, (first, *rest) in seen.items()
-        if first.isfinite().all()
+        name: Resampled(float(x), seen[name], len(score_T) if name in curves else len(at_E), noise[name], units, bias)
+        for name, x in values.items()
+        if x.isfinite().all()
     }
 
 
@@ -199,10 +224,14 @@ def pairs_apart(first: Resampled, second: Resampled) -> Paired:
     The interval is the bootstrap's; p is twice the share of resamples in which the difference has the other sign or is
     none, never below 2 / (resamples + 1): pairs share images, so that runs cannot be exchanged pair by pair.
     """
-    apart_B = (first.seen - second.seen)[(first.seen - second.seen).isfinite()]
+    difference = first.value - second.value
+    apart_B = intervals.without_pair_noise(
+        difference, first.seen - second.seen, first.noise - second.noise, *first.bias
+    )
+    apart_B = apart_B[apart_B.isfinite()]
     other = 1 + min(int((apart_B <= 0).sum()), int((apart_B >= 0).sum()))
     p = min(1.0, 2 * other / (len(apart_B) + 1))
-    return Paired(first.value - second.value, *intervals.percentiles(apart_B), p, first.n)
+    return Paired(difference, *intervals.ends(apart_B, first.units), p, first.n)
 
 
 def _judging(
@@ -266,12 +295,6 @@ def folded(pairs: Pairs, score_T: Tensor, fold_T: Tensor) -> Folded:
     return Folded(score, error, tuple(accuracy_F.tolist()))
 
 
-def units(labels_N: Tensor, classes: bool) -> Tensor:
-    """What a bootstrap draws, int64 `[N]` numbered from 0: classes, or images where there are too few classes."""
-    values_C, class_N = labels_N.unique(return_inverse=True)
-    return class_N if classes and len(values_C) >= DRAWN_CLASSES else torch.arange(len(labels_N))
-
-
 def _scored(part: Embeddings, pairs: Pairs | None, sim: str | Sim, seed: int) -> tuple[Pairs, Tensor]:
     check(part)
     pairs = draw_pairs(part.labels, seed=seed) if pairs is None else pairs
@@ -280,15 +303,3 @@ def _scored(part: Embeddings, pairs: Pairs | None, sim: str | Sim, seed: int) ->
 
 def _take(pairs: Pairs, score_T: Tensor, places_T: Tensor) -> tuple[Pairs, Tensor]:
     return Pairs(*(column[places_T] for column in pairs)), score_T[places_T]
-
-
-def _weights(pairs: Pairs, units_N: Tensor, seed: int) -> Iterator[Tensor]:
-    """How often each resample holds each pair, `[B, T]`: as often as both its images, or its class. Owen, 2007."""
-    a_T, b_T = units_N[pairs.first], units_N[pairs.second]
-    within_W = (a_T == b_T).nonzero()[:, 0]
-    drawn = int(units_N.max()) + 1
-    at_once = drawn * max(1, 2**19 // max(len(pairs.same), 1))
-    for count_BU in intervals.draws(drawn, resamples=CURVES, seed=seed, at_once=at_once):
-        weight_BT = count_BU[:, a_T] * count_BU[:, b_T]
-        weight_BT[:, within_W] = count_BU[:, a_T[within_W]]
-        yield weight_BT

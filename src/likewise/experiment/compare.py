@@ -16,8 +16,9 @@ from zlib import crc32
 from likewise import spec
 from likewise.atomic import replacing
 from likewise.evaluate import DivergedError, Embeddings, Measured, draw_pairs, measure
+from likewise.evaluate.pair_draws import strata, units
 from likewise.evaluate.significance import Comparable, apart, over_seeds
-from likewise.evaluate.verification import CURVED, Resampled, resampled, units
+from likewise.evaluate.verification import CURVED, Resampled, resampled
 from likewise.experiment.build import resolve_defaults
 from likewise.experiment.pairs import kept_pairs
 from likewise.experiment.recipe import NAMED, Recipe, known
@@ -241,7 +242,8 @@ def of_pairs(query: Embeddings, pairs: Pairs, recipe: Recipe, held: Mapping[str,
     score_T = similarities(query.vectors, pairs, sim=spec.bind("sim", recipe.sim))
     at = (held.get("threshold") or {}).get("value")
     drawn_N = units(query.labels, held["open"])
-    found = resampled(pairs, score_T, drawn_N, curves=curves, threshold=at, seed=recipe.split_seed)
+    strata_N = strata(query.labels, drawn_N)
+    found = resampled(pairs, score_T, drawn_N, strata_N=strata_N, curves=curves, threshold=at, seed=recipe.split_seed)
     return {name: x for name, x in found.items() if name in METRICS}
 
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from likewise import spec
 from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold, too_few
 from likewise.evaluate.error_rates import at_levels, at_threshold
+from likewise.evaluate.pair_draws import strata, units
 from likewise.evaluate.pair_list import Named, placed
-from likewise.evaluate.verification import folded, units, verify
+from likewise.evaluate.verification import folded, verify
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.metrics import calibration
@@ -103,10 +104,12 @@ def score_pairs(
     fit, threshold = model.record("calibration"), model.record("threshold")
     if threshold_at:
         threshold = chosen_again(run, known, threshold_at)
+    units_N = drawn_together(listed, known)
     scores = verify(
         listed.pairs,
         score_T,
-        drawn_together(listed, known),
+        units_N,
+        strata_N=strata(numbered(listed.who), units_N),
         threshold=threshold.get("value"),
         fit=calibration.restored(fit) if fit else None,
         seed=seed,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from likewise import geometry
 from likewise.metrics import neighbours
+from likewise.metrics.influence import Influence
 from likewise.metrics.neighbours import Sim
 
 __all__ = [
@@ -234,24 +235,32 @@ def measure(
     *,
     sim: Sim = geometry.cosine,
     tile: int = neighbours.TILE,
+    influence: Influence | None = None,
 ) -> PerQuery:
     """Ranks once, only as deep as the named metrics need, and computes every metric for every query.
 
     >>> vectors, labels = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), torch.tensor([0, 0, 1, 1])
     >>> measure(["recall@1", "map@r"], Set(vectors, labels)).values
     {'recall@1': tensor([1., 1., 1., 1.], dtype=torch.float64), 'map@r': tensor([1., 1., 1., 1.], dtype=torch.float64)}
+
+    influence: collects what every image does to the others' values, where queries are each other's references.
     """
     metrics = {name: metric(name) for name in names}
     relevant_Q = relevant(query, reference)
-    k = depth(names, relevant_Q, len(query.labels) - 1 if reference is None else len(reference.labels))
+    seen = len(query.labels) - 1 if reference is None else len(reference.labels)
+    k = depth(names, relevant_Q, seen)
+    deep = min(k + 1, max(k, seen)) if influence else k  # who takes the place of one that is removed
     where = relevant_Q.nonzero()[:, 0].cpu()
     # in place: small results of every tile would fragment the heap
     values = {name: torch.empty(len(where), dtype=torch.float64) for name in names}
     done = 0
-    for ranked in rank(query, reference, k=k, sim=sim, tile=tile):
+    for query_Q, place_QK, ranked in _ranked(query, reference, k=deep, sim=sim, tile=tile):
+        first = Ranked(ranked.hits[:, :k], ranked.relevant)
         for name in names:
-            values[name][done : done + len(ranked.hits)] = metrics[name](ranked)
-        done += len(ranked.hits)
+            values[name][done : done + len(query_Q)] = metrics[name](first)
+            if influence:
+                influence.add(name, query_Q, place_QK, *ranked)
+        done += len(query_Q)
     return PerQuery(values, where, len(relevant_Q) - len(where))
 
 
@@ -268,6 +277,14 @@ def rank(
     Without a reference set, the queries are each other's references. With groups on both sides, references with the
     label and group of the query are excluded, as in Market-1501 and torchreid for cameras.
     """
+    for _, _, ranked in _ranked(query, reference, k=k, sim=sim, tile=tile):
+        yield ranked
+
+
+def _ranked(
+    query: Set, reference: Set | None, *, k: int, sim: Sim, tile: int
+) -> Iterator[tuple[Tensor, Tensor, Ranked]]:
+    """Which queries, the places of what they find `[Q, K]`, and the hits."""
     refs, apart = reference or query, hidden(query, reference)
     relevant_Q = relevant(query, reference)
     offset = 0 if reference is None else None
@@ -277,7 +294,7 @@ def rank(
         if len(keep):
             place_QK = near.place[keep]
             hits_QK = (refs.labels[place_QK] == query.labels[rows][keep, None]) & (place_QK >= 0)
-            yield Ranked(hits_QK, relevant_Q[rows][keep])
+            yield keep + rows.start, place_QK, Ranked(hits_QK, relevant_Q[rows][keep])
 
 
 def depth(names: Sequence[str], relevant_Q: Tensor, references: int) -> int:
