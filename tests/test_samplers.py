@@ -104,7 +104,9 @@ def test_shuffled_leaves_no_small_last_batch():
 def test_pk_batches_are_p_classes_of_k(labels, classes, images, seed):
     """Every batch: exactly P classes (all when fewer), each with K pictures (all when fewer), none of them twice."""
     size = Counter(labels.tolist())
-    for batch in pk(labels, classes=classes, images=images, seed=seed, epoch=0):
+    batches = pk(labels, classes=classes, images=images, seed=seed, epoch=0)
+    assert set(torch.cat(batches).tolist()) == set(range(len(labels)))
+    for batch in batches:
         assert len(set(batch.tolist())) == len(batch)
         held = Counter(labels[batch].tolist())
         assert len(held) == min(classes, len(size))
