@@ -181,7 +181,10 @@ WRONG = [
     (("train", "--resume", "runs/x"), "so it is not a run"),
     (("evaluate", "runs/none"), "so it is not a run"),
     (("evaluate", "runs/none", "--threshold-at", "far=x"), "'far=x' gives no share from 0 to 1"),
-    (("evaluate", "runs/none", "--folds", "10", "--pairs", "x.csv"), "one of --pairs, --folds and --threshold-at"),
+    (
+        ("evaluate", "runs/none", "--folds", "10", "--pairs", "x.csv"),
+        "one of --on, --pairs, --folds and --threshold-at",
+    ),
     (("evaluate", "runs/none", "--images", "empty"), "--images is the folder of the images in --pairs"),
     (("report", "empty"), "has no recipe.toml, so it is not a run"),
     (("list", "loss"), "nothing is listed under 'loss'; did you mean losses"),

@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
 from likewise import api, load_data
+from likewise.cli import main
 from likewise.evaluate import Embeddings
 from likewise.evaluate.prototypes import at_most, centres, naming, numbered_as
 
@@ -95,11 +96,24 @@ def trained(tmp_path_factory) -> Path:
     return api.train(recipe, out=tmp_path_factory.mktemp("runs"), name="d").path
 
 
-def call(*words: object) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "likewise", *map(str, words)], capture_output=True, text=True)
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a command in this process."""
+
+    def run(*words: object) -> subprocess.CompletedProcess:
+        monkeypatch.setattr(sys, "argv", ["likewise", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, said.out, said.err)
+
+    return run
 
 
-def test_train_encode_test_from_the_command_line(trained, tmp_path):
+def test_train_encode_test_from_the_command_line(trained, tmp_path, call):
     """The three steps, and what each file names pictures by."""
     digits = load_data("digits", size=16).part("test")
     Image.fromarray(digits.pixels[0, 0].numpy()).save(tmp_path / "0.png")
@@ -135,7 +149,7 @@ def test_every_training_picture_is_kept_where_nothing_is_said(trained):
     torch.testing.assert_close(both.vectors, centres(at_most(run.part("train"), 3)).vectors)
 
 
-def test_what_cannot_be_done_with_encodings_is_said(trained, tmp_path):
+def test_what_cannot_be_done_with_encodings_is_said(trained, tmp_path, call):
     without = tmp_path / "plain.parquet"
     api.embed(trained, [picture(tmp_path)]).save(without)
     for words, sentence in (

@@ -40,7 +40,9 @@ def test_a_list_of_pairs_that_announces_many(tmp_path):
 
 def parquet(path, rows=1, label=0, dim=2):
     vector = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(rows * dim, np.float32)), dim)
-    pq.write_table(pa.table({"id": ["a"] * rows, "label": [label] * rows, "vector": vector}), path)
+    names = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), ["a"])
+    labels = pa.array(np.full(rows, label))
+    pq.write_table(pa.table({"id": names, "label": labels, "vector": vector}), path)
 
 
 def test_embeddings_that_announce_much(tmp_path):

@@ -25,9 +25,8 @@ from likewise.experiment.run import Run
 from likewise.experiment.score import evaluate_run, rank_run
 from likewise.experiment.train import resume as resume_run
 from likewise.experiment.train import train as train_run
-from likewise.gallery.calibrate import Promise, calibrate, leave_out
-from likewise.gallery.decide import decide, same
-from likewise.gallery.index import check_sim
+from likewise.gallery.decide import same
+from likewise.gallery.predict import predicted, promise_of
 from likewise.imaging.find import image_files as files
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import aim
@@ -279,52 +278,10 @@ def predict(
     if not 1 <= k <= len(by):
         raise ValueError(f"k is the number of neighbours, 1 to {len(by)} here, got {k}")
     model, paths = Embedder.load(opened.model), files(images)
-    promised = None if far is None else promise_of(opened, by, k, far, model.sim)
+    promised = None if far is None else promise_of(opened, by, embedded(opened).part("val"), k, far, model.sim)
     near = nearest(model.embed(paths), by.vectors, k, sim=spec.bind("sim", model.sim))
     rows = zip(paths, near.place.tolist(), near.sim.tolist(), strict=True)
     return [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
-
-
-def predicted(
-    path: Path, place_K: list[int], sim_K: list[float], by: Embeddings, k: int, promised: Promise | None
-) -> dict[str, Any]:
-    """One row of `predict`."""
-    labels = [by.classes[int(by.labels[at])] for at in place_K]
-    if promised is None:
-        answer = decide(sim_K, labels, f"vote(k={k})", neighbours=k)
-    else:
-        answer = decide(sim_K, labels, f"vote(k={k})", promised.threshold, promised.calibration, neighbours=k)
-    row: dict[str, Any] = {"image": str(path), "class": answer.label, "votes": labels.count(str(answer.best))}
-    if promised is not None:
-        row |= {
-            "nearest_class": answer.best,
-            "probability": answer.probability,
-            "threshold": answer.threshold,
-            "far": promised.far,
-            "far_interval": [promised.low, promised.high],
-            "why": answer.why,
-        }
-    row["neighbours"] = [
-        {"id": by.ids[place_K[n.place]], "class": n.label, "similarity": round(n.similarity, 6)}
-        for n in answer.neighbours
-    ]
-    return row
-
-
-def promise_of(run: Run, by: Embeddings, k: int, far: float, sim: str) -> Promise:
-    """The threshold of a false-accept rate on a run's validation images, each with its own class left out."""
-    val = embedded(run).part("val")
-    if not len(val):
-        raise ValueError(f"{run.path} has no validation images to choose a threshold by; train with val=0.1")
-    trials = leave_out(
-        val.vectors.numpy(),
-        [val.classes[i] for i in val.labels.tolist()],
-        by.vectors.numpy(),
-        [by.classes[i] for i in by.labels.tolist()],
-        sim=check_sim(sim),
-        rule=f"vote(k={k})",
-    )
-    return calibrate(trials, far, rule=f"vote(k={k})", source=f"validation images of {run.name}")
 
 
 @trusts

@@ -8,6 +8,7 @@ import numpy as np
 
 from likewise.gallery.opened import Opened
 from likewise.gallery.store import Item, Row
+from likewise.safety import bounds
 
 __all__ = ["forget", "merge", "remove", "rename", "split", "undo"]
 
@@ -130,11 +131,9 @@ def _packed(row: Row) -> dict[str, Any]:
 
 
 def _unpacked(packed: dict[str, Any]) -> Item:
-    import json
-
     vector = np.frombuffer(base64.b64decode(packed["vector"]), "<f4")
     look = base64.b64decode(packed["look"])
     return Item(
         packed["id"], packed["content"], packed["label"], vector, packed["group"], packed["path"],
-        json.loads(packed["metadata"]), look,
+        bounds.parsed_json(packed["metadata"], "the last step"), look,
     )  # fmt: skip

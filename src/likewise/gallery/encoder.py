@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from likewise.gallery.index import check_sim
+from likewise.safety import bounds
 
 __all__ = ["Encoder", "OnnxEncoder", "RunEncoder", "fingerprint_of", "open_encoder"]
 
@@ -64,7 +65,7 @@ class RunEncoder:
         for folder in (path, path / "model"):
             if (folder / "model.safetensors").is_file() and (folder / "model.json").is_file():
                 try:
-                    about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+                    about = bounds.read_json(folder / "model.json")
                     about["config"]["sim"], about["config"]["dim"], about["crc32"]
                 except (OSError, ValueError, KeyError, TypeError) as error:
                     raise ValueError(f"the description of the model in {folder} cannot be read: {error}") from None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from likewise.export.reading import sides
 from likewise.gallery import quality
 from likewise.gallery.index import check_vectors, prepare, similarities
 from likewise.gallery.opened import Opened
@@ -73,7 +74,7 @@ def _readable(path: str, i: int, told: Given, gate: str, result: Enrolled, *, pr
     """The image without its vector; None, with a finding, where it cannot be read or the gate keeps it out."""
     try:
         content, look = quality.content_of(path), quality.look_of(path)
-        small = min(quality.size_of(path)) < quality.SMALLEST
+        small = min(sides(path)) < quality.SMALLEST
     except ValueError as error:
         result.findings.append(Finding(path, str(error), False))
         return None

@@ -1,6 +1,5 @@
 """Conditions on label, group and metadata: `site=pond`, `year>=2000`, `label in heron,coot`; never evaluated."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 __all__ = ["Condition", "parse"]
 
 FORM = re.compile(r"^\s*([\w.-]+)\s*(!=|>=|<=|=|>|<|\bin\b)\s*(.+?)\s*$", re.DOTALL)
+NUMBER = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?", re.ASCII)
 ORDER: dict[str, Callable[[Any, Any], bool]] = {
     ">=": lambda a, b: a >= b,
     "<=": lambda a, b: a <= b,
@@ -57,11 +57,9 @@ def _one(text: str) -> Condition:
 
 def _value(text: str) -> Any:
     """A number where it reads as one, else the text."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return text
-    return found if isinstance(found, (int, float)) else text
+    if text in ("true", "false"):
+        return text == "true"
+    return (float(text) if set(text) & set(".eE") else int(text)) if NUMBER.fullmatch(text) else text
 
 
 def _same(came: Any, wanted: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["GATES", "Finding", "content_of", "inspect", "look_of", "near_copy", "size_of"]
+__all__ = ["GATES", "Finding", "content_of", "inspect", "look_of", "near_copy"]
 
 GATES = ("off", "warn", "strict")
 SMALLEST = 8  # pixels of the shorter side
@@ -42,17 +42,6 @@ def look_of(path: str | os.PathLike) -> bytes:
 
     grey = pixels(path, (1, SIDE, SIDE + 1))[..., 0].astype(np.int16)
     return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()
-
-
-def size_of(path: str | os.PathLike) -> tuple[int, int]:
-    """Width and height as the file's header has them. Errors: ValueError."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except Exception as error:  # decoders fail in every way there is
-        raise ValueError(f"cannot read {os.fspath(path)} as an image: {error}") from None
 
 
 def near_copy(look: bytes, vector_D: np.ndarray, looks_N: Sequence[bytes], vectors_ND: np.ndarray) -> int | None:

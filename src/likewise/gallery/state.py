@@ -1,6 +1,5 @@
 """What a gallery keeps in memory to search: made from the store, brought up to date before every search."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from likewise.gallery.filters import Condition
 from likewise.gallery.index import ExactIndex
 from likewise.gallery.store import DamagedError, Row, SqlStore, Version
+from likewise.safety import bounds
 
 __all__ = ["State", "load"]
 
@@ -46,7 +46,12 @@ class State:
     def facts(self, row: int) -> dict[str, Any]:
         """Metadata with label and group, as conditions see them."""
         item = self.rows[row]
-        return {**json.loads(item.metadata), "label": item.label, "group": item.group, "id": item.id}
+        return {
+            **bounds.parsed_json(item.metadata, f"the metadata of {item.id}"),
+            "label": item.label,
+            "group": item.group,
+            "id": item.id,
+        }
 
     def allowed(self, conditions: Sequence[Condition], hidden: set[int]) -> np.ndarray | None:
         """Rows that meet the conditions and are not hidden; None for all."""

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from likewise.safety import bounds
+
 __all__ = [
     "FORMAT", "LARGEST_DIM", "LONGEST_TEXT", "TABLES", "DamagedError", "Item", "Negative", "Row", "SqlStore",
     "Step", "Store", "StoreError", "Version", "schema",
@@ -156,7 +158,7 @@ class SqlStore:
         return vector.astype("<f4").tobytes()
 
     def vector_out(self, value: Any) -> bytes:
-        return bytes(value)
+        return _binary(value)
 
     def erase(self) -> bool:
         """Leave nothing of what was deleted in the files; False where another process kept it from that."""
@@ -170,7 +172,9 @@ class SqlStore:
     def meta(self) -> dict[str, Any]:
         """What the gallery says of itself. Errors: DamagedError."""
         try:
-            return {key: json.loads(value) for key, value in self.run("SELECT key, value FROM meta")}
+            return {
+                key: bounds.parsed_json(value, key, object) for key, value in self.run("SELECT key, value FROM meta")
+            }
         except ValueError as error:
             raise DamagedError(f"{self.url}: the table meta is damaged ({error}); restore an export") from None
 
@@ -194,10 +198,7 @@ class SqlStore:
         for *values, crc in self.stream(statement, (after,)):
             row = self._row(values)
             if checksum(row) != crc:
-                raise DamagedError(
-                    f"{self.url}: item {row.id!r} is damaged: its checksum is another; restore an export, or remove it "
-                    "with `likewise gallery check --repair`"
-                )
+                raise DamagedError(f"{self.url}: item {row.id!r} is damaged: its checksum differs; restore an export")
             yield row
 
     def damaged(self) -> list[str]:
@@ -207,7 +208,7 @@ class SqlStore:
 
     def _row(self, values: list[Any]) -> Row:
         seq, id_, content, label, group, path, metadata, look, vector = values
-        return Row(seq, id_, content, label, group, path, metadata, bytes(look), self.vector_out(vector))
+        return Row(seq, id_, content, label, group, path, metadata, _binary(look), self.vector_out(vector))
 
     def find(self, column: str, values: Iterable[str]) -> dict[str, Row]:
         """Items by `id` or `content`."""
@@ -309,7 +310,9 @@ class SqlStore:
 
     def last_step(self) -> Step | None:
         rows = self.run("SELECT seq, verb, undo FROM steps ORDER BY seq DESC LIMIT 1")
-        return Step(rows[0][0], rows[0][1], json.loads(rows[0][2])) if rows else None
+        return (
+            Step(rows[0][0], rows[0][1], bounds.parsed_json(rows[0][2], f"{self.url}: the last step")) if rows else None
+        )
 
     def drop_step(self, seq: int) -> None:
         self.run("DELETE FROM steps WHERE seq = ?", (seq,))
@@ -318,7 +321,12 @@ class SqlStore:
         self.run("DELETE FROM steps")
 
 
+def _binary(value: object) -> bytes:
+    """A damaged file may hold another type, which no checksum passes."""
+    return bytes(value) if isinstance(value, (bytes, memoryview)) else b""
+
+
 def checksum(row: Row) -> int:
     """CRC-32 of all that is written of an item."""
-    text = json.dumps(row[1:7], ensure_ascii=False).encode("utf-8", "surrogatepass")
+    text = json.dumps(row[1:7], ensure_ascii=False, default=repr).encode("utf-8", "surrogatepass")
     return zlib.crc32(row.vector, zlib.crc32(row.look, zlib.crc32(text)))

@@ -11,6 +11,7 @@ from likewise.atomic import replacing
 from likewise.gallery.index import check_vectors
 from likewise.gallery.opened import Opened
 from likewise.gallery.store import LARGEST_DIM, Item
+from likewise.safety import bounds
 
 __all__ = ["export", "import_"]
 
@@ -62,8 +63,8 @@ def import_(gallery: Opened, path: str | os.PathLike) -> int:
 
 def _item(row: dict[str, Any], vector: np.ndarray, path: str | os.PathLike) -> Item:
     try:
-        metadata = json.loads(row["metadata"])
-        whole = isinstance(metadata, dict) and all(isinstance(row[name], str) and row[name] for name in TEXTS[:3])
+        metadata = bounds.parsed_json(row["metadata"], path)
+        whole = all(isinstance(row[name], str) and row[name] for name in TEXTS[:3])
     except (ValueError, TypeError):
         whole = False
     if not whole:
@@ -82,7 +83,7 @@ def _read(path: Path) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"there is no file {path}; `likewise gallery export` writes one")
     table = read_table(path, "a gallery's export")
     try:
-        told = json.loads((table.schema.metadata or {})[b"likewise_gallery"])
+        told = bounds.parsed_json((table.schema.metadata or {})[b"likewise_gallery"], path)
         dim = int(told["dim"])
     except (KeyError, ValueError, TypeError):
         raise ValueError(f"{path} is no export of a gallery") from None

@@ -1,0 +1,53 @@
+"""The class of an image by a vote of a run's own embeddings, or "unknown" at a promised false-accept rate."""
+
+from pathlib import Path
+from typing import Any
+
+from likewise.embeddings import Embeddings
+from likewise.experiment.run import Run
+from likewise.gallery.calibrate import Promise, calibrate, leave_out
+from likewise.gallery.decide import decide
+from likewise.gallery.index import check_sim
+
+__all__ = ["predicted", "promise_of"]
+
+
+def predicted(
+    path: Path, place_K: list[int], sim_K: list[float], by: Embeddings, k: int, promised: Promise | None
+) -> dict[str, Any]:
+    """One row of `predict`."""
+    labels = [by.classes[int(by.labels[at])] for at in place_K]
+    if promised is None:
+        answer = decide(sim_K, labels, f"vote(k={k})", neighbours=k)
+    else:
+        answer = decide(sim_K, labels, f"vote(k={k})", promised.threshold, promised.calibration, neighbours=k)
+    row: dict[str, Any] = {"image": str(path), "class": answer.label, "votes": labels.count(str(answer.best))}
+    if promised is not None:
+        row |= {
+            "nearest_class": answer.best,
+            "probability": answer.probability,
+            "threshold": answer.threshold,
+            "far": promised.far,
+            "far_interval": [promised.low, promised.high],
+            "why": answer.why,
+        }
+    row["neighbours"] = [
+        {"id": by.ids[place_K[n.place]], "class": n.label, "similarity": round(n.similarity, 6)}
+        for n in answer.neighbours
+    ]
+    return row
+
+
+def promise_of(run: Run, by: Embeddings, val: Embeddings, k: int, far: float, sim: str) -> Promise:
+    """The threshold of a false-accept rate on a run's validation images, each with its own class left out."""
+    if not len(val):
+        raise ValueError(f"{run.path} has no validation images to choose a threshold by; train with val=0.1")
+    trials = leave_out(
+        val.vectors.numpy(),
+        [val.classes[i] for i in val.labels.tolist()],
+        by.vectors.numpy(),
+        [by.classes[i] for i in by.labels.tolist()],
+        sim=check_sim(sim),
+        rule=f"vote(k={k})",
+    )
+    return calibrate(trials, far, rule=f"vote(k={k})", source=f"validation images of {run.name}")
