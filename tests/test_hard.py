@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from likewise.training.embedding_samplers import (
     ASKED,
     WIDER,
     EpochEmbeddings,
+    Hands,
     company,
     hard_classes,
     hard_negatives,
@@ -457,3 +459,14 @@ def test_on_a_gpu_it_finds_the_same_and_goes_on(sampler, tmp_path):
     rest = parts_of(sampler, "device=cuda")
     load_checkpoint(tmp_path / "last.safetensors", rest.state)
     assert all(torch.equal(a, b) for a, b in zip(rest.state.plan, parts.state.plan, strict=True))
+
+
+def test_a_class_that_was_shown_whole_begins_again_with_what_came_first():
+    """On the first round those not yet shown, then all in the same order."""
+    hands = Hands(np.zeros(3, np.int64), 3, default_rng(0))
+    a, b, c = hands.by_class
+    hands.shown[c] = True
+    assert list(islice(hands.others(0), 2)) == [a, b]
+    hands.show(a), hands.show(b)
+    hands.close()
+    assert list(islice(hands.others(0), 2)) == [a, b]  # c is of the first round and was shown

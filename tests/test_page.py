@@ -73,6 +73,12 @@ def test_the_page_says_the_scores_in_words(report):
     assert "nan" not in said.lower()
 
 
+def test_the_curves_of_training_say_which_scores_they_show(report):
+    said = read(report).said()
+    assert "Validation scores with their 95 % intervals (shaded): 1-NN accuracy, MAP@R, Silhouette." in said
+    assert "Active anchors: the share of images in a batch with a non-zero loss." in said
+
+
 def facts_of(folder: Path) -> dict[str, str]:
     """The definition list at the top of a report."""
     text = (folder / "report.html").read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from likewise import geometry, match, spec
 from likewise.losses import BatchContext, PairLoss, margins, rules
 from likewise.losses.build import family
 from likewise.losses.memory import Memory
+from likewise.losses.pair import notes
 from likewise.losses.terms import Terms, as_terms, reduce
 
 
@@ -292,3 +293,31 @@ def test_the_loss_at_collapse_is_the_lowest_of_one_similarity_for_all(name, sim)
     want = lowest(rule, sim, labels)
     if math.isfinite(want):  # at an exact tie some rules find no pair; what they cost next to one is tested by hand
         assert PairLoss(rule, sim=sim).at_collapse(labels) == pytest.approx(want, rel=2e-3, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "active", "empty"),
+    [
+        ([[0.5, 0.0, 0.0]], [[1, 0, 0]], 1.0, 0.0),  # the only anchor with a term
+        ([[0.5, 0.0, 0.0]], [[1, 1, 0]], 0.5, 0.0),
+        ([[0.5, 0.0], [0.0, 0.2]], [[1, 0], [0, 3]], 1.0, 0.0),  # of any of the terms
+        ([[0.0, 0.0]], [[0, 0]], 0.0, 1.0),
+    ],
+)
+def test_notes_by_hand(total, count, active, empty):
+    found = notes(tuple(Terms(torch.tensor(t), torch.tensor(c)) for t, c in zip(total, count, strict=True)))
+    assert {name: value.item() for name, value in found.items()} == {"active": active, "empty": empty}
+
+
+@pytest.mark.parametrize(
+    ("rule", "want"),
+    [
+        (partial(rules.triplet, pick="semihard", margin=0.3), 0.3),
+        (partial(rules.triplet, pick="hard", margin=0.3), 0.3),
+        (partial(rules.triplet, pick="random-hard", margin=0.3), 0.3),
+    ],
+)
+def test_a_rule_that_finds_no_pair_at_a_tie_has_the_loss_of_a_hair_of_difference(rule, want):
+    assert PairLoss(rule, sim=geometry.euclidean).at_collapse(torch.tensor([0, 0, 1, 1])) == pytest.approx(
+        want, rel=1e-4
+    )

@@ -2,11 +2,11 @@
 
 python tools/mutate.py [--count 200] [--seed 1] [--jobs 1] [--seconds 20] [--folder FOLDER]
 
-Copies the repository into FOLDER (default: a temporary one), finds out once which quick test reaches which line (FOLDER/map),
-then makes one change at a time in the copy and runs the tests that reach the changed lines, then those that reach the
-rest of its function and its file, up to `--seconds`. A mutant is noticed when a test fails or the run exceeds its time.
-`--again mutants.json` repeats the survivors of an earlier run with the tests of today; `--control` runs the chosen tests
-without the changes, where nothing may be noticed. Writes FOLDER/mutants.json and prints a Markdown table.
+Copies the repository into FOLDER (default: a temporary one), finds out once which quick test reaches which line
+(FOLDER/map), then makes one change at a time in the copy and runs the tests that reach the changed lines, and those that
+reach the rest of its function and its file, up to `--seconds`. A mutant is noticed when a test fails or the run exceeds
+its time. `--again mutants.json` repeats the survivors of an earlier run with the tests of today; `--control` runs the
+chosen tests without the changes, where nothing may be noticed. Writes FOLDER/mutants.json, prints a Markdown table.
 """
 
 import argparse
@@ -57,10 +57,7 @@ def run(options: argparse.Namespace, folder: Path) -> list[dict]:
         find_tests(first, folder / "map")
     tests = ReachingTests(folder / "map", first / PACKAGE)
     sources = {p.relative_to(first / PACKAGE).as_posix(): p.read_bytes() for p in (first / PACKAGE).rglob("*.py")}
-    if options.again:
-        mutants = survivors(options.again, sources)
-    else:
-        mutants = choose(sources, options.count, options.seed)
+    mutants = survivors(options.again, sources) if options.again else choose(sources, options.count, options.seed)
 
     def result(mutant: Mutant) -> dict:
         tree = copies.get()
@@ -105,7 +102,12 @@ def environment(tree: Path, **more: str) -> dict[str, str]:
 
 
 class ReachingTests:
-    """The tests for a mutant: those that reach its lines, its function, its file, and the files that import it."""
+    """The tests for a mutant, most telling first.
+
+    Those that reach its lines; their neighbours in the same files of tests, which may see it through a shared fixture;
+    those that reach its function, its file, and the files that import it. A default may also be noticed by a test that
+    reads the source, and so reaches no line at all.
+    """
 
     def __init__(self, folder: Path, package: Path):
         self.seconds: dict[str, float] = {}
@@ -122,12 +124,22 @@ class ReachingTests:
     def __call__(self, mutant: Mutant, limit: float) -> list[str]:
         chosen: dict[str, None] = {}
         spent = 0.0
-        for tier in (self.between(mutant, mutant.reached), self.between(mutant, mutant.body), *self.whole(mutant)):
+        for tier in self.tiers(mutant):
             for name in interleaved(tier - chosen.keys(), self.seconds):
                 if spent + self.seconds[name] <= limit:
                     chosen[name] = None
                     spent += self.seconds[name]
         return sorted(chosen, key=order_of_files(chosen))
+
+    def tiers(self, mutant: Mutant) -> Iterable[set[str]]:
+        if mutant.kind == "default":
+            yield self.seconds.keys() - set().union(*(t for lines in self.lines.values() for t in lines.values()))
+        reaching = self.between(mutant, mutant.reached)
+        yield reaching
+        files = {file_of(name) for name in reaching}
+        yield {name for name in self.seconds if file_of(name) in files}
+        yield self.between(mutant, mutant.body)
+        yield from self.whole(mutant)
 
     def between(self, mutant: Mutant, span: Sequence[int] | None) -> set[str]:
         lines = self.lines.get(mutant.path, {}) if span else {}
