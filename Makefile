@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all lint format bench docs forerunners clean system
+.PHONY: help demo test test-all test-lowest lint format bench docs forerunners clean system
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -17,6 +17,9 @@ test: .venv/dev ## the quick tests
 
 test-all: .venv/dev system ## every test: real data, browser, long ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+test-lowest: ## the quick tests against the lowest allowed versions, in an environment of their own
+	$(PYTHON) tools/test_lowest.py
 
 lint: .venv/dev ## format, lint and types
 	$(BIN)/ruff format --check .
@@ -39,7 +42,7 @@ docs: .venv/dev ## the pages that are made from the functions
 	$(BIN)/python tools/architecture.py
 
 clean: ## remove what the targets made; runs/ stays
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
 
 .venv/core: pyproject.toml constraints.txt
 	test -x $(BIN)/python -a -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv

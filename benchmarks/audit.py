@@ -5,9 +5,9 @@
     LIKEWISE_DATA=... python benchmarks/audit.py --what scenes --weights mobilenet_v2-b0353104.pth
 
 labels  2 % of all training labels become another class, drawn evenly; a model is trained WITH them, and its own run is
-        audited. Found: flipped pictures among the training pictures listed as `wrong-label`. The rule, for all data: a
-        picture is listed when the vote of its 20 neighbours fits its label worse than a vote that knows nothing.
-copies  pictures of the grocery-store training part are put into its validation part: the same file, saved again as
+        audited. Found: flipped images among the training images listed as `wrong-label`. The rule, for all data: an
+        image is listed when the vote of its 20 neighbours fits its label worse than a vote that knows nothing.
+copies  images of the grocery-store training part are put into its validation part: the same file, saved again as
         JPEG of quality 60, at half the size, cut by 3 to 6 % at the sides, brightened by a quarter.
 scenes  grocery-store, untrained published features: a random fifth of `train` held out, and the published `val`.
 """
@@ -53,7 +53,7 @@ def labels(asked: argparse.Namespace, folder: Path) -> list[str]:
         listed = {s.batch_index for s in told.suspects if told.part(s.batch_index) == "train"}
         found, knn = len(listed & flipped), run.metrics()["scores"]["knn@1"]["value"]
         lines.append(
-            f"| {asked.recipe}, {len(images):,} pictures, {asked.epochs} epochs, seed {seed} | {knn:.4f} | "
+            f"| {asked.recipe}, {len(images):,} images, {asked.epochs} epochs, seed {seed} | {knn:.4f} | "
             f"{len(flipped)} | {len(listed)} | {found} ({found / len(flipped):.1%}) | "
             f"{found / max(1, len(listed)):.1%} |"
         )
@@ -71,7 +71,7 @@ def flip(images: Images, seed: int) -> tuple[np.ndarray, set[int]]:
 
 
 def plant(source: Path, target: Path, how: str, rng: np.random.Generator) -> None:
-    """A copy of a picture, changed in one way."""
+    """A copy of an image, changed in one way."""
     if how == "same":
         shutil.copyfile(source, target)
         return
@@ -146,11 +146,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--what", choices=["labels", "copies", "scenes"], required=True)
     parser.add_argument("--recipe", default="fashion-mnist", help="labels: the recipe that is trained")
-    parser.add_argument("--each", type=int, default=1000, help="labels: pictures a class")
+    parser.add_argument("--each", type=int, default=1000, help="labels: images a class")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--planted", type=int, default=20, help="copies: of each kind")
-    parser.add_argument("--size", type=int, default=160, help="copies, scenes: side that pictures are brought to")
+    parser.add_argument("--size", type=int, default=160, help="copies, scenes: side that images are brought to")
     parser.add_argument("--weights", default="", help="copies, scenes: published weights of MobileNetV2")
     asked = parser.parse_args()
     if asked.what != "labels" and not asked.weights:

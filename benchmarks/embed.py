@@ -4,10 +4,10 @@ r"""Embedding speed of one model: torch eager and compiled, ONNX Runtime in floa
     LIKEWISE_DATA=... python benchmarks/embed.py --data groceries --network mobilenet_v2 --size 224 \
         --weights mobilenet_v2-b0353104.pth                            # published weights, as they are
 
-Images/s from uint8 pictures in memory to vectors, preprocessing included, decoding not; batches of `--batch`. The
+Images/s from uint8 images in memory to vectors, preprocessing included, decoding not; batches of `--batch`. The
 rounds alternate, so that a slow minute of the machine hits all. Beside it what each keeps: knn@1 of the held-out
-pictures among the training pictures, and the cosine similarity to the vectors of torch eager, mean and lowest. A run is
-made first: `--epochs` on at most `--each` pictures a class; with `--weights` the head is left out and nothing is
+images among the training images, and the cosine similarity to the vectors of torch eager, mean and lowest. A run is
+made first: `--epochs` on at most `--each` images a class; with `--weights` the head is left out and nothing is
 trained. torch.compile counts from its second batch of a size; compiling is told apart. As in the command line, malloc
 keeps what was freed; `torch, memory given back` is eager torch in a process in which it does not.
 """
@@ -42,7 +42,7 @@ Way = Callable[[Tensor], np.ndarray]  # uint8 [N, C, H, W] -> [N, D]
 
 
 def made(asked: argparse.Namespace) -> tuple[Embedder, Images, Recipe]:
-    """The model, and the pictures it is measured on."""
+    """The model, and the images it is measured on."""
     sampler = f"pk(classes={min(10, asked.classes)}, images=12)"
     recipe = resolve_defaults(
         Recipe(
@@ -144,11 +144,11 @@ def main() -> None:
     parser.add_argument("--network", default="convnet")
     parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--weights", default="", help="published weights, which are measured as they are")
-    parser.add_argument("--each", type=int, default=500, help="pictures a class")
+    parser.add_argument("--each", type=int, default=500, help="images a class")
     parser.add_argument("--classes", type=int, default=10, help="classes a batch")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--most", type=int, default=2000, help="pictures of each part that are scored")
+    parser.add_argument("--most", type=int, default=2000, help="images of each part that are scored")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     asked = parser.parse_args()

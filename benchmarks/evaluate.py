@@ -8,7 +8,7 @@ in a process of its own; memory is what its peak adds to what was resident befor
 pytorch-metric-learning is measured as it comes (k=None: every reference is ranked) and at its best
 (k="max_bin_count": as deep as the metrics need), each with its own exact search in torch and, where faiss is
 installed, with faiss, which is what it takes unless told otherwise. As it comes it needs some 62 bytes a pair of
-pictures (6 GB for 10,000, 220 GB for 60,000), so that beyond 12,000 pictures it is left out.
+images (6 GB for 10,000, 220 GB for 60,000), so that beyond 12,000 images it is left out.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def row(data: str, name: str, found: dict | None, ours: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, nargs="+", default=[10_000], help="pictures")
+    parser.add_argument("--n", type=int, nargs="+", default=[10_000], help="images")
     parser.add_argument("--classes", type=int, nargs="+", default=[100, 10], help="among how many classes")
     parser.add_argument("--rounds", type=int, default=3, help="the best of so many")
     parser.add_argument("--only", choices=CONTESTANTS, help="measure one here and print JSON")
@@ -134,7 +134,7 @@ def main() -> None:
     if asked.only:
         print(json.dumps(measure(asked.only, asked.n[0], asked.classes[0])))
         return
-    head = "| pictures | | s | peak MiB | time to ours | memory to ours | largest difference |\n" + "|---" * 7 + "|"
+    head = "| images | | s | peak MiB | time to ours | memory to ours | largest difference |\n" + "|---" * 7 + "|"
     body = [line for n in asked.n for classes in asked.classes for line in rows(n, classes, asked.rounds)]
     about = "recall@1, R-precision and MAP@R of n x 128 vectors, each contestant in a process of its own; best time of "
     said = f"{about}{asked.rounds}. {torch.get_num_threads()} threads. Memory is what the peak adds to the vectors."

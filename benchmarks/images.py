@@ -1,8 +1,8 @@
-"""Pictures in, side by side in one run: ours, the decoder alone, and a DataLoader over Pillow and torchvision v2.
+"""Images in, side by side in one run: ours, the decoder alone, and a DataLoader over Pillow and torchvision v2.
 
     LIKEWISE_DATA=... python benchmarks/images.py [--about "what else ran on the machine"]
 
-Pictures 224 x 224 in batches of 64, as normalised floats, 2 threads or 2 workers; the files are in memory. One round
+Images 224 x 224 in batches of 64, as normalised floats, 2 threads or 2 workers; the files are in memory. One round
 is all ways, one after the other; images/s and processor time (that of all threads and workers) are medians over the
 rounds, and the ratios are medians of each round's own, so that a busy machine slows both of their sides. Where others
 use the same cores, the ratios of processor time are the ones to read.
@@ -15,9 +15,9 @@ use the same cores, the ratios of processor time are the ones to read.
   next run     the cache is found, the pixels are held, and all batches are read;
   held         a later epoch of it;
   streamed     a later epoch, from the memory map, of a set that may not be held;
-  DataLoader   a picture at a time: Pillow, stretched, float, normalised; a later epoch, its workers kept.
-`photo` and `strong` are our augmentations on batches, held; beside them torchvision's nearest, on Pillow pictures where
-that is quicker. The pictures are of grocery-store, 348 x 348, evenly spaced; phone is some of them enlarged to
+  DataLoader   an image at a time: Pillow, stretched, float, normalised; a later epoch, its workers kept.
+`photo` and `strong` are our augmentations on batches, held; beside them torchvision's nearest, on Pillow images where
+that is quicker. The images are of grocery-store, 348 x 348, evenly spaced; phone is some of them enlarged to
 4000 x 3000, JPEG. Here, as in `likewise train`, malloc keeps what was freed; workers and `first, new` begin without.
 """
 
@@ -61,7 +61,7 @@ Way = Callable[[], None]
 
 
 class Cost(NamedTuple):
-    """Of one picture, in seconds: by the clock, and of all processors together."""
+    """Of one image, in seconds: by the clock, and of all processors together."""
 
     wall: float
     cpu: float
@@ -76,7 +76,7 @@ def cpu() -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def timed(way: Way, pictures: int) -> Cost:
+def timed(way: Way, images: int) -> Cost:
     cache.settle()
     getattr(way, "before", lambda: None)()
     began, spent = time.perf_counter(), cpu()
@@ -85,7 +85,7 @@ def timed(way: Way, pictures: int) -> Cost:
     getattr(way, "after", cache.settle)()
     spent = cpu() - spent
     getattr(way, "end", lambda: None)()
-    return Cost(wall / pictures, spent / pictures)
+    return Cost(wall / images, spent / images)
 
 
 def alone(paths: Sequence[Path]) -> None:
@@ -144,7 +144,7 @@ class First:
 
 
 class Fresh:
-    """The first epoch of a process that has decoded eight pictures before."""
+    """The first epoch of a process that has decoded eight images before."""
 
     def __init__(self, paths: Sequence[Path]):
         self.paths = paths
@@ -169,8 +169,8 @@ def of_bytes(paths: Sequence[Path]) -> None:
     Epoch(as_bytes=True)(found(paths))
 
 
-class Pictures(Dataset):
-    """Pillow and a transform for each picture, as tutorials have it."""
+class ImageFiles(Dataset):
+    """Pillow and a transform for each image, as tutorials have it."""
 
     def __init__(self, paths: Sequence[Path], change: Change):
         self.paths, self.change = paths, change
@@ -180,9 +180,9 @@ class Pictures(Dataset):
 
     def __getitem__(self, at: int) -> Tensor:
         with Image.open(self.paths[at]) as file:
-            picture = file.convert("RGB")
+            image = file.convert("RGB")
         change = self.change or partial(Image.Image.resize, size=(SIDE, SIDE), resample=Image.Resampling.BILINEAR)
-        x = change(picture)
+        x = change(image)
         if not isinstance(x, Tensor):
             x = torch.from_numpy(np.array(x)).permute(2, 0, 1).contiguous().float().div(255)
         return (x - MEAN) / STD
@@ -190,7 +190,7 @@ class Pictures(Dataset):
 
 def loading(paths: Sequence[Path], change: Change = None) -> Way:
     loader = DataLoader(
-        Pictures(paths, change),
+        ImageFiles(paths, change),
         BATCH,
         shuffle=True,
         num_workers=WORKERS,
@@ -227,19 +227,19 @@ V2 = torchvision()  # here, so that workers have it before they are sent what is
 
 
 def crop_mirror_light() -> Change:
-    """What our `photo` does, on Pillow pictures."""
+    """What our `photo` does, on Pillow images."""
     crop = V2.RandomResizedCrop(SIDE, scale=(0.4, 1.0), antialias=True)
     return V2.Compose([crop, V2.RandomHorizontalFlip(), V2.ColorJitter(0.3, 0.3, 0.3)])
 
 
 def all_of_it() -> Change:
-    """What our `strong` does, on Pillow pictures as far as that is quicker, then on tensors."""
+    """What our `strong` does, on Pillow images as far as that is quicker, then on tensors."""
     turned = V2.RandomRotation(15, interpolation=V2.InterpolationMode.BILINEAR)
     crop = V2.RandomResizedCrop(SIDE, scale=(0.25, 1.0), antialias=True)
-    pictures = [turned, crop, V2.RandomHorizontalFlip(), V2.ColorJitter(0.5, 0.5, 0.5)]
+    images = [turned, crop, V2.RandomHorizontalFlip(), V2.ColorJitter(0.5, 0.5, 0.5)]
     floats = [V2.PILToTensor(), V2.ToDtype(torch.float32, scale=True)]
     blurred = V2.RandomApply([V2.GaussianBlur(5, (0.1, 1.0))], 0.5)
-    return V2.Compose([*pictures, *floats, blurred, V2.GaussianNoise(sigma=0.025), V2.RandomErasing(0.5, (0.02, 0.2))])
+    return V2.Compose([*images, *floats, blurred, V2.GaussianNoise(sigma=0.025), V2.RandomErasing(0.5, (0.02, 0.2))])
 
 
 def photographs() -> list[Path]:
@@ -249,8 +249,8 @@ def photographs() -> list[Path]:
 def enlarged(folder: Path, paths: Sequence[Path]) -> list[Path]:
     """As large as a phone takes them."""
     for at, path in enumerate(paths):
-        with Image.open(path) as picture:
-            picture.resize((4000, 3000), Image.Resampling.BICUBIC).save(folder / f"{at}.jpg", quality=90)
+        with Image.open(path) as image:
+            image.resize((4000, 3000), Image.Resampling.BICUBIC).save(folder / f"{at}.jpg", quality=90)
     return sorted(folder.glob("*.jpg"))
 
 
@@ -259,7 +259,7 @@ def ways_of(paths: Sequence[Path], augmented: bool) -> Iterator[tuple[str, Way]]
     plain, ours = Epoch(), {"photo": Epoch(photo()), "strong": Epoch(strong())}
     found(paths)
     held, streamed = found(paths), found(paths, memory=0)
-    assert streamed.stored, "fewer than 8 MB of files are not kept; give more --pictures"
+    assert streamed.stored, "fewer than 8 MB of files are not kept; give more --images"
 
     yield "decoder", decoding(paths)
     yield "first, bytes", First(paths, Epoch(as_bytes=True))
@@ -298,10 +298,10 @@ def growth(paths: Sequence[Path], epochs: int = 10) -> list[float]:
 
 
 RATIOS = "of the decoder | times the DataLoader"
-HEAD = f"| pictures | way | images/s | {RATIOS} | CPU ms each | {RATIOS} |\n|---|---|{'---:|' * 6}"
+HEAD = f"| images | way | images/s | {RATIOS} | CPU ms each | {RATIOS} |\n|---|---|{'---:|' * 6}"
 
 
-def rows(pictures: str, seen: dict[str, list[Cost]]) -> list[str]:
+def rows(images: str, seen: dict[str, list[Cost]]) -> list[str]:
     said = []
     for way, costs in seen.items():
         rival = seen["DataLoader" + (f" + {way.partition(' + ')[2]}" if " + " in way else "")]
@@ -309,7 +309,7 @@ def rows(pictures: str, seen: dict[str, list[Cost]]) -> list[str]:
         for kind, shown in (("wall", lambda s: f"{1 / s:,.0f}"), ("cpu", lambda s: f"{s * 1e3:.3f}")):
             mine, limit, theirs = ([getattr(c, kind) for c in some] for some in (costs, seen["decoder"], rival))
             cells += [shown(statistics.median(mine)), f"{ratio(limit, mine):.2f}", f"{ratio(theirs, mine):.1f}"]
-        said.append(f"| {pictures} | {way} | {' | '.join(cells)} |")
+        said.append(f"| {images} | {way} | {' | '.join(cells)} |")
     return said
 
 
@@ -320,7 +320,7 @@ def ratio(those: Sequence[float], these: Sequence[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--pictures", type=int, default=880)
+    parser.add_argument("--images", type=int, default=880)
     parser.add_argument("--phone", type=int, default=24)
     parser.add_argument("--about", default="")
     asked = parser.parse_args()
@@ -331,7 +331,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LIKEWISE_CACHE"] = f"{folder}/cache"
         every = photographs()
-        small = every[:: max(1, len(every) // asked.pictures)][: asked.pictures]
+        small = every[:: max(1, len(every) // asked.images)][: asked.images]
         (phone := Path(folder) / "phone").mkdir()
         large = enlarged(phone, small[: asked.phone])
         lines = [HEAD, *rows(f"{len(small):,} of grocery-store", measured(small, asked.rounds, augmented=True))]

@@ -66,8 +66,8 @@ def bare(parts: Parts, *, with_loss: bool = False) -> Iterator[int]:
         yield BATCH
 
 
-class Pictures(Dataset):
-    """Pillow pictures with a transform for each, as tutorials have it."""
+class Images(Dataset):
+    """Pillow images with a transform for each, as tutorials have it."""
 
     def __init__(self, pixels: Tensor, labels: Tensor):
         self.pixels, self.labels = pixels[:, 0].numpy(), labels
@@ -76,8 +76,8 @@ class Pictures(Dataset):
         return len(self.labels)
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        picture = Image.fromarray(self.pixels[i])
-        x = torch.from_numpy(np.array(picture)).unsqueeze(0).float().div(255)
+        image = Image.fromarray(self.pixels[i])
+        x = torch.from_numpy(np.array(image)).unsqueeze(0).float().div(255)
         return (x - 0.1307) / 0.3081, self.labels[i]
 
 
@@ -99,7 +99,7 @@ def common(parts: Parts, workers: int = 2) -> Iterator[int]:
     """DataLoader workers, per-sample transforms, per-anchor mining in Python."""
     state, train = parts.state, parts.images.part("train")
     plan = [indices.tolist() for epoch in range(3) for indices in parts.feed.plan(epoch)]
-    loader = DataLoader(Pictures(train.pixels, train.labels), batch_sampler=plan, num_workers=workers)
+    loader = DataLoader(Images(train.pixels, train.labels), batch_sampler=plan, num_workers=workers)
     for images, labels in loader:
         emb_ND = state.model(images)
         chosen = semihard(emb_ND.detach(), labels, 0.2)

@@ -16,7 +16,7 @@ HERE = {"127.0.0.1", "::1", "localhost"}
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Decoded pictures are kept for the tests alone, not beside the user's."""
+    """Decoded images are kept for the tests alone, not beside the user's."""
     os.environ["LIKEWISE_CACHE"] = str(tmp_path_factory.mktemp("decoded"))
 
 

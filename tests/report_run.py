@@ -51,7 +51,7 @@ def of_vectors(vectors_ND: np.ndarray, images: Images) -> Embeddings:
 
 
 def clusters(classes: list[str], each: int = 6, dim: int = 8, parts: tuple[str, ...] = ("train", "test")) -> Embeddings:
-    """Overlapping Gaussian classes under any names, `each` pictures a class and part."""
+    """Overlapping Gaussian classes under any names, `each` images a class and part."""
     rng = np.random.default_rng(1)
     labels = np.tile(np.repeat(np.arange(len(classes)), each), len(parts))
     vectors = rng.normal(size=(len(classes), dim))[labels] + 0.5 * rng.normal(size=(len(labels), dim))
@@ -135,7 +135,7 @@ def digits_metrics(**changes: Any) -> dict[str, Any]:
 def digits_run(
     folder: Path, *, dim: int = 8, epochs: int = 10, snapshots: tuple[int, ...] = (0, 1, 2, 5, 10)
 ) -> tuple[Path, Images]:
-    """A complete run on digits, and its pictures."""
+    """A complete run on digits, and its images."""
     images = digits()
     write_run(folder, embeddings(images, progress=1.0, dim=dim), metrics=digits_metrics(), epochs=epochs, dim=dim)
     for epoch in snapshots:

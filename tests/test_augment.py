@@ -35,7 +35,7 @@ def test_shape_and_dtype_stay(text, channels, dtype):
     assert y.shape == x.shape
     assert y.dtype == dtype
     assert y.float().isfinite().all()
-    assert torch.equal(x, before), "the pictures given were changed"
+    assert torch.equal(x, before), "the images given were changed"
 
 
 @pytest.mark.parametrize("text", EVERY)
@@ -73,7 +73,7 @@ def test_an_empty_batch_stays_empty(text):
 
 @pytest.mark.parametrize("text", [t for t in EVERY if t != "none"])
 def test_feature_rows_are_refused_in_a_sentence(text):
-    with pytest.raises(ValueError, match=r"takes pictures \[N, C, H, W\].*augment=none"):
+    with pytest.raises(ValueError, match=r"takes images \[N, C, H, W\].*augment=none"):
         built(text)(torch.zeros(4, 7))
     with pytest.raises(ValueError, match="int64"):
         built(text)(torch.zeros(4, 1, 7, 7, dtype=torch.int64))
@@ -112,7 +112,7 @@ def test_half_the_pictures_are_mirrored():
 
 @pytest.mark.parametrize(("height", "width"), [(41, 41), (41, 61)])
 def test_a_turn_keeps_lengths_and_angles(height, width):
-    """A cross of two dots, 14 pixels from the middle at a right angle, keeps both whatever the picture's own sides."""
+    """A cross of two dots, 14 pixels from the middle at a right angle, keeps both whatever the image's own sides."""
     x = torch.zeros(64, 1, height, width)
     middle = torch.tensor([height // 2, width // 2])
     x[:, 0, middle[0], middle[1] + 14] = 1.0
@@ -144,7 +144,7 @@ def test_a_shift_is_the_share_of_the_side():
 
 
 def test_a_crop_shows_a_part_of_the_picture():
-    """In a picture whose brightness is the column, the range a crop shows is its width; its area is within bounds."""
+    """In an image whose brightness is the column, the range a crop shows is its width; its area is within bounds."""
     ramp = torch.linspace(0, 1, 64).expand(500, 1, 64, 64)
     wide = augment.random_resized_crop(least=0.25, most=0.64, ratio=1.0)(ramp, torch.Generator().manual_seed(0))
     share = (wide[:, 0, 32, -1] - wide[:, 0, 32, 0]) * 64 / 63

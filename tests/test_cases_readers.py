@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 import likewise
 from likewise import MetricLearner, api, evaluate, spec
 from likewise.data import files, from_arrays, load
-from likewise.data.folder import pictures_below
+from likewise.data.folder import list_images
 from likewise.data.hierarchical_sampler import hierarchical_pk
 from likewise.data.options import LoadOptions
 from likewise.evaluate import pair_files
@@ -35,7 +35,7 @@ from likewise.experiment import pairs
 from likewise.experiment.build import build, load_images, needed_side, resolve_defaults
 from likewise.experiment.recipe import Recipe
 from likewise.export import reading
-from likewise.imaging.decode import PictureError, decode, head
+from likewise.imaging.decode import ImageError, decode, head
 from likewise.imaging.find import SUFFIXES
 from likewise.models import Embedder, weights
 from likewise.recipes.load import load_recipe
@@ -68,13 +68,13 @@ def test_a_folder_gives_embed_and_the_exported_model_what_training_reads(littere
         came = [str(path.relative_to(littered)) for path in listing([littered])]
         assert sorted(came) == sorted(right)
     assert sorted(load(str(littered)).ids) == sorted(right)
-    assert [found.path for found in pictures_below(littered, [])] == api.files([littered])
+    assert [found.path for found in list_images(littered, [])] == api.files([littered])
     assert api.files([littered / "a" / "0.png"]) == [littered / "a" / "0.png"]
 
 
 def test_a_folder_without_images_says_what_looked_like_one(littered):
     (littered / "c" / "folder.jpg").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"contain no images \(folder.jpg: a folder, not a picture\)"):
+    with pytest.raises(ValueError, match=r"contain no images \(folder.jpg: a folder, not an image\)"):
         api.files([littered / "c"])
 
 
@@ -197,7 +197,7 @@ def test_an_image_that_cannot_be_decoded_is_left_out_when_it_is_listed(name, mem
     try:
         decode(broken, (3, 32, 32))
         can = 1  # where the decoder fills in what is missing, it is as good streamed as in memory
-    except PictureError:
+    except ImageError:
         can = 0
     assert not can or name == "broken.jpg"
     pixels, wrong = files.read([*paths, broken], LoadOptions(size=32, channels=3, memory=memory))
@@ -352,7 +352,7 @@ def test_a_stack_of_grey_images_is_never_one_in_colour(n):
     grey = Embedder("convnet", shape=(1, 28, 28), dim=4).eval()
     stack = torch.randint(256, (n, 28, 28), dtype=torch.uint8)
     for given in (stack, stack.numpy(), stack[:, :20, :20]):
-        with pytest.raises(ValueError, match=r"stack of grey pictures is x\[:, None\]"):
+        with pytest.raises(ValueError, match=r"stack of grey images is x\[:, None\]"):
             grey.embed(given)
     assert grey.embed(stack[:, None]).shape == (n, 4)
     assert grey.embed(torch.zeros(1, 3, 28, 28, dtype=torch.uint8)).shape == (1, 4)

@@ -74,7 +74,7 @@ def test_scores_as_json_are_those_of_metrics_json(call, trained):
     code, out, _ = call("evaluate", str(trained), "--json")
     said = json.loads(out)
     assert code == 0
-    assert set(said) == {"run", "split", "scores"}
+    assert {"run", "split", "scores", "caveats", "without_training"} <= set(said)
     assert said["scores"] == json.loads((trained / "metrics.json").read_text())["scores"]
     assert {"value", "low", "high", "n"} == set(said["scores"]["knn@1"])
     assert said["scores"]["knn@1"]["low"] <= said["scores"]["knn@1"]["value"] <= said["scores"]["knn@1"]["high"]
@@ -173,7 +173,7 @@ WRONG = [
     (("train", "digits", "epoch=3"), "no field 'epoch'; did you mean epochs"),
     (("train", "digits", "loss=triplet(margn=1)"), "did you mean margin"),
     (("train", "digits", "data=mnistt"), "no data named 'mnistt'; did you mean mnist"),
-    (("train", "digits", "size=8"), "convnet takes pictures of at least"),
+    (("train", "digits", "size=8"), "convnet takes images of at least"),
     (("train", "digits", "device=cuda:99"), "is not to be had here"),
     (("train", "empty"), "empty"),
     (("train", "nothing.toml"), "cannot read the recipe"),

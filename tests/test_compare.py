@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -12,13 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from likewise.atomic import write_text
 from likewise.evaluate import DivergedError, Embeddings
-from likewise.experiment import compare as comparing
 from likewise.experiment import train as launch
 from likewise.experiment.compare import compare, outer_commas, parse_over, plan, variants
 from likewise.experiment.pairs import kept_pairs
 from likewise.experiment.recipe import Recipe
-from likewise.experiment.run import Run
 from likewise.metrics.sampled_pairs import even
 from likewise.recipes.load import load_recipe
 from likewise.spec import SpecError
@@ -65,7 +65,7 @@ def test_labels_say_what_differs():
 def test_other_data_cannot_be_compared(tmp_path):
     pair = {"a": Recipe(data="digits"), "b": Recipe(data="mnist")}
     with pytest.raises(
-        ValueError, match=r"on the same pictures, but data differs: digits \(a\), mnist \(b\); give data="
+        ValueError, match=r"on the same images, but data differs: digits \(a\), mnist \(b\); give data="
     ):
         compare(pair, folder=tmp_path)
 
@@ -84,7 +84,7 @@ def test_a_run_of_another_recipe_is_not_taken_for_this_one(tmp_path):
     """Asked again with more epochs, a comparison does not show what fewer reached."""
     rows = recipes("loss=supcon,softmax")
     for path, recipe in chain.from_iterable(plan(tmp_path, rows, 1).values()):
-        Run.create(path.parent, path.name).write("recipe.toml", recipe.to_toml())
+        write_text(path / "recipe.toml", recipe.to_toml())
     assert plan(tmp_path, rows, 1)
     longer = {label: recipe.replace(epochs=7) for label, recipe in rows.items()}
     sentence = (
@@ -111,25 +111,35 @@ def test_a_run_killed_before_it_began_is_begun_again(tmp_path, monkeypatch, left
         path.mkdir(parents=True, exist_ok=True)
         (path / name).touch() if "." in name else (path / name).mkdir()
     begun = []
-    monkeypatch.setattr(launch, "train", lambda recipe, out, name, watch, extra: [begun.append((out / name).exists())])
+    monkeypatch.setattr(launch, "prepared", lambda recipe, watch: None)
+    monkeypatch.setattr(launch, "first_time", lambda run, *rest: [begun.append(sorted(os.listdir(run.path)))])
     launch.obtain(path, Recipe())
-    assert begun == [False]
+    assert begun == [[".lock", "snapshots"]]
+
+
+def test_a_folder_with_something_else_is_not_begun(tmp_path, monkeypatch):
+    path = tmp_path / "runs" / "c-seed0"
+    path.mkdir(parents=True)
+    (path / "notes.txt").touch()
+    monkeypatch.setattr(launch, "prepared", lambda recipe, watch: None)
+    with pytest.raises(ValueError, match=r"holds something else than a run; give another --name"):
+        launch.obtain(path, Recipe())
 
 
 @pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_goes_on(tmp_path):
     (recipe,) = recipes().values()
     (((path, wanted),),) = plan(tmp_path, {"a": recipe}, 1).values()
-    Run.create(path.parent, path.name).write("recipe.toml", wanted.to_toml())
+    write_text(path / "recipe.toml", wanted.to_toml())
     said = []
-    assert comparing.done("a", path, wanted, None, said.append).metrics()["scores"]
-    assert said == ["a, seed 0: going on"]
+    assert launch.obtain(path, wanted, announce=said.append).metrics()["scores"]
+    assert said == ["going on"]
 
 
 @pytest.fixture(scope="module")
 def five(tmp_path_factory):
     """Three methods and two seeds on real digits, stopped once on the way."""
-    folder, trained, real = tmp_path_factory.mktemp("five"), [], comparing.train
+    folder, trained, real = tmp_path_factory.mktemp("five"), [], launch.train
 
     def counted(*args, **kwargs):
         if len(trained) == 3:
@@ -139,7 +149,7 @@ def five(tmp_path_factory):
 
     rows = recipes("loss=supcon,softmax,siamese_bce")
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(comparing, "train", counted)
+        patched.setattr(launch, "train", counted)
         with pytest.raises(KeyboardInterrupt):
             compare(rows, folder=folder, seeds=2)
     return compare(rows, folder=folder, seeds=2)
@@ -236,7 +246,7 @@ def test_a_method_that_diverges_is_a_row_without_scores(tmp_path):
     page = write_comparison(found)[-1].read_text(encoding="utf-8")
     assert "diverged and has no scores" in page
     with pytest.raises(DivergedError, match="every method diverged; lr=1e6: "):
-        compare({"lr=1e6": rows["lr=1e6"]}, folder=tmp_path)
+        compare({"lr=1e6": rows["lr=1e6"]}, folder=tmp_path / "alone")
 
 
 @pytest.mark.slow

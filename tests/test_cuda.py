@@ -21,7 +21,7 @@ KINDS = {
     "proxies": {"loss": "softmax()", "sampler": "shuffled(batch=64)"},
     "pairs": {"loss": "siamese_bce()", "sampler": "pairs(batch=64)"},
     "triplets": {"loss": "triplet(pick='hard')", "sampler": "triplets(batch=64)"},
-    "pictures": {"loss": "vae()", "sampler": "shuffled(batch=64)"},
+    "images": {"loss": "vae()", "sampler": "shuffled(batch=64)"},
     "memory": {"memory": 256, "ema": 0.9},
     "augmented": {"augment": "strong()", "accumulate": 2},
 }

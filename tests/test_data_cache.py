@@ -1,8 +1,10 @@
-"""Decoded pictures on disk: the same pixels without decoding, whole or not there, bounded, and never in the way."""
+"""Decoded images on disk: the same pixels without decoding, whole or not there, bounded, and never in the way."""
 
 import errno
+import json
 import os
 import pickle
+import random
 import shutil
 import signal
 import threading
@@ -18,7 +20,7 @@ from likewise.data.files import Files, read
 from likewise.data.options import LoadOptions, cache_home
 from test_data_files import png
 
-EACH = 3 * 8 * 8  # bytes of a decoded picture here
+EACH = 3 * 8 * 8  # bytes of a decoded image here
 WANT = LoadOptions(size=8, channels=3)
 STREAMED = LoadOptions(size=8, channels=3, memory=0)
 
@@ -36,7 +38,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def pictures(tmp_path):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for i in range(80):
         Image.new("RGB", (12, 9), (i, 2 * i, 3 * i)).save(folder / f"{i:03d}.png")
@@ -76,7 +78,7 @@ def test_the_second_time_nothing_is_decoded(pictures, decoded, want):
     assert wrong == same == {41: "the file is empty, or zeros"}
     rows = list(range(79))
     assert torch.equal(first[rows], again[rows])
-    assert again[rows][:41, 0, 0, 0].tolist() == list(range(41)), "each picture is in its place"
+    assert again[rows][:41, 0, 0, 0].tolist() == list(range(41)), "each image is in its place"
     assert isinstance(again, Files) == (want is STREAMED)
 
 
@@ -187,7 +189,7 @@ def test_only_what_is_new_is_decoded(pictures, decoded):
 
 
 def test_a_change_that_hides_itself_is_seen(pictures):
-    """Another picture of the same length, with the time of its change set back."""
+    """Another image of the same length, with the time of its change set back."""
     before, data = os.stat(pictures[5]), bytearray(png(9, 9, 12))
     pictures[5].write_bytes(data)
     at = os.stat(pictures[5])
@@ -248,6 +250,45 @@ def test_an_entry_that_is_not_whole_is_made_anew(pictures, decoded, home, harm):
     assert torch.equal(read(pictures, WANT)[0], first)
     assert len(decoded) == 80
     assert len(entries(home)) == 1
+
+
+@pytest.mark.parametrize("name", ["pixels", "index.json"])
+@pytest.mark.parametrize("want", [WANT, STREAMED])
+def test_a_flipped_bit_is_noticed_wherever_it_is(pictures, decoded, home, capsys, name, want):
+    """Never other pixels: the entry is thrown away with one sentence, and the next reading has made it anew."""
+    some = pictures[42:56]
+    whole, wrong = read(some, want)
+    whole = whole[range(14)].clone()
+    size = (entries(home)[0] / name).stat().st_size
+    rng = random.Random(0)
+    for place in rng.sample(range(size), 40):
+        file = entries(home)[0] / name
+        content = bytearray(file.read_bytes())
+        content[place] ^= 1 << rng.randrange(8)
+        stat = file.stat()
+        file.write_bytes(content)
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        found, why = read(some, want)
+        assert torch.equal(found[range(14)], whole)
+        assert why == wrong
+        said = capsys.readouterr().err
+        assert said.count("is damaged: its content is not what was saved; its images are decoded again\n") == 1
+        assert torch.equal(read(some, want)[0][range(14)], whole)
+        assert capsys.readouterr().err == ""
+    decoded.clear()
+    read(some, want)
+    assert decoded == []
+
+
+def test_an_entry_of_an_earlier_version_is_made_anew(pictures, decoded, home, capsys):
+    read(pictures, WANT)
+    index = entries(home)[0] / "index.json"
+    content = json.loads(index.read_text())
+    del content["crc32"], content["sums"]
+    index.write_text(json.dumps(content))
+    decoded.clear()
+    read(pictures, WANT)
+    assert (len(decoded), capsys.readouterr().err) == (80, "")
 
 
 def test_a_killed_process_leaves_nothing_that_counts(pictures, decoded, home, monkeypatch):
@@ -317,7 +358,7 @@ def test_without_room_there_is_one_sentence_and_the_same_pixels(pictures, home, 
         assert torch.equal(read(pictures, want)[0][range(79)], first)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "decoded pictures are not kept for the next time: they take 0.0 GB and LIKEWISE_CACHE_LIMIT is" in said
+    assert "decoded images are not kept for the next time: they take 0.0 GB and LIKEWISE_CACHE_LIMIT is" in said
     assert entries(home) == []
 
 

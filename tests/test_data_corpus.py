@@ -1,4 +1,4 @@
-"""Three hundred bad pictures among good ones: training ends well, every one is named, and nothing is left behind."""
+"""Three hundred bad images among good ones: training ends well, every one is named, and nothing is left behind."""
 
 import csv
 import gc
@@ -27,12 +27,12 @@ ENDINGS = sorted(SUFFIXES)
 
 
 def noise(rng) -> Image.Image:
-    """A picture that no format makes small, so that a part of it is missing wherever it is cut."""
+    """An image that no format makes small, so that a part of it is missing wherever it is cut."""
     return Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
 
 
 def formats(rng) -> Iterator[tuple[str, bytes]]:
-    """A picture in every format that this Pillow writes."""
+    """An image in every format that this Pillow writes."""
     Image.init()
     for kind in sorted(Image.SAVE):
         for mode in ("RGB", "L", "1", "P"):
@@ -103,7 +103,7 @@ NAMES = {"folder": ".jpg", "self": ".png", "there": ".png", "back": ".png", "up"
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> tuple[Path, set[str], int]:
-    """A folder of two classes, the ids of its bad pictures, and how many good ones there are."""
+    """A folder of two classes, the ids of its bad images, and how many good ones there are."""
     top, rng = tmp_path_factory.mktemp("corpus"), np.random.default_rng(0)
     for name in ("cat", "dog"):
         (top / name).mkdir()
@@ -112,7 +112,7 @@ def corpus(tmp_path_factory) -> tuple[Path, set[str], int]:
         for name in ("cat", "dog"):
             noise(rng).save(top / name / f"good{i}.png")
             good += 1
-    for kind, whole in formats(rng):  # whole pictures under a wrong ending are read, where the format is one of pixels
+    for kind, whole in formats(rng):  # whole images under a wrong ending are read, where the format is one of pixels
         if kind not in ("EPS", "PDF", "PALM", "SPIDER"):
             (top / "dog" / f"whole-{kind}{ENDINGS[good % len(ENDINGS)]}").write_bytes(whole)
             good += 1
@@ -161,7 +161,7 @@ def test_no_memory_and_no_handle_is_left_behind(corpus):
         data.load(top, size=16)
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == handles
-    assert resident() - before < 12 << 20, "3 kB for each bad picture that was met"
+    assert resident() - before < 12 << 20, "3 kB for each bad image that was met"
 
 
 def resident() -> int:

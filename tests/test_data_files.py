@@ -1,4 +1,4 @@
-"""Reading many pictures: into memory or as a stream, with the same pixels, and every broken one named."""
+"""Reading many images: into memory or as a stream, with the same pixels, and every broken one named."""
 
 import io
 import os

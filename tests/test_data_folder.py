@@ -97,7 +97,7 @@ def test_litter_is_passed_over(tmp_path):
 def test_broken_pictures_are_named_and_skipped(tmp_path):
     tree(tmp_path, "cat/1.png", "cat/2.png", "dog/1.png")
     (tmp_path / "cat/0.jpg").write_bytes(b"")
-    (tmp_path / "dog/9.jpg").write_text("not a picture")
+    (tmp_path / "dog/9.jpg").write_text("not an image")
     images = read(tmp_path)
     assert {s.id for s in images.skipped} == {"cat/0.jpg", "dog/9.jpg"}
     assert len(images) == 3
@@ -143,9 +143,9 @@ def test_names_that_are_not_utf8(tmp_path):
 def test_empty_and_missing_folders_say_what_to_do(tmp_path):
     for top, why in {
         tmp_path / "nowhere": "does not exist",
-        tmp_path / "empty": r"no picture below .* \(it is empty\); what is needed is .*<class>/<picture>",
-        tmp_path / "text": r"no picture below .* \(2 \.txt\)",
-        tmp_path / "flat": "2 pictures and no folder for their class",
+        tmp_path / "empty": r"no image below .* \(it is empty\); what is needed is .*<class>/<image>",
+        tmp_path / "text": r"no image below .* \(2 \.txt\)",
+        tmp_path / "flat": "2 images and no folder for their class",
         tmp_path / "file": "is not a folder",
     }.items():
         (tmp_path / "empty" / "cat").mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def test_empty_and_missing_folders_say_what_to_do(tmp_path):
 def test_nothing_readable_gives_an_example(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat/1.jpg").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"no picture that can be read, for instance cat/1\.jpg: the file is empty"):
+    with pytest.raises(ValueError, match=r"no image that can be read, for instance cat/1\.jpg: the file is empty"):
         read(tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_two_spellings_of_a_class(tmp_path, one, other):
     assert repr(other) in str(raised.value)
     merged = read(tmp_path, spellings="merge")
     assert len(merged) == 4
-    assert set(merged.classes) == {other, "dog"}, "the spelling that most pictures have"
+    assert set(merged.classes) == {other, "dog"}, "the spelling that most images have"
     assert len(read(tmp_path, spellings="keep").classes) == 3
 
 

@@ -78,7 +78,7 @@ def test_open_is_when_no_test_class_was_trained_on():
 
 
 def test_lengths_must_agree():
-    with pytest.raises(ValueError, match="one of each for every picture"):
+    with pytest.raises(ValueError, match="one of each for every image"):
         six(ids=tuple("pqrst"))
     with pytest.raises(ValueError, match="one of each"):
         six(groups=("x",))

@@ -108,7 +108,7 @@ def test_what_would_not_fit_is_streamed(pets, monkeypatch):
 def test_strict(pets):
     (pets / "cat/0.png").write_bytes(b"")
     assert data.load(str(pets)).skipped[0].id == "cat/0.png"
-    with pytest.raises(ValueError, match=r"1 pictures? cannot be used.*cat/0\.png: the file is empty"):
+    with pytest.raises(ValueError, match=r"1 images? cannot be used.*cat/0\.png: the file is empty"):
         data.load(str(pets), strict=True)
 
 

@@ -80,7 +80,7 @@ def write_groceries(top) -> None:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A root that holds every source, each a few pictures."""
+    """A root that holds every source, each a few images."""
     root = tmp_path_factory.mktemp("root")
     write_idx(root / "mnist")
     write_idx(root / "fashion-mnist")
@@ -197,7 +197,7 @@ def test_idx_pixels_and_labels(root):
         (FILES[0], idx(20), "begins with 00000801, an idx file of this kind with 00000803"),
         (FILES[1], gzip.compress(b""), "begins with nothing"),
         (FILES[0], gzip.compress(gzip.decompress(idx(20, 4, 5))[:-7]), "says 20 x 4 x 5 bytes and holds 393"),
-        (FILES[1], idx(19), "holds 20 pictures and .* holds 19 labels"),
+        (FILES[1], idx(19), "holds 20 images and .* holds 19 labels"),
         (FILES[3], idx(10, values=[0, 1, 2, 3, 4, 5, 6, 7, 8, 10]), "holds the label 10; mnist has 0 to 9"),
     ],
 )
@@ -289,7 +289,7 @@ def test_groceries_held_out(root):
 def test_groceries_says_which_line_is_wrong(tmp_path):
     write_groceries(top := tmp_path / "grocery-store/dataset")
     (top / "val.txt").write_text("val/a.jpg, 0, 0\nval/b.jpg, 99, 0\n")
-    with pytest.raises(ValueError, match=r"val\.txt, line 2: a picture and an id of classes\.csv were expected"):
+    with pytest.raises(ValueError, match=r"val\.txt, line 2: an image and an id of classes\.csv were expected"):
         sources.groceries(LoadOptions(tmp_path))
     (top / "classes.csv").write_text("a,b\nx,y\n")
     with pytest.raises(ValueError, match=r"is not the published classes\.csv"):
@@ -309,7 +309,7 @@ def test_bursts_by_hand():
     plain = np.zeros((4, 3, 8, 8), np.uint8)
     assert bursts(plain[:0]) == []
     assert bursts(plain[:1]) == [0]
-    assert bursts(plain) == [0, 0, 0, 0], "all the same picture"
+    assert bursts(plain) == [0, 0, 0, 0], "all the same image"
     plain[2:] = 255
     assert bursts(plain) == [0, 0, 1, 1]
     assert histogram(plain[0])[0] == 1
@@ -359,12 +359,12 @@ def test_real_omniglot(data_root):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "pictures"), [("small1", 2720), ("small2", 3120)])
-def test_real_omniglot_small(data_root, name, pictures):
+@pytest.mark.parametrize(("name", "count"), [("small1", 2720), ("small2", 3120)])
+def test_real_omniglot_small(data_root, name, count):
     images = sources.omniglot(LoadOptions(data_root("omniglot").parent), set=name)
-    assert len(images) == pictures
+    assert len(images) == count
     assert images.shape == (1, 105, 105)
-    assert len(images.classes) == pictures // 20
+    assert len(images.classes) == count // 20
     assert len(set(images.groups)) == 5
 
 

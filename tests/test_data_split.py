@@ -36,7 +36,7 @@ def of(labels, split=None, groups=None) -> Images:
 @pytest.mark.parametrize("name", splits.__all__)
 @given(labels=LABELS, val=SHARES, test=SHARES, seed=st.integers(0, 99))
 def test_contract(name, labels, val, test, seed):
-    """Only the split changes, some of the pictures train, and the same seed gives the same parts."""
+    """Only the split changes, some of the images train, and the same seed gives the same parts."""
     images = of(labels, groups=[i // 2 for i in range(len(labels))])
     assume(name != "by_class" or len(set(labels)) >= 3)
     assume(name != "by_group" or len(labels) >= 3)
@@ -76,7 +76,7 @@ def test_ratio_meets_the_whole_share_even_when_every_class_is_small():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_ratio_rounds_up_where_most_is_owed(seed):
-    """0.9 of 9 pictures and 0.2 of 2 make 1.1: one picture, of the class that is owed nearly one."""
+    """0.9 of 9 images and 0.2 of 2 make 1.1: one image, of the class that is owed nearly one."""
     split = splits.ratio(of([0] * 9 + [1] * 2), val=0.1, test=0.0, seed=seed).split
     assert split[:9].sum() == VAL
 
@@ -207,7 +207,7 @@ def test_given_takes_classes_out_of_train_in_an_open_set():
     assert parted.split[80:].tolist() == [2] * 20
 
 
-def test_given_with_few_open_classes_takes_pictures():
+def test_given_with_few_open_classes_takes_images():
     images = of([0] * 10 + [1] * 10 + [2] * 10, split=[0] * 20 + [2] * 10)
     parted = splits.given(images, val=0.2)
     assert parted.labels[parted.split == VAL].bincount().tolist() == [2, 2]
@@ -256,7 +256,7 @@ def test_narrow_counts_in_each_part():
 
 def test_narrow_says_what_there_is():
     with pytest.raises(
-        ValueError, match=r"no class has min_per_class=4 pictures: the largest, 'c1', has 3; ask for fewer"
+        ValueError, match=r"no class has min_per_class=4 images: the largest, 'c1', has 3; ask for fewer"
     ):
         narrow(of([0, 1, 1, 1]), min_per_class=4)
 

@@ -82,7 +82,7 @@ def test_missing_column_names_those_there(pets):
         read(pets, "image,label\na.png,cat\n", label=2)
     with pytest.raises(ValueError, match=r"pets.csv are 0 and up, and label=-1 is none of them"):
         read(pets, "a.png,cat\n", header=False, image=0, label=-1)
-    with pytest.raises(ValueError, match="header=False where the first row is a picture already"):
+    with pytest.raises(ValueError, match="header=False where the first row is an image already"):
         read(pets, "a.png,cat\nb.png,dog\n")
 
 
@@ -94,7 +94,7 @@ def test_rows_that_cannot_be_used_are_listed(pets):
         "nowhere.png": "no such file",
         "line 5": "it has 1 columns, and column 1 is asked for",
         "b.png": "line 6 has no label",
-        "line 7": "line 7 has no picture",
+        "line 7": "line 7 has no image",
         "a.png": "line 8 lists again what line 2 lists",
     }
 
@@ -118,7 +118,7 @@ def test_two_spellings(pets):
     [
         ("", "has no rows"),
         ("image,label\n", "below its first line; is header=False meant"),
-        ("image,label\nx.png,cat\n", "no picture that can be read, for instance x.png: no such file"),
+        ("image,label\nx.png,cat\n", "no image that can be read, for instance x.png: no such file"),
     ],
 )
 def test_nothing_to_read(pets, text, why):

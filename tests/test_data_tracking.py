@@ -100,8 +100,8 @@ def test_what_no_crop_can_be_made_of_is_dropped_and_counted(tmp_path):
 def test_a_box_half_outside_is_cut_at_the_edge(tmp_path):
     video(tmp_path, lines=[f"{n},-5,-5,25,25,0" for n in range(1, 3)], frames=range(1, 3))
     (crop,) = source.crops(read_sequence(tmp_path / "Car"), 2, [])
-    assert crop.picture == Crop(tmp_path / "Car" / "img" / "0001.png", (0, 0, 20, 20))
-    assert decode(crop.picture).shape == (3, 20, 20)
+    assert crop.source == Crop(tmp_path / "Car" / "img" / "0001.png", (0, 0, 20, 20))
+    assert decode(crop.source).shape == (3, 20, 20)
 
 
 def test_every_so_many_counts_frames_not_lines(tmp_path):

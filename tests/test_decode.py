@@ -1,4 +1,4 @@
-"""Odd pictures, made here one by one, each with the pixels that a person would expect to see."""
+"""Odd images, made here one by one, each with the pixels that a person would expect to see."""
 
 import io
 import os
@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from likewise.imaging import decode as module
 from likewise.imaging import jpeg
-from likewise.imaging.decode import Crop, Head, PictureError, check, decode, decoded, fit, head
+from likewise.imaging.decode import Crop, Head, ImageError, check, decode, decoded, fit, head
 
 ORIENTATION = 0x0112
 
@@ -30,7 +30,7 @@ def grey(rows) -> Image.Image:
 
 
 def photo(height=60, width=80) -> Image.Image:
-    """A smooth colour picture, which JPEG keeps well: red grows to the right, green downwards."""
+    """A smooth colour image, which JPEG keeps well: red grows to the right, green downwards."""
     y, x = np.mgrid[0:height, 0:width]
     return Image.fromarray(np.stack([x * 255 // width, y * 255 // height, 0 * x + 90], -1).astype(np.uint8))
 
@@ -63,13 +63,13 @@ def test_16_bits_are_scaled_not_cut(kind):
 
 def test_32_bit_whole_numbers_beyond_16_bits_are_refused():
     data = save(Image.fromarray(np.array([[0, 70000]], np.int32)), "TIFF")
-    with pytest.raises(PictureError, match="neither 8 nor 16 bits"):
+    with pytest.raises(ImageError, match="neither 8 nor 16 bits"):
         decode(data)
 
 
 def test_float_pictures_are_refused():
     data = save(Image.fromarray(np.array([[0.0, 0.5]], np.float32)), "TIFF")
-    with pytest.raises(PictureError, match="neither 8 nor 16 bits"):
+    with pytest.raises(ImageError, match="neither 8 nor 16 bits"):
         decode(data)
 
 
@@ -149,7 +149,7 @@ def test_grey_of_a_colour_is_its_brightness():
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_is_honoured(orientation, kind):
     upright = photo(48, 64)
-    # how a camera in that position would store the upright picture
+    # how a camera in that position would store the upright image
     undo = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
     stored = upright if undo is None else upright.transpose(Image.Transpose(undo))
     exif = Image.Exif()
@@ -186,8 +186,8 @@ def test_contents_decide_and_not_the_ending(tmp_path):
     [
         pytest.param(b"", "empty", id="0 bytes"),
         pytest.param(b"\0" * 4096, "zeros", id="zeros"),
-        pytest.param(b"no picture at all", "not a picture", id="text"),
-        pytest.param(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture", id="svg"),
+        pytest.param(b"no image at all", "not an image", id="text"),
+        pytest.param(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image", id="svg"),
         pytest.param(save(photo(), "PNG")[:60], ".", id="head of a png"),
         pytest.param(save(photo(), "JPEG")[:30], ".", id="head of a jpeg"),
         *(pytest.param(truncated(save(photo(), kind)), ".", id=f"half a {kind}") for kind in KINDS),
@@ -197,9 +197,9 @@ def test_a_picture_that_is_not_whole_is_broken(data, why, tmp_path):
     path = tmp_path / "broken.jpg"
     path.write_bytes(data)
     for picture in (data, path):
-        with pytest.raises(PictureError, match=why):
+        with pytest.raises(ImageError, match=why):
             decode(picture)
-        with pytest.raises(PictureError):
+        with pytest.raises(ImageError):
             check(picture)
 
 
@@ -209,14 +209,14 @@ def test_what_is_no_file_is_broken(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     reasons = {"folder.jpg": "a folder", "pipe.jpg": "not a regular file", "nowhere.jpg": "no such file"}
     for name, why in (reasons | {"loop.jpg": ".", "nul\0.jpg": ".", "n" * 300: "."}).items():
-        with pytest.raises(PictureError, match=why):
+        with pytest.raises(ImageError, match=why):
             decode(tmp_path / name)
 
 
 def test_decompression_bombs_are_broken(monkeypatch):
     data = save(grey(np.zeros((40, 40))), "PNG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(PictureError, match="decompression bomb"):
+    with pytest.raises(ImageError, match="decompression bomb"):
         decode(data)
 
 
@@ -233,7 +233,7 @@ def test_a_jpeg_with_a_trailer_passes_the_check():
 def test_a_flipped_byte_in_a_png_fails_the_check():
     data = bytearray(save(photo(), "PNG"))
     data[len(data) // 2] ^= 0xFF
-    with pytest.raises(PictureError):
+    with pytest.raises(ImageError):
         check(bytes(data))
 
 
@@ -525,7 +525,7 @@ def test_whatever_else_a_jpeg_carries_pillow_looks_at(more, opened):
 def test_a_bomb_is_left_to_pillow(monkeypatch, opened):
     pytest.importorskip("simplejpeg")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 131 * 203 // 2 - 1)
-    with pytest.raises(PictureError, match="decompression bomb"):
+    with pytest.raises(ImageError, match="decompression bomb"):
         decode(save(rough(131, 203), "JPEG"), (3, 61, 83))
 
 
@@ -540,7 +540,7 @@ def test_without_simplejpeg_pillow_decodes(monkeypatch):
 
 
 def test_a_picture_in_many_blocks_of_memory():
-    """Pillow lends its memory where a picture lies in one piece, up to 16 MB of it."""
+    """Pillow lends its memory where an image lies in one piece, up to 16 MB of it."""
     large = rough(2100, 2300)
     assert torch.equal(decode(save(large, "PPM")), torch.from_numpy(np.array(large)).permute(2, 0, 1))
 
@@ -567,7 +567,7 @@ def verdict(look, data: bytes) -> str:
         warnings.simplefilter("ignore")
         try:
             look(data)
-        except PictureError as broken:
+        except ImageError as broken:
             return str(broken) or "no reason given"
     return ""
 

@@ -13,6 +13,7 @@ from likewise.cli import app
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGE = Path(likewise.__file__).parent
+NUMBER = re.compile(r"-?\d+(?:\.\d*)?")
 
 
 def python_blocks() -> list[str]:
@@ -21,9 +22,16 @@ def python_blocks() -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", python_blocks(), ids=["train", "sklearn", "loss"])
-def test_python_in_the_readme_runs(code, tmp_path, monkeypatch):
+def test_python_in_the_readme_runs_and_prints_what_it_shows(code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    shown = [line.removeprefix("# -> ") for line in code.splitlines() if line.startswith("# -> ")]
+    assert shown
+    for expected, printed in zip(shown, said[-len(shown) :], strict=True):
+        assert NUMBER.sub("0", printed).split() == NUMBER.sub("0", expected).split()
+        numbers = [float(x) for x in NUMBER.findall(expected)]
+        assert [float(x) for x in NUMBER.findall(printed)] == pytest.approx(numbers, abs=0.05)
 
 
 def commands() -> list[list[str]]:

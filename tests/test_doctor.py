@@ -69,6 +69,9 @@ CASES = [
     ("not-learning", Setup("vae"), course(**POINT, loss_at_collapse=None)),
     ("lr-too-low", Setup("supcon"), course(**dataclasses.asdict(START) | {"step": 100, "epoch": 3.0})),
     ("memorised", Setup("softmax"), course(auc=0.99, val_auc=0.51, related=90.0)),
+    ("lr-zero", Setup("supcon", lr=0.0), []),
+    ("lr-zero", Setup("supcon", lr=0.0), course(**LOST)),
+    ("few-steps", Setup("supcon", epochs=30), [START, *(replace(HEALTHY, step=n, epoch=n) for n in (1, 2, 3))]),
     ("margin-out-of-reach", Setup("triplet(margin=5.0)"), course()),
     ("margin-out-of-reach", Setup("triplet(margin=1.2)", classes=10), course()),
     ("margin-out-of-reach", Setup("sum(losses=['softmax', 'contrastive(margin=3)'])", "euclidean"), []),
@@ -91,6 +94,8 @@ SILENT = [
     ("a memory holds other classes", Setup("supcon", memory=512), course(one_class=1.0)),
     ("good from the start", Setup("supcon"), [HEALTHY] * 4),
     ("good from the start, and trained long", Setup("supcon"), [HEALTHY, *course(growth=4.0, auc=0.98)[1:]]),
+    ("one step an epoch, and many epochs", Setup("supcon", epochs=500), [replace(HEALTHY, step=9, epoch=9)] * 3),
+    ("few epochs of many steps", Setup("supcon", epochs=3), course()),
     ("a margin in reach", Setup("triplet(margin=1.1)", classes=10), course()),
     ("two classes may be opposite", Setup("triplet(margin=1.9)", classes=2), course()),
     ("a soft margin has none", Setup("triplet(margin=5.0, soft=True)"), course()),
@@ -180,8 +185,9 @@ def test_every_finding_is_one_plain_sentence(setup, observations):
 
 
 def test_every_cause_has_its_case_and_its_row_in_the_docs():
-    known = ["margin-out-of-reach", *CAUSES]
+    known = ["margin-out-of-reach", "lr-zero", "few-steps", *CAUSES]
     assert {case[0] for case in CASES} == set(known)
+    known.append("validation-above-test")
     page = Path(__file__).parents[1].joinpath("docs", "doctor.md").read_text(encoding="utf-8")
     causes, signals = page.split("## What it measures")
     assert re.findall(r"^\| `([a-z-]+)` \|", causes, re.MULTILINE) == known
@@ -443,7 +449,7 @@ def test_looking_is_a_small_part_of_the_work():
 
 
 def run_of(tmp_path: Path, recipe: Recipe, records: list[dict], vectors: torch.Tensor | None = None) -> Run:
-    run = Run.create(tmp_path, "r")
+    run = Run(tmp_path / "r")
     run.write("recipe.toml", launch.resolve_defaults(recipe).to_toml())
     for record in records:
         run.append(record)
@@ -487,6 +493,20 @@ def test_a_healthy_run_that_was_not_watched(tmp_path):
     assert findings == []
     assert (observation.auc, observation.val_auc) == (1.0, 1.0)
     assert observation.spread == pytest.approx(0.9, abs=0.05)
+
+
+@pytest.mark.parametrize(("test", "names"), [(0.163, ["validation-above-test"]), (0.79, [])])
+def test_validation_far_above_the_test_is_named(tmp_path, test, names):
+    def score(value: float) -> dict:
+        return {"knn@1": {"value": value, "low": value - 0.02, "high": value + 0.02, "n": 100}}
+
+    run = run_of(tmp_path, HARD, [trained(loss=0.0)], torch.eye(10)[torch.arange(200) % 10])
+    run.write("metrics.json", json.dumps({"split": "test", "scores": score(test), "val": score(0.825)}))
+    findings, _ = checkup.examine(run)
+    assert [finding.name for finding in findings] == names
+    if names:
+        assert "0.8250 is far above the test's 0.1630" in str(findings[0])
+        assert "by_group(val=0.1)" in findings[0].change
 
 
 def test_a_run_with_nothing_to_see(tmp_path):

@@ -1,4 +1,4 @@
-"""Files of encodings: what they keep of the training pictures, and how well they name others."""
+"""Files of encodings: what they keep of the training images, and how well they name others."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ def test_at_most_so_many_of_each_class():
     assert at_most(KNOWN, 2).ids == kept.ids
     assert len({at_most(KNOWN, 1, seed=s).ids for s in range(20)}) > 1, "which ones are drawn by the seed"
     assert at_most(KNOWN, 30).ids == KNOWN.ids
-    with pytest.raises(ValueError, match="1 picture or more is kept, got 0"):
+    with pytest.raises(ValueError, match="1 image or more is kept, got 0"):
         at_most(KNOWN, 0)
 
 
@@ -84,7 +84,7 @@ def test_classes_are_matched_by_name():
     assert (other.classes, other.labels.tolist()) == (("a", "b", "z"), [2, 1])
     query = made([[8.0]], [1], ("a", "b"), part=2)
     assert naming(query, made([[0.0], [9.0]], [0, 1], ("z", "b")), sim="euclidean")["top@1"].value == 1.0
-    with pytest.raises(ValueError, match="of other classes than the pictures to be named"):
+    with pytest.raises(ValueError, match="of other classes than the images to be named"):
         naming(query, made([[0.0]], [0], ("z",)), sim="euclidean")
 
 
@@ -114,7 +114,7 @@ def call(monkeypatch, capsys):
 
 
 def test_train_encode_test_from_the_command_line(trained, tmp_path, call):
-    """The three steps, and what each file names pictures by."""
+    """The three steps, and what each file names images by."""
     digits = load_data("digits", size=16).part("test")
     Image.fromarray(digits.pixels[0, 0].numpy()).save(tmp_path / "0.png")
     some, middle = tmp_path / "some.parquet", tmp_path / "middle.parquet"
@@ -153,7 +153,7 @@ def test_what_cannot_be_done_with_encodings_is_said(trained, tmp_path, call):
     without = tmp_path / "plain.parquet"
     api.embed(trained, [picture(tmp_path)]).save(without)
     for words, sentence in (
-        (("evaluate", trained, "--encodings", without), "has no classes to name pictures by"),
+        (("evaluate", trained, "--encodings", without), "has no classes to name images by"),
         (("evaluate", trained, "--encodings", tmp_path / "none.parquet"), "cannot read embeddings"),
         (("evaluate", trained, "--encodings", without, "--folds", 3), "--encodings by itself"),
         (("embed", trained, tmp_path, "--centres"), "give no images with them"),
@@ -161,7 +161,7 @@ def test_what_cannot_be_done_with_encodings_is_said(trained, tmp_path, call):
         (("embed", trained, "-o", trained / "embeddings.parquet"), "is the run's own file"),
         (
             ("embed", trained, "--most-per-class", -2, "-o", tmp_path / "few.parquet"),
-            "1 picture or more is kept, got -2",
+            "1 image or more is kept, got -2",
         ),
     ):
         done = call(*words)

@@ -187,7 +187,7 @@ def test_few_shot_is_the_mean_of_its_trials(parts, scores):
 
 
 def test_few_shot_tasks_are_those_that_the_classes_suffice_for():
-    """Of 12 classes with 5 pictures, one has 6: five further ones to name are not there."""
+    """Of 12 classes with 5 images, one has 6: five further ones to name are not there."""
     held = [name for name in evaluate(made(61, 12)) if name.startswith("few_shot")]
     assert held == ["few_shot@5w1s"]
 
@@ -268,7 +268,7 @@ def test_a_class_with_one_picture_is_left_out_and_counted():
 
 
 def test_pairs_all_judged_right_have_the_doubt_that_few_pictures_leave():
-    """Five pictures: a curve read in floating point is 1 but for rounding, and no bootstrap of it sees a doubt."""
+    """Five images: a curve read in floating point is 1 but for rounding, and no bootstrap of it sees a doubt."""
     query = made(6, 3, noise=1e-3)
     scores = evaluate(query, threshold=0.99)
     for name in ("pair_auc", "pair_accuracy", "pair_precision", "pair_recall", "pair_f1"):
@@ -304,8 +304,8 @@ def test_any_retrieval_metric_with_its_interval(parts):
     [
         (None, ["recal@1"], False, "no retrieval metric is named 'recal@1'"),
         (None, ["recall@4"], False, "k is 4, but each query has 3 references to rank: choose k from 1 to 3"),
-        (made(9, 3).take([]), ["mrr"], False, "the part to search holds no pictures"),
-        (made(9, 3).take([2]), ["mrr"], False, "none of the 4 queries has a picture of its class to find in the gall"),
+        (made(9, 3).take([]), ["mrr"], False, "the part to search holds no images"),
+        (made(9, 3).take([2]), ["mrr"], False, "none of the 4 queries has an image of its class to find in the gall"),
         (None, ["mrr"], True, "across_groups needs the group"),
         (made(9, 3, noise=math.nan), ["mrr"], False, "hold NaN"),
     ],
@@ -373,7 +373,7 @@ def test_large_numbers_of_classes_keep_their_identity():
 
 
 def test_across_groups_a_query_does_not_find_its_own_group():
-    """Two cameras, each with its own cast of light: within a camera pictures are alike, across them classes are not."""
+    """Two cameras, each with its own cast of light: within a camera images are alike, across them classes are not."""
     generator = torch.Generator().manual_seed(0)
     labels, camera = torch.arange(80) % 10, torch.arange(80) // 10 % 2
     vectors = 5 * nn.functional.one_hot(camera * 10 + labels) + torch.randn(80, 20, generator=generator) / 9
@@ -401,7 +401,7 @@ def test_pairs_may_be_given(parts):
 
 
 def test_rates_that_the_pairs_cannot_tell_are_left_out_and_say_why(parts):
-    """260 pictures of 20 classes: 61,560 pairs of two."""
+    """260 images of 20 classes: 61,560 pairs of two."""
     query = parts[0]
     left_out = too_few(draw_pairs(query.labels).same)
     assert list(left_out) == ["tar@far=0.0001"]
@@ -472,7 +472,7 @@ def test_folds_give_the_mean_and_its_standard_error(parts):
 @pytest.mark.parametrize(
     ("query", "reference", "sentence"),
     [
-        (made(0, 2), None, "the part to evaluate holds no pictures"),
+        (made(0, 2), None, "the part to evaluate holds no images"),
         (made(4, 2, noise=math.nan), None, "4 of 4 query vectors hold NaN or infinity: the training has diverged"),
         (made(4, 2), made(6, 2, noise=math.inf), "6 of 6 reference vectors hold NaN"),
         (made(4, 2), made(6, 2, dim=5), "queries are 8-d and references 5-d"),
@@ -608,7 +608,7 @@ def pictures(n: int = 10) -> Images:
 
 
 class Flat(nn.Module):
-    """Pictures as rows, through a dropout that must be off."""
+    """Images as rows, through a dropout that must be off."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -662,7 +662,7 @@ def test_embed_leaves_the_model_as_it_was():
 
 
 def test_interval_of_pairs_is_that_of_their_pictures():
-    """Ten pictures in all: the bootstrap over pictures is far wider than one over their 45 pairs would be."""
+    """Ten images in all: the bootstrap over images is far wider than one over their 45 pairs would be."""
     query = made(10, 2, noise=2.0)
     score = evaluate(query)["pair_auc"]
     pairs = draw_pairs(query.labels)

@@ -39,7 +39,7 @@ def made(run):
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for i, pixels in enumerate(load_data("digits", size=16).part("test").pixels[:5]):
         Image.fromarray(pixels[0].numpy()).resize((40, 30)).save(folder / f"{i}.png")
     return folder
@@ -102,7 +102,7 @@ def test_embed_runs_where_torch_cannot_be_imported(run, made, pictures, tmp_path
     found = Embeddings.load(tmp_path / "out.parquet")
     wanted = Embedder.load(run).embed(sorted(pictures.iterdir()))
     assert found.ids == tuple(map(str, sorted(pictures.iterdir())))
-    assert (found.vectors - wanted).abs().max() < 2e-3, "a byte of a resized picture may differ by one"
+    assert (found.vectors - wanted).abs().max() < 2e-3, "a byte of a resized image may differ by one"
 
 
 def test_embed_of_a_run_with_other_weights_takes_the_run(run, made, tmp_path):

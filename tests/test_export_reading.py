@@ -1,4 +1,4 @@
-"""Reading pictures without torch gives what training reads, within one of 255."""
+"""Reading images without torch gives what training reads, within one of 255."""
 
 import io
 
@@ -46,7 +46,7 @@ def cases() -> dict[str, bytes]:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", list(cases()))
 def test_bytes_are_those_of_training(tmp_path, name, shape):
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(cases()[name])
     ours = pixels(path, shape).transpose(2, 0, 1).astype(int)
     theirs = decode(path, shape).numpy().astype(int)

@@ -1,4 +1,4 @@
-"""The recipe `faces`: ten folds over people, and on the real pictures people never seen in training."""
+"""The recipe `faces`: ten folds over people, and on the real images people never seen in training."""
 
 import numpy as np
 import pytest

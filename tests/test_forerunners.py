@@ -128,7 +128,7 @@ def test_consecutive_is_a_sampler_by_name():
 
 
 def line_of(positions: list[float], labels: torch.Tensor) -> Embeddings:
-    """Pictures on a line."""
+    """Images on a line."""
     vectors = torch.tensor(positions)[:, None]
     ids = tuple(map(str, range(len(labels))))
     return Embeddings(vectors, labels, ids, torch.full((len(labels),), 2, dtype=torch.uint8), ("a", "b"))
@@ -142,7 +142,7 @@ def test_precision_of_same_by_hand():
 
 
 def test_the_accuracy_is_of_as_many_alike_as_different_pairs():
-    """Six classes far apart on a line, one picture of a class gone astray: the many different pairs do not drown it."""
+    """Six classes far apart on a line, one image of a class gone astray: the many different pairs do not drown it."""
     labels = torch.arange(6).repeat(8)
     positions = 10.0 * labels
     positions[0] = 1e4
@@ -242,7 +242,7 @@ def test_friends_is_written_up_from_its_runs(tiny, monkeypatch, tmp_path):
     text = path.read_text()
     for loss in friends.LOSSES:
         assert f"| {loss} |" in text
-    shown = re.findall(r"\]\(pictures/forerunners/([^)]+)\)", text)
+    shown = re.findall(r"\]\(images/forerunners/([^)]+)\)", text)
     assert len(shown) == 5
     assert all(0 < (path.parent / file).stat().st_size < 150_000 for file in shown)
     assert (path.parent / "runs" / "digits-bce" / "latent.gif").exists()
@@ -292,7 +292,7 @@ def test_the_epoch_series_is_written_up_from_its_runs(tiny, monkeypatch, tmp_pat
     path = reproduce("epoch_series", out=tmp_path)
     text = path.read_text()
     assert "slower per epoch" in text
-    assert len(re.findall(r"\]\(pictures/forerunners/", text)) == 5
+    assert len(re.findall(r"\]\(images/forerunners/", text)) == 5
     assert "CPU s an epoch" in text
     assert reproduce("epoch-series", out=tmp_path, train=False).read_text() == text
 
@@ -389,7 +389,7 @@ def test_the_page_keeps_the_sections_that_were_not_run(tmp_path):
     source, docs = tmp_path / "reproductions", tmp_path / "docs"
     (source / "friends").mkdir(parents=True)
     (source / "friends" / "a.png").write_bytes(b"x")
-    (source / "friends" / "friends.md").write_text("## One\n\n![a](pictures/forerunners/a.png)\n")
+    (source / "friends" / "friends.md").write_text("## One\n\n![a](images/forerunners/a.png)\n")
     assert gather(source, docs) == ["friends"]
     page = docs / "forerunners.md"
     page.write_text(page.read_text() + "\nSomeone else's section.\n")
@@ -399,14 +399,12 @@ def test_the_page_keeps_the_sections_that_were_not_run(tmp_path):
     assert "## Two" in text
     assert "## One" not in text
     assert "Someone else's section." in text
-    assert (docs / "pictures" / "forerunners" / "a.png").exists()
+    assert (docs / "images" / "forerunners" / "a.png").exists()
 
 
 def test_what_the_forerunners_page_shows_is_there_and_small():
     docs = ROOT / "docs"
-    for file in re.findall(
-        r"\]\((pictures/forerunners/[^)]+)\)", (docs / "forerunners.md").read_text(encoding="utf-8")
-    ):
+    for file in re.findall(r"\]\((images/forerunners/[^)]+)\)", (docs / "forerunners.md").read_text(encoding="utf-8")):
         assert (docs / file).stat().st_size < 150_000, file
 
 

@@ -31,7 +31,7 @@ COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (50, 60, 210), 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> Path:
-    """A class a folder, in train/ and val/, with speckles by which no two pictures are the same."""
+    """A class a folder, in train/ and val/, with speckles by which no two images are the same."""
     top = tmp_path_factory.mktemp("shop")
     for part, each in (("train", 6), ("val", 2)):
         for name, colour in COLOURS.items():
@@ -44,7 +44,7 @@ def photographs(tmp_path_factory) -> Path:
 
 
 def small(recipe: Recipe, data: str, **changes) -> Recipe:
-    """On a few pictures, with nothing that would have to be had."""
+    """On a few images, with nothing that would have to be had."""
     return unpublished(recipe).replace(data=data, split="given", amp="never", **changes)
 
 
@@ -99,7 +99,7 @@ def test_filters_of_classes(photographs):
     recipe = small(recipes.trainer_simple2(), str(photographs))
     assert len(load_images(recipe.replace(max_classes=3)).classes) == 3
     assert len(load_images(recipe.replace(max_per_class=2)).part("train")) < 4 * 3
-    with pytest.raises(ValueError, match="no class has min_per_class=9 pictures"):
+    with pytest.raises(ValueError, match="no class has min_per_class=9 images"):
         load_images(recipe.replace(min_per_class=9))
 
 
@@ -188,7 +188,7 @@ FLAT = {"schedule": "plateau(factor=0.5, patience=1)", "lr": 1e-3, "eval_every_e
 
 
 def test_a_training_with_plateau_is_lowered_and_resumes_bit_for_bit(photographs, tmp_path):
-    """The score of two pictures is soon flat, and the log says the rate of every step."""
+    """The score of two images is soon flat, and the log says the rate of every step."""
     recipe = small(recipes.trainer_simple2(), str(photographs), **FLAT)
     rates = rates_of(train(recipe, out=tmp_path, name="whole")[0])
     assert set(rates) <= {1e-3, 5e-4, 2.5e-4, 1.25e-4}
@@ -250,7 +250,7 @@ def test_schedules_are_listed_with_the_plateau():
 
 
 def test_their_definition_by_hand(tmp_path, monkeypatch):
-    """By Euclidean distance among the kept pictures, whatever similarity the run was trained for."""
+    """By Euclidean distance among the kept images, whatever similarity the run was trained for."""
     vectors = torch.tensor([[1.0, 0.0], [0.0, 5.0], [0.0, 1.0]])
     found = Embeddings(
         vectors, torch.tensor([0, 1, 0]), ("a", "b", "c"), torch.tensor([0, 0, 2], dtype=torch.uint8), ("x", "y")
@@ -309,7 +309,7 @@ def test_it_is_written_up_from_its_runs(tiny, data_root, tmp_path, monkeypatch):
     ):
         assert heading in text
     assert "90.64" in text
-    shown = re.findall(r"\]\(pictures/forerunners/([^)]+)\)", text)
+    shown = re.findall(r"\]\(images/forerunners/([^)]+)\)", text)
     assert len(shown) == 2
     assert all(0 < (path.parent / file).stat().st_size < 150_000 for file in shown)
     assert len(list(path.parent.glob("runs/*/map.html"))) == 1

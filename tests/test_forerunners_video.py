@@ -354,7 +354,7 @@ def test_video_objects_is_written_up_from_its_trainings(tiny, tmp_path):
         assert f"| {pick} |" in text
     for where in video_trainings.PARTS.values():
         assert f"| {where} |" in text
-    shown = re.findall(r"\]\(pictures/forerunners/([^)]+)\)", text)
+    shown = re.findall(r"\]\(images/forerunners/([^)]+)\)", text)
     assert len(shown) == 4
     assert all(0 < (path.parent / file).stat().st_size < 150_000 for file in shown)
     assert len(said) == len(set(said)) == 12 + 2 + 4 + 3, "seeds and splits, settings, picks, other triplets"

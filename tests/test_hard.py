@@ -63,7 +63,7 @@ def drawn(sampler, labels, seen: bool, a: int = 2, b: int = 2, **how) -> list[to
 @pytest.mark.parametrize("sampler", LOOKING)
 @given(labels=LABELS, a=SMALL, b=SMALL, seen=SEEN, epoch=st.integers(0, 9))
 def test_contract(sampler, labels, a, b, seen, epoch):
-    """Every picture in every epoch, none twice in a batch; seed, epoch and what was seen alone decide."""
+    """Every image in every epoch, none twice in a batch; seed, epoch and what was seen alone decide."""
     batches = drawn(sampler, labels, seen, a, b, epoch=epoch)
     assert all(batch.dtype == torch.int64 and len(set(batch.tolist())) == len(batch) > 0 for batch in batches)
     assert set(torch.cat(batches).tolist()) == set(range(len(labels)))
@@ -99,11 +99,11 @@ def test_a_wrong_name_is_said_before_data_are_read(text, said):
 def test_wrong_numbers():
     labels = torch.tensor([0, 0, 1, 1])
     for sampler in LOOKING:
-        with pytest.raises(ValueError, match="images counts pictures or classes of a batch and is 1 or more; got 0"):
+        with pytest.raises(ValueError, match="images counts images or classes of a batch and is 1 or more; got 0"):
             sampler(labels, images=0, seed=0, epoch=0, embeddings=None)
-        with pytest.raises(ValueError, match="no picture to draw batches from"):
+        with pytest.raises(ValueError, match="no image to draw batches from"):
             sampler(labels[:0], seed=0, epoch=0, embeddings=None)
-    with pytest.raises(ValueError, match="groups counts pictures or classes"):
+    with pytest.raises(ValueError, match="groups counts images or classes"):
         hard_classes(labels, groups=0, seed=0, epoch=0, embeddings=None)
     with pytest.raises(ValueError, match="a batch of 3 hands of 4 or more; got guard=1, batch=11"):
         hard_negatives(labels, batch=11, seed=0, epoch=0, embeddings=None)
@@ -193,8 +193,8 @@ def test_hard_negatives_by_hand():
     """On a line: 0, 1, 2 of class 0; a wrong label at 1.5; its class 1 at 10, 11, 12; a class of one at 30.
 
     The wrong one is nearer to 1 and to 2 than their own next (too near); for 0 it is not, but of its three nearest all
-    are of class 0 (doubted); so all three take the picture at 10. To the wrong one all of class 0 are nearer than its
-    own, 8.5 away, and the picture at 30, alone in its class, has its nearest neighbour in class 1: nothing is left.
+    are of class 0 (doubted); so all three take the image at 10. To the wrong one all of class 0 are nearer than its
+    own, 8.5 away, and the image at 30, alone in its class, has its nearest neighbour in class 1: nothing is left.
     """
     emb = torch.tensor([0.0, 1.0, 2.0, 1.5, 10.0, 11.0, 12.0, 30.0])[:, None]
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 1, 2])

@@ -25,7 +25,7 @@ def test_episodes_are_drawn_without_replacement_from_classes_that_are_large_enou
 
 def test_too_few_classes_is_one_sentence():
     with pytest.raises(
-        ValueError, match="20-way 1-shot episodes need 20 classes of 2 pictures or more, and there are 19"
+        ValueError, match="20-way 1-shot episodes need 20 classes of 2 images or more, and there are 19"
     ):
         f.draw(torch.arange(19).repeat(3))
 

@@ -28,7 +28,7 @@ def test_alignment_equals_all_pairs_of_a_class():
     apart = [float((x[i] - x[j]).square().sum()) for i in range(40) for j in range(i) if labels[i] == labels[j]]
     assert h.alignment(vectors(), labels) == pytest.approx(sum(apart) / len(apart))
     assert h.alignment(torch.ones(4, 2), torch.zeros(4, dtype=torch.int64)) == pytest.approx(0)
-    with pytest.raises(ValueError, match="no class has two vectors"):
+    with pytest.raises(ValueError, match="needs a class with two vectors"):
         h.alignment(vectors(), torch.arange(40))
 
 

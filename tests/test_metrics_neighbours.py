@@ -90,7 +90,7 @@ def test_zero_has_one_sign():
 
 @pytest.mark.parametrize("sim", [geometry.cosine, geometry.dot, geometry.euclidean, geometry.sqeuclidean])
 def test_duplicates_come_in_the_order_of_the_references(monkeypatch: pytest.MonkeyPatch, sim):
-    """Repeated pictures score exactly alike, also in different tiles; and where all have collapsed into one."""
+    """Repeated images score exactly alike, also in different tiles; and where all have collapsed into one."""
     monkeypatch.setattr(neighbours, "WIDE", 500)
     y = torch.randn(100, 16, generator=torch.Generator().manual_seed(0)).repeat(30, 1)
     x = y[:100] + 0.1 * torch.randn(100, 16, generator=torch.Generator().manual_seed(1))

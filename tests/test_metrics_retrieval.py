@@ -92,7 +92,7 @@ def loop(name: str, hits: list[bool], relevant: int) -> float:
 
 
 def cases(seed: int, n: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whole-number vectors, so that ties and duplicates abound; ragged classes, some of one picture, large labels."""
+    """Whole-number vectors, so that ties and duplicates abound; ragged classes, some of one image, large labels."""
     generator = torch.Generator().manual_seed(seed)
     vectors = torch.randint(-1, 3, (n, 2), generator=generator).float()
     labels = torch.randint(0, 12, (n,), generator=generator) ** 2 // 3 + 2**24

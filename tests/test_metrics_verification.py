@@ -298,7 +298,7 @@ def test_pairs_of_a_fold_are_of_its_classes_only():
     assert fold.bincount().tolist() == [40] * 10
     classes = [set(labels[torch.cat([drawn.first, drawn.second])[fold.repeat(2) == f]].tolist()) for f in range(10)]
     assert sum(map(len, classes)) == len(set.union(*classes)) == 40
-    with pytest.raises(ValueError, match="10 folds need 20 classes"):
+    with pytest.raises(ValueError, match="10 folds need at least 20 classes"):
         p.draw_folds(torch.arange(100) % 19)
 
 

@@ -1,4 +1,4 @@
-"""The Embedder: what it does to pictures, what it accepts, and that what is saved comes back."""
+"""The Embedder: what it does to images, what it accepts, and that what is saved comes back."""
 
 import copy
 import json
@@ -197,7 +197,7 @@ class Stub:
 
 
 def ways(pixels: torch.Tensor, folder) -> dict:
-    """The same pictures, given in every accepted way."""
+    """The same images, given in every accepted way."""
     hwc = [np.ascontiguousarray(p.permute(1, 2, 0).numpy()) for p in pixels]
     pillow = [Image.fromarray(p[..., 0] if p.shape[2] == 1 else p) for p in hwc]
     for i, picture in enumerate(pillow):
@@ -213,8 +213,8 @@ def ways(pixels: torch.Tensor, folder) -> dict:
         "list of arrays": [p.numpy() for p in pixels],
         "list of arrays, channels last": hwc,
         "list, bytes and floats": [pixels[0], pixels[1].float() / 255, *pixels[2:]],
-        "tuple of pictures": tuple(pillow),
-        "generator of pictures": (p for p in pillow),
+        "tuple of images": tuple(pillow),
+        "generator of images": (p for p in pillow),
         "paths": paths,
         "names": [os.fspath(p) for p in paths],
         "mixed": [paths[0], pillow[1], hwc[2], *pixels[3:]],
@@ -238,7 +238,7 @@ def test_one_picture_is_a_batch_of_one(shape, tmp_path):
     given = ways(pixels, tmp_path)
     alone = [
         given[way][0]
-        for way in ("bytes", "floats", "numpy", "numpy, channels last", "tuple of pictures", "paths", "names")
+        for way in ("bytes", "floats", "numpy", "numpy, channels last", "tuple of images", "paths", "names")
     ]
     for image in [*alone, *([pixels[0, 0]] if shape == GREY else [])]:
         torch.testing.assert_close(model.embed(image), model(pixels[:1]).detach())
@@ -300,11 +300,11 @@ def test_modes_come_back_even_after_an_error():
 @pytest.mark.parametrize(
     ("images", "sentence"),
     [
-        (np.zeros((50, 12, 10), np.uint8), r"\[50, 12, 10\] is no picture .* x\[:, None\]"),
+        (np.zeros((50, 12, 10), np.uint8), r"\[50, 12, 10\] is no image .* x\[:, None\]"),
         ([object()], "object"),
         (7, r"got \[\]"),
-        ("no/such.png", "cannot read no/such.png as a picture: no such file"),
-        ([None], "no picture"),
+        ("no/such.png", "cannot read no/such.png as an image: no such file"),
+        ([None], "no image"),
     ],
 )
 def test_what_is_no_picture_is_told(images, sentence):
@@ -312,12 +312,12 @@ def test_what_is_no_picture_is_told(images, sentence):
         embedder().embed(images)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", "half"])
+@pytest.mark.parametrize("content", [b"", b"not an image", "half"])
 def test_a_broken_file_is_named(content, tmp_path):
     path = tmp_path / "broken.png"
     Image.fromarray(noise(64, 64).numpy()).save(path)
     path.write_bytes(path.read_bytes()[:2000] if content == "half" else content)
-    with pytest.raises(ValueError, match=r"cannot read .*broken.png as a picture"):
+    with pytest.raises(ValueError, match=r"cannot read .*broken.png as an image"):
         embedder().embed(path)
 
 
@@ -328,7 +328,7 @@ def shown(model: Embedder, image) -> list:
 
 
 @pytest.mark.parametrize(
-    ("name", "picture", "pixel"),
+    ("name", "image", "pixel"),
     [
         ("clear.png", Image.new("RGBA", (2, 2), (200, 0, 0, 0)), [255, 255, 255]),
         ("grey16.png", Image.fromarray(np.full((2, 2), 0x80FF, np.uint16)), [128, 128, 128]),
@@ -339,10 +339,10 @@ def shown(model: Embedder, image) -> list:
         ("large.png", Image.new("L", (200, 90), 7), [7, 7, 7]),
     ],
 )
-def test_kinds_of_files(name, picture, pixel, tmp_path):
-    picture.save(tmp_path / name)
+def test_kinds_of_files(name, image, pixel, tmp_path):
+    image.save(tmp_path / name)
     assert shown(embedder(shape=(3, 2, 2)), tmp_path / name) == [[pixel] * 2] * 2
-    assert shown(embedder(shape=(3, 2, 2)), picture) == [[pixel] * 2] * 2
+    assert shown(embedder(shape=(3, 2, 2)), image) == [[pixel] * 2] * 2
 
 
 def test_what_shows_through_a_palette_is_white(tmp_path):
@@ -352,7 +352,7 @@ def test_what_shows_through_a_palette_is_white(tmp_path):
 
 def test_numbers_without_a_range_are_refused(tmp_path):
     Image.new("F", (2, 2), 0.5).save(tmp_path / "x.tif")
-    with pytest.raises(ValueError, match=r"cannot read .*x.tif as a picture: its numbers are neither 8 nor 16 bits"):
+    with pytest.raises(ValueError, match=r"cannot read .*x.tif as an image: its numbers are neither 8 nor 16 bits"):
         embedder().embed(tmp_path / "x.tif")
 
 
@@ -386,7 +386,7 @@ def test_files_are_read_as_the_data_package_reads_them(shape, tmp_path):
 
 @pytest.mark.parametrize("image", [Image.new("L", (4, 4)), [Image.new("L", (4, 4))]])
 def test_a_model_of_vectors_takes_no_picture(image, tmp_path):
-    with pytest.raises(ValueError, match=r"takes vectors of shape \(6,\), not pictures"):
+    with pytest.raises(ValueError, match=r"takes vectors of shape \(6,\), not images"):
         embedder(shape=(6,)).embed(image)
     Image.new("L", (4, 4)).save(tmp_path / "x.png")
     with pytest.raises(ValueError, match=r"x.png .*takes vectors"):

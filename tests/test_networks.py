@@ -125,7 +125,7 @@ def test_saved_and_loaded_bit_for_bit(text, tmp_path):
 
 @pytest.mark.parametrize("text", PICTURES)
 def test_vectors_are_refused_in_one_sentence(text):
-    with pytest.raises(ValueError, match=r"takes pictures of shape \(C, H, W\), got \(64,\); .*mlp or identity"):
+    with pytest.raises(ValueError, match=r"takes images of shape \(C, H, W\), got \(64,\); .*mlp or identity"):
         bind("network", text)((64,))
 
 

@@ -164,10 +164,10 @@ def test_a_changed_recipe_is_named(tmp_path, often):
 
 def test_leftovers_are_swept(tmp_path, often):
     run = cut(SMALL, tmp_path, 3)
-    for name in (".recipe.toml.77.part", "checkpoints/.last.safetensors.77.part"):
+    for name in (".recipe.toml.77.part", "checkpoints/.last.safetensors.77.part", "checkpoints/.tmpBMMp9g"):
         (run.path / name).write_bytes(b"half")
     resume(run.path)
-    assert not [*run.path.rglob("*.part")]
+    assert not list(run.path.rglob(".*"))
 
 
 def test_one_process_at_a_time(tmp_path):
@@ -215,3 +215,28 @@ def test_embed_writes_parquet_and_replaces_nothing(tmp_path, name):
     (tmp_path / "v.parquet").touch()
     with pytest.raises(ValueError, match="exists; give another"):
         embed(tmp_path, None, tmp_path / "v.parquet")
+
+
+def test_every_flipped_byte_of_embeddings_is_noticed_or_harmless(tmp_path):
+    from likewise import Embeddings
+
+    file = tmp_path / "vectors.parquet"
+    some = Embeddings(
+        torch.randn(20, 4), torch.arange(20) % 4, tuple(map(str, range(20))), torch.zeros(20, dtype=torch.uint8),
+        tuple("abcd"), tuple("g" * 20),
+    )  # fmt: skip
+    some.save(file)
+    content, refused = file.read_bytes(), 0
+    for place in np.random.default_rng(0).choice(len(content), 300, replace=False).tolist():
+        changed = bytearray(content)
+        changed[place] ^= 1 << (place % 8)
+        file.write_bytes(changed)
+        try:
+            found = Embeddings.load(file)
+        except ValueError:
+            refused += 1
+            continue
+        assert torch.equal(found.vectors, some.vectors)
+        assert torch.equal(found.labels, some.labels)
+        assert (found.ids, found.classes, found.groups) == (some.ids, some.classes, some.groups)
+    assert refused > 200

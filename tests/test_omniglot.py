@@ -24,7 +24,7 @@ from likewise.training.loop import steps
 
 
 def drawn(alphabets=(("Latin", 5), ("Greek", 7), ("Tiny", 2)), people=4, side=8) -> Images:
-    """Pictures whose pixels say alphabet, character and person."""
+    """Images whose pixels say alphabet, character and person."""
     found = [(a, c, p) for a, (_, size) in enumerate(alphabets) for c in range(size) for p in range(people)]
     classes = [(a, c) for a, (_, size) in enumerate(alphabets) for c in range(size)]
     pixels = torch.zeros(len(found), 1, side, side, dtype=torch.uint8)
@@ -89,7 +89,7 @@ def test_too_few_characters_or_people_are_said(change):
 
 
 def table(*rows):
-    """A model that knows each picture, by its first pixel, as a row of a table."""
+    """A model that knows each image, by its first pixel, as a row of a table."""
     vectors = torch.tensor(rows, dtype=torch.float32)
     return SimpleNamespace(embed=lambda x: vectors[x[:, 0, 0, 0].long()])
 
@@ -190,7 +190,7 @@ def test_the_official_error_is_of_the_runs_beside_the_data(tmp_path, monkeypatch
     assert official_error(model) is None
     write_runs(tmp_path, labels="".join(f"run01/test/item01.png run01/training/class0{k}.png\n" for k in (1, 2)))
     score = official_error(model, ink="dark")
-    assert (score.value, score.n) == (0.5, 2), "one answer to two questions that are the same picture"
+    assert (score.value, score.n) == (0.5, 2), "one answer to two questions that are the same image"
 
 
 def test_a_run_on_omniglot_says_its_official_error(tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def test_pairs_from_a_file(heading: str):
     [
         ("", "the list of pairs is empty"),
         ("first,second,same", "the list of pairs is empty"),
-        ("a,b,1\nb,x,0\ny,x,1", "2 pictures of the pairs are not among the 2 embedded ones; the first is 'x'"),
+        ("a,b,1\nb,x,0\ny,x,1", "2 images of the pairs are not among the 2 embedded ones; the first is 'x'"),
         ("a,b,1\na,b", "line 2 of the pairs reads 'a,b'"),
         ("a,b,maybe", "line 1 of the pairs reads 'a,b,maybe'"),
         ("a,b,1\n\na,b,maybe", "line 3 of the pairs reads 'a,b,maybe'"),

@@ -71,9 +71,7 @@ def test_kept_pairs_are_read_back(run):
 
 def test_kept_pairs_whose_pictures_are_gone_are_one_sentence(run):
     test = Embeddings.load(run.embeddings).part("test")
-    with pytest.raises(
-        ValueError, match=r"picture.* of the pairs .* not among .*; delete .*pairs.parquet to draw other"
-    ):
+    with pytest.raises(ValueError, match=r"image.* of the pairs .* not among .*; delete .*pairs.parquet to draw other"):
         kept_pairs(run, test.take(range(1, len(test))), "test")
 
 
@@ -144,12 +142,12 @@ def write(path: Path, rows: list[tuple]) -> Path:
 
 
 def test_pairs_by_ids_and_the_same_by_paths(run, tmp_path):
-    """A picture saved to a file has the very vector of the run's own."""
+    """An image saved to a file has the very vector of the run's own."""
     rows = rows_of(run)
     by_id = score_pairs(run, write(tmp_path / "ids.csv", rows))
     digits = load_data("digits", size=16)
     place = {name: i for i, name in enumerate(digits.ids)}
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     for name in {name for a, b, _ in rows for name in (a, b)}:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(digits.pixels[place[name], 0].numpy()).save(folder / f"{name}.png")
@@ -167,14 +165,14 @@ def test_pairs_by_ids_and_the_same_by_paths(run, tmp_path):
 
 def test_pictures_that_are_missing_are_one_sentence_with_the_first_and_the_count(run, tmp_path):
     rows = rows_of(run)
-    with pytest.raises(ValueError, match=r"2 pictures that .* names are not there; the first is 'no/1.png'"):
+    with pytest.raises(ValueError, match=r"2 images that .* names are not there; the first is 'no/1.png'"):
         score_pairs(run, write(tmp_path / "p.csv", [*rows, ("no/1.png", rows[0][0], 0), ("no/1.png", "no/2.png", 1)]))
     with pytest.raises(ValueError, match="all of the 2 pairs are of one kind"):
         score_pairs(run, write(tmp_path / "p.csv", rows[:2]))
     with pytest.raises(ValueError, match="there is no file of pairs"):
         score_pairs(run, tmp_path / "none.csv")
-    (tmp_path / "bad.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"cannot read .*bad\.png as a picture"):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"cannot read .*bad\.png as an image"):
         score_pairs(run, write(tmp_path / "p.csv", [*rows, ("bad.png", rows[0][0], 0)]))
     (tmp_path / "p.csv").write_bytes(b"\xff\xfe\x00a")
     with pytest.raises(ValueError, match="is not text in UTF-8"):
@@ -206,11 +204,11 @@ def test_pairs_of_training_pictures_are_named(run, tmp_path):
     at = even(pairs.same)[::500].tolist()
     rows = [(train.ids[pairs.first[i]], train.ids[pairs.second[i]], int(pairs.same[i])) for i in at]
     found = score_pairs(run, write(tmp_path / "p.csv", rows))
-    assert found["notes"] == [f"{len(rows)} of the {len(rows)} pairs hold pictures that the run was trained on"]
+    assert found["notes"] == [f"{len(rows)} of the {len(rows)} pairs hold images that the run was trained on"]
 
 
 def test_the_list_of_lfw_finds_its_pictures_and_draws_people(run, tmp_path):
-    """Twelve people in two folds; their pictures are digits."""
+    """Twelve people in two folds; their images are digits."""
     digits = load_data("digits", size=16).part("test")
     lines = ["2\t3"]
     for fold in (0, 1):
@@ -228,7 +226,7 @@ def test_the_list_of_lfw_finds_its_pictures_and_draws_people(run, tmp_path):
     assert len(found["scores"]["fold_accuracy"]["folds"]) == 2
     assert found["notes"] == []
     with pytest.raises(
-        ValueError, match=r"pictures that .*pairs.txt names are not there; the first is 'P00/P00_0001.jpg'"
+        ValueError, match=r"images that .*pairs.txt names are not there; the first is 'P00/P00_0001.jpg'"
     ):
         score_pairs(run, tmp_path / "pairs.txt")
 
@@ -260,6 +258,9 @@ def test_what_is_printed_of_a_file(run, tmp_path, monkeypatch, capsys):
     assert "mean ± standard error over 2 folds 0." in printed
     assert "note: " in printed
     told = json.loads(call("--pairs", str(file), "--json"))
-    assert list(told) == ["run", "pairs", "scores", "left_out", "notes"]
+    assert list(told) == ["run", "pairs", "scores", "left_out", "error_rates", "notes"]
+    assert "at threshold for accuracy: FRR 0." in printed
+    assert "at far=0.001: FRR " in printed
+    assert "at threshold for far=0.1: FRR 0." in call("--pairs", str(file), "--threshold-at", "far=0.1")
     assert "tar@far=0.01" in told["left_out"]
     assert run.metrics_file.read_bytes() == before

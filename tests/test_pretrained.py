@@ -290,9 +290,9 @@ def test_a_pooling_that_cannot_be(text, said):
 
 
 def test_pictures_that_it_cannot_take():
-    with pytest.raises(ValueError, match=r"takes colour pictures \(3, H, W\), got \(1, 32, 32\); give channels=3"):
+    with pytest.raises(ValueError, match=r"takes colour images \(3, H, W\), got \(1, 32, 32\); give channels=3"):
         Embedder("timm:test_resnet", shape=(1, 32, 32))
-    with pytest.raises(ValueError, match=r"timm:test_vit cannot take pictures of 8 x 32: .*made for size=160"):
+    with pytest.raises(ValueError, match=r"timm:test_vit cannot take images of 8 x 32: .*made for size=160"):
         Embedder("timm:test_vit", shape=(3, 8, 32))
 
 
@@ -436,7 +436,7 @@ def test_the_moments_are_those_that_the_weights_were_trained_with(tmp_path):
 
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
-    """Run a command in this process, inside a folder with pictures: (exit code, stdout, stderr)."""
+    """Run a command in this process, inside a folder with images: (exit code, stdout, stderr)."""
     from likewise.cli import main
 
     monkeypatch.chdir(tmp_path)

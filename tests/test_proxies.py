@@ -192,7 +192,7 @@ def test_a_rule_over_pairs_is_none_over_proxies():
     def mine(sim_NM, pos_NM, neg_NM):
         return Terms(sim_NM.sum(-1), pos_NM.sum(-1))
 
-    with pytest.raises(ValueError, match="mine is no rule over class proxies"):
+    with pytest.raises(ValueError, match="mine is not a rule over class proxies"):
         ProxyLoss(mine, classes=C, dim=D)
 
 

@@ -112,8 +112,8 @@ def test_what_is_wrong_is_one_sentence(run, monkeypatch, capsys, words, sentence
 def test_a_part_without_pictures_or_groups_is_one_sentence(run, monkeypatch, capsys):
     clusters(["a", "b", "c"]).save(run / "embeddings.parquet")
     err = call(monkeypatch, capsys, str(run), "mrr", "--gallery", "val")[2]
-    assert "the part to search holds no pictures: leave it out, or choose one that has some" in err
+    assert "the part to search holds no images: leave it out, or choose one that has some" in err
     err = call(monkeypatch, capsys, str(run), "mrr", "--across-groups")[2]
-    assert "across_groups needs the group (camera, video, writer) of each picture, and it is not known" in err
+    assert "across_groups needs the group (camera, video, writer) of each image, and it is not known" in err
     (run / "embeddings.parquet").unlink()
     assert "has no embeddings yet; run `likewise evaluate" in call(monkeypatch, capsys, str(run))[2]

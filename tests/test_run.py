@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from likewise.atomic import replacing
 from likewise.experiment.checkpoint import flatten, unflatten
+from likewise.experiment.folder import new_run
 from likewise.experiment.run import Run
 from likewise.training.device import choose_device
 
@@ -38,7 +39,11 @@ def test_tensors_of_a_state_come_back():
 
 
 def test_a_name_that_is_taken_gets_a_number(tmp_path):
-    made = [Run.create(tmp_path / "runs", "a").path.name for _ in range(3)]
+    made = []
+    for _ in range(3):
+        with new_run(tmp_path / "runs", "a") as run:
+            run.write("recipe.toml", "")
+        made.append(run.path.name)
     assert made == ["a", "a-2", "a-3"]
 
 

@@ -24,7 +24,7 @@ from likewise.embeddings import Embeddings
 from likewise.evaluate import pair_files
 from likewise.experiment.run import folder_in
 from likewise.experiment.run_files import checked_metrics, records
-from likewise.imaging.decode import PictureError, decode
+from likewise.imaging.decode import ImageError, decode
 from likewise.models import weights
 from likewise.reproduce.translate import translate
 from likewise.safety import bounds
@@ -72,7 +72,7 @@ def png(width: int, height: int) -> bytes:
 @pytest.mark.filterwarnings("ignore:Image size")  # Pillow says so too, from 89 megapixels on
 @pytest.mark.parametrize(("sides", "bound"), [((13_000, 13_000), "16,000,000"), ((5_000, 4_000), "16,000,000")])
 def test_an_image_that_announces_many_pixels(sides, bound):
-    with pytest.raises(PictureError, match=rf"announces .* pixels in .*, and at most {bound} are decoded"):
+    with pytest.raises(ImageError, match=rf"announces .* pixels in .*, and at most {bound} are decoded"):
         decode(png(*sides))
 
 

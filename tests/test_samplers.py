@@ -36,7 +36,7 @@ def test_partners():
 @pytest.mark.parametrize("sampler", ALL)
 @given(labels=WITH_A_PAIR, a=SMALL, b=SMALL, seed=st.integers(0, 9), epoch=st.integers(0, 9))
 def test_contract(sampler, labels, a, b, seed, epoch):
-    """Every picture that can be an anchor is one in every epoch; seed and epoch alone decide."""
+    """Every image that can be an anchor is one in every epoch; seed and epoch alone decide."""
     batches = sampler(labels, seed=seed, epoch=epoch, **numbers(sampler, a, b))
     assert all(batch.dtype == torch.int64 and len(batch) % (1 + sampler.partners) == 0 for batch in batches)
     seen = torch.cat([anchors(sampler, batch) for batch in batches])
@@ -69,14 +69,14 @@ def test_wrong_numbers(sampler):
     labels = torch.tensor([0, 0, 1, 1])
     with pytest.raises(ValueError, match="is 1 or more; got 0"):
         sampler(labels, seed=0, epoch=0, **numbers(sampler, 0, 1))
-    with pytest.raises(ValueError, match="no picture to draw batches from"):
+    with pytest.raises(ValueError, match="no image to draw batches from"):
         sampler(labels[:0], seed=0, epoch=0)
 
 
 @pytest.mark.parametrize("classes", [10, 6000])
 @pytest.mark.parametrize("sampler", ALL)
 def test_speed(sampler, classes):
-    """60,000 pictures in less than 0.2 s of processor time."""
+    """60,000 images in less than 0.2 s of processor time."""
     labels = torch.arange(60_000) % classes
 
     def seconds(epoch: int) -> float:
@@ -102,7 +102,7 @@ def test_shuffled_leaves_no_small_last_batch():
 
 @given(labels=RAGGED, classes=SMALL, images=SMALL, seed=st.integers(0, 5))
 def test_pk_batches_are_p_classes_of_k(labels, classes, images, seed):
-    """Every batch: exactly P classes (all when fewer), each with K pictures (all when fewer), none of them twice."""
+    """Every batch: exactly P classes (all when fewer), each with K images (all when fewer), none of them twice."""
     size = Counter(labels.tolist())
     batches = pk(labels, classes=classes, images=images, seed=seed, epoch=0)
     assert set(torch.cat(batches).tolist()) == set(range(len(labels)))
@@ -183,7 +183,7 @@ def test_pairs_are_half_alike_over_all():
 
 
 def partners_drawn(sampler, labels, row, epochs):
-    """How often each picture is drawn as that partner of the anchor 0."""
+    """How often each image is drawn as that partner of the anchor 0."""
     drawn = Counter()
     for epoch in range(epochs):
         for rows in sampler(labels, batch=len(labels), seed=0, epoch=epoch):
@@ -198,7 +198,7 @@ def test_negatives_are_uniform_over_classes(sampler, row):
     drawn = partners_drawn(sampler, labels, row, 600)
     rare, common = drawn[32], sum(drawn[i] for i in range(2, 32))
     assert abs(rare / (rare + common) - 0.5) < 0.1
-    assert all(drawn[i] for i in range(2, 32)), "every picture of a class is drawn"
+    assert all(drawn[i] for i in range(2, 32)), "every image of a class is drawn"
 
 
 @pytest.mark.parametrize("sampler", [pairs, triplets])
@@ -222,7 +222,7 @@ def test_triplets_are_triplets(labels, batch, seed):
 @pytest.mark.parametrize("sampler", [pairs, triplets])
 def test_one_class_has_no_different_picture(sampler):
     with pytest.raises(
-        ValueError, match=rf"{sampler.__name__} draws pictures of different classes and needs two or more"
+        ValueError, match=rf"{sampler.__name__} draws images of different classes and needs two or more"
     ):
         sampler(torch.zeros(5), seed=0, epoch=0)
 

@@ -126,7 +126,7 @@ def test_a_batch_without_pairs_is_counted_and_changes_nothing():
     feed = Feed(feed.images, lambda labels, *, seed, epoch: [torch.tensor([0, 1, 2, 3])], seed=0)
     before = weights(state)
     fit(running(state, feed, schedule=lambda progress: 0.0))
-    assert int(state.empty) == 3  # one picture of each class: no positive pair in any of the three batches
+    assert int(state.empty) == 3  # one image of each class: no positive pair in any of the three batches
     assert state.loss.item() == 0
     assert torch.isfinite(weights(state)).all()
     assert weights(state).shape == before.shape

@@ -67,7 +67,7 @@ def test_validation_on_classes_kept_apart():
     assert train.isdisjoint(val)
     with pytest.raises(ValueError, match="leave --same-classes out"):
         for_search(recipe("split=by_class()"), False)
-    with pytest.raises(ValueError, match="no validation pictures"):
+    with pytest.raises(ValueError, match="no validation images"):
         for_search(recipe("val=0.0"), None)
 
 

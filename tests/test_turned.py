@@ -1,4 +1,4 @@
-"""Turned and mirrored pictures as further training classes."""
+"""Turned and mirrored images as further training classes."""
 
 import pytest
 import torch
@@ -69,5 +69,5 @@ def test_what_cannot_be_turned_is_said():
         rotated_classes(letters(), rotations=3)
     oblong = letters()
     oblong = Images(oblong.pixels[..., :4], oblong.labels, oblong.classes, oblong.ids, oblong.split)
-    with pytest.raises(ValueError, match="only square pictures"):
+    with pytest.raises(ValueError, match="only square images"):
         rotated_classes(oblong)

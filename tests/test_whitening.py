@@ -66,7 +66,7 @@ def test_what_cannot_be_whitened_is_told():
     emb = torch.randn(3, 2)
     with pytest.raises(ValueError, match=r"usually by 0\.3 to 3; got shrink=0"):
         relevant(emb, torch.tensor([0, 0, 1]), shrink=0)
-    with pytest.raises(ValueError, match="needs a class with two pictures or more"):
+    with pytest.raises(ValueError, match="needs a class with two images or more"):
         relevant(emb, torch.arange(3))
 
 
@@ -122,5 +122,5 @@ def test_what_a_recipe_cannot_whiten_is_told_before_training():
         Recipe().override(*DIGITS, "max_per_class=1", "val=0", "loss=softmax", "sampler=shuffled", "whiten=1")
     )
 
-    with pytest.raises(ValueError, match="no class of digits has two training pictures; give whiten=0"):
+    with pytest.raises(ValueError, match="no class of digits has two training images; give whiten=0"):
         build(recipe, load_images(recipe))

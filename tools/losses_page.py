@@ -17,24 +17,25 @@ PAGE = Path(__file__).parent.parent / "docs" / "losses.md"
 INTRO = """\
 # Losses
 
-Every name below is a value of `loss=`, with its numbers in brackets: `loss="triplet(margin=0.1, pick='semihard')"`.
-`likewise explain NAME` prints the same. This page is made from the functions: `python tools/losses_page.py`.
+Every name below is a value of `loss=`, with its parameters in parentheses: `loss="triplet(margin=0.1, pick='hard')"`.
+`likewise explain NAME` prints the same text. This page is generated from the functions: `python tools/losses_page.py`.
 
-- **pair**: a rule over the similarities of anchors to references, `rule(sim [N, M], pos [N, M], neg [N, M])`. It takes
-  any `sim`, any `miner` and any `memory`. Larger is closer: euclidean is minus the distance.
-- **proxy**: the same over learned class proxies, `sim [N, C]`, in a geometry of its own. It needs training classes; any
-  of them also takes `centres` (proxies a class) and `lr_scale` (their learning rate, as a multiple).
-- **head**: a module with something of its own to learn, or that looks at more than similarities.
-- **combination**: losses made of losses.
+- **pair**: a rule over the similarities of anchors to references, `rule(sim [N, M], pos [N, M], neg [N, M])`. It
+  accepts any `sim`, `miner` and `memory`. Larger is closer: `euclidean` is minus the distance.
+- **proxy**: the same over learned class proxies, `sim [N, C]`, with a geometry of its own. It needs training classes
+  and also accepts `centres` (proxies per class) and `lr_scale` (learning rate of the proxies, as a multiple).
+- **head**: a module with parameters of its own, or that needs more than similarities.
+- **combination**: a loss made of other losses.
 
-Each is called `loss(emb [N, D], labels [N]) -> scalar`, the total over its terms divided by their number. **Chance** is
-where a collapsed embedding stands still, here at the default numbers for a batch of 10 classes of 12 images (dim 64): a
-loss that stays there has learned nothing.
+Each is called as `loss(emb [N, D], labels [N]) -> scalar`: the total of its terms divided by their number. The **loss
+at collapse** is that of an embedding with all vectors equal, here at the default parameters for a batch of 10 classes
+of 12 images (dim 64). A loss that stays there has learned nothing. The examples need `import torch` and
+`from likewise import losses`.
 """
 
 LABELS = torch.arange(10).repeat_interleave(12)
 AROUND = {"dim": 64, "classes": 10, "counts": [12] * 10, "shape": (1, 28, 28), "width": 256}
-GIVEN = ("make", "miner", "references", "sim")  # what build hands to a class, and no user writes
+GIVEN = ("make", "miner", "references", "sim")  # passed by build, not by users
 EXAMPLES = {"sum": "sum(losses=['triplet', 'softmax'])", "matryoshka": "matryoshka(loss='ntxent', dims=[16, 64])"}
 
 
@@ -44,8 +45,8 @@ def page() -> str:
 
 
 def table() -> Iterator[str]:
-    """One line a loss."""
-    yield "| name | kind | chance | |"
+    """One line per loss."""
+    yield "| name | kind | loss at collapse | |"
     yield "|---|---|---|---|"
     for name, loss in spec.homes("loss").items():
         yield f"| [{name}](#{name}) | {family(name)} | {chance(name)} | {escaped(headline(loss))} |"
@@ -61,9 +62,9 @@ def section(home: str) -> Iterator[str]:
 
 
 def entry(name: str, loss: Callable) -> Iterator[str]:
-    """One loss: how it is written with its defaults, and what it says of itself."""
+    """One loss: its call with defaults, and its docstring."""
     yield f"### {name}\n"
-    yield f"{escaped(headline(loss))} Chance: {chance(name)}.\n"
+    yield f"{escaped(headline(loss))} Loss at collapse: {chance(name)}.\n"
     yield f"```python\n{written(name, loss)}\n```\n"
     rest = inspect.getdoc(loss).split("\n", 1)[1:]
     if rest and rest[0].strip():
@@ -71,7 +72,7 @@ def entry(name: str, loss: Callable) -> Iterator[str]:
 
 
 def written(name: str, loss: Callable) -> str:
-    """The name with every number a user may set, at its default; a combination as an example of one."""
+    """The name with every parameter that a user may set, at its default; an example for combinations."""
     if name in EXAMPLES:
         return EXAMPLES[name]
     parameters = inspect.signature(loss).parameters

@@ -26,12 +26,13 @@ from likewise.experiment.score import evaluate_run, rank_run
 from likewise.experiment.train import resume as resume_run
 from likewise.experiment.train import train as train_run
 from likewise.gallery.decide import same
-from likewise.gallery.predict import predicted, promise_of
+from likewise.gallery.predict import folder_classes, predicted, promise_of
 from likewise.imaging.find import image_files as files
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import aim
 from likewise.models import Embedder
-from likewise.recipes.load import load_recipe
+from likewise.recipes.load import is_own, load_recipe
+from likewise.recipes.plan import plan
 from likewise.training.watch import Watch
 from likewise.viz.pages.audit import write_audit
 from likewise.viz.pages.map import write_map
@@ -81,6 +82,8 @@ def train(
     recipe: a Recipe, or what `load_recipe` takes: a shipped one's name, a .toml, a folder. Errors: ValueError.
     """
     wanted = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
+    if isinstance(recipe, str | os.PathLike) and is_own(recipe):
+        wanted = plan(wanted).recipe
     if not isinstance(wanted, Recipe):
         hint = "Recipe.from_dict makes one of a dict" if isinstance(wanted, Mapping) else "Recipe() is one"
         raise spec.SpecError(
@@ -125,14 +128,15 @@ def evaluate_pairs(
     *,
     images: str | os.PathLike | None = None,
     folds: int = 0,
+    threshold_at: str = "",
 ) -> dict[str, Any]:
     """Score the pairs of a file (.csv, .parquet, LFW's pairs.txt), or pairs drawn within folds of held-out classes.
 
-    The run keeps nothing of it. images: the folder of pictures that are not ids of the run's data. Errors: ValueError.
+    The run keeps nothing of it. images: the folder of images that are not ids of the run's data. Errors: ValueError.
     """
     opened = Run.open(run)
     opened.metrics()
-    return score_pairs(opened, pairs, images=images, folds=folds)
+    return score_pairs(opened, pairs, images=images, folds=folds, threshold_at=threshold_at)
 
 
 @trusts
@@ -152,7 +156,7 @@ def rank(
 ) -> dict[str, Any]:
     """Retrieval scores by name (mrr, ndcg@10, map, cmc@20 ...) of a run's embeddings, which it keeps as they are.
 
-    gallery: the part that is searched; empty is the other pictures of the scored part. across_groups: a picture does
+    gallery: the part that is searched; empty is the other images of the scored part. across_groups: an image does
         not find its own class in its own group (camera, video, writer). Errors: ValueError.
     """
     opened = Run.open(run)
@@ -162,7 +166,7 @@ def rank(
 
 @trusts
 def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool = False) -> Embeddings:
-    """What a run names pictures by: its training pictures' vectors, so many a class (0 is all), or their class centres.
+    """What a run names images by: its training images' vectors, so many a class (0 is all), or their class centres.
 
     Errors: ValueError where the run was not evaluated yet, or most_per_class is below 0.
     """
@@ -174,7 +178,7 @@ def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool 
 
 @trusts
 def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, Any]:
-    """How well the encodings of a file name the held-out pictures of a run, top-1 and top-5; the run keeps nothing.
+    """How well the encodings of a file name the held-out images of a run, top-1 and top-5; the run keeps nothing.
 
     Errors: ValueError for a file without classes, or of another model.
     """
@@ -187,20 +191,20 @@ def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[
 
 
 def embedded(run: Run) -> Embeddings:
-    """The vectors of a run's own pictures. Errors: ValueError where it was not evaluated yet."""
+    """The vectors of a run's own images. Errors: ValueError where it was not evaluated yet."""
     if not run.embeddings.exists():
         raise ValueError(f"{run.path} has no embeddings yet; run `likewise evaluate {run.path}`")
     return Embeddings.load(run.embeddings)
 
 
 def known(run: Run, file: str | os.PathLike | None) -> Embeddings:
-    """What a run's pictures are named by: the encodings of a file, else all its training pictures."""
+    """What a run's images are named by: the encodings of a file, else all its training images."""
     if file is None:
         return embedded(run).part("train")
     found = Embeddings.load(file)
     if not any(found.classes):
         raise ValueError(
-            f"{os.fspath(file)} has no classes to name pictures by; write such a file with "
+            f"{os.fspath(file)} has no classes to name images by; write such a file with "
             f"`likewise embed {run.path} -o FILE`"
         )
     return found
@@ -213,10 +217,10 @@ def reported(run: Run, images: Images | None) -> Run:
 
 @trusts
 def report(run: str | os.PathLike) -> Path:
-    """Write report.html again; its pictures are left out where the data are no longer there."""
+    """Write report.html again; its images are left out where the data are no longer there."""
     opened = Run.open(run)
     opened.metrics()
-    return write_report(opened.path, pictures(opened))
+    return write_report(opened.path, images_of(opened))
 
 
 @trusts
@@ -226,17 +230,17 @@ def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
     method: tsne, umap or pca. Errors: ValueError for another one, or a run without embeddings.
     """
     opened = Run.open(run)
-    return write_map(opened, pictures(opened), method=method)
+    return write_map(opened, images_of(opened), method=method)
 
 
 @trusts
 def audit(run: str | os.PathLike) -> Audit:
     """Look for what is wrong with a run's data; audit.html and audit.csv are written into its folder.
 
-    Errors: ValueError when the run has no embeddings, or its pictures have changed since.
+    Errors: ValueError when the run has no embeddings, or its images have changed since.
     """
     opened = Run.open(run)
-    images = pictures(opened)
+    images = images_of(opened)
     told = examine(opened, Embeddings.load(opened.embeddings), images)
     write_csv(opened, told)
     write_audit(opened, told, images)
@@ -245,7 +249,7 @@ def audit(run: str | os.PathLike) -> Audit:
 
 @trusts
 def embed(run: str | os.PathLike, images: Sequence[str | os.PathLike]) -> Embeddings:
-    """Embed picture files (folders are searched) with a run's model. Errors: ValueError naming what cannot be read."""
+    """Embed image files (folders are searched) with a run's model. Errors: ValueError naming what cannot be read."""
     model, paths = Embedder.load(run), files(images)
     n = len(paths)
     vectors = model.embed(paths)
@@ -272,6 +276,7 @@ def predict(
     encodings: a file that `likewise embed RUN` wrote, in place of all training images.
     far: answer "unknown" (class None) where no class reaches the threshold at which at most this share of the
         validation images, tried with their own class left out, is named. Errors: ValueError where they are too few.
+    An image in a folder that is named like a class has `folder_class`, which `gallery.predict.accuracy` compares.
     """
     opened = Run.open(run)
     by = known(opened, encodings)
@@ -281,7 +286,10 @@ def predict(
     promised = None if far is None else promise_of(opened, by, embedded(opened).part("val"), k, far, model.sim)
     near = nearest(model.embed(paths), by.vectors, k, sim=spec.bind("sim", model.sim))
     rows = zip(paths, near.place.tolist(), near.sim.tolist(), strict=True)
-    return [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
+    found = [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
+    for row, name in zip(found, folder_classes(paths, images, by.classes), strict=True):
+        row |= {} if name is None else {"folder_class": name}
+    return found
 
 
 @trusts
@@ -309,7 +317,7 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
     }
 
 
-def pictures(run: Run) -> Images | None:
+def images_of(run: Run) -> Images | None:
     try:
         return load_images(run.recipe)
     except (ValueError, FileNotFoundError):

@@ -1,8 +1,9 @@
 """A file is written beside its place, synced, and renamed: it is there whole, or as it was before."""
 
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["replacing", "write_text"]
@@ -12,6 +13,7 @@ __all__ = ["replacing", "write_text"]
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; when the block ends without an error, its file is on disk under `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -19,7 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # so that an error of the block is the one that is seen
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -27,3 +30,25 @@ def write_text(path: Path, text: str) -> Path:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that have ended since left half-written of this file."""
+    with suppress(OSError):
+        names = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part")
+        for name in os.listdir(path.parent):
+            if (found := names.fullmatch(name)) and not is_running(int(found[1])):
+                (path.parent / name).unlink(missing_ok=True)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is such a process; on Windows, where asking may end it, yes."""
+    if os.name == "nt" or process == os.getpid():
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

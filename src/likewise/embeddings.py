@@ -1,10 +1,12 @@
-"""Embeddings: vectors with what is known of their pictures. Made by a model, kept as Parquet, read by anything."""
+"""Embeddings: vectors with what is known of their images. Made by a model, kept as Parquet, read by anything."""
 
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +29,7 @@ COLUMNS = ("id", "label", "class", "split", "vector", "group")
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """N vectors with what is known of the pictures they come from."""
+    """N vectors with what is known of the images they come from."""
 
     vectors: Tensor  # float32 [N, D]
     labels: Tensor  # int64 [N], index into classes
@@ -71,7 +73,9 @@ class Embeddings:
         }
         if self.groups is not None:
             columns["group"] = pa.array(self.groups, pa.string())
-        table = pa.table(columns).replace_schema_metadata({"likewise": json.dumps({"classes": self.classes})})
+        about = {"classes": self.classes}
+        about["crc32"] = table_checksum(pa.table(columns), self.classes)
+        table = pa.table(columns).replace_schema_metadata({"likewise": json.dumps(about)})
         with replacing(Path(path)) as temporary:
             pq.write_table(table, temporary)
 
@@ -82,9 +86,37 @@ class Embeddings:
         if missing := [name for name in ("id", "label", "vector") if name not in table.column_names]:
             raise ValueError(f"{os.fspath(path)} has no column {missing[0]!r}; it has {', '.join(table.column_names)}")
         try:
+            check_sum(table, os.fspath(path))
             return _from_table(table.combine_chunks(), os.fspath(path))
         except (TypeError, NotImplementedError, OverflowError, KeyError, AttributeError) as error:
             raise ValueError(f"{os.fspath(path)} holds columns of another type than embeddings have: {error}") from None
+
+
+def table_checksum(table: Any, classes: Sequence[str]) -> int:
+    """CRC-32 of names, numbers and vectors, whatever pieces and encodings they lie in."""
+    import pyarrow as pa
+
+    crc = zlib.crc32(json.dumps(list(classes)).encode())
+    for name in sorted(table.column_names):
+        column = table[name]
+        plain = pa.concat_arrays(column.chunks) if column.chunks else pa.array([], column.type)
+        crc = zlib.crc32(name.encode(), crc)
+        if pa.types.is_fixed_size_list(plain.type):
+            content = plain.flatten().to_numpy(zero_copy_only=False)
+            crc = zlib.crc32(np.ascontiguousarray(content).view(np.uint8), zlib.crc32(str(content.dtype).encode(), crc))
+        else:
+            crc = zlib.crc32(json.dumps(plain.to_pylist()).encode(), crc)
+    return crc
+
+
+def check_sum(table: Any, path: str) -> None:
+    """Errors: ValueError where a file that says its checksum holds something else."""
+    about = bounds.parsed_json((table.schema.metadata or {}).get(b"likewise", b"{}"), f"the metadata of {path}")
+    classes = about.get("classes")
+    if "crc32" not in about or not isinstance(classes, list):
+        return
+    if about["crc32"] != table_checksum(table, classes):
+        raise ValueError(f"{path} is damaged: its content is not what was saved; write it again, or copy it again")
 
 
 def _from_table(table, path: str) -> Embeddings:
@@ -163,9 +195,9 @@ def _number(split: str) -> int:
 def check(query: Embeddings, reference: Embeddings | None = None) -> None:
     """Errors: ValueError where there is nothing to measure; DivergedError where vectors are not finite."""
     if not len(query):
-        raise ValueError("there are no queries: the part to evaluate holds no pictures")
+        raise ValueError("there are no queries: the part to evaluate holds no images")
     if reference is not None and not len(reference):
-        raise ValueError("the part to search holds no pictures: leave it out, or choose one that has some")
+        raise ValueError("the part to search holds no images: leave it out, or choose one that has some")
     for part, name in ((query, "query"), (reference, "reference")):
         if part is not None and (broken := int((~part.vectors.isfinite().all(-1)).sum())):
             raise DivergedError(
@@ -181,7 +213,7 @@ def as_seen(vectors_ND: Tensor, sim: Sim) -> Tensor:
 
 @torch.no_grad()
 def embed(model: nn.Module, images: Images, batch: int | None = None) -> Embeddings:
-    """Every picture's vector, float32 on the CPU. The model runs in eval mode where it is, and is left as it was.
+    """Every image's vector, float32 on the CPU. The model runs in eval mode where it is, and is left as it was.
 
     batch: how many pass it at once, by their size where it is not said.
     """

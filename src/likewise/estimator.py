@@ -18,9 +18,9 @@ __all__ = ["MetricLearner"]
 
 
 class MetricLearner(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
-    """Learn an embedding from labelled rows or pictures: `MetricLearner(dim=2).fit(X, y).transform(X)`.
+    """Learn an embedding from labelled rows or images: `MetricLearner(dim=2).fit(X, y).transform(X)`.
 
-    X: [n, d] numbers, standardised column by column inside; or uint8 pictures [n, H, W], [n, H, W, C] or [n, C, H, W]
+    X: [n, d] numbers, standardised column by column inside; or uint8 images [n, H, W], [n, H, W, C] or [n, C, H, W]
     with a network for images. y: a label of any type for each. The parameters are a recipe's fields; `settings` gives
     further ones by name, such as `{"ema": 0.99}`.
     `predict(X)` is the label of each row's nearest training row and `score(X, y)` the share it is right for (knn@1), so
@@ -101,12 +101,12 @@ class MetricLearner(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
 
 
 def accepted(X: Any) -> Any:
-    """Pictures stay bytes; everything else is numbers in double precision."""
+    """Images stay bytes; everything else is numbers in double precision."""
     return np.uint8 if getattr(X, "dtype", None) == np.uint8 and getattr(X, "ndim", 2) > 2 else np.float64
 
 
 def tensor(X: np.ndarray) -> torch.Tensor:
-    """Rows [n, d] in double precision, or pictures as [n, C, H, W]."""
+    """Rows [n, d] in double precision, or images as [n, C, H, W]."""
     if X.ndim == 3:
         X = X[:, None]
     elif X.ndim == 4 and X.shape[-1] in (1, 3):

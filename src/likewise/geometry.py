@@ -20,23 +20,43 @@ class DivergedError(ValueError):
 
 
 def cosine(x_ND: Tensor, y_MD: Tensor) -> Tensor:
-    """Cosine of the angle, in [-1, 1]; a zero vector has similarity 0 to everything and takes no gradient."""
+    """Cosine of the angle, in [-1, 1]; a zero vector has similarity 0 to everything and takes no gradient.
+
+    >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    >>> cosine(x, y)
+    tensor([[1., 0.]])
+    """
     unit_ND = unit(x_ND)
     return unit_ND @ (unit_ND if y_MD is x_ND else unit(y_MD)).mT
 
 
 def dot(x_ND: Tensor, y_MD: Tensor) -> Tensor:
-    """Inner product, unbounded."""
+    """Inner product, unbounded.
+
+    >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    >>> dot(x, y)
+    tensor([[2., 0.]])
+    """
     return x_ND @ y_MD.mT
 
 
 def sqeuclidean(x_ND: Tensor, y_MD: Tensor) -> Tensor:
-    """Minus the squared Euclidean distance, <= 0."""
+    """Minus the squared Euclidean distance, <= 0.
+
+    >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    >>> sqeuclidean(x, y)
+    tensor([[-1., -2.]])
+    """
     return -_square(*_centred(x_ND, y_MD)).clamp_min(0)
 
 
 def euclidean(x_ND: Tensor, y_MD: Tensor) -> Tensor:
-    """Minus the Euclidean distance, <= 0; where rows coincide it is exactly 0, with gradient 0 and not infinity."""
+    """Minus the Euclidean distance, <= 0; where rows coincide it is exactly 0, with gradient 0 and not infinity.
+
+    >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    >>> euclidean(x, y)
+    tensor([[-1.0000, -1.4142]])
+    """
     x_ND, y_MD = _centred(x_ND, y_MD)
     square_NM = _square(x_ND, y_MD)
     # Less than this is the rounding of |x|^2 - 2xy + |y|^2 itself; rows that near have the same length.
@@ -45,7 +65,12 @@ def euclidean(x_ND: Tensor, y_MD: Tensor) -> Tensor:
 
 
 def manhattan(x_ND: Tensor, y_MD: Tensor) -> Tensor:
-    """Minus the sum of absolute differences, <= 0."""
+    """Minus the sum of absolute differences, <= 0.
+
+    >>> x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0]])
+    >>> manhattan(x, y)
+    tensor([[-1., -2.]])
+    """
     return -torch.cdist(x_ND, y_MD, p=1)
 
 
@@ -53,6 +78,9 @@ def snr(x_ND: Tensor, y_MD: Tensor) -> Tensor:
     """Minus noise over signal, var(y - x) / var(x) over the D entries: <= 0, not symmetric. Yuan et al., 2019.
 
     An x of equal entries has no signal: its similarity is 0 to everything, and it takes no gradient.
+
+    >>> snr(torch.tensor([[1.0, -1.0]]), torch.tensor([[1.0, -1.0], [2.0, -2.0]]))
+    tensor([[-0., -1.]])
     """
     x_ND, y_MD = x_ND - x_ND.mean(-1, keepdim=True), y_MD - y_MD.mean(-1, keepdim=True)
     signal_N1 = x_ND.square().sum(-1, keepdim=True)

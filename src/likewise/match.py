@@ -26,7 +26,12 @@ class Refs(NamedTuple):
 
 
 def same(labels_N: Tensor, labels_M: Tensor) -> Tensor:
-    """One label each: alike when equal."""
+    """One label each: alike when equal.
+
+    >>> same(torch.tensor([0, 1]), torch.tensor([0, 0, 1])).int()
+    tensor([[1, 1, 0],
+            [0, 0, 1]], dtype=torch.int32)
+    """
     if labels_N.ndim != 1:
         raise ValueError(
             f"labels have shape {tuple(labels_N.shape)}, one label each is [N]; for several choose the relation: "
@@ -36,12 +41,20 @@ def same(labels_N: Tensor, labels_M: Tensor) -> Tensor:
 
 
 def shared(labels_NC: Tensor, labels_MC: Tensor) -> Tensor:
-    """Multi-hot labels [N, C]: alike when any class is in both."""
+    """Multi-hot labels [N, C]: alike when any class is in both.
+
+    >>> shared(torch.tensor([[1, 1, 0]]), torch.tensor([[0, 1, 1], [0, 0, 1]]))
+    tensor([[ True, False]])
+    """
     return _common(labels_NC, labels_MC) > 0
 
 
 def jaccard(labels_NC: Tensor, labels_MC: Tensor, *, at: float = 0.5) -> Tensor:
-    """Multi-hot labels [N, C]: alike when classes in both / classes in either is at least `at`, and not 0."""
+    """Multi-hot labels [N, C]: alike when classes in both / classes in either is at least `at`, and not 0.
+
+    >>> jaccard(torch.tensor([[1, 1, 0]]), torch.tensor([[0, 1, 0], [0, 1, 1]]), at=0.5)
+    tensor([[ True, False]])
+    """
     both_NM = _common(labels_NC, labels_MC)
     either_NM = (labels_NC != 0).sum(-1)[:, None] + (labels_MC != 0).sum(-1) - both_NM
     return (both_NM >= at * either_NM) & (both_NM > 0)
@@ -52,7 +65,11 @@ def _common(labels_NC: Tensor, labels_MC: Tensor) -> Tensor:
 
 
 def level(labels_NL: Tensor, labels_ML: Tensor, *, depth: int = 0) -> Tensor:
-    """Paths [N, L] from the coarsest label to the finest: alike when they agree from the top down to `depth`."""
+    """Paths [N, L] from the coarsest label to the finest: alike when they agree from the top down to `depth`.
+
+    >>> level(torch.tensor([[0, 3]]), torch.tensor([[0, 4], [1, 3]]), depth=0)
+    tensor([[ True, False]])
+    """
     return (labels_NL[:, None, : depth + 1] == labels_ML[None, :, : depth + 1]).all(-1)
 
 
@@ -73,7 +90,15 @@ def _among(labels_N: Tensor, labels_M: Tensor, pairs_K2: Tensor) -> Tensor:
 
 
 def match(labels_N: Tensor, refs: Refs, relation: Relation = same) -> tuple[Tensor, Tensor]:
-    """Masks (pos, neg), bool [N, M]: alike and unlike; an anchor is neither positive nor negative of itself."""
+    """Masks (pos, neg), bool [N, M]: alike and unlike; an anchor is neither positive nor negative of itself.
+
+    >>> emb, labels = torch.zeros(3, 2), torch.tensor([0, 0, 1])
+    >>> pos, neg = match(labels, Refs(emb, labels, offset=0))
+    >>> pos.int()
+    tensor([[0, 1, 0],
+            [1, 0, 0],
+            [0, 0, 0]], dtype=torch.int32)
+    """
     alike = relation(labels_N, refs.labels)
     pos_NM, neg_NM = alike if isinstance(alike, tuple) else (alike, ~alike)
     if refs.offset is None:

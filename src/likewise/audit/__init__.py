@@ -38,6 +38,7 @@ def audit(run: Run, embeddings: Embeddings, images: Images | None) -> Audit:
         outliers(neighbours),
         sorted(((c, n) for c, n in enumerate(counts) if 0 < n < TINY), key=lambda tiny: tiny[1]),
         skipped(run),
+        images.drawn if images is not None else (),
     )
 
 

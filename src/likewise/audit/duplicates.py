@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from likewise.data.images import Images
+from likewise.data.scenes import SIDE, thumbs
 from likewise.metrics.neighbours import Nearest, nearest
 
 __all__ = ["Copy", "copies", "laid_over", "thumbs"]
 
-SIDE = 32  # pixels per side of the grey images that are aligned
 COARSE = 16  # pixels per side for the neighbour search
 SAME = 0.95  # minimum correlation of aligned copies
 STANDS_OUT = 0.15  # maximum residual (1 - correlation), relative to that of the 20th nearest image
@@ -63,22 +63,6 @@ def same_pixels(images: Images) -> list[tuple[int, int]]:
             if known != at:
                 pairs.append((known, at))
     return pairs
-
-
-def thumbs(images: Images) -> Tensor | None:
-    """Thumbnails, uint8 `[N, C, SIDE, SIDE]`, floats scaled to 0 to 255; None for feature rows."""
-    if len(images.shape) != 3:
-        return None
-    parts = [small(images.batch(at).cpu()) for at in torch.arange(len(images)).split(AT_ONCE)]
-    return torch.cat(parts)
-
-
-def small(pixels_NCHW: Tensor) -> Tensor:
-    floats = pixels_NCHW.float()
-    if pixels_NCHW.dtype != torch.uint8:
-        low, high = floats.amin((1, 2, 3), keepdim=True), floats.amax((1, 2, 3), keepdim=True)
-        floats = 255 * (floats - low) / (high - low).clamp(min=1e-12)
-    return F.interpolate(floats, (SIDE, SIDE), mode="bilinear", antialias=True).round().byte()
 
 
 def close(grey_N1SS: Tensor, near: Nearest | None, known: set[tuple[int, int]]) -> Iterator[Copy]:

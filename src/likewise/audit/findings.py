@@ -46,6 +46,7 @@ class Audit:
     outliers: list[Outlier]
     tiny: list[tuple[int, int]]  # (class, number of its images)
     broken: list[tuple[str, str]]  # (id, why)
+    drawn: tuple[str, ...] = ()  # parts that a split took from train; the source came with the others
 
     def part(self, at: int) -> str:
         return SPLITS[int(self.embeddings.split[at])]
@@ -69,6 +70,41 @@ class Audit:
         pairs = [(c.first, c.second) for c in self.train_copies]
         pairs += list(self.scenes.pairs) if self.scenes.leaks else []
         return {at for pair in pairs for at in pair if self.part(at) != "train"}
+
+    def across(self, part: str, other: str) -> set[int]:
+        """Images of a part with a copy in another part or, where that is train, a shot of the same scene in it."""
+        pairs = [(c.first, c.second) for c in self.copies or ()]
+        pairs += list(self.scenes.pairs) if self.scenes.leaks and other == "train" else []
+        sides = [(a, b) for pair in pairs for a, b in (pair, pair[::-1])]
+        return {a for a, b in sides if self.part(a) == part and self.part(b) == other}
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """Test in train, validation in train and test in validation, each with its count and share, and who drew it."""
+        rows = []
+        for part, other in (("test", "train"), ("val", "train"), ("test", "val")):
+            count = int((self.embeddings.split == SPLITS.index(part)).sum())
+            if not count or not (self.embeddings.split == SPLITS.index(other)).any() or self.copies is None:
+                continue
+            leaked = len(self.across(part, other))
+            drawn = part in self.drawn
+            rows.append({"part": part, "other": other, "images": count, "leaked": leaked,
+                         "share": leaked / count, "drawn_by_likewise": drawn})  # fmt: skip
+        return rows
+
+    @property
+    def parts_text(self) -> str:
+        """`test in train 3 of 120 (2.5 %), the source's own parts; validation in train ...`."""
+        words = {"val": "validation"}
+        texts = []
+        for row in self.parts:
+            part, other = (words.get(row[key], row[key]) for key in ("part", "other"))
+            by = "drawn by likewise" if row["drawn_by_likewise"] else "as the source has it"
+            way_out = ": split=by_group or split=by_scene" if row["drawn_by_likewise"] and row["leaked"] else ""
+            texts.append(
+                f"{part} in {other} {row['leaked']:,} of {row['images']:,} ({row['share']:.1%}; {by}{way_out})"
+            )
+        return "; ".join(texts)
 
     @property
     def leak(self) -> str:
@@ -138,4 +174,5 @@ class Audit:
             for f in self.findings()
         ]
         return {"run": self.name, "images": len(self.embeddings), "leak": self.leak, "leaked": len(self.leaked),
+                "parts": self.parts,
                 "findings": rows}  # fmt: skip

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from likewise.data.scenes import colours, deviations
 from likewise.evaluate import Embeddings
 
-__all__ = ["Scenes", "deviations", "colours", "scenes"]
+__all__ = ["Scenes", "scenes"]
 
-SHADES = 6  # levels per colour channel
 CHANCE = 0.01  # false positive rate of each of the two signs
 TELLING = 5  # a split leaks above this multiple of CHANCE
 
@@ -66,20 +66,3 @@ def shots(query_H: Tensor, own_M: Tensor, signs: list[Tensor], cut: Tensor) -> l
     best_H = both_HM.max(1)
     hits = (best_H.values > -torch.inf).nonzero()[:, 0]
     return list(zip(query_H[hits].tolist(), own_M[best_H.indices[hits]].tolist(), strict=True))
-
-
-def deviations(rows_ND: Tensor, labels_N: Tensor) -> Tensor:
-    """Deviation of rows from their class mean, at length 1."""
-    class_N = labels_N.unique(return_inverse=True)[1]
-    mean_CD = torch.zeros(int(class_N.max()) + 1, rows_ND.shape[1]).index_add_(0, class_N, rows_ND)
-    mean_CD /= class_N.bincount()[:, None]
-    return F.normalize(rows_ND - mean_CD[class_N], dim=1)
-
-
-def colours(small_N3SS: Tensor) -> Tensor:
-    """Square roots of a histogram of 216 colours, `[N, 216]`; the root damps large uniform areas."""
-    shade_N3P = small_N3SS.flatten(2).long() * SHADES // 256
-    colour_NP = (shade_N3P[:, 0] * SHADES + shade_N3P[:, 1]) * SHADES + shade_N3P[:, 2]
-    shares_ND = torch.zeros(len(colour_NP), SHADES**3)
-    shares_ND.scatter_add_(1, colour_NP, torch.full(colour_NP.shape, 1 / max(1, colour_NP.shape[1])))
-    return shares_ND.sqrt()

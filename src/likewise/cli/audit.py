@@ -16,6 +16,8 @@ def audit(run: RunFolder, as_json: Json = False) -> None:
         print(json.dumps(result.to_dict(), indent=1, ensure_ascii=False))
         return
     print(result.leak)
+    if result.parts:
+        print(f"near-copies: {result.parts_text}")
     for finding, count in Counter(f.finding for f in result.findings()).items():
         print(f"{count:6,}  {finding}")
     print(f"\n{run / 'audit.html'}\n{run / 'audit.csv'}")

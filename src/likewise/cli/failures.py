@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import traceback
 
 __all__ = ["explained"]
@@ -27,8 +28,16 @@ SYSTEM: dict[int, tuple[str, str, int]] = {
     errno.ENFILE: ("the system has too many files open", f"close other programs; {RESUME}", WORK),
     errno.ENOMEM: ("there is not enough memory", f"close other programs; {RESUME}", WORK),
     errno.EIO: ("the disk failed to read or write", f"check the disk; {RESUME}", WORK),
+    errno.EFBIG: ("the file is larger than the limit", f"raise the limit with: ulimit -f unlimited; {RESUME}", WORK),
     errno.EADDRINUSE: ("the address is in use", "give another --port", CALL),
     errno.EINVAL: ("the system refuses the name or the operation", "give another path", CALL),
+}
+# what SQLite says: the error of the system that it stands for
+SQLITE = {
+    "disk is full": errno.ENOSPC,
+    "readonly database": errno.EROFS,
+    "unable to open database": errno.EACCES,
+    "disk I/O error": errno.EIO,
 }
 MEMORY = "there is not enough memory; use a smaller size=, batch or max_per_class=, accumulate=4, or a larger machine"
 GPU_MEMORY = "the GPU has not enough memory; use a smaller batch or size=, accumulate=4, or device=cpu"
@@ -38,8 +47,8 @@ def explained(error: BaseException) -> tuple[str, int]:
     """One sentence for a user, and the exit code."""
     if isinstance(error, MemoryError):
         return MEMORY, WORK
-    if isinstance(error, OSError) and error.errno is not None:
-        return system(error)
+    if number := system_number(error):
+        return system(error, number)
     if isinstance(error, UnicodeError):
         return f"text cannot be read or written as {getattr(error, 'encoding', 'text')}: {error}; use UTF-8", CALL
     if isinstance(error, ValueError | ModuleNotFoundError | OSError):
@@ -47,11 +56,25 @@ def explained(error: BaseException) -> tuple[str, int]:
     return unforeseen(error)
 
 
-def system(error: OSError) -> tuple[str, int]:
+def system_number(error: BaseException) -> int | None:
+    """The number of an error of the operating system, also where a library in Rust, C++ or SQL says it in words."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    kind, text = type(error).__name__, str(error)
+    if kind in ("OperationalError", "DatabaseError") and (found := [n for word, n in SQLITE.items() if word in text]):
+        return found[0]
+    told = re.search(r"\(os error (\d+)\)|\[errno (\d+)\]", text, re.IGNORECASE)
+    if told is None or not (kind == "SafetensorError" or isinstance(error, OSError | RuntimeError)):
+        return None
+    return int(told[1] or told[2])
+
+
+def system(error: BaseException, number: int) -> tuple[str, int]:
     """An error of the operating system, with its path."""
-    default = (error.strerror or str(error), "check the path and the disk", WORK)
-    happened, mend, code = SYSTEM.get(error.errno or 0, default)
-    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    default = (getattr(error, "strerror", None) or str(error), "check the path and the disk", WORK)
+    happened, mend, code = SYSTEM.get(number, default)
+    path = getattr(error, "filename", None)
+    where = f"{os.fsdecode(path)}: " if isinstance(path, str | bytes | os.PathLike) else ""
     return f"{where}{happened}; {mend}", code
 
 
@@ -60,7 +83,7 @@ def unforeseen(error: BaseException) -> tuple[str, int]:
     first = (str(error).strip().splitlines() or [""])[0][:300]
     if "out of memory" in first.lower():
         return GPU_MEMORY, WORK
-    if "allocate memory" in first or isinstance(error, RecursionError):
+    if "allocate memory" in first or "not enough memory" in first.lower() or isinstance(error, RecursionError):
         return MEMORY, WORK
     if type(error).__name__ == "SafetensorError":
         return f"a .safetensors file is damaged ({first}); copy it again, or train anew", WORK

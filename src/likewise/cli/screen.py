@@ -2,6 +2,7 @@
 
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from likewise.cli.baselines import baselines_table
 from likewise.cli.terminal import raw
 from likewise.experiment.run import Run
 
@@ -144,24 +146,40 @@ class Download:
 
 
 def scores_json(run: Run) -> str:
-    """`{"run", "split", "scores": {name: {value, low, high, n}}}`."""
-    metrics = run.metrics()
-    return json.dumps({key: metrics[key] for key in ("run", "split", "scores")}, indent=1)
+    """`{"run", "split", "scores": {name: {value, low, high, n}}, "without_training"}`, a warning before it."""
+    metrics: Mapping[str, Any] = run.metrics()
+    shown = ("warning", "run", "split", "scores", "caveats", "without_training")
+    return json.dumps({key: metrics[key] for key in shown if key in metrics}, indent=1)
 
 
 def headline(run: Run) -> str:
-    """The table of scores, and the path of the report."""
+    """A warning where training did not help, the scores, those without training, and the path of the report."""
     metrics = run.metrics()
-    return f"{title(metrics)}\n\n{scores_table(metrics)}\n{ending(run, metrics)}"
+    first = f"{wrapped(metrics['warning'])}\n\n" if metrics.get("warning") else ""
+    caveats = "".join(f"{wrapped(f'note: {caveat}')}\n" for caveat in metrics.get("caveats", ()))
+    tables = [table for table in (scores_table(metrics), caveats, baselines_table(metrics)) if table]
+    return f"{first}{title(metrics)}\n\n" + "\n".join([*tables, ending(run, metrics)])
+
+
+def wrapped(sentence: str) -> str:
+    """Lines of at most 80 columns, ended by a full stop."""
+    return textwrap.fill(f"{sentence}.", 80, break_on_hyphens=False, break_long_words=False)
 
 
 def pairs_text(scores: Mapping[str, Any]) -> str:
     """Scores on a file of pairs, the standard error over folds, and notes."""
     lines = [f"{scores['run']}: scores on {scores['pairs']}", "", scores_table(scores)]
+    lines += [error_rates(one) for one in scores.get("error_rates", ())]
     if folds := scores["scores"].get("fold_accuracy"):
         mean = f"{folds['value']:.4f} ± {folds['standard_error']:.4f}"
         lines.append(f"fold_accuracy: mean ± standard error over {len(folds['folds'])} folds {mean}")
     return "\n".join([*lines, *(f"note: {note}" for note in scores["notes"])])
+
+
+def error_rates(one: Mapping[str, Any]) -> str:
+    """`at far=0.01: FRR 0.1000 (0.0123 – 0.3170), FAR 0.0095 (0.0052 – 0.0159)`, exact binomial intervals."""
+    frr, far = (f"{one[k]['value']:.4f} ({one[k]['low']:.4f} – {one[k]['high']:.4f})" for k in ("frr", "far"))
+    return f"at {one['at']}: FRR {frr}, FAR {far}"
 
 
 def images_text(found: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """train, evaluate, report, map, animate."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,8 @@ def train(
     label_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: the column of classes")] = "",
     split_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: train, val, test, or folds")] = "",
     group_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: camera, writer, burst ...")] = "",
+    minutes: Annotated[float, typer.Option(metavar="N", help="of your own data: plan a training of N minutes")] = 0.0,
+    plan: Annotated[bool, typer.Option("--plan", help="of your own data: print the plan and stop")] = False,
     as_json: Json = False,
 ) -> None:
     """Train a recipe, evaluate it on held-out images and write its report."""
@@ -31,11 +34,14 @@ def train(
         raise ValueError(
             "--resume continues a run with its own settings; give no recipe, field=value or --name with it"
         )
+    if (plan or minutes) and resume is not None:
+        raise ValueError("--plan and --minutes are of a new training; give none of them with --resume")
     if resume is None and not what:
         raise ValueError("no recipe given; give one (`likewise list recipes`), a .toml or a folder of images")
     from likewise import api
     from likewise.cli.screen import Progress, headline, scores_json
-    from likewise.recipes.load import load_recipe, name_of, with_columns
+    from likewise.recipes.load import is_own, load_recipe, name_of, with_columns
+    from likewise.recipes.plan import plan as planned
 
     with interruptible(), Progress() as progress:
         if resume is not None:
@@ -44,6 +50,15 @@ def train(
         else:
             own = with_columns(what, **columns) if any(columns.values()) else load_recipe(what)
             recipe = own.override(*(settings or []))
+            if is_own(what):
+                drawn_up = planned(own, settings or [], minutes=minutes)
+                if plan:
+                    print(json.dumps(drawn_up.to_dict(), indent=1) if as_json else "\n".join(drawn_up.lines()))
+                    return
+                print("\n".join(drawn_up.lines()), file=sys.stderr, flush=True)
+                recipe = drawn_up.recipe
+            elif plan or minutes:
+                raise ValueError(f"--plan and --minutes are for a folder, table or .npz of your own, not {what!r}")
             progress.epochs = recipe.epochs
             run = api.train(recipe, out=out, name=name_of(what) if name is None else name, watch=progress.watch)
     print(scores_json(run) if as_json else headline(run))
@@ -79,7 +94,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Evaluate a run again on its test part (same scores as after training), or on your own pairs."""
-    if sum(map(bool, (pairs, folds, threshold_at, encodings, on))) > 1:
+    if sum(map(bool, (pairs or threshold_at, folds, encodings, on))) > 1:
         raise ValueError(
             "give one of --on, --pairs, --folds and --threshold-at at a time, and --encodings by itself: "
             "a file of pairs has its own folds"
@@ -100,7 +115,7 @@ def evaluate(
         print(json.dumps(scores, indent=1) if as_json else encodings_text(scores))
         return
     if pairs or folds:
-        scores = api.evaluate_pairs(run, pairs, images=images, folds=folds)
+        scores = api.evaluate_pairs(run, pairs, images=images, folds=folds, threshold_at=threshold_at)
         print(json.dumps(scores, indent=1) if as_json else pairs_text(scores))
         return
     evaluated = api.evaluate(run, threshold_at=threshold_at)

@@ -91,17 +91,27 @@ def predict(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict the class of each image, or unknown with --far, and list its nearest training images."""
+    """Predict the class of each image, or unknown with --far, and list its nearest training images.
+
+    For class folders the accuracy too; --json is then an object of predictions and accuracy, else a list.
+    """
     from likewise import api
+    from likewise.gallery.predict import accuracy
 
     predictions = api.predict(run, images, k=k, encodings=encodings, far=far)
+    share = accuracy(predictions)
     if as_json:
-        print(json.dumps(predictions, indent=1, ensure_ascii=False))
+        shown: Any = predictions if share is None else {"predictions": predictions, "accuracy": share}
+        print(json.dumps(shown, indent=1, ensure_ascii=False))
         return
     for one in predictions:
         print(f"{one['image']}: {named(one)}")
         for n in one["neighbours"]:
             print(f"    {n['similarity']:+.4f}  {n['class']}  {n['id']}")
+    if share is not None:
+        interval = f"95 % interval {share['low']:.4f} – {share['high']:.4f}, exact binomial"
+        others = f"; {share['others']:,} images in folders of no known class" if share["others"] else ""
+        print(f"accuracy {share['value']:.4f} ({share['right']:,} of {share['n']:,}; {interval}){others}")
 
 
 def named(one: dict[str, Any]) -> str:

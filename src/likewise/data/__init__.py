@@ -48,11 +48,11 @@ def load(
 
     source    a name (mnist), name(keyword=value), or the path of a folder, a .csv, .tsv, .parquet or .npz
     root      where the sources lie; LIKEWISE_DATA, else the user's cache folder
-    split     given | ratio(val=..., test=...) | by_class(val=..., test=...)
+    split     given | auto | ratio(val=..., test=...) | by_class | by_group | by_scene
     val       the validation share of a split that does not say its own
     size, channels   see LoadOptions;  min_per_class, max_per_class, max_classes   see narrow
-    strict    a picture that cannot be read is an error, not a line in `skipped`
-    progress  called with (done, total) while pictures are read
+    strict    an image that cannot be read is an error, not a line in `skipped`
+    progress  called with (done, total) while images are read
     Errors: SpecError for an unknown name or keyword, before anything is read; ValueError for what cannot be read.
     """
     given, divide = _source(source), spec.bind("split", split)
@@ -61,7 +61,7 @@ def load(
     if strict and images.skipped:
         first = images.skipped[0]
         raise ValueError(
-            f"{source}: {len(images.skipped)} pictures cannot be used, and strict=True makes that an error; "
+            f"{source}: {len(images.skipped)} images cannot be used, and strict=True makes that an error; "
             f"the first is {first.id}: {first.why}"
         )
     if isinstance(images.pixels, Tensor):

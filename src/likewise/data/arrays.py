@@ -1,4 +1,4 @@
-"""X and y: pictures or feature rows that are in memory already, or in an .npz file."""
+"""X and y: images or feature rows that are in memory already, or in an .npz file."""
 
 import math
 import tokenize
@@ -58,8 +58,8 @@ def arrays(want: LoadOptions, *, path: str) -> Images:
 def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: str = "arrays") -> Images:
     """Images from arrays, lists or tensors; everything is copied.
 
-    X       pictures uint8 [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, or numbers [N,...], which become float32;
-            pictures of floats are 0 to 1
+    X       images uint8 [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, or numbers [N,...], which become float32;
+            images of floats are 0 to 1
     y       [N] labels: whole numbers or texts
     split   [N] train, val, test or 0, 1, 2; without it everything is train
     groups  [N] texts
@@ -69,7 +69,7 @@ def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: 
     parts = [0] * len(labels) if split is None else [_part(word) for word in np.asarray(split).tolist()]
     if not len(pixels) == len(labels) == len(parts):
         raise ValueError(
-            f"X has {len(pixels)} rows, y {len(labels)} and split {len(parts)}; they need one of each a picture"
+            f"X has {len(pixels)} rows, y {len(labels)} and split {len(parts)}; they need one of each an image"
         )
     return Images(
         pixels=pixels,
@@ -94,7 +94,7 @@ def _by_use(held: dict[str, Any]) -> dict[str, Any]:
 
 
 def holds_rows(path: Path) -> bool:
-    """Whether the X of an .npz is rows of numbers [N, D] and not pictures, by its header; False where none reads."""
+    """Whether the X of an .npz is rows of numbers [N, D] and not images, by its header; False where none reads."""
     try:
         with zipfile.ZipFile(path) as file, file.open(_by_use({n[:-4]: n for n in file.namelist()})["X"]) as opened:
             return len(array_header(opened)[0]) == 2
@@ -148,7 +148,7 @@ def array_header(opened: Any) -> tuple[tuple[int, ...], np.dtype]:
 def _array(values: Any, what: str) -> np.ndarray:
     array = _from_tensor(values.detach().cpu()) if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim == 0 or len(array) == 0:
-        raise ValueError(f"{what} holds no rows; it needs one a picture")
+        raise ValueError(f"{what} holds no rows; it needs one an image")
     return array
 
 
@@ -159,10 +159,10 @@ def _from_tensor(tensor: Tensor) -> np.ndarray:
 
 
 def _pixels(array: np.ndarray) -> Tensor:
-    """uint8 [N,C,H,W] for whole numbers in the shape of pictures, else float32 [N,...]."""
+    """uint8 [N,C,H,W] for whole numbers in the shape of images, else float32 [N,...]."""
     if array.ndim < 2 or array.dtype.kind not in "buif":
         raise ValueError(
-            f"X is pictures [N,H,W(,C)] or rows of numbers [N,D]; got {array.dtype} of shape {list(array.shape)}"
+            f"X is images [N,H,W(,C)] or rows of numbers [N,D]; got {array.dtype} of shape {list(array.shape)}"
         )
     if array.ndim < 3 or array.dtype.kind == "f":
         numbers = np.array(array, np.float32)
@@ -175,7 +175,7 @@ def _pixels(array: np.ndarray) -> Tensor:
         array = array.astype(np.uint8) * 255
     if array.min() < 0 or array.max() > 255:
         raise ValueError(
-            f"pictures of whole numbers hold 0 to 255, and X holds {array.min()} to {array.max()}; "
+            f"images of whole numbers hold 0 to 255, and X holds {array.min()} to {array.max()}; "
             "scale them, or pass floats"
         )
     return torch.from_numpy(_channels_first(array.astype(np.uint8)))
@@ -188,13 +188,13 @@ def _channels_first(array: np.ndarray) -> np.ndarray:
     if array.ndim == 4 and array.shape[1] not in (1, 3) and array.shape[3] in (1, 3):
         return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
     if array.dtype == np.uint8 and (array.ndim != 4 or array.shape[1] not in (1, 3)):
-        raise ValueError(f"pictures are [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3; got shape {list(array.shape)}")
+        raise ValueError(f"images are [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3; got shape {list(array.shape)}")
     return array
 
 
 def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
     if array.ndim != 1:
-        raise ValueError(f"y is one label a picture, shape [N]; got shape {list(array.shape)}")
+        raise ValueError(f"y is one label an image, shape [N]; got shape {list(array.shape)}")
     if array.dtype.kind == "f":
         values, labels = np.unique(_whole(array), return_inverse=True)
         return torch.from_numpy(labels.astype(np.int64)), tuple(str(int(value)) for value in values.tolist())
@@ -207,9 +207,7 @@ def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
 def _whole(array: np.ndarray) -> np.ndarray:
     """The array, all of it whole numbers; they stay floats, since those of 20 digits are beyond int64."""
     if np.isnan(array).any():
-        raise ValueError(
-            f"y holds NaN, first in row {int(np.isnan(array).argmax())}; leave out pictures without a label"
-        )
+        raise ValueError(f"y holds NaN, first in row {int(np.isnan(array).argmax())}; leave out images without a label")
     if not np.isfinite(array).all() or (array != np.rint(array)).any():
         raise ValueError("y holds numbers with a fraction; labels are whole numbers or texts")
     return array
@@ -219,9 +217,7 @@ def _word(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     if not isinstance(value, str | Integral) or isinstance(value, bool):
-        raise ValueError(
-            f"labels are whole numbers or texts, and y holds {value!r}; leave out pictures without a label"
-        )
+        raise ValueError(f"labels are whole numbers or texts, and y holds {value!r}; leave out images without a label")
     return str(value)
 
 
@@ -229,6 +225,6 @@ def _part(word: str | int) -> int:
     part = word if isinstance(word, int) and 0 <= word < len(SPLITS) else split_of(str(word))
     if part is None:
         raise ValueError(
-            f"split says train, val, test or 0, 1, 2 for each picture, and holds {word!r}{near(str(word), SPLITS)}"
+            f"split says train, val, test or 0, 1, 2 for each image, and holds {word!r}{near(str(word), SPLITS)}"
         )
     return part

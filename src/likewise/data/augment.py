@@ -1,7 +1,7 @@
 """Augmentation of whole batches as tensors, on their device: `name(*, strengths) -> Augment`, and an Augment is called.
 
 `augment(images, generator=None)` takes uint8, or float in 0 to 1, `[N, C, H, W]`, and gives the same shape and dtype.
-Every picture draws its own numbers from the generator, or from torch's global one: seeded alike, it does the same.
+Every image draws its own numbers from the generator, or from torch's global one: seeded alike, it does the same.
 
 All that moves pixels (affine, crop, flip, elastic) becomes one resampling (see `resample`), which comes before what
 changes colours, whatever the order written.
@@ -39,18 +39,18 @@ LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R 601-2
 
 
 def uniform(x: Tensor, low: float, high: float, generator: Random, *shape: int) -> Tensor:
-    """One number a picture (or `shape` of them) between low and high."""
+    """One number an image (or `shape` of them) between low and high."""
     drawn = torch.rand(len(x), *shape, device=x.device, dtype=x.dtype, generator=generator)
     return low + (high - low) * drawn
 
 
 def chance(x: Tensor, p: float, generator: Random) -> Tensor:
-    """`[N, 1, 1, 1]`: whether a picture is meant."""
+    """`[N, 1, 1, 1]`: whether an image is meant."""
     return (uniform(x, 0, 1, generator) < p)[:, None, None, None]
 
 
 def matrix(x: Tensor, rows: Sequence[Sequence[Tensor | float]]) -> Tensor:
-    """theta [N,3,3] from two rows whose entries are one number for all, or one a picture."""
+    """theta [N,3,3] from two rows whose entries are one number for all, or one an image."""
     filled = [
         [e if isinstance(e, Tensor) else x.new_full((len(x),), e) for e in row] for row in (*rows, (0.0, 0.0, 1.0))
     ]
@@ -70,7 +70,7 @@ def affine(*, rotate: float = 0.0, scale: float = 0.0, shear: float = 0.0, trans
         wide, high = (uniform(x, -1, 1, generator, 2) * math.log1p(scale)).exp().unbind(-1)
         right, down = (uniform(x, -2, 2, generator, 2) * translate).unbind(-1)
         cos, sin = angle.cos(), angle.sin()
-        # Rotation after shear after scaling. Sides are measured in halves of the picture, so a square stays a square.
+        # Rotation after shear after scaling. Sides are measured in halves of the image, so a square stays a square.
         aspect = x.shape[-2] / x.shape[-1]
         return matrix(
             x,
@@ -84,9 +84,9 @@ def affine(*, rotate: float = 0.0, scale: float = 0.0, shear: float = 0.0, trans
 
 
 def random_resized_crop(*, least: float = 0.4, most: float = 1.0, ratio: float = 4 / 3) -> Augment:
-    """A random part of the picture, stretched to the whole. Szegedy et al., 2015.
+    """A random part of the image, stretched to the whole. Szegedy et al., 2015.
 
-    least, most: its share of the area; ratio: its sides' ratio is at most that of the picture times or divided by this.
+    least, most: its share of the area; ratio: its sides' ratio is at most that of the image times or divided by this.
     """
 
     def crop(x: Tensor, generator: Random) -> Tensor:
@@ -131,7 +131,7 @@ def cubic(x: Tensor, knots: int, side: int) -> Tensor:
 
 
 def erase(*, p: float = 0.5, least: float = 0.02, most: float = 0.2, ratio: float = 3.0) -> Augment:
-    """A random rectangle becomes the picture's mean colour, with probability p. Zhong et al., 2020.
+    """A random rectangle becomes the image's mean colour, with probability p. Zhong et al., 2020.
 
     least, most: its share of the area; ratio: its sides' ratio is at most this.
     """
@@ -149,10 +149,10 @@ def erase(*, p: float = 0.5, least: float = 0.02, most: float = 0.2, ratio: floa
         holes = dict(zip(meant.nonzero().flatten().tolist(), edges[meant].tolist(), strict=True))
 
         def erased(x: Tensor, at: slice) -> Tensor:
-            for row, picture in enumerate(x, at.start):
+            for row, image in enumerate(x, at.start):
                 if row in holes:
                     (top, left), (bottom, right) = holes[row]
-                    picture[:, top:bottom, left:right] = picture.mean((1, 2), keepdim=True)
+                    image[:, top:bottom, left:right] = image.mean((1, 2), keepdim=True)
             return x
 
         return erased
@@ -161,7 +161,7 @@ def erase(*, p: float = 0.5, least: float = 0.02, most: float = 0.2, ratio: floa
 
 
 def noise(*, amount: float = 0.05) -> Augment:
-    """Gaussian noise whose standard deviation is drawn for each picture, up to `amount`."""
+    """Gaussian noise whose standard deviation is drawn for each image, up to `amount`."""
 
     def noises(x: Tensor, generator: Random) -> Step:
         std = uniform(x, 0, amount, generator)[:, None, None, None]
@@ -201,7 +201,7 @@ def smooth(x: Tensor, radius: int) -> Tensor:
     weights = torch.softmax(-2 * (torch.arange(-radius, radius + 1) / radius) ** 2, 0).tolist()
     x = F.pad(x, (radius,) * 4, mode="replicate")
     for dim in (-1, -2):
-        # as a sum of shifted pictures: on a CPU a third of the time of a convolution
+        # as a sum of shifted images: on a CPU a third of the time of a convolution
         shifted = [x.narrow(dim, start, x.shape[dim] - 2 * radius) for start in range(2 * radius + 1)]
         x = shifted[0] * weights[0]
         for weight, each in zip(weights[1:], shifted[1:], strict=True):
@@ -212,11 +212,11 @@ def smooth(x: Tensor, radius: int) -> Tensor:
 def colour(*, brightness: float = 0.3, contrast: float = 0.3, saturation: float = 0.3) -> Augment:
     """Brightness, contrast and saturation each times a random factor between 1 - strength and 1 + strength.
 
-    Contrast is about the picture's mean grey; saturation, for three channels, about each pixel's grey.
+    Contrast is about the image's mean grey; saturation, for three channels, about each pixel's grey.
     """
 
     def colours(x: Tensor, generator: Random) -> Step:
-        # All three are linear in the pixel once the picture's mean grey is known: one small matrix for each picture.
+        # All three are linear in the pixel once the image's mean grey is known: one small matrix for each image.
         factor = uniform(x, -1, 1, generator, 3) * x.new_tensor([brightness, contrast, saturation]) + 1
         bright, contrasty, saturated = factor[:, :, None, None].unbind(1)
         channels = x.shape[1]
@@ -237,7 +237,7 @@ def colour(*, brightness: float = 0.3, contrast: float = 0.3, saturation: float 
 
 
 def mix(*, p: float = 0.5, most: float = 0.3) -> Augment:
-    """With probability p, up to the share `most` of another picture of the batch shines through; the label stays.
+    """With probability p, up to the share `most` of another image of the batch shines through; the label stays.
 
     In no preset. After Zhang et al., 2018, who mix the labels too.
     """
@@ -256,7 +256,7 @@ def chain(*, steps: Sequence[str]) -> Augment:
 
 
 def none() -> Augment:
-    """Pictures as they are."""
+    """Images as they are."""
     return Augment()
 
 

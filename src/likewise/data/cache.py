@@ -1,7 +1,8 @@
-"""Decoded pictures kept on disk, so that the next run reads them instead of decoding: a folder for each set of them.
+"""Decoded images kept on disk, so that the next run reads them instead of decoding: a folder for each set of them.
 
     <cache>/<key>/pixels      uint8 [N,C,H,W], row after row, as a memory map reads it
-    <cache>/<key>/index.json  their shape, what each row was decoded from, and why pictures are missing
+    <cache>/<key>/index.json  their shape, what each row was decoded from, its checksum, why images are missing, and a
+                              checksum of all this
 
 The key is of every file's path, length and times, and of all that changes a pixel. Not of the contents: to hash them
 all files would have to be read whole, which costs what the cache saves; and the time of the last change to a file
@@ -22,9 +23,9 @@ import shutil
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from math import prod
 from pathlib import Path
@@ -34,9 +35,10 @@ import numpy as np
 
 from likewise.data.background import settle
 from likewise.data.options import LoadOptions, cache_home
-from likewise.imaging.decode import RULES, Crop, Picture, decoder
+from likewise.data.stored import Stored, checksums, discard, throw_away
+from likewise.imaging.decode import RULES, Crop, ImageSource, decoder
 
-__all__ = ["Entry", "Key", "Room", "Stored", "find", "key_of", "limit", "reserve"]
+__all__ = ["Entry", "Key", "Room", "find", "key_of", "limit", "reserve"]
 
 WORTH = 8 << 20  # bytes of files; fewer are decoded in a second or two, and anew each time
 LIMIT = 20 << 30  # bytes, where LIKEWISE_CACHE_LIMIT does not say
@@ -47,69 +49,38 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 class Key(NamedTuple):
-    """What a set of decoded pictures is found by; `prints` has one for each picture."""
+    """What a set of decoded images is found by; `prints` has one for each image."""
 
     name: str
     settings: str
     prints: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Stored:
-    """Some rows of an entry, as a memory map gives them: `stored[places]` is uint8 [B,C,H,W]. Holds no file open."""
-
-    path: Path
-    each: tuple[int, int, int]
-    rows: tuple[int, ...]
-
-    def take(self, indices: Sequence[int]) -> "Stored":
-        return Stored(self.path, self.each, tuple(self.rows[i] for i in indices))
-
-    def __getitem__(self, indices: Sequence[int]) -> np.ndarray:
-        """Errors: OSError when the entry was thrown away."""
-        return np.take(mapped(self.path, self.each), [self.rows[i] for i in indices], axis=0)
-
-    def all(self) -> np.ndarray:
-        """Every row, in memory; read from front to back where they follow one another. Errors: OSError."""
-        if self.rows != tuple(range(len(self.rows))):
-            return self[range(len(self.rows))]
-        size = len(self.rows) * prod(self.each)
-        pixels = np.fromfile(self.path, np.uint8, size)
-        if len(pixels) < size:
-            raise OSError(f"{self.path} was cut short")
-        return pixels.reshape(-1, *self.each)
-
-
 class Entry(NamedTuple):
-    """A whole set: the row of each picture that could be read, and why each of the others could not."""
+    """A whole set: the row of each image that could be read, and why each of the others could not."""
 
     folder: Path
     each: tuple[int, int, int]
     rows: dict[int, int]
     wrong: dict[int, str]
     prints: tuple[str, ...]
+    sums: tuple[int, ...]  # of each row
 
     @property
     def stored(self) -> Stored:
-        return Stored(self.folder / "pixels", self.each, tuple(self.rows.values()))
+        return Stored(self.folder / "pixels", self.each, tuple(self.rows.values()), self.sums)
 
     @property
     def size(self) -> int:
-        """Bytes of the pictures that can be read."""
+        """Bytes of the images that can be read."""
         return len(self.rows) * prod(self.each)
 
 
-def mapped(path: Path, each: tuple[int, int, int]) -> np.ndarray:
-    """All rows of a file of pixels, read-only. Errors: OSError."""
-    count = path.stat().st_size // prod(each)
-    return np.memmap(path, np.uint8, "r", shape=(count, *each))
-
-
-def key_of(pictures: Sequence[Picture], want: LoadOptions, invert: bool) -> Key | None:
-    """None for pictures that are not worth keeping: in memory already, or few. Errors: ValueError, see `limit`."""
-    if not limit() or not all(isinstance(picture, bytes | Path | Crop) for picture in pictures):
+def key_of(sources: Sequence[ImageSource], want: LoadOptions, invert: bool) -> Key | None:
+    """None for images that are not worth keeping: in memory already, or few. Errors: ValueError, see `limit`."""
+    if not limit() or not all(isinstance(source, bytes | Path | Crop) for source in sources):
         return None
-    prints, sizes = zip(*map(fingerprint, pictures), strict=True) if pictures else ((), ())
+    prints, sizes = zip(*map(fingerprint, sources), strict=True) if sources else ((), ())
     if sum(sizes) < WORTH:
         return None
     settings = f"{RULES} {decoder()} {'inverted' if invert else 'plain'}"
@@ -117,17 +88,17 @@ def key_of(pictures: Sequence[Picture], want: LoadOptions, invert: bool) -> Key 
     return Key(name, settings, prints)
 
 
-def fingerprint(picture: Picture) -> tuple[str, int]:
-    """What tells a picture from any other and from itself after a change, and its length in bytes."""
-    assert isinstance(picture, bytes | Path | Crop)
-    if isinstance(picture, Crop):
-        whole, length = fingerprint(picture.path)
-        return digest(whole.encode(), str(picture.box).encode()), length
-    if isinstance(picture, bytes):
-        return digest(picture), len(picture)
-    name = os.fsencode(os.path.abspath(picture))
+def fingerprint(source: ImageSource) -> tuple[str, int]:
+    """What tells an image from any other and from itself after a change, and its length in bytes."""
+    assert isinstance(source, bytes | Path | Crop)
+    if isinstance(source, Crop):
+        whole, length = fingerprint(source.path)
+        return digest(whole.encode(), str(source.box).encode()), length
+    if isinstance(source, bytes):
+        return digest(source), len(source)
+    name = os.fsencode(os.path.abspath(source))
     try:
-        stat = os.stat(picture)
+        stat = os.stat(source)
     except (OSError, ValueError):
         return digest(name, b"absent"), 0
     return digest(name, f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}".encode()), stat.st_size
@@ -163,23 +134,35 @@ def find(key: Key) -> Entry | None:
 
 
 def opened(folder: Path, settings: str) -> Entry | None:
+    """The entry in a folder, None where there is none of these settings; a damaged one is discarded."""
     try:
-        said = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        content = (folder / "index.json").read_bytes()
+    except OSError:
+        return None
+    try:
+        said = json.loads(content)
+        if said.pop("crc32") != zlib.crc32(json.dumps(said).encode()):
+            raise ValueError("its index is damaged")
         entry = Entry(
             folder,
             tuple(said["each"]),
             {at: row for at, row in enumerate(said["rows"]) if row >= 0},
             {int(at): why for at, why in said["wrong"].items()},
             tuple(said["prints"]),
+            tuple(said["sums"]),
         )
-        whole = (folder / "pixels").stat().st_size == said["bytes"]
-        return entry if whole and said["settings"] == settings else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if (folder / "pixels").stat().st_size != said["bytes"]:
+            raise ValueError("its pixels are cut short")
+        return entry if said["settings"] == settings else None
+    except (FileNotFoundError, KeyError):  # thrown away just now; of an earlier version, without checksums
         return None
+    except (OSError, ValueError, TypeError, AttributeError):
+        discard(folder)
+    return None
 
 
 def known(key: Key, each: tuple[int, int, int]) -> dict[str, tuple[Stored, int]]:
-    """By fingerprint: where pictures of this set lie decoded in the same way in another one."""
+    """By fingerprint: where images of this set lie decoded in the same way in another one."""
     wanted, found = set(key.prints), {}
     for folder in entries():
         entry = opened(folder, key.settings)
@@ -212,13 +195,16 @@ class Room:
         self.file = (folder / "pixels").open("wb", buffering=0)
         self.alone = threading.Lock()
         self.failed: OSError | None = None
+        self.sums: dict[int, int] = {}
 
     def put(self, row: int, pixels: np.ndarray) -> None:
-        """A picture [C,H,W], or several [B,C,H,W] from that row on. `close` will say if the disk is full."""
-        unwritten = np.ascontiguousarray(pixels).reshape(-1).data
+        """An image [C,H,W], or several [B,C,H,W] from that row on. `close` will say if the disk is full."""
+        whole = np.ascontiguousarray(pixels).reshape(-1, *self.each)
+        sums, unwritten = checksums(whole), whole.reshape(-1).data
         with self.alone:
             if self.failed or self.file.closed:
                 return
+            self.sums |= {row + i: value for i, value in enumerate(sums)}
             try:
                 self.file.seek(row * prod(self.each))
                 while unwritten:
@@ -227,10 +213,11 @@ class Room:
                 self.failed = error
 
     def close(self, rows: dict[int, int], wrong: dict[int, str]) -> Entry:
-        """rows: the row of each picture that could be read; wrong: why each other could not. Errors: OSError."""
+        """rows: the row of each image that could be read; wrong: why each other could not. Errors: OSError."""
         if self.failed:
             raise self.failed
         size = (1 + max(rows.values(), default=-1)) * prod(self.each)
+        sums = tuple(self.sums[row] for row in rows.values())
         index = {
             "settings": self.key.settings,
             "each": self.each,
@@ -238,7 +225,9 @@ class Room:
             "rows": [rows.get(at, -1) for at in range(len(self.key.prints))],
             "wrong": wrong,
             "prints": self.key.prints,
+            "sums": sums,
         }
+        index["crc32"] = zlib.crc32(json.dumps(index).encode())
         self.file.truncate(size)
         os.fsync(self.file.fileno())
         self.file.close()
@@ -255,7 +244,7 @@ class Room:
                 self.folder.rename(named)
             else:  # another process was quicker; what it wrote is the same
                 throw_away(self.folder)
-        return Entry(named, self.each, rows, wrong, self.key.prints)
+        return Entry(named, self.each, rows, wrong, self.key.prints, sums)
 
     def leave(self) -> None:
         with self.alone:
@@ -264,7 +253,7 @@ class Room:
 
 
 def reserve(key: Key, count: int, each: tuple[int, int, int], want: LoadOptions) -> Room | None:
-    """Room for so many pictures, for which others may have to go; None, and one sentence, where there is none."""
+    """Room for so many images, for which others may have to go; None, and one sentence, where there is none."""
     home, size, most = cache_home(), count * prod(each), limit()
     try:
         if size > most:
@@ -290,8 +279,8 @@ def gb(size: int) -> str:
 
 
 def without(why: str, want: LoadOptions) -> None:
-    """One sentence, once: pictures are not kept."""
-    sentence = f"decoded pictures are not kept for the next time: {why}, or LIKEWISE_CACHE_LIMIT=0 to do without"
+    """One sentence, once: images are not kept."""
+    sentence = f"decoded images are not kept for the next time: {why}, or LIKEWISE_CACHE_LIMIT=0 to do without"
     if sentence not in said():
         said().add(sentence)
         want.say(sentence)
@@ -328,10 +317,3 @@ def weight(folder: Path) -> int:
     with suppress(OSError):
         return sum(file.stat().st_size for file in folder.iterdir())
     return 0
-
-
-def throw_away(folder: Path) -> None:
-    """The index first: without it nobody takes the rest for an entry. What is mapped elsewhere stays readable there."""
-    with suppress(OSError):
-        (folder / "index.json").unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)

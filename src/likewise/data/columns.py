@@ -81,7 +81,7 @@ def _asked(column: str | int, use: str, names: Sequence[str] | None, file: Path)
     raise ValueError(
         f"{legible(file)} has no column {column!r}; it has {', '.join(map(repr, names))}"
         f"{suggestion if 'did you mean' in suggestion else ''} "
-        f"(say {use}='...', or header=False where the first row is a picture already)"
+        f"(say {use}='...', or header=False where the first row is an image already)"
     )
 
 
@@ -99,7 +99,7 @@ def _missing(
     return (
         f"{legible(file)} has no column of {WHAT[use]} ({', '.join(USUAL[use])}); it has "
         f"{', '.join(map(repr, names))}. Type: likewise train {shlex.quote(legible(file))} {line} "
-        "(or say header=False where the first row is a picture already)"
+        "(or say header=False where the first row is an image already)"
     )
 
 

@@ -11,13 +11,16 @@ __all__ = ["consecutive"]
 def consecutive(
     labels: Tensor, *, batch: int = 128, share: float = 1.0, shuffle: bool = False, seed: int, epoch: int
 ) -> list[Tensor]:
-    """Pairs class after class: each picture with the next of its class, then with one of another class.
+    """Pairs class after class: each image with the next of its class, then with one of another class.
 
-    2B indices, B first pictures and their B partners, alike and different in turn; the partner of another class is the
+    2B indices, B first images and their B partners, alike and different in turn; the partner of another class is the
     one at the same place in it. The pairs are the same in every epoch, and every class gives as many as the smallest.
     share: of the pairs, from the first class on, that is trained on. shuffle: the order is random, anew in every epoch;
     without it a batch is of one class or two. For experiments on the order of data; to train, use `pairs`.
-    Errors: ValueError for fewer than two classes, a class of one picture, or a share that is not above 0 and up to 1.
+    Errors: ValueError for fewer than two classes, a class of one image, or a share that is not above 0 and up to 1.
+
+    >>> [len(batch) for batch in consecutive(torch.tensor([0, 0, 1, 1]), batch=4, seed=0, epoch=0)]
+    [8]
     """
     if not 0 < share <= 1 or batch < 1:
         raise ValueError(
@@ -42,8 +45,8 @@ def in_order(labels_N: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     each = min(map(len, own), default=1) - 1
     if len(own) < 2 or each < 1:
         raise ValueError(
-            f"consecutive pairs a picture with the next of its class and with another class; it needs two classes of "
-            f"two pictures or more, and got {len(own)} classes, the smallest of {each + 1}"
+            f"consecutive pairs an image with the next of its class and with another class; it needs two classes of "
+            f"two images or more, and got {len(own)} classes, the smallest of {each + 1}"
         )
     rng, first, second = default_rng(seed), [], []
     for c, own_P in enumerate(own):

@@ -12,8 +12,8 @@ __all__ = ["digits"]
 def digits(want: LoadOptions) -> Images:
     """1,797 handwritten digits that come with scikit-learn, 8 x 8, grey, ink bright on dark, 10 classes, closed set.
 
-    Pixels of 0..16 are scaled to 0..255. The test part is every fifth picture of each class, in the order scikit-learn
-    has them: 355 pictures, always the same. (Alpaydin and Kaynak, UCI optdigits, 1998)
+    Pixels of 0..16 are scaled to 0..255. The test part is every fifth image of each class, in the order scikit-learn
+    has them: 355 images, always the same. (Alpaydin and Kaynak, UCI optdigits, 1998)
     """
     from sklearn.datasets import load_digits
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from likewise.data.folder import pictures_below
+from likewise.data.folder import list_images
 from likewise.data.gather import Listed, gather, split_of
 from likewise.data.images import Images, Skipped
 from likewise.data.options import LoadOptions
@@ -17,7 +17,7 @@ HOW = "unpack the AT&T Database of Faces there (cam-orl.co.uk/facedatabase.html)
 
 
 def faces(want: LoadOptions) -> Images:
-    """AT&T faces: 40 people, 10 pictures each, grey, 112 high and 92 wide, open set.
+    """AT&T faces: 40 people, 10 images each, grey, 112 high and 92 wide, open set.
 
     From `att-faces/data/faces/{training,testing}/sN/K.pgm`, where the people of testing/ are the test part, or from
     `att-faces/sN/K.pgm`, where s5, s6 and s7 are, as in the other layout. (Samaria and Harter, WACV 1994)
@@ -28,7 +28,7 @@ def faces(want: LoadOptions) -> Images:
 
 
 def _people(top: Path, skipped: list[Skipped]) -> Iterator[Listed]:
-    for path, folders in pictures_below(top, skipped):
+    for path, folders in list_images(top, skipped):
         if path.suffix.lower() != ".pgm" or not folders or not re.fullmatch(r"s\d+", folders[-1]):
             continue
         split = split_of(folders[-2]) if len(folders) > 1 else None

@@ -1,4 +1,4 @@
-"""Pictures on disk, decoded once, in threads: into memory where they fit, and into the cache, which else streams."""
+"""Images on disk, decoded once, in threads: into memory where they fit, and into the cache, which else streams."""
 
 import functools
 import os
@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 
 from likewise.data import background, cache
-from likewise.data.cache import Entry, Key, Room, Stored
+from likewise.data.cache import Entry, Key, Room
 from likewise.data.options import LoadOptions
-from likewise.imaging.decode import Crop, Head, Picture, PictureError, check, decode, fit, head
+from likewise.data.stored import Stored
+from likewise.imaging.decode import Crop, Head, ImageError, ImageSource, check, decode, fit, head
 
 __all__ = ["Files", "common_shape", "conform", "read", "together"]
 
-CHUNK = 16  # most pictures a task: a thread that is handed single small pictures spends its time being handed them
+CHUNK = 16  # most images a task: a thread that is handed single small images spends its time being handed them
 LARGEST = 512  # longest side, where no size was asked for
 
 Shape = tuple[int, int, int]  # C, H, W
@@ -34,28 +35,28 @@ Progress = Callable[[int, int], None] | None
 
 
 class Kept(NamedTuple):
-    """A picture that an older entry of the cache has."""
+    """An image that an older entry of the cache has."""
 
-    picture: Picture
+    source: ImageSource
     stored: Stored
     place: int
 
 
 @dataclass(frozen=True)
 class Files:
-    """A lazy sequence of pictures: `files[indices]` reads those and no other, uint8 [B,C,H,W].
+    """A lazy sequence of images: `files[indices]` reads those and no other, uint8 [B,C,H,W].
 
     They come from the cache where they are `stored`, and are decoded where not, or no longer. Pickles, and works after
     a fork; holds no file open.
     """
 
-    pictures: tuple[Picture, ...]
+    sources: tuple[ImageSource, ...]
     each: Shape
     invert: bool = False
     stored: Stored | None = None
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.sources)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -63,75 +64,75 @@ class Files:
         return (len(self), *self.each)
 
     def take(self, indices: Sequence[int]) -> "Files":
-        """The pictures at these places, still unread."""
+        """The images at these places, still unread."""
         stored = self.stored and self.stored.take(indices)
-        return Files(tuple(self.pictures[i] for i in indices), self.each, self.invert, stored)
+        return Files(tuple(self.sources[i] for i in indices), self.each, self.invert, stored)
 
     def __getitem__(self, indices: Tensor | Sequence[int]) -> Tensor:
-        """Errors: ValueError naming a picture that broke after it was listed."""
+        """Errors: ValueError naming an image that broke after it was listed."""
         rows = torch.as_tensor(indices, dtype=torch.int64).tolist()
         if self.stored:
             with suppress(OSError):
                 return torch.from_numpy(self.stored[rows])
         pixels = _empty(len(rows), self.each)
-        wrong = _fill(pixels, [self.pictures[i] for i in rows], self.each, self.invert)
+        wrong = _fill(pixels, [self.sources[i] for i in rows], self.each, self.invert)
         for row, why in wrong.items():
             raise ValueError(
-                f"{_called(self.pictures[rows[row]])} could be read when it was listed and cannot now: {why}"
+                f"{_called(self.sources[rows[row]])} could be read when it was listed and cannot now: {why}"
             )
         return pixels
 
 
 def read(
-    pictures: Sequence[Picture], want: LoadOptions, *, invert: bool = False
+    sources: Sequence[ImageSource], want: LoadOptions, *, invert: bool = False
 ) -> tuple[Tensor | Files, dict[int, str]]:
-    """The pixels of the pictures that can be read, and why each of the others cannot, by its place.
+    """The pixels of the images that can be read, and why each of the others cannot, by its place.
 
     The pixels are a uint8 tensor [N,C,H,W] when that fits in `want.memory` and Files when it does not. What was decoded
     by an earlier call is taken from the cache (see cache.py), and what is decoded now is left there.
     """
     with _silent(), torch.inference_mode(False):
-        key = cache.key_of(pictures, want, invert)
+        key = cache.key_of(sources, want, invert)
         if key and (entry := cache.find(key)):
             with suppress(OSError):  # thrown away by another process just now
-                return _from(entry, pictures, want, invert), entry.wrong
-        return _decoded(pictures, want, invert, key)
+                return _from(entry, sources, want, invert), entry.wrong
+        return _decoded(sources, want, invert, key)
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """What Pillow has to say of odd pictures is no news to a user: they are decoded, or listed with the reason."""
+    """What Pillow has to say of odd images is no news to a user: they are decoded, or listed with the reason."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
-def _from(entry: Entry, pictures: Sequence[Picture], want: LoadOptions, invert: bool) -> Tensor | Files:
+def _from(entry: Entry, sources: Sequence[ImageSource], want: LoadOptions, invert: bool) -> Tensor | Files:
     """Errors: OSError when the entry was thrown away."""
     if entry.size <= want.memory:
         return torch.from_numpy(entry.stored.all())
-    return Files(tuple(pictures[at] for at in entry.rows), entry.each, invert, entry.stored)
+    return Files(tuple(sources[at] for at in entry.rows), entry.each, invert, entry.stored)
 
 
 def _decoded(
-    pictures: Sequence[Picture], want: LoadOptions, invert: bool, key: Key | None
+    sources: Sequence[ImageSource], want: LoadOptions, invert: bool, key: Key | None
 ) -> tuple[Tensor | Files, dict[int, str]]:
     # the heads tell the common shape; where that is given they need not be read
-    heads, wrong = ([], {}) if want.size and want.channels else _each(head, pictures)
-    good = [i for i in range(len(pictures)) if i not in wrong]
+    heads, wrong = ([], {}) if want.size and want.channels else _each(head, sources)
+    good = [i for i in range(len(sources)) if i not in wrong]
     if not good:
         return torch.empty((0, 1, 1, 1), dtype=torch.uint8), wrong
     shape = common_shape([heads[i] for i in good if heads], want)
-    chosen = [pictures[i] for i in good]
+    chosen = [sources[i] for i in good]
     pixels = _empty(len(good), shape) if len(good) * prod(shape) <= want.memory else None
     room = cache.reserve(key, len(good), shape, want) if key else None
     try:
-        sources = _sources(chosen, [room.key.prints[i] for i in good], room.key, shape) if room else chosen
+        reading = _sources(chosen, [room.key.prints[i] for i in good], room.key, shape) if room else chosen
         place = room if pixels is None else pixels
         if place is None:
-            late = _each(partial(check, shape=shape), sources, want.progress)[1]
+            late = _each(partial(check, shape=shape), reading, want.progress)[1]
         else:
-            late = _fill(place, sources, shape, invert, want.progress)
+            late = _fill(place, reading, shape, invert, want.progress)
     except BaseException:
         if room:
             room.leave()
@@ -148,10 +149,12 @@ def _decoded(
     return pixels, wrong
 
 
-def _sources(pictures: Sequence[Picture], prints: Sequence[str], key: Key, shape: Shape) -> Sequence[Picture | Kept]:
-    """The pictures, or where older sets of the cache have them decoded."""
+def _sources(
+    sources: Sequence[ImageSource], prints: Sequence[str], key: Key, shape: Shape
+) -> Sequence[ImageSource | Kept]:
+    """The images, or where older sets of the cache have them decoded."""
     known = cache.known(key, shape)
-    return [Kept(p, *known[print_]) if print_ in known else p for p, print_ in zip(pictures, prints, strict=True)]
+    return [Kept(p, *known[print_]) if print_ in known else p for p, print_ in zip(sources, prints, strict=True)]
 
 
 def _empty(count: int, shape: Shape) -> Tensor:
@@ -181,10 +184,10 @@ def _closed(room: Room, rows: dict[int, int], wrong: dict[int, str], want: LoadO
 
 
 def common_shape(heads: Sequence[Head], want: LoadOptions) -> tuple[int, int, int]:
-    """(C, H, W) that all pictures are brought to.
+    """(C, H, W) that all images are brought to.
 
-    Where no size is asked for, the sides that at least half of the pictures have, or else a square as wide as the
-    median picture's shorter side; never longer than 512 pixels. Where no channels are, those that most pictures have.
+    Where no size is asked for, the sides that at least half of the images have, or else a square as wide as the
+    median image's shorter side; never longer than 512 pixels. Where no channels are, those that most images have.
     """
     channels = want.channels or Counter(h.channels for h in heads).most_common(1)[0][0]
     if want.size:
@@ -204,7 +207,7 @@ def conform(pixels: Tensor, want: LoadOptions) -> Tensor | Files:
     if pixels.ndim != 4:
         if want.size or want.channels:
             raise ValueError(
-                f"size and channels are of pictures, and these are rows {list(pixels.shape[1:])}; leave both 0"
+                f"size and channels are of images, and these are rows {list(pixels.shape[1:])}; leave both 0"
             )
         return pixels
     channels, height, width = pixels.shape[1:]
@@ -216,39 +219,39 @@ def conform(pixels: Tensor, want: LoadOptions) -> Tensor | Files:
 
 def _fill(
     place: Tensor | Room,
-    pictures: Sequence[Picture | Kept],
+    sources: Sequence[ImageSource | Kept],
     shape: Shape,
     invert: bool,
     progress: Progress = None,
 ) -> dict[int, str]:
-    """Decode every picture (or copy it from where it lies decoded) and put it at its row; why some cannot be."""
+    """Decode every image (or copy it from where it lies decoded) and put it at its row; why some cannot be."""
 
     def one(row: int) -> None:
         if isinstance(place, Room):
-            place.put(row, _one(pictures[row], shape, invert).numpy())
+            place.put(row, _one(sources[row], shape, invert).numpy())
         else:
-            _one(pictures[row], shape, invert, place[row])
+            _one(sources[row], shape, invert, place[row])
 
-    return _each(one, range(len(pictures)), progress)[1]
+    return _each(one, range(len(sources)), progress)[1]
 
 
-def _one(picture: Picture | Kept, shape: Shape, invert: bool, out: Tensor | None = None) -> Tensor:
-    if isinstance(picture, Kept):
+def _one(source: ImageSource | Kept, shape: Shape, invert: bool, out: Tensor | None = None) -> Tensor:
+    if isinstance(source, Kept):
         with suppress(OSError):
-            pixels = torch.from_numpy(picture.stored[[picture.place]])[0]
+            pixels = torch.from_numpy(source.stored[[source.place]])[0]
             return pixels if out is None else out.copy_(pixels)
-        picture = picture.picture
-    return decode(picture, shape, invert=invert, out=out)
+        source = source.source
+    return decode(source, shape, invert=invert, out=out)
 
 
 def _each(
     do: Callable[[Any], Any], items: Sequence[Any], progress: Progress = None
 ) -> tuple[list[Any], dict[int, str]]:
-    """`do` of every item, in threads: what comes of each, in order, and the reason where that is a PictureError."""
+    """`do` of every item, in threads: what comes of each, in order, and the reason where that is a ImageError."""
     seen: list[Any] = []
     wrong: dict[int, str] = {}
     for result in _spread(do, items):
-        if isinstance(result, PictureError):
+        if isinstance(result, ImageError):
             wrong[len(seen)] = str(result)
         seen.append(result)
         if progress and (len(seen) % CHUNK == 0 or len(seen) == len(items)):
@@ -283,7 +286,7 @@ def together(do: Callable[[Any], None], items: Sequence[Any]) -> None:
 def _tried(do: Callable[[Any], Any], item: Any) -> Any:
     try:
         return do(item)
-    except PictureError as broken:
+    except ImageError as broken:
         return broken
 
 
@@ -310,6 +313,6 @@ if hasattr(os, "register_at_fork"):  # threads do not survive a fork; a child ma
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _called(picture: Picture) -> str:
-    path = picture.path if isinstance(picture, Crop) else picture
-    return str(path) if isinstance(path, Path) else "a picture in memory"
+def _called(source: ImageSource) -> str:
+    path = source.path if isinstance(source, Crop) else source
+    return str(path) if isinstance(path, Path) else "an image in memory"

@@ -1,4 +1,4 @@
-"""Keep some of the classes, and some of the pictures of a class."""
+"""Keep some of the classes, and some of the images of a class."""
 
 from dataclasses import replace
 
@@ -15,11 +15,11 @@ __all__ = ["compact", "narrow"]
 def narrow(
     images: Images, *, min_per_class: int = 1, max_per_class: int = 0, max_classes: int = 0, seed: int = 0
 ) -> Images:
-    """Images with fewer classes and pictures; the order is kept, and the choice is the seed's.
+    """Images with fewer classes and images; the order is kept, and the choice is the seed's.
 
-    min_per_class  classes with fewer pictures, over all parts, are left out
+    min_per_class  classes with fewer images, over all parts, are left out
     max_classes    of the others, so many are kept; 0 is all
-    max_per_class  of each, so many pictures are kept in each part that the source came with; 0 is all
+    max_per_class  of each, so many images are kept in each part that the source came with; 0 is all
     Errors: ValueError when no class is left.
     """
     rng = default_rng(seed)
@@ -29,7 +29,7 @@ def narrow(
     if not len(enough):
         largest = int(counts.argmax()) if len(counts) else 0
         has = f"the largest, {images.classes[largest]!r}, has {counts[largest]}" if len(counts) else "there is no class"
-        raise ValueError(f"no class has min_per_class={min_per_class} pictures: {has}; ask for fewer")
+        raise ValueError(f"no class has min_per_class={min_per_class} images: {has}; ask for fewer")
     if max_classes:
         enough = rng.permutation(enough)[:max_classes]
     keep = np.isin(labels, enough)
@@ -40,6 +40,6 @@ def narrow(
 
 
 def compact(images: Images) -> Images:
-    """The same pictures with the classes that have none left out, and the labels numbered anew."""
+    """The same images with the classes that have none left out, and the labels numbered anew."""
     present, labels = images.labels.unique(return_inverse=True)
     return replace(images, labels=labels, classes=tuple(images.classes[i] for i in present.tolist()))

@@ -1,4 +1,4 @@
-"""A folder of pictures, one folder a class."""
+"""A folder of images, one folder a class."""
 
 import os
 from collections import Counter
@@ -11,22 +11,22 @@ from likewise.data.options import LoadOptions, as_path
 from likewise.imaging.find import Found, images_below, joined, legible
 from likewise.spec import near
 
-__all__ = ["folder", "pictures_below"]
+__all__ = ["folder", "images_below"]
 
 PARTS = ("auto", "yes", "no")
 
 
 def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
-    """Class-per-folder pictures: `path/cat/1.jpg`, or `path/train/cat/1.jpg` with `val/` and `test/` beside `train/`.
+    """Class-per-folder images: `path/cat/1.jpg`, or `path/train/cat/1.jpg` with `val/` and `test/` beside `train/`.
 
-    A class is the path of the folder its pictures lie in, so classes may be nested (`Fruit/Apple`). Hidden files and
-    the litter of operating systems are passed over; a picture that lies in no class folder is listed as skipped.
+    A class is the path of the folder its images lie in, so classes may be nested (`Fruit/Apple`). Hidden files and
+    the litter of operating systems are passed over; an image that lies in no class folder is listed as skipped.
 
     path       the folder, absolute or relative to where the command runs
     parts      yes | no: folders train, val and test are parts, or classes; auto: parts when train/ holds only folders
     spellings  error | merge | keep: what to do about `Cat` beside `cat`, `cat ` or another Unicode form of it
 
-    Errors: ValueError for no such folder, no picture in it, or two spellings of one class.
+    Errors: ValueError for no such folder, no image in it, or two spellings of one class.
     """
     top = as_path(path)
     if not top.is_dir():
@@ -36,7 +36,7 @@ def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str 
     if parts not in PARTS:
         raise ValueError(f"no parts={parts!r}{near(parts, PARTS)}")
     skipped: list[Skipped] = []
-    found = list(pictures_below(top, skipped))
+    found = list(list_images(top, skipped))
     depth = 1 if parts == "yes" or (parts == "auto" and _has_parts(found, top)) else 0
     listed = list(_listed(found, depth, skipped))
     if not listed:
@@ -46,7 +46,7 @@ def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str 
     )
 
 
-def pictures_below(top: Path, skipped: list[Skipped]) -> Iterator[Found]:
+def list_images(top: Path, skipped: list[Skipped]) -> Iterator[Found]:
     """Every image file below a folder, as `imaging.find` walks it; what is left out goes to `skipped`."""
     return images_below(top, lambda name, why: skipped.append(Skipped(name, why)))
 
@@ -55,7 +55,7 @@ def _has_parts(found: Sequence[Found], top: Path) -> bool:
     """Whether the uppermost folders are train, val and test. Errors: ValueError when that cannot be told."""
     trains = [f for f in found if f.folders and split_of(f.folders[0]) == 0]
     if not trains or any(len(f.folders) == 1 for f in trains):
-        return False  # no train/, or one with pictures of its own: a class that is called train
+        return False  # no train/, or one with images of its own: a class that is called train
     if others := sorted({legible(f.folders[0]) for f in found if f.folders and split_of(f.folders[0]) is None}):
         raise ValueError(
             f"{legible(top)} holds {legible(trains[0].folders[0])}/ and also {others[0]}/; say parts='yes' to read "
@@ -65,7 +65,7 @@ def _has_parts(found: Sequence[Found], top: Path) -> bool:
 
 
 def _listed(found: Sequence[Found], depth: int, skipped: list[Skipped]) -> Iterator[Listed]:
-    """Pictures with class and part; those outside every class folder or part go to `skipped`."""
+    """Images with class and part; those outside every class folder or part go to `skipped`."""
     for path, folders in found:
         name = joined((*folders, path.name))
         split = (split_of(folders[0]) if folders else None) if depth else 0
@@ -79,9 +79,9 @@ def _listed(found: Sequence[Found], depth: int, skipped: list[Skipped]) -> Itera
 
 def _nothing(top: Path, found: Sequence[Found], depth: int) -> str:
     """Why a folder gave no class, in one sentence."""
-    layout = f"{legible(top)}/{'train/' * depth}<class>/<picture>"
+    layout = f"{legible(top)}/{'train/' * depth}<class>/<image>"
     if found:
-        return f"{legible(top)} holds {len(found)} pictures and no folder for their class; what is needed is {layout}"
+        return f"{legible(top)} holds {len(found)} images and no folder for their class; what is needed is {layout}"
     kinds = Counter(Path(file).suffix.lower() or "no ending" for _, _, files in os.walk(top) for file in files)
     there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
-    return f"no picture below {legible(top)} ({there or 'it is empty'}); what is needed is {layout}"
+    return f"no image below {legible(top)} ({there or 'it is empty'}); what is needed is {layout}"

@@ -1,4 +1,4 @@
-"""From a list of pictures and the words written beside them to Images: reading, class names and their spellings."""
+"""From a list of images and the words written beside them to Images: reading, class names and their spellings."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -10,7 +10,7 @@ import torch
 from likewise.data.files import read
 from likewise.data.images import Images, Skipped
 from likewise.data.options import LoadOptions
-from likewise.imaging.decode import Picture
+from likewise.imaging.decode import ImageSource
 from likewise.imaging.find import natural
 from likewise.spec import near
 
@@ -19,14 +19,18 @@ __all__ = ["SPELLINGS", "Listed", "gather", "number", "one_spelling", "split_of"
 SPELLINGS = ("error", "merge", "keep")
 
 # What people call the three parts.
-PARTS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2}
+PARTS = {
+    **dict.fromkeys(("train", "training", "trn"), 0),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev"), 1),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation"), 2),
+}
 
 
 class Listed(NamedTuple):
-    """A picture that a source has found, before it is read."""
+    """An image that a source has found, before it is read."""
 
     id: str
-    picture: Picture
+    source: ImageSource
     label: str
     split: int = 0
     group: str | None = None
@@ -47,12 +51,12 @@ def gather(
     Errors: ValueError when nothing can be read, or a class is spelled in two ways (see one_spelling).
     """
     spelled = one_spelling([item.label for item in listed], spellings)
-    pixels, wrong = read([item.picture for item in listed], want, invert=invert)
+    pixels, wrong = read([item.source for item in listed], want, invert=invert)
     left_out = (*skipped, *(Skipped(listed[i].id, why) for i, why in wrong.items()))
     kept = [i for i in range(len(listed)) if i not in wrong]
     if not kept:
         example = f", for instance {left_out[0].id}: {left_out[0].why}" if left_out else ""
-        raise ValueError(f"{where} holds no picture that can be read{example}")
+        raise ValueError(f"{where} holds no image that can be read{example}")
     labels, classes = number([spelled[i] for i in kept])
     groups = tuple(listed[i].group or "" for i in kept)
     return Images(
@@ -78,7 +82,7 @@ def one_spelling(names: Sequence[str], spellings: str = "error") -> list[str]:
     """The class names with `Cat`, `cat ` and a differently composed `é` told apart or not.
 
     error  two spellings of one class are an error that names both
-    merge  they become one class, under the spelling that most pictures have
+    merge  they become one class, under the spelling that most images have
     keep   they are different classes
     """
     if spellings not in SPELLINGS:

@@ -20,20 +20,20 @@ from likewise.safety import bounds
 __all__ = ["groceries"]
 
 HOW = "clone github.com/marcusklasson/GroceryStoreDataset there, as the folder grocery-store"
-LISTS = {"train.txt": 0, "val.txt": 2}  # the published list, and the part its pictures are
+LISTS = {"train.txt": 0, "val.txt": 2}  # the published list, and the part its images are
 SIDE = 32  # of the thumbnails whose colours tell bursts
 SHADES = 6  # of each of red, green and blue
-ALIKE = 0.2  # mean correlation above which pictures are of one burst
+ALIKE = 0.2  # mean correlation above which images are of one burst
 
 
 def groceries(want: LoadOptions, *, held_out: int = 0) -> Images:
     """Groceries, colour, 348 x 348 for the most part, from `grocery-store/dataset/`; labels are the published fine ids.
 
-    held_out  0: the 81 classes of train.txt are train, and the 296 pictures of val.txt, of other days, are test;
+    held_out  0: the 81 classes of train.txt are train, and the 296 images of val.txt, of other days, are test;
               above 0: the classes from this id on are the test part and no other (open set), all from train.txt, as
               in held_out=41, where they are packages and vegetables; val.txt is left out then
 
-    Groups are the bursts, for split="by_group(val=...)": a random part of train has a twin of nearly every picture. The
+    Groups are the bursts, for split="by_group(val=...)": a random part of train has a twin of nearly every image. The
     numbers in the file names do not tell them, having been shuffled, so they are told by colour; see `bursts`.
     (Klasson, Zhang, Kjellstrom, WACV 2019) Errors: ValueError for a held_out that leaves fewer than 2 classes to train
     on, or none to test.
@@ -63,7 +63,7 @@ def _names(path: Path) -> dict[int, str]:
 
 
 def _rows(path: Path, names: dict[int, str], part: int) -> Iterator[Listed]:
-    """The pictures of a list whose lines are `path, fine id, coarse id`."""
+    """The images of a list whose lines are `path, fine id, coarse id`."""
     for line, text in enumerate(bounds.text(path).splitlines(), 1):
         cells = [cell.strip() for cell in text.split(",")]
         if cells != [""]:
@@ -71,7 +71,7 @@ def _rows(path: Path, names: dict[int, str], part: int) -> Iterator[Listed]:
                 yield Listed(cells[0], path.parent / cells[0], names[int(cells[1])], part)
             except (IndexError, KeyError, ValueError):
                 raise ValueError(
-                    f"{legible(path)}, line {line}: a picture and an id of classes.csv were expected, got {text!r}"
+                    f"{legible(path)}, line {line}: an image and an id of classes.csv were expected, got {text!r}"
                 ) from None
 
 
@@ -84,7 +84,7 @@ def _by_id(images: Images, names: dict[int, str]) -> Images:
 
 def _in_bursts(listed: Sequence[Listed], want: LoadOptions) -> list[Listed]:
     """The same with groups: `train/Leek/3` is a burst."""
-    small, wrong = read([item.picture for item in listed], replace(want, size=SIDE, channels=3))
+    small, wrong = read([item.source for item in listed], replace(want, size=SIDE, channels=3))
     good = [i for i in range(len(listed)) if i not in wrong]
     pixels_NCHW = small[range(len(good))] if isinstance(small, Files) else small
     places = defaultdict(list)
@@ -98,11 +98,11 @@ def _in_bursts(listed: Sequence[Listed], want: LoadOptions) -> list[Listed]:
 
 
 def bursts(pixels_NCHW: np.ndarray) -> list[int]:
-    """The burst of each of the thumbnails of one class, 0 for the first picture's.
+    """The burst of each of the thumbnails of one class, 0 for the first image's.
 
     A thumbnail is the histogram of its 216 colours (square roots, so that large plain areas do not decide), less the
-    class's mean: what shelf, light and hand add to the thing itself. Pictures are joined, the most alike first, as long
-    as two bursts correlate by more than ALIKE in the mean. ALIKE was chosen by looking at training pictures.
+    class's mean: what shelf, light and hand add to the thing itself. Images are joined, the most alike first, as long
+    as two bursts correlate by more than ALIKE in the mean. ALIKE was chosen by looking at training images.
     """
     if len(pixels_NCHW) < 2:
         return [0] * len(pixels_NCHW)
@@ -113,7 +113,7 @@ def bursts(pixels_NCHW: np.ndarray) -> list[int]:
     length_N1 = np.linalg.norm(added_ND, axis=1, keepdims=True)
     unit_ND = added_ND / np.maximum(length_N1, 1e-12)
     apart_NN = np.clip(1 - unit_ND @ unit_ND.T, 0, None)
-    apart_NN[(length_N1 < 1e-6) & (length_N1.T < 1e-6)] = 0  # all the same picture
+    apart_NN[(length_N1 < 1e-6) & (length_N1.T < 1e-6)] = 0  # all the same image
     joined = AgglomerativeClustering(
         n_clusters=None, metric="precomputed", linkage="average", distance_threshold=1 - ALIKE
     )

@@ -14,9 +14,13 @@ def hierarchical_pk(
     """Batches of `superclasses` runs of `classes` neighbouring classes, `images` images of each.
 
     Classes are numbered in the order of their names, so neighbours (Greek/alpha, Greek/beta ...) are what is hardest to
-    tell apart, and what a test within a family asks. An epoch has a round for every hand of `images` pictures that the
+    tell apart, and what a test within a family asks. An epoch has a round for every hand of `images` images that the
     largest class has; a round cuts the classes that still have a hand into runs at random places. A class of fewer
     images than `images` is one short hand; what a larger class has left over waits an epoch.
+
+    >>> labels = torch.arange(8).repeat_interleave(4)
+    >>> [len(batch) for batch in hierarchical_pk(labels, superclasses=1, classes=4, images=2, seed=0, epoch=0)]
+    [8, 8, 8, 8]
     """
     rng = default_rng((seed, epoch))
     hands = dealt(labels.cpu().numpy(), images, rng)

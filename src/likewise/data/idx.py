@@ -67,7 +67,7 @@ def _part(images: Path, labels: Path, name: str, classes: int) -> tuple[np.ndarr
     pixels, numbers = _read(images, 3, name), _read(labels, 1, name)
     if len(pixels) != len(numbers):
         raise ValueError(
-            f"{images} holds {len(pixels)} pictures and {labels} holds {len(numbers)} labels; they are not of one set"
+            f"{images} holds {len(pixels)} images and {labels} holds {len(numbers)} labels; they are not of one set"
         )
     if numbers.max(initial=0) >= classes:
         raise ValueError(f"{labels} holds the label {numbers.max()}; {name} has 0 to {classes - 1}")

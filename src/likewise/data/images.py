@@ -1,4 +1,4 @@
-"""Images: pictures with their labels, names and parts, as every verb of the package takes them."""
+"""Images: images with their labels, names and parts, as every verb of the package takes them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,7 +17,7 @@ SPLITS = ("train", "val", "test")
 
 
 class Skipped(NamedTuple):
-    """A picture that was left out, and why."""
+    """An image that was left out, and why."""
 
     id: str
     why: str
@@ -25,15 +25,16 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """N pictures (or feature rows). Labels index `classes`; a part or a selection keeps the classes and the numbering.
+    """N images (or feature rows). Labels index `classes`; a part or a selection keeps the classes and the numbering.
 
     pixels   uint8 [N,C,H,W] or float32 [N,...] in memory, or Files: decoded when a batch is asked for
     labels   int64 [N]
     classes  the name of each label
-    ids      the unique name of each picture: its relative path, or "train/00012"
+    ids      the unique name of each image: its relative path, or "train/00012"
     split    uint8 [N], index into SPLITS
-    groups   alphabet / camera / video / writer of each picture, where the source knows it
-    skipped  pictures that were left out, and why
+    groups   alphabet / camera / video / writer of each image, where the source knows it
+    skipped  images that were left out, and why
+    drawn    the held-out parts that a split took from train; others the source came with
     """
 
     pixels: Tensor | Files
@@ -44,6 +45,7 @@ class Images:
     groups: tuple[str, ...] | None = None
     skipped: tuple[Skipped, ...] = ()
     name: str = ""
+    drawn: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         rows = {
@@ -52,17 +54,17 @@ class Images:
             if f.name in ROWS and getattr(self, f.name) is not None
         }
         if len(set(rows.values())) > 1:
-            raise ValueError(f"Images needs one of each for every picture, and got {rows}")
+            raise ValueError(f"Images needs one of each for every image, and got {rows}")
         if len(set(self.ids)) < len(self.ids):
             twice = next(i for n, i in enumerate(self.ids) if i in self.ids[:n])
-            raise ValueError(f"every picture needs an id of its own, and {twice!r} came twice")
+            raise ValueError(f"every image needs an id of its own, and {twice!r} came twice")
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one picture: (C, H, W), or (D,) for feature rows."""
+        """Of one image: (C, H, W), or (D,) for feature rows."""
         return tuple(self.pixels.shape[1:])
 
     @property
@@ -72,13 +74,13 @@ class Images:
         return bool(train) and bool(test or val) and train.isdisjoint(test or val)
 
     def part(self, split: str) -> "Images":
-        """The pictures of one part: train, val or test."""
+        """The images of one part: train, val or test."""
         if split not in SPLITS:
             raise ValueError(f"no part named {split!r}{near(split, SPLITS)}")
         return self.take(torch.nonzero(self.split == SPLITS.index(split)).flatten())
 
     def take(self, indices: Tensor | Sequence[int]) -> "Images":
-        """The pictures at these places, in this order."""
+        """The images at these places, in this order."""
         at = torch.as_tensor(indices, dtype=torch.int64, device=self.labels.device)
         rows = at.tolist()
         return replace(
@@ -100,7 +102,7 @@ class Images:
         return self.pixels[at]
 
     def to(self, device: torch.device | str) -> "Images":
-        """The same on another device; pictures that are files stay files, and their batches arrive there."""
+        """The same on another device; images that are files stay files, and their batches arrive there."""
         pixels = self.pixels if isinstance(self.pixels, Files) else self.pixels.to(device)
         return replace(self, pixels=pixels, labels=self.labels.to(device), split=self.split.to(device))
 

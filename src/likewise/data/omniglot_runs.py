@@ -22,9 +22,9 @@ RUNS = "omniglot/python/one-shot-classification/all_runs.zip"
 
 @dataclass(frozen=True)
 class OneShot:
-    """A run of T trials that share their W support pictures. Each trial is judged alone: it sees one query.
+    """A run of T trials that share their W support images. Each trial is judged alone: it sees one query.
 
-    query uint8 [T,C,H,W], support uint8 [W,C,H,W], answer int64 [T]: the support picture of the query's character.
+    query uint8 [T,C,H,W], support uint8 [W,C,H,W], answer int64 [T]: the support image of the query's character.
     """
 
     name: str
@@ -64,7 +64,7 @@ def read_run(file: zipfile.ZipFile, folder: PurePosixPath, bright: bool) -> OneS
 
 
 def within_alphabet(images: Images, *, runs: int = 20, way: int = 20, seed: int = 0) -> tuple[OneShot, ...]:
-    """Runs made as the official ones, of any Omniglot pictures: for validation on alphabets that training left out.
+    """Runs made as the official ones, of any Omniglot images: for validation on alphabets that training left out.
 
     Each run takes the next alphabet that has `way` characters, `way` of them, and two people: one drew the queries, the
     other the support. Errors: ValueError when there is no such alphabet.

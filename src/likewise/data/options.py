@@ -29,7 +29,7 @@ def data_home() -> Path:
 
 
 def cache_home() -> Path:
-    """Where decoded pictures are kept: `LIKEWISE_CACHE`, else `likewise/decoded` in the user's cache."""
+    """Where decoded images are kept: `LIKEWISE_CACHE`, else `likewise/decoded` in the user's cache."""
     given = os.environ.get("LIKEWISE_CACHE")
     return as_path(given) if given else _users_cache() / "decoded"
 
@@ -49,10 +49,10 @@ class LoadOptions:
     """The first argument of every source.
 
     root      <root>/<source>/ holds the files as their publishers laid them out
-    size      side in pixels of the square every picture is stretched to; 0: as most pictures are
-    channels  1 grey, 3 colour; 0: as most pictures are
+    size      side in pixels of the square every image is stretched to; 0: as most images are
+    channels  1 grey, 3 colour; 0: as most images are
     memory    bytes of pixels that may be held; a larger set is streamed, decoded once where the cache has room for it
-    progress  called with (done, total) while pictures are read
+    progress  called with (done, total) while images are read
     say       called with a sentence that the user should see
     """
 

@@ -1,7 +1,7 @@
 """What an augmentation does to a batch: one resampling for all that moves pixels, then what changes colours.
 
-Maps and bends become one grid per picture and one bilinear resampling, whatever their number, so that nothing is
-blurred twice. The resampling is not antialiased: it suits zooming in, and zooming out to about two thirds. Pictures
+Maps and bends become one grid per image and one bilinear resampling, whatever their number, so that nothing is
+blurred twice. The resampling is not antialiased: it suits zooming in, and zooming out to about two thirds. Images
 that should end small are made small first. Crops and mirrorings alone, of uint8 on a CPU, are cut at whole pixels
 instead and stretched one by one, which is three times as fast.
 
@@ -25,22 +25,20 @@ __all__ = ["Augment", "Random", "Step"]
 PIECE = 1 << 18  # numbers in a piece of a batch: 1 MB as float32
 
 Random = Generator | None
-Map = Callable[
-    [Tensor, Random], Tensor
-]  # pictures -> theta [N,3,3]: where in the old picture, -1 to 1, a new pixel looks
-Step = Callable[[Tensor, slice], Tensor]  # some of the pictures, and which they are -> what becomes of them
-Bend = Callable[[Tensor, Random], Step]  # all pictures -> a step that gives [n,H,W,2], added to where each pixel looks
-Change = Callable[[Tensor, Random], Step]  # all pictures -> a step from float to float, which may write in what it gets
+Map = Callable[[Tensor, Random], Tensor]  # images -> theta [N,3,3]: where in the old image, -1 to 1, a new pixel looks
+Step = Callable[[Tensor, slice], Tensor]  # some of the images, and which they are -> what becomes of them
+Bend = Callable[[Tensor, Random], Step]  # all images -> a step that gives [n,H,W,2], added to where each pixel looks
+Change = Callable[[Tensor, Random], Step]  # all images -> a step from float to float, which may write in what it gets
 
 
 @dataclass(frozen=True)
 class Augment:
     """What is done to a batch: maps and bends in one resampling, then changes in order.
 
-    What these draw is by the shape, device and dtype of all pictures, of which they see no pixel.
+    What these draw is by the shape, device and dtype of all images, of which they see no pixel.
 
-    paper: what comes in from outside is the median of each picture's own border, as behind a drawing; otherwise the
-    nearest pixel is repeated, as suits a photograph. whole: a change looks at all pictures of the batch.
+    paper: what comes in from outside is the median of each image's own border, as behind a drawing; otherwise the
+    nearest pixel is repeated, as suits a photograph. whole: a change looks at all images of the batch.
     """
 
     maps: tuple[Map, ...] = ()
@@ -54,7 +52,7 @@ class Augment:
             return images
         if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
             raise ValueError(
-                f"augmentation takes pictures [N, C, H, W], uint8 or float, got {images.dtype} {list(images.shape)}; "
+                f"augmentation takes images [N, C, H, W], uint8 or float, got {images.dtype} {list(images.shape)}; "
                 "for feature rows use augment=none"
             )
         if images.is_floating_point():
@@ -109,7 +107,7 @@ class Augment:
 
 
 def unit(images: Tensor) -> Tensor:
-    """Float pictures: uint8 as 0 to 1, others as they are."""
+    """Float images: uint8 as 0 to 1, others as they are."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
@@ -139,13 +137,13 @@ def places(x: Tensor, theta: Tensor) -> Tensor:
 
 
 def is_crop(theta: Tensor) -> bool:
-    """Whether every map shows a part of its picture, upright, mirrored or not."""
+    """Whether every map shows a part of its image, upright, mirrored or not."""
     size, shift = theta.diagonal(dim1=1, dim2=2)[:, :2].abs(), theta[:, :2, 2].abs()
     return bool((theta[:, 0, 1] == 0).all() and (theta[:, 1, 0] == 0).all() and (size + shift <= 1 + 1e-4).all())
 
 
 def cuts(images: Tensor, theta: Tensor) -> Step:
-    """uint8 pictures cropped at whole pixels, stretched with antialiasing to the old size, and mirrored."""
+    """uint8 images cropped at whole pixels, stretched with antialiasing to the old size, and mirrored."""
     sides = images.new_tensor([images.shape[-1], images.shape[-2]], dtype=theta.dtype)
     signed, shift = theta.diagonal(dim1=1, dim2=2)[:, :2], theta[:, :2, 2]
     low = ((shift - signed.abs() + 1) / 2 * sides).round().long()
@@ -154,24 +152,24 @@ def cuts(images: Tensor, theta: Tensor) -> Step:
 
     def cut(x: Tensor, at: slice) -> Tensor:
         parts = [
-            part(picture[None], *boxes[row]).flip([-1 - axis for axis in range(2) if mirrored[row][axis]])
-            for row, picture in enumerate(x, at.start)
+            part(image[None], *boxes[row]).flip([-1 - axis for axis in range(2) if mirrored[row][axis]])
+            for row, image in enumerate(x, at.start)
         ]
         return torch.cat(parts)
 
     return cut
 
 
-def part(picture_1CHW: Tensor, left: int, top: int, right: int, bottom: int) -> Tensor:
+def part(image_1CHW: Tensor, left: int, top: int, right: int, bottom: int) -> Tensor:
     """What is in the box, in the sides of the whole."""
-    inside = picture_1CHW[:, :, top:bottom, left:right]
-    if inside.shape == picture_1CHW.shape:
+    inside = image_1CHW[:, :, top:bottom, left:right]
+    if inside.shape == image_1CHW.shape:
         return inside
     inside = inside.contiguous(memory_format=torch.channels_last)  # takes half as long, this copy included
-    return F.interpolate(inside, picture_1CHW.shape[2:], mode="bilinear", antialias=True)
+    return F.interpolate(inside, image_1CHW.shape[2:], mode="bilinear", antialias=True)
 
 
 def border_median(x: Tensor) -> Tensor:
-    """`[N, C, 1, 1]`: the median of each picture's outermost pixels."""
+    """`[N, C, 1, 1]`: the median of each image's outermost pixels."""
     edge = torch.cat([x[..., 0, :], x[..., -1, :], x[..., 0], x[..., -1]], -1)
     return edge.median(-1).values[..., None, None]

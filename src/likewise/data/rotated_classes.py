@@ -12,7 +12,7 @@ __all__ = ["rotated_classes"]
 
 
 def rotated_classes(images: Images, *, rotations: int = 4, mirror: bool = True) -> Images:
-    """The training pictures in every turn, each turn of a class a class of its own; other parts stay as they are.
+    """The training images in every turn, each turn of a class a class of its own; other parts stay as they are.
 
     rotations: 4 for quarter turns, 2 for half turns, 1 for none. mirror: each of them mirrored left to right too.
     New classes, ids and groups carry the rotation: `Latin/character01 90° mirrored`. Meant for characters and other
@@ -23,7 +23,7 @@ def rotated_classes(images: Images, *, rotations: int = 4, mirror: bool = True) 
         raise ValueError(f"a square turns into itself 1, 2 or 4 times, got rotations={rotations}")
     if not isinstance(images.pixels, Tensor) or len(images.shape) != 3 or images.shape[1] != images.shape[2]:
         raise ValueError(
-            f"only square pictures in memory can be rotated_classes, got {images.shape}; give size= a side in pixels"
+            f"only square images in memory can be rotated or mirrored, got {images.shape}; give size= a side in pixels"
         )
     ways = [(quarter, False) for quarter in range(0, 4, 4 // rotations)]
     ways += [(quarter, True) for quarter, _ in ways] if mirror else []
@@ -32,7 +32,7 @@ def rotated_classes(images: Images, *, rotations: int = 4, mirror: bool = True) 
 
 
 def in_turn(images: Images, quarter: int, mirrored: bool) -> Images:
-    """These pictures so many quarter rotations to the left and then mirrored, under new names."""
+    """These images so many quarter rotations to the left and then mirrored, under new names."""
     assert isinstance(images.pixels, Tensor)
     pixels = torch.rot90(images.pixels, quarter, (-2, -1))
     name = " ".join([f"{90 * quarter}°"] * bool(quarter) + ["mirrored"] * mirrored)
@@ -48,7 +48,7 @@ def in_turn(images: Images, quarter: int, mirrored: bool) -> Images:
 
 
 def joined(sets: list[Images]) -> Images:
-    """Sets of pictures with different classes as one."""
+    """Sets of images with different classes as one."""
     starts = accumulate((len(each.classes) for each in sets), initial=0)
     return replace(
         sets[0],

@@ -30,21 +30,28 @@ def _partners(count: int) -> Callable[[Any], Any]:
 
 @_partners(0)
 def shuffled(labels: Tensor, *, batch: int = 128, seed: int, epoch: int) -> Batches:
-    """Every picture once, in random order. Batches differ by at most one in size and none is larger than `batch`."""
+    """Every image once, in random order. Batches differ by at most one in size and none is larger than `batch`.
+
+    >>> [len(batch) for batch in shuffled(torch.zeros(10), batch=4, seed=0, epoch=0)]
+    [4, 3, 3]
+    """
     rng = rng_of(len(labels), seed, epoch, batch=batch)
     return as_tensors(_even(rng.permutation(len(labels)), batch))
 
 
 @_partners(0)
 def pk(labels: Tensor, *, classes: int = 10, images: int = 25, seed: int, epoch: int) -> Batches:
-    """P x K: `images` pictures of each of `classes` different classes a batch, no picture twice in a batch.
+    """P x K: `images` images of each of `classes` classes per batch, no image twice in a batch.
 
-    Every picture is visited in every epoch. A class's pictures are shuffled and cut into hands of K; its last hand is
+    Every image is visited in every epoch. A class's images are shuffled and cut into hands of K; its last hand is
     filled up with others of the class, and a class of fewer than K is one hand of all it has, a singleton of one.
     Every batch, the last one too, holds hands of exactly P classes (all, where there are fewer). The epoch is as long
     as visiting everything takes, max(hands / P, most hands of one class), and the room that is left goes to the
     classes with the fewest hands, newly shuffled: so under a long tail rare classes are seen more often, never less.
     One class alone makes batches without negatives. (Hermans, Beyer, Leibe, arXiv:1703.07737, 2017)
+
+    >>> [len(batch) for batch in pk(torch.arange(12) % 3, classes=2, images=2, seed=0, epoch=0)]
+    [4, 4, 4]
     """
     rng = rng_of(len(labels), seed, epoch, classes=classes, images=images)
     return as_tensors(hands_of(labels, classes, images, rng))
@@ -54,10 +61,15 @@ def pk(labels: Tensor, *, classes: int = 10, images: int = 25, seed: int, epoch:
 def pairs(labels: Tensor, *, batch: int = 128, seed: int, epoch: int) -> Batches:
     """2B indices: B anchors, then a partner for each, half of them of the anchor's class.
 
-    Every picture is an anchor once. A partner of the same class is never the anchor itself, so a picture that is alone
-    in its class gets one of another; another class is drawn uniformly among classes, then one of its pictures. Half is
+    Every image is an anchor once. A partner of the same class is never the anchor itself, so an image that is alone
+    in its class gets one of another; another class is drawn uniformly among classes, then one of its images. Half is
     per batch, rounded down, and as far as there are anchors with company.
     Errors: ValueError for fewer than two classes.
+
+    >>> labels = torch.tensor([0, 0, 1, 1])
+    >>> anchor, partner = pairs(labels, batch=4, seed=0, epoch=0)[0].chunk(2)
+    >>> sorted(anchor.tolist()), int((labels[anchor] == labels[partner]).sum())
+    ([0, 1, 2, 3], 2)
     """
     rng = rng_of(len(labels), seed, epoch, batch=batch)
     world = _Classes(labels, "pairs")
@@ -75,14 +87,19 @@ def triplets(
 ) -> Batches:
     """3B indices: B anchors, then a positive for each, then a negative for each.
 
-    positive  random: any other picture of the class; next: the next one in the data's order, the one before for the
+    positive  random: any other image of the class; next: the next one in the data's order, the one before for the
               last, such as a video's next frame
-    negative  other: a picture of another class; last: one of the last class alone, as the background of `tracking` is,
+    negative  other: an image of another class; last: one of the last class alone, as the background of `tracking` is,
               which is then never an anchor
 
-    Every picture with company in its class is an anchor once; one that is alone has no positive and is seen as a
-    negative only. Negatives are drawn uniformly among the other classes, then among the pictures of one.
-    Errors: ValueError for fewer than two classes, or none with two pictures.
+    Every image with company in its class is an anchor once; one that is alone has no positive and is seen as a
+    negative only. Negatives are drawn uniformly among the other classes, then among the images of one.
+    Errors: ValueError for fewer than two classes, or none with two images.
+
+    >>> labels = torch.tensor([0, 0, 1, 1])
+    >>> anchor, positive, negative = labels[triplets(labels, batch=4, seed=0, epoch=0)[0]].chunk(3)
+    >>> bool((anchor == positive).all()), bool((anchor == negative).any())
+    (True, False)
     """
     if positive not in ("random", "next") or negative not in ("other", "last"):
         raise ValueError(
@@ -93,7 +110,7 @@ def triplets(
     last = len(world.count_C) - 1
     with_company = np.flatnonzero((world.count_C[world.label_N] > 1) & ((negative == "other") | (world.label_N < last)))
     if not len(with_company):
-        raise ValueError("triplets needs a class with two pictures, and every class has one; use sampler='shuffled'")
+        raise ValueError("triplets needs a class with two images, and every class has one; use sampler='shuffled'")
     anchors = _even(rng.permutation(with_company), batch)
     alike = world.next_of_class if positive == "next" else partial(world.same_class, rng=rng)
     unlike = partial(world.other_class, rng=rng, only=last if negative == "last" else None)
@@ -102,13 +119,13 @@ def triplets(
 
 
 class _Classes:
-    """Pictures by class, to draw partners from."""
+    """Images by class, to draw partners from."""
 
     def __init__(self, labels: Tensor, sampler: str):
         names, self.label_N, self.count_C = np.unique(labels.cpu().numpy(), return_inverse=True, return_counts=True)
         if len(names) < 2:
             raise ValueError(
-                f"{sampler} draws pictures of different classes and needs two or more, and the labels hold {len(names)}"
+                f"{sampler} draws images of different classes and needs two or more, and the labels hold {len(names)}"
             )
         self.by_class_N = np.argsort(self.label_N, kind="stable")
         self.start_C = starts(self.count_C)
@@ -116,21 +133,21 @@ class _Classes:
         self.place_N[self.by_class_N] = np.arange(len(self.by_class_N))
 
     def same_class(self, anchor_B: np.ndarray, rng: Generator) -> np.ndarray:
-        """Another picture of each anchor's class, which has two or more: a random number of steps round the class."""
+        """Another image of each anchor's class, which has two or more: a random number of steps round the class."""
         class_B = self.label_N[anchor_B]
         start_B, count_B = self.start_C[class_B], self.count_C[class_B]
         steps_B = rng.integers(1, count_B)
         return self.by_class_N[start_B + (self.place_N[anchor_B] - start_B + steps_B) % count_B]
 
     def next_of_class(self, anchor_B: np.ndarray) -> np.ndarray:
-        """The next picture of each anchor's class, and the one before for the last."""
+        """The next image of each anchor's class, and the one before for the last."""
         class_B = self.label_N[anchor_B]
         start_B, count_B = self.start_C[class_B], self.count_C[class_B]
         at_B = self.place_N[anchor_B] - start_B
         return self.by_class_N[start_B + np.where(at_B + 1 < count_B, at_B + 1, at_B - 1)]
 
     def other_class(self, anchor_B: np.ndarray, rng: Generator, only: int | None = None) -> np.ndarray:
-        """A picture of another class for each anchor, all other classes equally likely; or of the class `only`."""
+        """An image of another class for each anchor, all other classes equally likely; or of the class `only`."""
         classes = len(self.count_C)
         class_B = (self.label_N[anchor_B] + rng.integers(1, classes, len(anchor_B))) % classes
         class_B = class_B if only is None else np.full(len(anchor_B), only)
@@ -182,40 +199,40 @@ def _deal(hands_C: np.ndarray, batches: int, rng: Generator) -> tuple[np.ndarray
 
 
 def _hands(label_N: np.ndarray, hands_C: np.ndarray, size_C: np.ndarray, images: int, rng: Generator) -> np.ndarray:
-    """Pictures [T,K] of every hand, in order of class; places from size_C on are padding.
+    """Images [T,K] of every hand, in order of class; places from size_C on are padding.
 
     A round goes once through a class in random order; the last hand of a round is filled up from its beginning.
     """
     count_C = np.bincount(label_N)
     per_round_C = -(-count_C // size_C)
     rounds_C = -(-hands_C // per_round_C)
-    picture_R, start_C = _rounds(label_N, count_C, rounds_C, rng)
+    image_R, start_C = _rounds(label_N, count_C, rounds_C, rng)
     class_T = np.repeat(np.arange(len(hands_C)), hands_C)
     turn_T = np.arange(len(class_T)) - starts(hands_C)[class_T]
     round_T, hand_T = np.divmod(turn_T, per_round_C[class_T])
     place_TK = (hand_T * size_C[class_T])[:, None] + np.arange(images)
     first_T = start_C[class_T] + round_T * count_C[class_T]
-    return picture_R[first_T[:, None] + place_TK % count_C[class_T][:, None]]
+    return image_R[first_T[:, None] + place_TK % count_C[class_T][:, None]]
 
 
 def _rounds(
     label_N: np.ndarray, count_C: np.ndarray, rounds_C: np.ndarray, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every class's pictures, shuffled anew for each of its rounds, end to end; and where each class begins."""
-    picture_R = np.repeat(np.arange(len(label_N)), rounds_C[label_N])
-    round_R = np.arange(len(picture_R)) - np.repeat(starts(rounds_C[label_N]), rounds_C[label_N])
-    segment_R = starts(rounds_C)[label_N[picture_R]] + round_R
-    order_R = np.lexsort((rng.random(len(picture_R)), segment_R))
-    return picture_R[order_R], starts(count_C * rounds_C)
+    """Every class's images, shuffled anew for each of its rounds, end to end; and where each class begins."""
+    image_R = np.repeat(np.arange(len(label_N)), rounds_C[label_N])
+    round_R = np.arange(len(image_R)) - np.repeat(starts(rounds_C[label_N]), rounds_C[label_N])
+    segment_R = starts(rounds_C)[label_N[image_R]] + round_R
+    order_R = np.lexsort((rng.random(len(image_R)), segment_R))
+    return image_R[order_R], starts(count_C * rounds_C)
 
 
-def rng_of(pictures: int, seed: int, epoch: int, **numbers: int) -> Generator:
+def rng_of(n: int, seed: int, epoch: int, **numbers: int) -> Generator:
     """The generator of an epoch. Errors: ValueError for nothing to draw from, or a number below 1."""
-    if not pictures:
-        raise ValueError("there is no picture to draw batches from; the training part is empty")
+    if not n:
+        raise ValueError("there is no image to draw batches from; the training part is empty")
     for name, number in numbers.items():
         if number < 1:
-            raise ValueError(f"{name} counts pictures or classes of a batch and is 1 or more; got {number}")
+            raise ValueError(f"{name} counts images or classes of a batch and is 1 or more; got {number}")
     return default_rng((seed, epoch))
 
 

@@ -1,4 +1,4 @@
-"""Part pictures into train, val and test: the same Images with another `split`, the same for the same seed."""
+"""Part images into train, val and test: the same Images with another `split`, the same for the same seed."""
 
 from dataclasses import replace
 
@@ -7,9 +7,10 @@ import torch
 from numpy.random import Generator, default_rng
 
 from likewise.data.images import SPLITS, Images
+from likewise.data.scenes import clusters
 from likewise.data.within_class import place_in_class
 
-__all__ = ["by_class", "by_group", "given", "ratio"]
+__all__ = ["auto", "by_class", "by_group", "by_scene", "given", "ratio"]
 
 TRAIN, VAL, TEST = range(len(SPLITS))
 
@@ -19,7 +20,7 @@ def given(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0)
 
     no val         the share `val` of train: by class when the test classes are not trained on (open set), so that
                    validation asks what the test asks; else of every class
-    val, no test   val is measured as the test part, since a score must come from pictures that no choice was made by,
+    val, no test   val is measured as the test part, since a score must come from images that no choice was made by,
                    and a new val part is taken out of train
     neither        as ratio(val, test)
     """
@@ -32,7 +33,7 @@ def given(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0)
     split[split == VAL] = TEST
     train = np.flatnonzero(split == TRAIN)
     labels = images.labels.cpu().numpy()[train]
-    part = _classes if images.open and len(np.unique(labels)) >= 3 else _pictures
+    part = _classes if images.open and len(np.unique(labels)) >= 3 else _each_image
     split[train] = part(labels, val, 0.0, default_rng(seed))
     return _with(images, split)
 
@@ -40,10 +41,10 @@ def given(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0)
 def ratio(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
     """The shares `val` and `test` of every class, the rest train: a closed set.
 
-    A class is parted within one picture of the exact shares, and so is the whole, as far as the rule allows that every
-    class keeps a picture in train; a class with one picture is all train.
+    A class is parted within one image of the exact shares, and so is the whole, as far as the rule allows that every
+    class keeps an image in train; a class with one image is all train.
     """
-    return _with(images, _pictures(images.labels.cpu().numpy(), val, test, default_rng(seed)))
+    return _with(images, _each_image(images.labels.cpu().numpy(), val, test, default_rng(seed)))
 
 
 def by_class(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
@@ -80,17 +81,87 @@ def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
     low, high = np.full(len(groups), labels.max()), np.zeros(len(groups), labels.dtype)
     np.minimum.at(low, group, labels)
     np.maximum.at(high, group, labels)
-    of_groups = _pictures(np.where(low == high, low, -1), val, 0.0 if given else test, default_rng(seed))
+    of_groups = _each_image(np.where(low == high, low, -1), val, 0.0 if given else test, default_rng(seed))
     split[at] = of_groups[group]
     return _with(images, split)
 
 
+def by_scene(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
+    """As by_group, with clusters of near-copies (bursts, frames of a video) as groups: none is in two parts.
+
+    A test part that the source came with stays as it is.
+    """
+    scene = clusters(images, seed=seed)
+    return _units(images, scene, val=val, test=test, seed=seed)
+
+
+def auto(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
+    """As given, but what is taken out of train are whole groups, where they are known, and else whole scenes.
+
+    Parts that the source came with are never cut again. Without groups and near-copies, and for test classes that are
+    not trained on, this is `given`.
+    """
+    has = [bool((images.split == part).any()) for part in range(len(SPLITS))]
+    if not has[TRAIN] or all(has) or (has[TEST] and images.open):
+        return given(images, val=val, test=test, seed=seed)
+    if images.groups is not None:
+        unit = np.unique(np.array(images.groups), return_inverse=True)[1]
+    else:
+        unit = clusters(images, seed=seed)
+    split = images.split.cpu().numpy()
+    if len(np.unique(unit[split == TRAIN])) in (1, int((split == TRAIN).sum())):
+        return given(images, val=val, test=test, seed=seed)
+    if has[VAL]:  # measured as the test part, see given
+        images = _moved(images, VAL, TEST)
+    return _units(images, unit, val=val, test=test, seed=seed)
+
+
+def _moved(images: Images, part: int, to: int) -> Images:
+    return replace(images, split=torch.where(images.split == part, to, images.split).to(images.split.dtype))
+
+
+def _units(images: Images, unit: np.ndarray, *, val: float, test: float, seed: int) -> Images:
+    """The shares of every class, in whole units; one unit of each class stays in train.
+
+    Units of one class each are drawn until the share of its images is reached; others among themselves. A unit that is
+    larger than what is still wanted by more than half of itself is passed over.
+    """
+    _check(val, test)
+    rng = default_rng(seed)
+    split = images.split.cpu().numpy().copy()
+    at = np.flatnonzero(split != TEST)
+    test = 0.0 if len(at) < len(split) else test
+    labels, unit = images.labels.cpu().numpy()[at], np.unique(unit[at], return_inverse=True)[1]
+    size = np.bincount(unit)
+    low, high = np.full(len(size), labels.max()), np.zeros(len(size), labels.dtype)
+    np.minimum.at(low, unit, labels)
+    np.maximum.at(high, unit, labels)
+    kind = np.where(low == high, low, -1)
+    part = np.full(len(size), TRAIN)
+    owed = {TEST: 0.0, VAL: 0.0}  # what classes could not give exactly is carried on to the next
+    for one in np.unique(kind):
+        free = rng.permutation(np.flatnonzero(kind == one))
+        total = int(size[free].sum())
+        for which, share in ((TEST, test), (VAL, val)):
+            owed[which] += share * total
+            for u in free:
+                left = int((part[free] == TRAIN).sum())
+                if part[u] == TRAIN and left > 1 and size[u] <= 2 * owed[which]:
+                    part[u] = which
+                    owed[which] -= size[u]
+            owed[which] = min(owed[which], share * total)
+    split[at] = part[unit]
+    return _with(images, split)
+
+
 def _with(images: Images, split: np.ndarray) -> Images:
-    return replace(images, split=torch.from_numpy(split).to(images.split.device))
+    was = images.split.cpu().numpy()
+    drawn = tuple(SPLITS[part] for part in (VAL, TEST) if ((split == part) & (was == TRAIN)).any())
+    return replace(images, split=torch.from_numpy(split).to(images.split.device), drawn=drawn)
 
 
-def _pictures(labels: np.ndarray, val: float, test: float, rng: Generator) -> np.ndarray:
-    """uint8 [N] parts: the shares of every class, of which one picture at least stays in train."""
+def _each_image(labels: np.ndarray, val: float, test: float, rng: Generator) -> np.ndarray:
+    """uint8 [N] parts: the shares of every class, of which one image at least stays in train."""
     _check(val, test)
     _, label, counts = np.unique(labels, return_inverse=True, return_counts=True)
     tests = _apportion(counts * test, counts - 1, rng)

@@ -10,14 +10,14 @@ SNAPSHOT_PICTURES = 2_000
 
 
 def sample(images: Images) -> Images:
-    """Some training and some other pictures, for maps and snapshots; test where there is one, else validation."""
+    """Some training and some other images, for maps and snapshots; test where there is one, else validation."""
     other = images.part("test") if len(images.part("test")) else images.part("val")
     ids = {i for part in (images.part("train"), other) for i in spaced(part, SNAPSHOT_PICTURES).ids}
     return images.take([n for n, i in enumerate(images.ids) if i in ids])
 
 
 def spaced(images: Images, most: int) -> Images:
-    """Evenly spaced pictures, at most so many; always the same ones."""
+    """Evenly spaced images, at most so many; always the same ones."""
     if len(images) <= most:
         return images
     return images.take((torch.arange(most) * len(images)) // most)

@@ -125,10 +125,10 @@ def _listed(
         else:
             parts = drawn.parts
     for row, part in zip(complete, parts, strict=True):
-        picture, name, key = _image(row, columns["image"], base, file)
+        source, name, key = _image(row, columns["image"], base, file)
         label = str(row.cells[columns["label"]])
-        if picture is None or label.strip().casefold() in NO_LABEL:
-            skipped.append(Skipped(name, f"{row.where} has no {'picture' if picture is None else 'label'}"))
+        if source is None or label.strip().casefold() in NO_LABEL:
+            skipped.append(Skipped(name, f"{row.where} has no {'image' if source is None else 'label'}"))
         elif part is None:
             skipped.append(Skipped(name, f"{row.where} has no part"))
         elif key in seen:
@@ -136,7 +136,7 @@ def _listed(
         else:
             seen[key] = row.where
             group = str(row.cells[columns["group"]]).strip() if "group" in columns else None
-            yield Listed(name, picture, label, part, group)
+            yield Listed(name, source, label, part, group)
 
 
 def _complete(rows: Sequence[Row], columns: dict[str, int], skipped: list[Skipped]) -> Iterator[Row]:

@@ -12,7 +12,7 @@ import torch
 from likewise.data.gather import Listed, gather
 from likewise.data.images import Images, Skipped
 from likewise.data.options import LoadOptions, as_path
-from likewise.imaging.decode import Crop, Head, PictureError, head
+from likewise.imaging.decode import Crop, Head, ImageError, head
 from likewise.imaging.find import is_image_name, legible, natural
 from likewise.safety import bounds
 from likewise.spec import near
@@ -66,7 +66,7 @@ def tracking(
     path        the folder of the sequences; else `tracking-otb` or `TLP` below the data root
     sequences   only the first so many by name; 0 is all
     every       one frame of so many is kept, counted by the frame's own number
-    parts       temporal: the first `train` of a video is train and the rest test, nearly the same pictures;
+    parts       temporal: the first `train` of a video is train and the rest test, nearly the same images;
                 gap: the same, with the last `gap` of the video before the test part left out;
                 sequences: the last 1 - train of the sequences, one at least, are test and no other (open set)
     background  a piece of each training frame that does not touch the box is one more class, for training only
@@ -126,7 +126,7 @@ def read_sequence(folder: Path) -> Sequence:
         if is_image_name(path) and (digits := re.findall(r"\d+", path.stem))
     }
     if not frames:
-        raise ValueError(f"{legible(folder / 'img')} holds no numbered picture, such as 00001.jpg")
+        raise ValueError(f"{legible(folder / 'img')} holds no numbered image, such as 00001.jpg")
     lines = bounds.text(folder / BOXES, kind="a ground truth file").splitlines()
     rows = [(n, numbers(line, folder, n)) for n, line in enumerate(lines, 1) if line.strip()]
     if not rows:
@@ -196,7 +196,7 @@ def size_of(video: Sequence) -> Head:
     for path in video.frames.values():
         try:
             return head(path)
-        except PictureError:
+        except ImageError:
             continue
     raise ValueError(f"no frame of {video.name} can be read")
 
@@ -225,15 +225,15 @@ def parted(listed: list[Listed], names: list[str], parts: str, train: float, gap
 
 def pieces(item: Listed) -> Iterator[Listed]:
     """A piece of the frame of the box's size that does not touch the box, where there is room; the same every time."""
-    assert isinstance(item.picture, Crop)
-    left, top, right, bottom = item.picture.box
-    size, rng = head(item.picture.path), random.Random(item.id)
+    assert isinstance(item.source, Crop)
+    left, top, right, bottom = item.source.box
+    size, rng = head(item.source.path), random.Random(item.id)
     width, height = right - left, bottom - top
     for _ in range(TRIES if width < size.width and height < size.height else 0):
         x, y = rng.randint(0, size.width - width), rng.randint(0, size.height - height)
         if x >= right or x + width <= left or y >= bottom or y + height <= top:
             box = (x, y, x + width, y + height)
-            yield Listed(f"{item.id} {BACKGROUND}", Crop(item.picture.path, box), BACKGROUND)
+            yield Listed(f"{item.id} {BACKGROUND}", Crop(item.source.path, box), BACKGROUND)
             return
 
 

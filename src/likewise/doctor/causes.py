@@ -13,6 +13,8 @@ UNRELATED = 3.0  # standard errors
 BLOWN_UP = 2.0  # growth of the weight norm; 1.0 to 1.2 in healthy trainings
 MOST = 0.5  # share of batches, or of embedding dimensions
 FEW = 4  # images per class with which batch-hard starts to learn where it does not with 12
+ONE_STEP = 1.5  # steps an epoch
+FEW_STEPS = 200  # of a whole training
 HINGES = {"triplet": 0.2, "contrastive": 0.7}  # recommended margin, as a share of the largest reachable one
 
 
@@ -32,20 +34,36 @@ Diagnosis = tuple[str, str] | None  # symptom, what to change
 
 
 def diagnose(observations: Sequence[Observation], setup: Setup, *, patience: int = PATIENCE) -> list[Finding]:
-    """Diagnose a training: an unreachable margin, and the first cause that explains why it does not learn.
+    """Diagnose a training: settings that cannot work, and the first cause that explains why it does not learn.
 
     observations: in order; empty before training. patience: number of consecutive observations that must show a
     symptom; 1 for a finished training, which cannot recover.
     """
     case = Case(setup, observations, observations[-patience:] if len(observations) >= patience else [])
-    margin = margin_out_of_reach(setup)
-    results = ((name, rule(case)) for name, rule in CAUSES.items())
+    settings = (
+        ("margin-out-of-reach", margin_out_of_reach(setup)),
+        ("lr-zero", lr_zero(case)),
+        ("few-steps", few_steps(case)),
+    )
+    results = ((name, rule(case)) for name, rule in CAUSES.items() if setup.lr)
     first = next(((name, diagnosis) for name, diagnosis in results if diagnosis), None)
-    return [
-        Finding(name, *diagnosis)
-        for name, diagnosis in (("margin-out-of-reach", margin), first or ("", None))
-        if diagnosis
-    ]
+    return [Finding(name, *diagnosis) for name, diagnosis in (*settings, first or ("", None)) if diagnosis]
+
+
+def lr_zero(case: Case) -> Diagnosis:
+    if case.setup.lr:
+        return None
+    return "lr=0, so the weights do not move", f"give lr={case.setup.usual_lr or 1e-3:g}"
+
+
+def few_steps(case: Case) -> Diagnosis:
+    """An epoch is one optimizer step, and the whole training only a few."""
+    last, epochs = case.observations[-1] if case.observations else None, case.setup.epochs
+    if last is None or not epochs or last.epoch < 1 or last.step > ONE_STEP * last.epoch or epochs >= FEW_STEPS:
+        return None
+    happening = f"an epoch is one optimizer step, so that epochs={epochs} are only about {epochs} steps"
+    batch = f"smaller batches, such as sampler='pk(classes={min(8, case.setup.classes or 8)}, images=4)'"
+    return happening, f"give epochs={FEW_STEPS} or more, or {batch}"
 
 
 def margin_out_of_reach(setup: Setup) -> Diagnosis:

@@ -79,6 +79,7 @@ class Setup:
     sampler: str = ""
     miner: str = ""
     memory: int = 0
+    epochs: int | None = None
     classes: int | None = None
 
     @classmethod

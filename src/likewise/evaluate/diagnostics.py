@@ -10,14 +10,14 @@ from likewise.metrics.neighbours import Sim, nearest
 
 __all__ = ["health"]
 
-NEIGHBOURS = 10  # of each picture, for hubs
-PAIRS_OF = 5_000  # pictures, evenly spaced, whose pairs uniformity is of: its time grows with their square
+NEIGHBOURS = 10  # of each image, for hubs
+PAIRS_OF = 5_000  # images, evenly spaced, whose pairs uniformity is of: its time grows with their square
 
 
 def health(part: Embeddings, *, sim: str | Sim = "cosine") -> dict[str, float]:
     """How many directions are in use, how vectors are spread, and how classes lie; docs/metrics.md says what of it.
 
-    What the part cannot tell is left out: hubs of one picture, classes of one class. Errors: as in `evaluate`.
+    What the part cannot tell is left out: hubs of one image, classes of one class. Errors: as in `evaluate`.
     """
     check(part)
     sim = spec.bind("sim", sim) if isinstance(sim, str) else sim

@@ -123,7 +123,7 @@ def evaluate(
         judge, unless they are given; without either these are left out.
     pairs: the pairs of queries to verify, such as `evaluate.pair_list.listed` reads; otherwise they are drawn.
     quick: neighbours and retrieval only, for the score after an epoch.
-    across_groups: a query does not find pictures of its own class and group (camera, video, writer).
+    across_groups: a query does not find images of its own class and group (camera, video, writer).
     Errors: ValueError when there are no queries, or no query's class is in the reference part; DivergedError (also a
     ValueError) when vectors hold NaN.
     """
@@ -177,7 +177,7 @@ def retrieve(
     found = retrieval.measure(names, *sets, sim=spec.bind("sim", sim) if isinstance(sim, str) else sim)
     if not len(found.query):
         where = "another group" if across_groups else "the gallery" if gallery is not None else "the part"
-        raise ValueError(f"none of the {len(query)} queries has a picture of its class to find in {where}")
+        raise ValueError(f"none of the {len(query)} queries has an image of its class to find in {where}")
     ratios = {name: intervals.mean(value_Q, found.query, len(query)) for name, value_Q in found.values.items()}
     return intervals.bootstrap(
         ratios, _units(query.labels) if open_set else None, seed=seed
@@ -187,7 +187,7 @@ def retrieve(
 def queries_without_positives(query: Embeddings, reference: Embeddings | None = None) -> dict[str, int]:
     """How many queries have nothing to find, and are in no score of their kind: none where all have.
 
-    retrieval: without another query of their class. unseen: without a picture of their class in the reference part.
+    retrieval: without another query of their class. unseen: without an image of their class in the reference part.
     """
     sets = [Set(part.vectors, part.labels) for part in (query, reference) if part is not None]
     counted = {"retrieval": retrieval.relevant(sets[0])}
@@ -221,7 +221,7 @@ def _sets(query: Embeddings, reference: Embeddings | None, across_groups: bool) 
     if not across_groups:
         sets = [Set(part.vectors, part.labels) for part in parts]
     elif any(part.groups is None for part in parts):
-        raise ValueError("across_groups needs the group (camera, video, writer) of each picture, and it is not known")
+        raise ValueError("across_groups needs the group (camera, video, writer) of each image, and it is not known")
     else:
         code = {group: i for i, group in enumerate(dict.fromkeys(g for part in parts for g in part.groups or ()))}
         sets = [Set(part.vectors, part.labels, torch.tensor([code[g] for g in part.groups or ()])) for part in parts]

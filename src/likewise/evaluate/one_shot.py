@@ -1,4 +1,4 @@
-"""One-shot classification as Omniglot asks it: a picture, W characters seen once each, and the one it is most like.
+"""One-shot classification as Omniglot asks it: an image, W characters seen once each, and the one it is most like.
 
 Every trial is judged alone: that the other queries of its run show other characters is not made use of.
 """
@@ -19,16 +19,16 @@ from likewise.models import Embedder
 
 __all__ = ["VIEW", "official_error", "one_shot_error"]
 
-# How a further view of a drawing differs from it: less than a training picture does.
+# How a further view of a drawing differs from it: less than a training image does.
 VIEW = "handwriting(rotate=6, scale=0.08, shear=6, translate=0.03, bend=0.008)"
 
 
-# Views of each picture that the official score averages over; chosen on background alphabets (docs/log.md).
+# Views of each image that the official score averages over; chosen on background alphabets (docs/log.md).
 VIEWS = 8
 
 
 def official_error(model: Embedder, *, ink: str = "bright", seed: int = 0) -> Score | None:
-    """The error on Omniglot's 400 official trials, by VIEWS views of each picture; None where they are not at hand.
+    """The error on Omniglot's 400 official trials, by VIEWS views of each image; None where they are not at hand.
 
     ink: as the model was trained. Errors: ValueError when the file of the trials is damaged.
     """
@@ -46,9 +46,9 @@ def one_shot_error(
     view: str = VIEW,
     seed: int = 0,
 ) -> Score:
-    """Share of trials in which the most similar of the W support pictures is not of the query's character.
+    """Share of trials in which the most similar of the W support images is not of the query's character.
 
-    models: one, or several whose cosine similarities are averaged. views: each picture is embedded so many times, once
+    models: one, or several whose cosine similarities are averaged. views: each image is embedded so many times, once
     as it is and then under the augmentation `view`, and the mean counts. The interval is the 95 % bootstrap over runs,
     since the trials of a run share its support and its two hands. On Omniglot's runs: people 4.5 %, BPL 3.3 % (Lake et
     al., 2015). Errors: ValueError without a model or a run, or for views below 1.
@@ -67,6 +67,6 @@ def one_shot_error(
 
 
 def mean_view(model: Embedder, images: Tensor, views: int, move: Augment, generator: Generator) -> Tensor:
-    """`[N, D]` of length 1: the mean of the unit embeddings of a picture's views."""
+    """`[N, D]` of length 1: the mean of the unit embeddings of an image's views."""
     seen = [images, *(move(images, generator) for _ in range(views - 1))]
     return F.normalize(torch.stack([F.normalize(model.embed(each), dim=-1) for each in seen]).mean(0), dim=-1)

@@ -21,7 +21,7 @@ COLUMNS = ("id_a", "id_b", "same")
 
 
 def save(path: str | os.PathLike, parts: Mapping[str, tuple[Embeddings, Pairs]]) -> None:
-    """Write the pairs of each part by the ids of their pictures, whole or not at all: id_a, id_b, same, split."""
+    """Write the pairs of each part by the ids of their images, whole or not at all: id_a, id_b, same, split."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -38,7 +38,7 @@ def save(path: str | os.PathLike, parts: Mapping[str, tuple[Embeddings, Pairs]])
 def read(path: str | os.PathLike, known: Iterable[str] = ()) -> Named:
     """The pairs of a file: Parquet with the columns id_a, id_b and same, or lines as `pair_list.named` reads them.
 
-    known: names of pictures, by which a heading is told from a pair. Errors: ValueError.
+    known: names of images, by which a heading is told from a pair. Errors: ValueError.
     """
     path = Path(path)
     if not path.is_file():
@@ -124,19 +124,15 @@ class Files:
 
 
 def found_at(names: Sequence[str], folders: Sequence[Path], file: Path) -> list[Path]:
-    """Where the pictures of these names lie, in the first of the folders that has them.
+    """Where the images of these names lie, in the first of the folders that has them.
 
     Errors: ValueError with the first that is nowhere, and how many are.
     """
     paths = [next((folder / name for folder in folders if (folder / name).is_file()), None) for name in names]
     if missing := [name for name, path in zip(names, paths, strict=True) if path is None]:
-        are = (
-            f"{len(missing):,} pictures that {file} names are"
-            if len(missing) > 1
-            else f"1 picture that {file} names is"
-        )
+        are = f"{len(missing):,} images that {file} names are" if len(missing) > 1 else f"1 image that {file} names is"
         raise ValueError(
-            f"{are} not there; the first is {missing[0]!r}: give ids of the run's pictures, or paths from the folder "
+            f"{are} not there; the first is {missing[0]!r}: give ids of the run's images, or paths from the folder "
             f"that --images names (without it, from the file's own)"
         )
     return [path for path in paths if path is not None]

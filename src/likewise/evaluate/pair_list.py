@@ -1,4 +1,4 @@
-"""Pairs as a file lists them, by the names of their pictures: CSV, or the pairs.txt of Labeled Faces in the Wild."""
+"""Pairs as a file lists them, by the names of their images: CSV, or the pairs.txt of Labeled Faces in the Wild."""
 
 import csv
 import re
@@ -18,23 +18,23 @@ __all__ = ["Named", "listed", "named", "placed"]
 SAME, DIFFERENT = ("1", "true", "same", "yes"), ("0", "false", "different", "no")
 # what people call the two columns of images
 HEADING = re.compile(
-    r"((id|image|img|picture|pic|photo|file|filename|path|name|item)s?)?[ _-]?(a|b|1|2|left|right|first|second|x|y)?"
+    r"((id|image|img|image|pic|photo|file|filename|path|name|item)s?)?[ _-]?(a|b|1|2|left|right|first|second|x|y)?"
 )
 WRITE = "write id, id, and 1 (same) or 0 (different)"
 
 
 class Named(NamedTuple):
-    """T pairs by the names of their pictures."""
+    """T pairs by the names of their images."""
 
     first: tuple[str, ...]
     second: tuple[str, ...]
     same: Tensor  # [T] bool
     fold: Tensor | None = None  # [T] int64
     split: tuple[str, ...] | None = None
-    person: Mapping[str, str] = {}  # whose a picture is, where the list says it
+    person: Mapping[str, str] = {}  # whose an image is, where the list says it
 
     def names(self) -> tuple[str, ...]:
-        """Every picture once, in the order of the list."""
+        """Every image once, in the order of the list."""
         return tuple(dict.fromkeys(chain.from_iterable(zip(self.first, self.second, strict=True))))
 
     def take(self, places_T: Tensor) -> "Named":
@@ -53,9 +53,9 @@ def named(lines: Iterable[str], known: Iterable[str] = ()) -> Named:
     """Pairs from the lines of a file. Errors: ValueError naming the line that does not read.
 
     CSV: two names and 1 (same) or 0 (different), and behind them, where the heading calls them so, fold and split.
-        `known` are names of pictures: a first line that holds one of them is no heading.
+        `known` are names of images: a first line that holds one of them is no heading.
     LFW's: a first line of numbers, `10 300` or `1100`, then `name 1 4` (one person) and `name 1 other 2` (two); the
-        pictures are name/name_0001.jpg and so on. Huang et al., 2007.
+        images are name/name_0001.jpg and so on. Huang et al., 2007.
     """
     kept = [(number, line.rstrip("\r\n")) for number, line in enumerate(lines, start=1) if line.strip()]
     if not kept:
@@ -135,9 +135,9 @@ def _lfw(kept: Sequence[tuple[int, str]]) -> Named:
                 f"line {number} of the pairs reads {line!r} where the first line announces a pair of "
                 f"{'one person' if same else 'two people'}"
             )
-    first, second = (tuple(_lfw_picture(*row[side]) for row in rows) for side in (0, 1))
+    first, second = (tuple(_lfw_image(*row[side]) for row in rows) for side in (0, 1))
     fold_T = torch.arange(folds).repeat_interleave(2 * each) if len(numbers) == 2 else None
-    person = {_lfw_picture(*picture): picture[0] for row in rows for picture in row}
+    person = {_lfw_image(*image): image[0] for row in rows for image in row}
     return Named(first, second, same_T, fold_T, person=person)
 
 
@@ -154,23 +154,23 @@ def _lfw_pair(number: int, line: str) -> tuple[tuple[str, int], tuple[str, int]]
         ) from None
 
 
-def _lfw_picture(name: str, number: int) -> str:
+def _lfw_image(name: str, number: int) -> str:
     return f"{name}/{name}_{number:04d}.jpg"
 
 
 def placed(found: Named, ids: Sequence[str]) -> Pairs:
-    """The same pairs by the places of their pictures among `ids`.
+    """The same pairs by the places of their images among `ids`.
 
-    Errors: ValueError with the first picture that is not among them, and how many are not.
+    Errors: ValueError with the first image that is not among them, and how many are not.
     """
     place = {name: i for i, name in enumerate(ids)}
     if missing := [name for name in found.names() if name not in place]:
-        are = f"{len(missing):,} pictures of the pairs are" if len(missing) > 1 else "1 picture of the pairs is"
+        are = f"{len(missing):,} images of the pairs are" if len(missing) > 1 else "1 image of the pairs is"
         raise ValueError(f"{are} not among the {len(place):,} embedded ones; the first is {missing[0]!r}")
     first, second = (torch.tensor([place[name] for name in side], dtype=torch.int64) for side in found[:2])
     return Pairs(first, second, found.same)
 
 
 def listed(lines: Iterable[str], ids: Sequence[str]) -> Pairs:
-    """Pairs from the lines of a file, by the places of their pictures. Errors: as in `named` and `placed`."""
+    """Pairs from the lines of a file, by the places of their images. Errors: as in `named` and `placed`."""
     return placed(named(lines, ids), ids)

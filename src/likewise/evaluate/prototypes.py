@@ -1,4 +1,4 @@
-"""Encodings: what pictures are named by. All vectors of a class, some, or their mean; and how well they name."""
+"""Encodings: what images are named by. All vectors of a class, some, or their mean; and how well they name."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ def at_most(found: Embeddings, most: int, *, seed: int = 0) -> Embeddings:
     Errors: ValueError for less than 1.
     """
     if most < 1:
-        raise ValueError(f"of each class 1 picture or more is kept, got {most}")
+        raise ValueError(f"of each class 1 image or more is kept, got {most}")
     place_N = place_in_class(found.labels.numpy(), default_rng(seed))
     return found.take(torch.from_numpy((place_N < most).nonzero()[0]))
 
@@ -48,14 +48,14 @@ def numbered_as(found: Embeddings, classes: Sequence[str]) -> Embeddings:
 
 
 def naming(query: Embeddings, known: Embeddings, *, sim: str = "cosine", seed: int = 0) -> dict[str, Score]:
-    """How well encodings name pictures: `top@1`, and `top@5` where any of the five nearest is of the right class.
+    """How well encodings name images: `top@1`, and `top@5` where any of the five nearest is of the right class.
 
     Queries whose class has no encoding are left out. Errors: ValueError when no class of the queries has one.
     """
     known = numbered_as(known, query.classes)
     check(query, known)
     if not torch.isin(query.labels, known.labels).any():
-        raise ValueError("the encodings are of other classes than the pictures to be named: take those of this run")
+        raise ValueError("the encodings are of other classes than the images to be named: take those of this run")
     parts = [Set(part.vectors, part.labels) for part in (query, known)]
     names = {f"top@{k}": f"recall@{k}" for k in KS if k <= len(known)}
     found = retrieval.measure(list(names.values()), *parts, sim=spec.bind("sim", sim))

@@ -74,7 +74,7 @@ def pick_threshold(
     """The threshold that meets a target best on pairs of the validation part.
 
     target: accuracy, f1, eer, far=0.001 or precision=0.99, where either kind of pair counts the same in the whole.
-    open_set: draw classes, not pictures, for the interval. pairs: of `val`; otherwise they are drawn.
+    open_set: draw classes, not images, for the interval. pairs: of `val`; otherwise they are drawn.
     Errors: ValueError where there are no pairs of both kinds, or where they cannot tell or reach the target.
     """
     kind, _ = verification.aim(target)
@@ -120,7 +120,7 @@ def pick_calibration(
     """From a similarity to the probability of one class, on pairs of the validation part, as many of either kind.
 
     Platt's curve or the isotonic one, whichever is nearer to the truth on the pairs of the other half of the classes
-    (open_set) or pictures. Errors: ValueError where there are no pairs of both kinds.
+    (open_set) or images. Errors: ValueError where there are no pairs of both kinds.
     """
     pairs, score_T = _scored(val, pairs, sim, seed)
     at_E = even(pairs.same)
@@ -151,7 +151,7 @@ def verify(
 
     Rates (pair_auc, eer, tar@far) are of all pairs; what depends on the mix (accuracy, precision, F1 at `threshold`;
     Brier and ECE of `fit`) is of as many pairs of one kind as of the other.
-    units_N: what is drawn together, int64 `[N]` for the N pictures, such as their classes.
+    units_N: what is drawn together, int64 `[N]` for the N images, such as their classes.
     """
     left_out = too_few(pairs.same)
     rates = {f"tar@far={rate:g}": partial(verification.tar_at_far, far=rate) for rate in RATES}
@@ -194,10 +194,10 @@ def resampled(
 
 
 def pairs_apart(first: Resampled, second: Resampled) -> Paired:
-    """First less second, of two runs scored on the same pairs under the same draws of pictures (or classes).
+    """First less second, of two runs scored on the same pairs under the same draws of images (or classes).
 
     The interval is the bootstrap's; p is twice the share of resamples in which the difference has the other sign or is
-    none, never below 2 / (resamples + 1): pairs share pictures, so that runs cannot be exchanged pair by pair.
+    none, never below 2 / (resamples + 1): pairs share images, so that runs cannot be exchanged pair by pair.
     """
     apart_B = (first.seen - second.seen)[(first.seen - second.seen).isfinite()]
     other = 1 + min(int((apart_B <= 0).sum()), int((apart_B >= 0).sum()))
@@ -267,7 +267,7 @@ def folded(pairs: Pairs, score_T: Tensor, fold_T: Tensor) -> Folded:
 
 
 def units(labels_N: Tensor, classes: bool) -> Tensor:
-    """What a bootstrap draws, int64 `[N]` numbered from 0: classes, or pictures where there are too few classes."""
+    """What a bootstrap draws, int64 `[N]` numbered from 0: classes, or images where there are too few classes."""
     values_C, class_N = labels_N.unique(return_inverse=True)
     return class_N if classes and len(values_C) >= DRAWN_CLASSES else torch.arange(len(labels_N))
 
@@ -283,7 +283,7 @@ def _take(pairs: Pairs, score_T: Tensor, places_T: Tensor) -> tuple[Pairs, Tenso
 
 
 def _weights(pairs: Pairs, units_N: Tensor, seed: int) -> Iterator[Tensor]:
-    """How often each resample holds each pair, `[B, T]`: as often as both its pictures, or its class. Owen, 2007."""
+    """How often each resample holds each pair, `[B, T]`: as often as both its images, or its class. Owen, 2007."""
     a_T, b_T = units_N[pairs.first], units_N[pairs.second]
     within_W = (a_T == b_T).nonzero()[:, 0]
     drawn = int(units_N.max()) + 1

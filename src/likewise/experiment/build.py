@@ -1,6 +1,7 @@
-"""The parts of a recipe, built: pictures, model, loss, optimizer and feed, on their device, from the recipe's seed."""
+"""The parts of a recipe, built: images, model, loss, optimizer and feed, on their device, from the recipe's seed."""
 
 import dataclasses
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from likewise.training.device import choose_device, seed_everything
 from likewise.training.loop import Feed, State
 from likewise.training.optim import param_groups
 
-__all__ = ["Parts", "build", "feed_of", "load_images", "resolve_defaults", "weights_of"]
+__all__ = ["Parts", "build", "feed_of", "first_model", "load_images", "resolve_defaults", "weights_of"]
 
 MeanStd = tuple[Sequence[float], Sequence[float]]
 PUBLISHED, NO_WEIGHTS = "published", "none"
@@ -42,7 +43,7 @@ class Parts:
 
 
 def resolve_defaults(recipe: Recipe) -> Recipe:
-    """The recipe with everything said: similarity and scale as its loss prefers, pictures as the network's makers did.
+    """The recipe with everything said: similarity and scale as its loss prefers, images as the network's makers did.
 
     Errors: SpecError for a network of someone else's that does not exist or is not installed, and for weights that are
     not there: before any data is read.
@@ -84,7 +85,7 @@ def weight_homes() -> list[Path]:
 
 
 def load_images(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Images:
-    """The pictures of a recipe, split and filtered; progress is called with (done, total). Errors: ValueError."""
+    """The images of a recipe, split and filtered; progress is called with (done, total). Errors: ValueError."""
     shared = ("split", "val", "size", "channels", "min_per_class", "max_per_class", "max_classes", "strict")
     wanted = {name: getattr(recipe, name) for name in shared}
     images = data.load(recipe.data, seed=recipe.split_seed, progress=progress, **wanted)
@@ -94,7 +95,7 @@ def load_images(recipe: Recipe, progress: Callable[[int, int], None] | None = No
     if len(present) < 2:
         raise ValueError(
             f"{images.name} has {len(present)} class{'es' if len(present) != 1 else ''} to train on; "
-            "learning what is alike needs at least 2 classes of pictures"
+            "learning what is alike needs at least 2 classes of images"
         )
     return images
 
@@ -112,7 +113,7 @@ def build(recipe: Recipe, images: Images) -> Parts:
     if recipe.whiten and not (feed.images.labels.bincount() > 1).any():
         raise ValueError(
             f"whiten={recipe.whiten} looks at what varies within classes, and no class of {images.name} has two "
-            "training pictures; give whiten=0"
+            "training images; give whiten=0"
         )
     model = embedder(recipe, images).to(device)
     loss_fn = loss_of(recipe, model, feed.images).to(device)
@@ -136,10 +137,21 @@ def feed_of(recipe: Recipe, images: Images, device: torch.device | str = "cpu") 
 
 
 def relabel_contiguous(images: Images) -> Images:
-    """The same pictures with labels 0 to C - 1: in open-set data the training classes are only some of all."""
+    """The same images with labels 0 to C - 1: in open-set data the training classes are only some of all."""
     present, labels = images.labels.unique(return_inverse=True)
     classes = tuple(images.classes[i] for i in present.tolist())
     return dataclasses.replace(images, labels=labels, classes=classes)
+
+
+def first_model(recipe: Recipe, images: Images) -> Embedder:
+    """The model of a recipe at step 0, on the CPU; the random state stays as it is. Errors: as in build."""
+    before = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            seed_everything(recipe.seed)
+            return embedder(recipe, images)
+    finally:
+        random.setstate(before)
 
 
 def embedder(recipe: Recipe, images: Images) -> Embedder:
@@ -161,7 +173,7 @@ def embedder(recipe: Recipe, images: Images) -> Embedder:
 
 
 def trained_with(source: Path | str, model: Embedder) -> MeanStd | None:
-    """Mean and deviation of the pictures that weights were trained on; None where nobody says."""
+    """Mean and deviation of the images that weights were trained on; None where nobody says."""
     if source != PUBLISHED and weights.is_ours(source):
         config = weights.load(weights.find(source))[1]["config"]
         return config["mean"], config["std"]
@@ -183,7 +195,7 @@ def check_trainable(recipe: Recipe, model: Embedder, loss_fn: nn.Module) -> None
 
 
 def channel_mean_std(images: Images, sample: int = 4096) -> MeanStd:
-    """Mean and deviation of each channel or column, over evenly spaced training pictures; bytes count as 0 to 1."""
+    """Mean and deviation of each channel or column, over evenly spaced training images; bytes count as 0 to 1."""
     every = torch.arange(0, len(images), max(1, len(images) // sample))
     pixels = images.batch(every)
     values = pixels.double() / (255 if pixels.dtype == torch.uint8 else 1)

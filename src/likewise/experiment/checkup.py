@@ -4,6 +4,8 @@ from likewise import spec
 from likewise.doctor import Finding, Observation, Setup, diagnose
 from likewise.doctor.monitor import PER_PART, pair_auc, sample, vitals
 from likewise.embeddings import Embeddings
+from likewise.evaluate.caveats import validation_caveat
+from likewise.experiment.caveats import other_validation
 from likewise.experiment.recipe import read_fields
 from likewise.experiment.run import Run
 from likewise.metrics.neighbours import Sim
@@ -25,7 +27,17 @@ def examine(run: Run) -> tuple[list[Finding], list[Observation]]:
         observations = [from_embeddings(run, embeddings, spec.bind("sim", setup.sim))]
     if not observations:
         raise ValueError(f"{run.path} has no embeddings and no health records; run `likewise evaluate {run.path}`")
-    return diagnose(observations, setup, patience=1), observations
+    return [*diagnose(observations, setup, patience=1), *after_scoring(run, embeddings)], observations
+
+
+def after_scoring(run: Run, embeddings: Embeddings | None) -> list[Finding]:
+    """What only the scores tell: a validation part far above the test part."""
+    metrics = run.metrics_or_nothing()
+    val, test, grouped = metrics.get("val"), metrics.get("scores"), embeddings is not None and bool(embeddings.groups)
+    if metrics.get("split") != "test" or not val or not test:
+        return []
+    happening, _, change = validation_caveat(val, test, way=other_validation(grouped)).rpartition("; ")
+    return [Finding("validation-above-test", happening, change)] if happening else []
 
 
 def from_embeddings(run: Run, embeddings: Embeddings, sim: Sim) -> Observation:

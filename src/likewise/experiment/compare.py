@@ -138,7 +138,7 @@ def compare(
     Errors: ValueError where they do not, where the folder holds runs of other recipes, or where all diverge.
     """
     folder = Path(folder)
-    check_shared(recipes, SHARED, "a comparison is on the same pictures")
+    check_shared(recipes, SHARED, "a comparison is on the same images")
     check_shared(recipes, [name for name in BUDGET if name not in over], "every method has the same budget")
     check_same_methods(folder, recipes)
     planned = plan(folder, recipes, seeds)
@@ -246,7 +246,7 @@ def of_pairs(query: Embeddings, pairs: Pairs, recipe: Recipe, held: Mapping[str,
 
 
 def fixed_threshold(query: Embeddings, pairs: Pairs) -> float:
-    """Accuracy on balanced pairs that calls two pictures the same below a distance of 0.5, whatever the model."""
+    """Accuracy on balanced pairs that calls two images the same below a distance of 0.5, whatever the model."""
     distance_T = (query.vectors[pairs.first] - query.vectors[pairs.second]).norm(dim=-1)
     return float(((distance_T < FIXED_THRESHOLD) == pairs.same)[even(pairs.same)].float().mean())
 

@@ -73,16 +73,16 @@ def fingerprint(images: Images) -> dict[str, Any]:
 def pixels_checksum(images: Images) -> int:
     if isinstance(images.pixels, Tensor):
         return checksum([images.pixels.cpu().contiguous().numpy().tobytes()])
-    return checksum(file_state(picture) for picture in images.pixels.pictures)
+    return checksum(file_state(source) for source in images.pixels.sources)
 
 
-def file_state(picture: Any) -> bytes:
-    """What tells a changed file; a picture in memory is its own bytes."""
-    if isinstance(picture, bytes):
-        return picture
-    if isinstance(picture, Tensor):
-        return picture.numpy().tobytes()
-    path, box = (picture, None) if isinstance(picture, Path) else picture
+def file_state(source: Any) -> bytes:
+    """What tells a changed file; an image in memory is its own bytes."""
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, Tensor):
+        return source.numpy().tobytes()
+    path, box = (source, None) if isinstance(source, Path) else source
     stat = path.stat()
     return f"{stat.st_size} {stat.st_mtime_ns} {box}".encode()
 

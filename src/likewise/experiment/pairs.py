@@ -11,6 +11,7 @@ from torch import Tensor
 
 from likewise import spec
 from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold, too_few
+from likewise.evaluate.error_rates import at_levels, at_threshold
 from likewise.evaluate.pair_list import Named, placed
 from likewise.evaluate.verification import folded, units, verify
 from likewise.experiment.recipe import Recipe
@@ -26,7 +27,7 @@ __all__ = ["choices", "kept_pairs", "pairs_of", "score_pairs"]
 def pairs_of(run: Run, found: Embeddings, seed: int) -> dict[str, Pairs]:
     """The pairs of the validation and the test part that the run's scores are of: as kept, else drawn and kept.
 
-    A part without pairs of both kinds is left out. Errors: ValueError where pictures of kept pairs are gone.
+    A part without pairs of both kinds is left out. Errors: ValueError where images of kept pairs are gone.
     """
     if run.pairs.exists():
         listed = pair_files.read(run.pairs)
@@ -40,7 +41,7 @@ def pairs_of(run: Run, found: Embeddings, seed: int) -> dict[str, Pairs]:
 
 
 def kept_pairs(run: Run, part: Embeddings, split: str) -> Pairs | None:
-    """The kept pairs of a part, None where there are none. Errors: ValueError where pictures of them are gone."""
+    """The kept pairs of a part, None where there are none. Errors: ValueError where images of them are gone."""
     return _of_part(run, pair_files.read(run.pairs), part, split) if run.pairs.exists() else None
 
 
@@ -71,34 +72,42 @@ def told(fit: Calibration | None, pairs: Pairs | None) -> dict[str, Any] | None:
 
 
 class Listed(NamedTuple):
-    """Pairs with all that is known of their pictures."""
+    """Pairs with all that is known of their images."""
 
     pairs: Pairs
     vectors: Tensor  # [N, D]
     names: tuple[str, ...]  # [N]
-    who: tuple[str, ...]  # [N] class or person; the picture's own name where that is not known
+    who: tuple[str, ...]  # [N] class or person; the image's own name where that is not known
     fold: Tensor | None
 
 
 def score_pairs(
-    run: Run, file: str | os.PathLike | None = None, *, images: str | os.PathLike | None = None, folds: int = 0
+    run: Run,
+    file: str | os.PathLike | None = None,
+    *,
+    images: str | os.PathLike | None = None,
+    folds: int = 0,
+    threshold_at: str = "",
 ) -> dict[str, Any]:
     """Scores of the pairs in a file, or of pairs drawn within `folds` folds of the run's held-out classes.
 
-    file: as `pair_files.read` takes it; its pictures are ids of the run's data, or paths from the folder `images`, from
+    file: as `pair_files.read` takes it; its images are ids of the run's data, or paths from the folder `images`, from
         the file's own folder, or from here. LFW's folds, or a column `fold`, give the accuracy by folds as well.
-    Errors: ValueError where pictures are missing, pairs are of one kind, or there are too few classes for the folds.
+    threshold_at: what the threshold aims at on the run's validation pairs, such as far=0.05; empty: the model's.
+    Errors: ValueError where images are missing, pairs are of one kind, or there are too few classes for the folds.
     """
     known, model = Embeddings.load(run.embeddings), Embedder.load(run.model)
     seed = run.recipe.split_seed
     listed = from_file(Path(file), known, model, images) if file else dealt(known, run.metrics()["split"], folds, seed)
     score_T = similarities(listed.vectors, listed.pairs, sim=spec.bind("sim", model.sim))
-    fit = model.record("calibration")
+    fit, threshold = model.record("calibration"), model.record("threshold")
+    if threshold_at:
+        threshold = chosen_again(run, known, threshold_at)
     scores = verify(
         listed.pairs,
         score_T,
         drawn_together(listed, known),
-        threshold=model.record("threshold").get("value"),
+        threshold=threshold.get("value"),
         fit=calibration.restored(fit) if fit else None,
         seed=seed,
     )
@@ -107,12 +116,32 @@ def score_pairs(
         "pairs": os.fspath(file) if file else f"{folds} folds of the {run.metrics()['split']} part",
         "scores": {name: asdict(score) for name, score in scores.items()} | by_folds(listed, score_T),
         "left_out": too_few(listed.pairs.same),
+        "error_rates": error_rates_of(score_T, listed.pairs.same, threshold),
         "notes": notes(listed, known),
     }
 
 
+def chosen_again(run: Run, known: Embeddings, target: str) -> dict[str, Any]:
+    """The threshold of another target, on the run's validation pairs; the model keeps its own. Errors: ValueError."""
+    open_set = not bool(torch.isin(known.part("val").labels, known.part("train").labels).any())
+    pairs = kept_pairs(run, known.part("val"), "val")
+    threshold, _ = choices(known, pairs, run.recipe, open_set=open_set, target=target)
+    return threshold._asdict() if threshold else {}
+
+
+def error_rates_of(score_T: Tensor, same_T: Tensor, threshold: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """FAR and FRR at the threshold of the validation pairs, and at levels of the FAR on these pairs themselves."""
+    found = at_levels(score_T, same_T)
+    if threshold:
+        found = {f"threshold for {threshold['target']}": at_threshold(score_T, same_T, threshold["value"])} | found
+    return [
+        {"at": name, "threshold": one.threshold, "far": asdict(one.far), "frr": asdict(one.frr)}
+        for name, one in found.items()
+    ]
+
+
 def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.PathLike | None) -> Listed:
-    """Pictures of the run's data by their vectors, all others embedded."""
+    """Images of the run's data by their vectors, all others embedded."""
     folders = [Path(images)] if images else [file.parent, Path()]
     found: Named = pair_files.part(pair_files.read(file, known.ids))
     if found.person:  # LFW's list writes .jpg whatever the images were kept as
@@ -155,7 +184,7 @@ def dealt(known: Embeddings, split: str, folds: int, seed: int) -> Listed:
 
 
 def drawn_together(listed: Listed, known: Embeddings) -> Tensor:
-    """Units of the intervals: people (classes) where none was trained on, else pictures."""
+    """Units of the intervals: people (classes) where none was trained on, else images."""
     trained = {class_of(known, i) for i in (known.split == 0).nonzero()[:, 0].tolist()}
     return units(numbered(listed.who), not trained & set(listed.who))
 
@@ -179,7 +208,7 @@ def notes(listed: Listed, known: Embeddings) -> list[str]:
     trained = set(known.part("train").ids)
     seen_N = torch.tensor([name in trained for name in listed.names])
     if n := int((seen_N[first] | seen_N[second]).sum()):
-        said.append(f"{n:,} of the {len(same):,} pairs hold pictures that the run was trained on")
+        said.append(f"{n:,} of the {len(same):,} pairs hold images that the run was trained on")
     if listed.fold is not None and (shared := in_two_folds(listed)):
         said.append(
             f"{len(shared):,} people or classes stand in more than one fold, the first is {shared[0]!r}: "

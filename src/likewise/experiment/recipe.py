@@ -1,4 +1,4 @@
-"""A recipe: one flat, frozen dataclass that says everything a training depends on; TOML and JSON in and out."""
+"""A recipe: a flat, frozen dataclass with everything a training depends on; reads and writes TOML and JSON."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ __all__ = ["Recipe", "read_fields"]
 
 
 def documented(default: Any, meaning: str) -> Any:
-    """A field with its default and its meaning, which the help, the docs and the errors print."""
+    """A field with its default and its meaning, shown in help, docs and error messages."""
     return field(default=default, metadata={"meaning": meaning})
 
 
@@ -27,94 +27,87 @@ class Recipe:
 
     # data
     data: str = documented("digits", "source: a name, name(keyword=value), a folder, a .csv or an .npz")
-    split: str = documented("given", "how pictures are parted: given | ratio(...) | by_class(...)")
-    val: float = documented(0.1, "share of the training part kept for validation, where the source has none")
+    split: str = documented("given", "how images are split: given | auto | ratio | by_class | by_group | by_scene")
+    val: float = documented(0.1, "share of the training part used for validation if the source has no validation part")
     size: int = documented(
         0,
-        "side of the square that pictures are resized to, in pixels; 0 is as timm: and the like ask, or as it is, "
-        "enlarged where the network takes no such small ones",
+        "side of the square that images are resized to, in pixels; 0 is the size of the pretrained network, else the "
+        "image's own, enlarged if the network needs larger ones",
     )
-    channels: int = documented(0, "1 grey, 3 colour, 0 as most pictures are, and 3 for timm: and the like")
-    min_per_class: int = documented(1, "classes with fewer pictures are left out")
-    max_per_class: int = documented(0, "at most this many pictures a class; 0 is all")
-    max_classes: int = documented(0, "at most this many classes; 0 is all")
-    rotations: int = documented(1, "each class turned by 90, 180, 270 degrees is a further training class: 1, 2 or 4")
-    mirror: bool = documented(False, "each class mirrored is a further training class")
-    augment: str = documented(
-        "", "how training pictures are varied, e.g. light, photo, handwriting; empty is not at all"
+    channels: int = documented(0, "1 grey, 3 colour, 0 as most images are, and 3 for pretrained networks (timm: ...)")
+    min_per_class: int = documented(1, "classes with fewer images are left out")
+    max_per_class: int = documented(0, "maximum number of images per class; 0 is all")
+    max_classes: int = documented(0, "maximum number of classes; 0 is all")
+    rotations: int = documented(
+        1, "each class rotated by multiples of 90 degrees adds training classes: 1 (none), 2 or 4"
     )
-    strict: bool = documented(False, "a broken picture is an error, not a line in skipped.csv")
+    mirror: bool = documented(False, "each class mirrored adds a training class")
+    augment: str = documented("", "augmentation of training images, e.g. light, photo, handwriting; empty is none")
+    strict: bool = documented(False, "a broken image is an error, not a line in skipped.csv")
     # model
     network: str = documented("convnet", "backbone: a name, timm:NAME, torchvision:NAME or hf:NAME_OR_FOLDER")
     weights: str = documented(
-        "", "first weights: a file, a folder or a run; published; none; empty is published for timm: and the like"
+        "",
+        "initial weights: a file, a folder or a run; published; none; empty is published for timm: and the like",
     )
-    head: str = documented("linear", "from features to the embedding: linear | bnneck | projection(hidden=...)")
-    dim: int = documented(64, "length of the embedding; 0 takes the network's features as they are")
-    normalize: bool | None = documented(None, "scale every embedding to length 1; auto is as the loss prefers")
-    sim: str = documented("", "similarity shared by loss, miner, evaluation and gallery; empty is as the loss prefers")
+    head: str = documented("linear", "layers from features to the embedding: linear | bnneck | projection(hidden=...)")
+    dim: int = documented(64, "dimension of the embedding; 0 uses the network's features directly")
+    normalize: bool | None = documented(None, "L2-normalise every embedding; auto is the default of the loss")
+    sim: str = documented("", "similarity of loss, miner, evaluation and gallery; empty is the default of the loss")
     # loss
-    loss: str = documented("supcon(temperature=0.1)", "what is minimised")
-    miner: str = documented("", "narrows the pairs before the loss; empty is none")
+    loss: str = documented("supcon(temperature=0.1)", "loss function")
+    miner: str = documented("", "selects pairs before the loss; empty is none")
     relation: str = documented(
-        "", "which classes are alike: level(depth=0) of names such as Fruit/Apple, shared or jaccard(at=0.5) of a|b"
+        "", "which labels match: level(depth=0) of names such as Fruit/Apple, shared or jaccard(at=0.5) of a|b"
     )
-    balanced: bool = documented(False, "every class of a batch weighs the same, however many images of it are there")
-    tile: int = documented(0, "rows of the similarity matrix worked on at once; 0 is as many as fit")
-    memory: int = documented(0, "cross-batch memory, in embeddings; 0 is none")
+    balanced: bool = documented(False, "every class of a batch has the same weight, however many images it has")
+    tile: int = documented(0, "rows of the similarity matrix computed at once; 0 is as many as fit")
+    memory: int = documented(0, "size of the cross-batch memory, in embeddings; 0 is none")
     sampler: str = documented(
-        "pk(classes=10, images=12)", "how a batch is drawn: pk | shuffled | hard_classes | pairs ..."
+        "pk(classes=10, images=12)", "how batches are drawn: pk | shuffled | hard_classes | pairs ..."
     )
     # training
     epochs: int = documented(10, "passes over the training part")
-    pretrain_epochs: int = documented(0, "epochs before them in which the network is trained as a classifier (softmax)")
-    max_seconds: float = documented(
-        0.0, "training time after which it ends, the schedule run to its end; 0 is no limit"
-    )
+    pretrain_epochs: int = documented(0, "epochs of softmax classification before them")
+    max_seconds: float = documented(0.0, "training time limit; the schedule is scaled to it; 0 is no limit")
     optimizer: str = documented("adamw", "optimizer")
     lr: float = documented(1e-3, "peak learning rate")
-    schedule: str = documented(
-        "one_cycle", "learning rate over the training: constant | step | plateau | cosine | one_cycle"
-    )
+    schedule: str = documented("one_cycle", "learning rate schedule: constant | step | plateau | cosine | one_cycle")
     proxy_lr: float = documented(
-        0.0, "learning rate of what the loss learns, as a multiple of lr; 0 is the loss's own choice"
+        0.0, "learning rate of the loss's own parameters, as a multiple of lr; 0 is the default of the loss"
     )
     backbone_lr: float = documented(1.0, "learning rate of the backbone, as a multiple of lr")
     layer_decay: float = documented(
         1.0, "learning rate of each block of the backbone, as a multiple of the next block's"
     )
-    frozen_epochs: int = documented(0, "epochs at the start in which the backbone is not trained; -1 is always")
+    frozen_epochs: int = documented(0, "epochs at the start with a frozen backbone; -1 is always")
     unfreeze_epochs: int = documented(
-        0, "epochs over which its blocks then join, the last ones first; 0 is all at once"
+        0, "epochs over which its blocks are then unfrozen, last ones first; 0 is all at once"
     )
-    accumulate: int = documented(
-        1, "parts in which a batch passes the network, to save memory; the loss is the whole one's"
-    )
-    clip: float = documented(0.0, "largest gradient norm; 0 is no limit")
-    ema: float = documented(0.0, "decay of the weights' moving average, e.g. 0.999; 0 is none")
+    accumulate: int = documented(1, "GradCache chunks per batch, to save memory; the loss is that of the whole batch")
+    clip: float = documented(0.0, "maximum gradient norm; 0 is no limit")
+    ema: float = documented(0.0, "decay of the moving average of the weights, e.g. 0.999; 0 is none")
     whiten: float = documented(
         0.0,
-        "after training, the embedding is whitened by what varies within training classes, shrunk by so much; 0 is not",
+        "whitens the embedding by the within-class covariance after training, with this shrinkage; 0 is none",
     )
-    amp: str = documented("gpu", "bfloat16 in the network while training: gpu (where there is one) | always | never")
-    patience: int = documented(
-        0, "stop after this many validations without a better score and keep the best; 0 is never"
-    )
-    monitor: str = documented("knn@1", "the validation score that decides what is best")
-    eval_every_epochs: int = documented(1, "validate after every so many epochs; 0 is never")
+    amp: str = documented("gpu", "bfloat16 in the network during training: gpu (if there is one) | always | never")
+    patience: int = documented(0, "stop after this many validations without improvement and keep the best; 0 is never")
+    monitor: str = documented("knn@1", "validation score that decides which epoch is best")
+    eval_every_epochs: int = documented(1, "epochs between validations; 0 is never")
     snapshot_epochs: str = documented(
-        "", "epochs after which the embedding is kept, e.g. 0,1,2,5,10; empty is 0 and the last"
+        "", "epochs after which the embedding is saved, e.g. 0,1,2,5,10; empty is 0 and the last"
     )
-    doctor: bool = documented(True, "watch for collapse and say in one sentence what to change")
+    doctor: bool = documented(True, "diagnose the training, and say in one sentence what to change")
     # the run
-    seed: int = documented(0, "of the weights and the order")
+    seed: int = documented(0, "seed of the weights and the order of images")
     split_seed: int = documented(
-        0, "of the split, the class filters and the intervals; the same for all that are compared"
+        0, "seed of the split, the class filters and the intervals; the same for all runs that are compared"
     )
-    device: str = documented("auto", "cpu | cuda | cuda:1 | mps | auto")
+    device: str = documented("auto", "device: cpu | cuda | cuda:1 | mps | auto")
 
     def __new__(cls, *args: Any, **fields: Any) -> "Recipe":
-        """Errors: SpecError for an unknown field, with the near names, where Python would say TypeError."""
+        """Errors: SpecError for an unknown field, with the nearest names, instead of TypeError."""
         for name in fields:
             known(name)
         return super().__new__(cls)
@@ -138,7 +131,7 @@ class Recipe:
         return dataclasses.asdict(self)
 
     def to_toml(self) -> str:
-        """Every field, a line each, its meaning behind it."""
+        """Every field on a line with its meaning as a comment."""
         lines = {k: f"{k} = {literal(v)}" for k, v in self.to_dict().items() if v is not None}
         width = min(44, max(map(len, lines.values())))
         return "".join(f"{text.ljust(width)}  # {meaning(name)}\n" for name, text in lines.items())
@@ -153,17 +146,17 @@ class Recipe:
 
     @classmethod
     def from_toml(cls, text: str, where: str = "the recipe") -> "Recipe":
-        """From the text of a file; see `load`."""
+        """From the text of a TOML file; see `load`."""
         return cls.from_dict(checked_names(as_spec_error(bounds.parsed_toml, text, where), where))
 
     @classmethod
     def from_json(cls, text: str, where: str = "the recipe") -> "Recipe":
-        """From the text of a file; see `load`."""
+        """From the text of a JSON file; see `load`."""
         return cls.from_dict(checked_names(as_spec_error(bounds.parsed_json, text, where), where))
 
     @classmethod
     def load(cls, path: str | os.PathLike, *, trust_code: bool = False) -> "Recipe":
-        """From a .toml or .json file. It names members of the package only, unless `trust_code`. Errors: SpecError."""
+        """From a .toml or .json file, naming only members of the package unless `trust_code`. Errors: SpecError."""
         path = Path(path)
         if path.suffix.lower() not in {".toml", ".json"}:
             raise SpecError(f"a recipe file ends in .toml or .json, not {path.suffix or 'nothing'!r}: {path}")
@@ -180,7 +173,7 @@ YES_NO_AUTO = bool | None
 
 
 def as_spec_error(read: Callable[..., Any], *given: Any) -> Any:
-    """What `read` gives; its ValueError as a SpecError."""
+    """The result of `read`; its ValueError becomes a SpecError."""
     try:
         return read(*given)
     except ValueError as error:
@@ -188,16 +181,16 @@ def as_spec_error(read: Callable[..., Any], *given: Any) -> Any:
 
 
 def read_fields(path: Path) -> dict[str, Any]:
-    """The fields that a recipe file gives, each of its type, its names safe to bind; ranges are not checked.
+    """The fields of a recipe file, with types and names checked but not ranges.
 
-    For pages and the doctor, which show a run that this version could not train. Errors: SpecError.
+    For pages and the doctor, which also show runs that this version could not train. Errors: SpecError.
     """
     values = checked_names(as_spec_error(bounds.read_toml, path), str(path))
     return {known(current(name)): typed(current(name), value) for name, value in values.items()}
 
 
 def checked_names(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """The fields of a recipe file, each name safe to bind. Errors: SpecError that names the file and the module."""
+    """The fields of a recipe file, with safe names. Errors: SpecError that names the file and the module."""
     for name, value in values.items():
         if isinstance(value, str) and len(value) > bounds.SPEC_CHARACTERS:
             raise SpecError(f"{where}: {name[:100]} has more than {bounds.SPEC_CHARACTERS:,} characters")
@@ -206,7 +199,7 @@ def checked_names(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     return values
 
 
-# Which fields are names, and of what kind.
+# Fields that contain names, with their kinds.
 NAMED = {name: name for name in ("split", "network", "head", "sim", "sampler", "optimizer", "schedule")}
 NAMED |= {name: name for name in ("loss", "miner", "relation", "augment")}
 
@@ -215,7 +208,7 @@ EARLIER = {"turns": "rotations"}
 
 AMP = ("gpu", "always", "never")
 
-# field: (lowest, highest) accepted value.
+# Accepted minimum and maximum.
 RANGES: dict[str, tuple[float, float]] = {
     "val": (0, 0.9),
     "size": (0, 4096),
@@ -252,14 +245,14 @@ def meaning(name: str) -> str:
 
 
 def known(name: str) -> str:
-    """The field's name. Errors: SpecError with the near names."""
+    """Checks the name of a field. Errors: SpecError with the nearest names."""
     if name not in TYPES:
         raise SpecError(f"a recipe has no field {name!r}{near(name, TYPES)}")
     return name
 
 
 def typed(name: str, value: Any) -> Any:
-    """The value in its field's type; a whole number is a float too, nothing else is converted."""
+    """The value in the type of its field; integers become floats where needed, nothing else is converted."""
     wanted = TYPES[name]
     if wanted is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
@@ -270,7 +263,7 @@ def typed(name: str, value: Any) -> Any:
 
 def a(kind: type) -> str:
     words = {
-        str: "a text",
+        str: "a string",
         int: "a whole number",
         float: "a number",
         bool: "true or false",
@@ -280,7 +273,7 @@ def a(kind: type) -> str:
 
 
 def current(name: str) -> str:
-    """A field's name today, with a notice where it was renamed."""
+    """The current name of a field, with a warning if it was renamed."""
     if name not in EARLIER:
         return name
     warnings.warn(f"the field {name} of a recipe is now called {EARLIER[name]}", FutureWarning, stacklevel=2)
@@ -288,16 +281,16 @@ def current(name: str) -> str:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """`'dim=2'` -> `('dim', 2)`, read in the type of the field."""
+    """`'dim=2'` -> `('dim', 2)`, parsed by the type of the field."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise SpecError(f"{text!r} is not field=value; write for instance epochs=10")
+        raise SpecError(f"{text!r} is not field=value; write, for example, epochs=10")
     name = known(current(name))
     return name, read(name, value)
 
 
 def read(name: str, value: str) -> Any:
-    """The text of a value in the type of its field."""
+    """Parses a value by the type of its field."""
     wanted = TYPES[name]
     if wanted is str:
         return value
@@ -318,18 +311,18 @@ def read_bool(name: str, value: str) -> bool | None:
 
 
 def literal(value: Any) -> str:
-    """A value as TOML writes it; JSON's texts, numbers and booleans are TOML's."""
+    """A value in TOML; strings, numbers and booleans are written as in JSON."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def check(recipe: Recipe) -> None:
-    """Everything that can be known to be wrong before data is read. Errors: SpecError."""
+    """Checks everything that can be checked before data are read. Errors: SpecError."""
     for name, (low, high) in RANGES.items():
         value = getattr(recipe, name)
         if not low <= value <= high:
             raise SpecError(f"{name} is {meaning(name)}: expected {low} to {high}, got {value}")
     if recipe.channels == 2:
-        raise SpecError("channels is 1 (grey), 3 (colour) or 0 (as most pictures are), got 2")
+        raise SpecError("channels is 1 (grey), 3 (colour) or 0 (as most images are), got 2")
     if recipe.amp not in AMP:
         raise SpecError(f"no amp={recipe.amp!r}{near(recipe.amp, AMP)}")
     for name, kind in NAMED.items():
@@ -339,7 +332,7 @@ def check(recipe: Recipe) -> None:
 
 
 def epochs_of(text: str, last: int) -> list[int]:
-    """`'0,1,2,5'` -> the epochs after which a snapshot is kept; empty is before and after. Errors: SpecError."""
+    """`'0,1,2,5'` -> epochs after which a snapshot is saved; empty is before and after training. Errors: SpecError."""
     try:
         wanted = {int(part) for part in text.split(",") if part.strip()} if text.strip() else {0, last}
     except ValueError:

@@ -5,7 +5,17 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from likewise.experiment.run_files import checked_metrics
 
-__all__ = ["CalibrationRecord", "DataRecord", "Metrics", "ScoreRecord", "ThresholdRecord", "read_metrics"]
+__all__ = [
+    "BaselineRecord",
+    "CalibrationRecord",
+    "DataRecord",
+    "Metrics",
+    "PairedRecord",
+    "ScoreRecord",
+    "ThresholdRecord",
+    "WithoutTraining",
+    "read_metrics",
+]
 
 
 class ScoreRecord(TypedDict):
@@ -44,13 +54,52 @@ class DataRecord(TypedDict):
     skipped: int
 
 
-class Metrics(TypedDict):
-    """metrics.json. `open` says that the scored classes were not trained on."""
+class PairedRecord(TypedDict):
+    """A paired difference on the same queries, trained less baseline: 95 % interval and p of the paired test."""
 
+    difference: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+class BaselineRecord(TypedDict):
+    """One method without training: its scores, and by how much the trained model is above it."""
+
+    what: str
+    scores: dict[str, ScoreRecord]
+    difference: dict[str, PairedRecord]
+
+
+class WithoutTraining(TypedDict):
+    """Scores without training, and the trained model's on the same queries and references; `main` decides.
+
+    baselines: pixels (values for feature rows), untrained, published. left_out: why one of these is missing.
+    """
+
+    main: str
+    queries: int
+    queries_of: int
+    references: int
+    references_of: int
+    trained: dict[str, ScoreRecord]
+    baselines: dict[str, BaselineRecord]
+    left_out: dict[str, str]
+
+
+class Metrics(TypedDict):
+    """metrics.json. `open` says that the scored classes were not trained on.
+
+    warning: comes first, where training did not help: what it was compared with, and what to change.
+    """
+
+    warning: NotRequired[str]
     run: str
     split: str
     open: bool
     scores: dict[str, ScoreRecord]
+    caveats: NotRequired[list[str]]  # what makes a score mean less than it seems to
     left_out: dict[str, str]
     queries_without_positives: dict[str, int]
     health: dict[str, Any]  # one number or a list a name, see evaluate/diagnostics.py
@@ -58,6 +107,7 @@ class Metrics(TypedDict):
     threshold: ThresholdRecord | None
     calibration: CalibrationRecord | None
     data: DataRecord
+    without_training: NotRequired[WithoutTraining]
     loss_at_collapse: NotRequired[float | None]
     seconds: NotRequired[float]
     images_per_s: NotRequired[float]

@@ -22,20 +22,6 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, out: str | os.PathLike, name: str) -> "Run":
-        """A new folder `out/name`, or `out/name-2` and so on when that is taken."""
-        folder_in(out, name)
-        for attempt in range(1, 10_000):
-            path = Path(out) / (name if attempt == 1 else f"{name}-{attempt}")
-            try:
-                path.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            (path / "snapshots").mkdir()
-            return cls(path)
-        raise ValueError(f"{out} already holds 10,000 runs named {name}; choose another --name")
-
-    @classmethod
     def open(cls, path: str | os.PathLike) -> "Run":
         """An existing run. Errors: ValueError when the folder is not one."""
         path = Path(path)

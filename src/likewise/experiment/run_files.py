@@ -63,6 +63,31 @@ def data(value: Any) -> bool:
     return isinstance(value, dict) and len(value) <= ENTRIES and all(text(v) or whole(v) for v in value.values())
 
 
+def full_score(value: Any) -> bool:
+    return score(value) and all(number(value.get(name)) for name in ("low", "high", "n"))
+
+
+def difference(value: Any) -> bool:
+    names = ("difference", "low", "high", "p", "n")
+    return isinstance(value, dict) and len(value) == len(names) and all(number(value.get(name)) for name in names)
+
+
+def baseline(value: Any) -> bool:
+    """Its difference has the same scores as its own."""
+    if not (isinstance(value, dict) and text(value.get("what"))):
+        return False
+    scores, apart = value.get("scores", {}), value.get("difference", {})
+    return entries(full_score)(scores) and entries(difference)(apart) and scores.keys() == apart.keys()
+
+
+def without_training(value: Any) -> bool:
+    if not (isinstance(value, dict) and text(value.get("main"))):
+        return False
+    counts = ("queries", "queries_of", "references", "references_of")
+    kept = {"trained": entries(full_score), "baselines": entries(baseline), "left_out": entries(text)}
+    return all(whole(value.get(name)) for name in counts) and all(of(value.get(name)) for name, of in kept.items())
+
+
 def plain(value: Any, depth: int = 0) -> bool:
     """Numbers, texts, and lists and objects of them, not too deep."""
     if isinstance(value, dict):
@@ -74,17 +99,20 @@ def plain(value: Any, depth: int = 0) -> bool:
 
 # field: (check, what is accepted)
 METRICS: dict[str, tuple[Check, str]] = {
+    "warning": (text, "a text"),
     "run": (text, "a text"),
     "split": (lambda value: value in SPLITS, "train, val or test"),
     "open": (lambda value: isinstance(value, bool), "true or false"),
     "scores": (entries(score), "an object of scores with value, low, high and n"),
     "val": (entries(score), "an object of scores with value, low, high and n"),
+    "caveats": (lambda value: isinstance(value, list) and all(map(text, value)), "a list of texts"),
     "left_out": (entries(plain), "an object"),
     "queries_without_positives": (entries(whole), "an object of counts"),
     "health": (optional(entries(plain)), "an object of numbers"),
     "threshold": (optional(threshold), "an object with a finite value"),
     "calibration": (optional(calibration), "an object with a kind and finite numbers"),
     "data": (lambda value: data(value) or text(value), "an object of a name and counts"),
+    "without_training": (without_training, "an object of baselines with their scores and differences"),
     "loss_at_collapse": (optional(number), "a number"),
     "seconds": (finite, "a number"),
     "images_per_s": (finite, "a number"),

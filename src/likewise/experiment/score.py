@@ -1,4 +1,4 @@
-"""A run's model on its held-out pictures: metrics.json, embeddings.parquet, and in the model what val pairs chose."""
+"""A run's model on its held-out images: metrics.json, embeddings.parquet, and in the model what val pairs chose."""
 
 import dataclasses
 import json
@@ -21,10 +21,13 @@ from likewise.evaluate import (
     too_few,
 )
 from likewise.evaluate.one_shot import official_error
+from likewise.experiment.baselines import without_training
 from likewise.experiment.build import load_images
+from likewise.experiment.caveats import caveats, far_above
 from likewise.experiment.pairs import choices, pairs_of, told
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
+from likewise.experiment.verdict import warning
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs
 from likewise.models import Embedder
@@ -55,26 +58,36 @@ def evaluate_run(
     found.save(run.embeddings)
     split = "test" if len(found.part("test")) else "val"
     if not len(found.part(split)):
-        raise ValueError(f"{images.name} has no held-out pictures to score; give val=0.1, or split='ratio(test=0.2)'")
+        raise ValueError(f"{images.name} has no held-out images to score; give val=0.1, or split='ratio(test=0.2)'")
     pairs = pairs_of(run, found, recipe.split_seed)
     target = threshold_at or model.record("threshold").get("target", "accuracy")
     threshold, fit = choices(found, pairs.get("val"), recipe, open_set=not is_closed_set(found, "val"), target=target)
     kept = {"threshold": threshold._asdict() if threshold else None, "calibration": told(fit, pairs.get("val"))}
     scores = scores_of(found, split, recipe, pairs.get(split), threshold, fit)
+    training = of_training(state) if state else earlier(run)
+    open_set = not is_closed_set(found, split)
+    baselines = without_training(
+        recipe, images, found, split, open_set=open_set, device=next(model.parameters()).device
+    )
+    val = scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {}
+    of_scores = caveats(recipe, images, found, split, open_set=open_set)
     said = {
+        **({"warning": why} if (why := warning(baselines, recipe, training.get("steps"))) else {}),
         "run": run.name,
         "split": split,
-        "open": not is_closed_set(found, split),
+        "open": open_set,
         "scores": scores | one_shot(model, recipe, images, split),
+        "caveats": of_scores + far_above(val, scores, images.groups is not None),
         "left_out": too_few(pairs["test"].same) if "test" in pairs else {},
         "queries_without_positives": queries_without_positives(
-            found.part(split), found.part("train") if is_closed_set(found, split) else None
+            found.part(split), None if open_set else found.part("train")
         ),
         "health": health(found.part(split), sim=recipe.sim),
-        "val": scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {},
+        "val": val,
         **kept,
         "data": about(images),
-        **(of_training(state) if state else earlier(run)),
+        "without_training": baselines,
+        **training,
     }
     model.info |= kept
     model.save(run.model)
@@ -85,8 +98,8 @@ def evaluate_run(
 def rank_run(run: Run, names: Sequence[str] = (), *, gallery: str = "", across_groups: bool = False) -> dict[str, Any]:
     """Retrieval scores of a run's kept embeddings, by name, with their intervals; the run keeps nothing of it.
 
-    gallery: the part that is searched (train, val, test); empty is the other pictures of the part that is scored.
-    across_groups: a picture does not find those of its own class and group (camera, video, writer).
+    gallery: the part that is searched (train, val, test); empty is the other images of the part that is scored.
+    across_groups: an image does not find those of its own class and group (camera, video, writer).
     Errors: ValueError for a name that is no retrieval metric, a gallery without the classes, or unknown groups.
     """
     recipe, split = run.recipe, run.metrics()["split"]
@@ -112,10 +125,10 @@ def rank_run(run: Run, names: Sequence[str] = (), *, gallery: str = "", across_g
     }
 
 
-def fits(name: str, pictures: int) -> bool:
-    """Whether a metric's k is less than there are pictures."""
+def fits(name: str, images: int) -> bool:
+    """Whether a metric's k is less than there are images."""
     k = name.partition("@")[2]
-    return not k.isdigit() or int(k) < pictures
+    return not k.isdigit() or int(k) < images
 
 
 def is_closed_set(found: Embeddings, split: str) -> bool:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from likewise import spec
 from likewise.data.images import Images
+from likewise.data.options import on_stderr
 from likewise.experiment.build import Parts, build, load_images, resolve_defaults
+from likewise.experiment.folder import new_run, sweep
 from likewise.experiment.inputs import check_inputs, write_inputs
 from likewise.experiment.lock import locked
+from likewise.experiment.near_copies import look
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run, folder_in
 from likewise.experiment.score import evaluate_run
@@ -30,15 +33,26 @@ def train(
     """Train a recipe into a new run folder and evaluate it. `watch` sees every record as it is logged."""
     if name is not None:
         folder_in(out, name)
+    parts = prepared(recipe, watch)
+    with new_run(Path(out), default_name(parts.recipe) if name is None else name) as run:
+        return first_time(run, parts, watch, extra)
+
+
+def prepared(recipe: Recipe, watch: Watch | None) -> Parts:
+    """The parts of a recipe, so that what is wrong with it is said before a folder is made."""
     recipe = resolve_defaults(recipe)
     parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
     check_plateau(parts)
-    run = Run.create(out, default_name(recipe) if name is None else name)
-    with locked(run.path):
-        write_inputs(run, recipe, parts.images)
-        run.write("recipe.toml", recipe.to_toml())
-        write_skipped(run, parts.images)
-        return train_and_evaluate(run, parts, watch, extra)
+    look(parts.images, recipe.split, on_stderr, seed=recipe.split_seed)
+    return parts
+
+
+def first_time(run: Run, parts: Parts, watch: Watch | None, extra: Extra | None) -> tuple[Run, Images]:
+    """Train a new run. Its recipe is written last: a folder with it can be resumed, one without has not begun."""
+    write_inputs(run, parts.recipe, parts.images)
+    write_skipped(run, parts.images)
+    run.write("recipe.toml", parts.recipe.to_toml())
+    return train_and_evaluate(run, parts, watch, extra)
 
 
 def resume(
@@ -56,12 +70,6 @@ def resume(
         if not force:
             check_inputs(run, recipe, parts.images)
         return train_and_evaluate(run, parts, watch, extra)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written."""
-    for leftover in [*folder.rglob(".*.part"), *folder.rglob("*.tmp")]:
-        leftover.unlink(missing_ok=True)
 
 
 def train_and_evaluate(run: Run, parts: Parts, watch: Watch | None, extra: Extra | None) -> tuple[Run, Images]:
@@ -90,8 +98,9 @@ def obtain(
         announce("going on")
         return resume(path, watch=watch, extra=extra)[0]
     announce("")
-    clear(path)
-    return train(recipe, out=path.parent, name=path.name, watch=watch, extra=extra)[0]
+    parts = prepared(recipe, watch)
+    with new_run(path.parent, path.name, exactly=True) as run:
+        return first_time(run, parts, watch, extra)[0]
 
 
 def check_same_recipe(path: Path, recipe: Recipe) -> None:
@@ -105,16 +114,6 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
                 f"{path} was trained with {field}={had}, and {field}={wanted} is asked for now; "
                 f"give the comparison another --name, or delete {path}"
             )
-
-
-def clear(path: Path) -> None:
-    """Remove the folder of a run that was killed before it had begun."""
-    sweep(path)
-    for early in (path / "inputs.json", path / ".lock"):
-        early.unlink(missing_ok=True)
-    for empty in (path / "snapshots", path):
-        if empty.exists():
-            empty.rmdir()
 
 
 def default_name(recipe: Recipe) -> str:

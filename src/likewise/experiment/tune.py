@@ -111,22 +111,22 @@ def tune(
     """Search until so many trials are done, or go on where an earlier call stopped; the best recipe is best.toml.
 
     space: what `parse_space` gives. seconds: no further trial begins after so many; 0 is no limit. apart: validate on
-    classes that training leaves out (True), on other pictures of the same (False), or as the recipe's own split does
+    classes that training leaves out (True), on other images of the same (False), or as the recipe's own split does
     (None). What decides is `recipe.monitor` after the last epoch. Errors: ValueError for a folder of another search, or
-    without validation pictures; ModuleNotFoundError without Optuna.
+    without validation images; ModuleNotFoundError without Optuna.
     """
     optuna, folder = required(), Path(folder)
     recipe = recipe.replace(patience=0, eval_every_epochs=recipe.eval_every_epochs or 1)
     same_search(folder, recipe, space, apart)
-    pictures = lru_cache(1)(lambda size, channels: for_search(recipe.replace(size=size, channels=channels), apart))
-    images = pictures(recipe.size, recipe.channels)
+    load = lru_cache(1)(lambda size, channels: for_search(recipe.replace(size=size, channels=channels), apart))
+    images = load(recipe.size, recipe.channels)
     study = opened(optuna, folder, recipe)
 
     def run(attempt: Any) -> float:
         chosen = recipe.override(*(f"{name}={value}" for name, value in drawn(attempt, space).items()))
         say(f"trial {attempt.number}: " + ", ".join(f"{name}={value}" for name, value in attempt.params.items()))
         try:
-            return score(optuna, attempt, resolve_defaults(chosen), pictures(chosen.size, chosen.channels), watch)
+            return score(optuna, attempt, resolve_defaults(chosen), load(chosen.size, chosen.channels), watch)
         except DivergedError:
             attempt.set_user_attr(DIVERGED, True)
             return nan
@@ -166,7 +166,7 @@ def described(values: Sequence[str] | Span) -> Any:
 
 
 def for_search(recipe: Recipe, apart: bool | None) -> Images:
-    """The pictures without the test part. Errors: ValueError where none is left to validate on."""
+    """The images without the test part. Errors: ValueError where none is left to validate on."""
     images = load_images(recipe)
     images = images.take(torch.nonzero(images.split != SPLITS.index("test")).flatten())
     if apart and not images.open:
@@ -174,7 +174,7 @@ def for_search(recipe: Recipe, apart: bool | None) -> Images:
     if apart is False and images.open:
         raise ValueError(f"{images.name} is tested on new classes and validates on such; leave --same-classes out")
     if not len(images.part("val")):
-        raise ValueError(f"{images.name} has no validation pictures, which decide; give val=0.1")
+        raise ValueError(f"{images.name} has no validation images, which decide; give val=0.1")
     return images
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from likewise.experiment.verdict import note, rows
+
 __all__ = ["card"]
 
 TO_FILL = "*to be filled in by the publisher of the model*"
@@ -25,7 +27,9 @@ def card(metrics: Mapping[str, Any], config: dict[str, Any], recipe: dict[str, A
         f"Source `{recipe['data']}`, {data['classes']:,} classes, {data['skipped']:,} images left out. Split "
         f"`{recipe['split']}`, split seed {recipe['split_seed']}.",
         f"## Scores\n\nOn the {metrics['split']} part: {evaluation(metrics)}. 95 % intervals.\n\n"
-        + scores(metrics["scores"]),
+        + scores(metrics["scores"])
+        + "".join(f"\n\nCaveat: {caveat}." for caveat in metrics.get("caveats", ())),
+        *without_training(metrics),
         threshold(metrics),
     ]
     if quantised := made.get("int8"):
@@ -47,6 +51,19 @@ def evaluation(metrics: Mapping[str, Any]) -> str:
 def scores(scores_by_name: Mapping[str, Any]) -> str:
     rows = [[name, score(s), f"{s['n']:,}"] for name, s in scores_by_name.items()]
     return table(["score", "value (low – high)", "n"], rows)
+
+
+def without_training(metrics: Mapping[str, Any]) -> list[str]:
+    """The section on what the same images score without training."""
+    record = metrics.get("without_training")
+    if not record or not record["baselines"]:
+        return []
+    warning = f"{metrics['warning']}.\n\n" if metrics.get("warning") else ""
+    head = ["", "score", "value", "gain", "95 % interval"]
+    return [
+        f"## Without training\n\n{warning}Scores {note(record)}; the gain is that of this model, paired.\n\n"
+        + table(head, rows(record))
+    ]
 
 
 def score(s: dict[str, Any]) -> str:

@@ -18,13 +18,13 @@ import numpy as np
 
 from likewise.gallery.decide import Rule, class_scores, find_rule
 from likewise.gallery.index import prepare, similarities, top
+from likewise.metrics.exact import exact_interval
 
 __all__ = ["CANDIDATES", "Promise", "Trials", "calibrate", "centres", "exact_interval", "leave_out", "platt", "promise"]
 
 CANDIDATES = 64  # nearest references that a rule looks at
 QUERIES = 4000  # items tried; more are sampled
 OUTLIER = 3.0  # robust deviations below the median similarity to the centre
-TAIL = 0.025
 
 
 @dataclass(frozen=True)
@@ -241,15 +241,6 @@ def clustered_interval(accepted_U: np.ndarray, class_U: np.ndarray, *, further: 
         effect = n / groups  # nothing was accepted, or all: as many trials as classes is all that is sure
     effect *= 2 if further else 1
     return exact_interval(k / effect, n / effect)
-
-
-def exact_interval(k: float, n: float) -> tuple[float, float]:
-    """Clopper and Pearson's 95 % interval of a rate from k of n."""
-    from scipy.stats import beta
-
-    low = 0.0 if k <= 0 else float(beta.ppf(TAIL, k, n - k + 1))
-    high = 1.0 if k >= n else float(beta.ppf(1 - TAIL, k + 1, n - k))
-    return low, high
 
 
 def platt(score_T: np.ndarray, right_T: np.ndarray) -> dict[str, Any]:

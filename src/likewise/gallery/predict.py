@@ -1,5 +1,7 @@
 """The class of an image by a vote of a run's own embeddings, or "unknown" at a promised false-accept rate."""
 
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,9 @@ from likewise.experiment.run import Run
 from likewise.gallery.calibrate import Promise, calibrate, leave_out
 from likewise.gallery.decide import decide
 from likewise.gallery.index import check_sim
+from likewise.metrics.exact import exact_interval
 
-__all__ = ["predicted", "promise_of"]
+__all__ = ["accuracy", "folder_classes", "predicted", "promise_of"]
 
 
 def predicted(
@@ -51,3 +54,34 @@ def promise_of(run: Run, by: Embeddings, val: Embeddings, k: int, far: float, si
         rule=f"vote(k={k})",
     )
     return calibrate(trials, far, rule=f"vote(k={k})", source=f"validation images of {run.name}")
+
+
+def folder_classes(
+    paths: Sequence[Path], given: Sequence[str | os.PathLike], classes: Sequence[str]
+) -> list[str | None]:
+    """The class that the folder of each image names, where the image was found below a given folder; else None.
+
+    It is the folder's path below the given one (`Fruit/Apple`), its last name, or the given folder's own name,
+    whichever is a class first.
+    """
+    known, tops = frozenset(classes), [Path(top) for top in given if Path(top).is_dir()]
+    found: list[str | None] = []
+    for path in paths:
+        names: list[str] = []
+        for top in tops:
+            if path.is_relative_to(top):
+                below = path.relative_to(top).parent
+                names += [below.as_posix(), below.name or top.resolve().name]
+        found.append(next((name for name in names if name in known), None))
+    return found
+
+
+def accuracy(predictions: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The share of images predicted as their folder says, with the exact binomial 95 % interval; None without such."""
+    rows = [row for row in predictions if "folder_class" in row]
+    if not rows:
+        return None
+    right = sum(row["class"] == row["folder_class"] for row in rows)
+    low, high = exact_interval(right, len(rows))
+    others = len(predictions) - len(rows)
+    return {"value": right / len(rows), "low": low, "high": high, "n": len(rows), "right": right, "others": others}

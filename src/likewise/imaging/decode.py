@@ -1,8 +1,8 @@
-"""A picture file into pixels: the one place that knows what files in the wild look like.
+"""An image file into pixels: the one place that knows what files in the wild look like.
 
 EXIF orientation is honoured, 16 bits become 8 by scale, CMYK and palettes become colour, colours of another profile
 become sRGB, transparency lies on white, an animation gives its first frame, and a large JPEG is decoded at a fraction
-of its size when a small picture is wanted.
+of its size when a small image is wanted.
 """
 
 import functools
@@ -21,13 +21,13 @@ from likewise.imaging import jpeg
 from likewise.imaging.headers import TURNED, grey_alpha, orientation, true_transparency
 from likewise.safety import bounds
 
-__all__ = ["RULES", "Crop", "Head", "Picture", "PictureError", "check", "decode", "decoded", "decoder", "fit", "head"]
+__all__ = ["RULES", "Crop", "Head", "ImageSource", "ImageError", "check", "decode", "decoded", "decoder", "fit", "head"]
 
-RULES = 2  # one more whenever the same file gives other pixels than before; decoded pictures that are kept know it
+RULES = 2  # one more whenever the same file gives other pixels than before; decoded images that are kept know it
 
 
 class Crop(NamedTuple):
-    """A part of a picture file: left, top, right and bottom in pixels of the upright picture."""
+    """A part of an image file: left, top, right and bottom in pixels of the upright image."""
 
     path: Path
     box: tuple[int, int, int, int]
@@ -35,54 +35,56 @@ class Crop(NamedTuple):
 
 Shape = tuple[int, int, int]  # C, H, W
 Box = tuple[int, int, int, int]
-Picture = Path | bytes | Tensor | Crop  # a file, the bytes of one, uint8 [C,H,W], or a part of a file
+ImageSource = Path | bytes | Tensor | Crop  # a file, the bytes of one, uint8 [C,H,W], or a part of a file
 
 GREY = {"1", "L", "LA", "La", "I", "F"}
-# EXIF orientation -> what puts the picture upright: rows and columns changed over or not, then the sides mirrored.
+# EXIF orientation -> what puts the image upright: rows and columns changed over or not, then the sides mirrored.
 UPRIGHT = {2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))}
 UPRIGHT |= {5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))}
 
 
-class PictureError(ValueError):
-    """A picture that cannot be read; the message is the reason."""
+class ImageError(ValueError):
+    """An image that cannot be read; the message is the reason."""
 
 
 class Head(NamedTuple):
-    """What a file says of its picture before it is decoded; upright."""
+    """What a file says of its image before it is decoded; upright."""
 
     channels: int
     height: int
     width: int
 
 
-def head(picture: Path | bytes | Crop) -> Head:
-    """Channels (1 grey, 3 colour), height and width, from the first bytes of the file. Errors: PictureError."""
-    if isinstance(picture, Crop):
-        left, top, right, bottom = picture.box
-        return Head(head(picture.path).channels, bottom - top, right - left)
-    with _opened(picture) as image:
+def head(source: Path | bytes | Crop) -> Head:
+    """Channels (1 grey, 3 colour), height and width, from the first bytes of the file. Errors: ImageError."""
+    if isinstance(source, Crop):
+        left, top, right, bottom = source.box
+        return Head(head(source.path).channels, bottom - top, right - left)
+    with _opened(source) as image:
         width, height = image.size
         sides = (width, height) if orientation(image) in TURNED else (height, width)
         return Head(1 if _is_grey(image) else 3, *sides)
 
 
-def decode(picture: Picture, shape: Shape | None = None, *, invert: bool = False, out: Tensor | None = None) -> Tensor:
-    """uint8 [C,H,W], stretched to `shape` if one is given (C is 1 or 3), else as the file has it. Errors: PictureError.
+def decode(
+    source: ImageSource, shape: Shape | None = None, *, invert: bool = False, out: Tensor | None = None
+) -> Tensor:
+    """uint8 [C,H,W], stretched to `shape` if one is given (C is 1 or 3), else as the file has it. Errors: ImageError.
 
     Stretching averages over the pixels it merges (antialiased bilinear). invert: 255 minus the value. out: contiguous
     uint8 [C,H,W] of that shape, which gets the pixels and is returned.
     """
-    pixels_CHW = _decode(picture, shape, out)
+    pixels_CHW = _decode(source, shape, out)
     if invert:
         return torch.sub(255, pixels_CHW, out=out)
     return pixels_CHW if out is None or pixels_CHW is out else out.copy_(pixels_CHW)
 
 
-def _decode(picture: Picture, shape: Shape | None, out: Tensor | None) -> Tensor:
+def _decode(source: ImageSource, shape: Shape | None, out: Tensor | None) -> Tensor:
     """The pixels, in `out` where that saves a copy."""
-    if isinstance(picture, Tensor):
-        return fit(picture[None], shape)[0] if shape else picture
-    file, box = picture if isinstance(picture, Crop) else (picture, None)
+    if isinstance(source, Tensor):
+        return fit(source[None], shape)[0] if shape else source
+    file, box = source if isinstance(source, Crop) else (source, None)
     data = file if isinstance(file, bytes) else jpeg.whole(file)
     simple = jpeg.simple(data) if data and not (box and shape and shape[0] == 1) else None
     if simple:
@@ -95,7 +97,7 @@ def _decode(picture: Picture, shape: Shape | None, out: Tensor | None) -> Tensor
 
 
 def decoded(image: Any, shape: Shape | None = None) -> Tensor:
-    """The same of a picture that Pillow has opened. Errors: PictureError."""
+    """The same of an image that Pillow has opened. Errors: ImageError."""
     return _of_image(image, shape)
 
 
@@ -134,14 +136,14 @@ def _pixels(image: Any, channels: int, enough: tuple[int, int] | None) -> Tensor
     if hasattr(plain, "__arrow_c_array__"):
         import pyarrow
 
-        with suppress(ValueError):  # a large picture's rows lie apart
+        with suppress(ValueError):  # a large image's rows lie apart
             lent = pyarrow.array(plain)
             return torch.from_dlpack(lent if channels == 1 else lent.flatten()).view(*plain.size[::-1], -1)
     return torch.from_numpy(np.array(plain)).view(*plain.size[::-1], -1)
 
 
 def _cropped(pixels_CHW: Tensor, box: tuple[int, int, int, int]) -> Tensor:
-    """The part in the box; black where the box is beyond the picture."""
+    """The part in the box; black where the box is beyond the image."""
     left, top, right, bottom = box
     height, width = pixels_CHW.shape[1:]
     return F.pad(pixels_CHW, (-left, right - width, -top, bottom - height))
@@ -189,11 +191,11 @@ def fit(pixels_NCHW: Tensor, shape: Shape) -> Tensor:
     return F.interpolate(pixels_NCHW, sides, mode="bilinear", antialias=True)
 
 
-def check(picture: Path | bytes | Crop, shape: Shape | None = None) -> None:
+def check(source: Path | bytes | Crop, shape: Shape | None = None) -> None:
     """Find out that `decode` of it will not fail, by decoding: checksums and end markers prove nothing of what is
-    compressed. shape: what will be decoded, which may be a fraction of the file. Errors: PictureError.
+    compressed. shape: what will be decoded, which may be a fraction of the file. Errors: ImageError.
     """
-    decode(picture, shape)
+    decode(source, shape)
 
 
 @functools.cache
@@ -206,11 +208,11 @@ def _pillow() -> Any:
 
 
 @contextmanager
-def _opened(picture: Path | bytes) -> Iterator[Any]:
-    """The picture as Pillow opens it; whatever goes wrong inside the block becomes a PictureError with the reason."""
+def _opened(source: Path | bytes) -> Iterator[Any]:
+    """The image as Pillow opens it; whatever goes wrong inside the block becomes a ImageError with the reason."""
     try:
         # the file is opened here, since Pillow leaves one open whose first bytes it cannot read
-        file = io.BytesIO(picture) if isinstance(picture, bytes) else _regular(picture).open("rb")
+        file = io.BytesIO(source) if isinstance(source, bytes) else _regular(source).open("rb")
         with file:
             length = file.seek(0, io.SEEK_END)
             file.seek(0)
@@ -221,38 +223,38 @@ def _opened(picture: Path | bytes) -> Iterator[Any]:
                 width, height = image.size
                 bounds.image_size(width, height, length)
                 yield image
-    except (PictureError, MemoryError):
+    except (ImageError, MemoryError):
         raise
     # decoders meet bytes that nobody foresaw, and fail in every way there is: struct.error, SyntaxError, IndexError ...
     except Exception as error:
-        raise PictureError(_reason(picture, error)) from None
+        raise ImageError(_reason(source, error)) from None
 
 
 def _regular(path: Path) -> Path:
-    """The path of a file that opening cannot hang on. Errors: PictureError."""
+    """The path of a file that opening cannot hang on. Errors: ImageError."""
     if not path.is_file():
-        raise PictureError(
-            "a folder, not a picture" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
+        raise ImageError(
+            "a folder, not an image" if path.is_dir() else "not a regular file" if path.exists() else "no such file"
         )
     if path.stat().st_size > bounds.IMAGE_FILE:
-        raise PictureError(f"it is longer than {bounds.human(bounds.IMAGE_FILE)}")
+        raise ImageError(f"it is longer than {bounds.human(bounds.IMAGE_FILE)}")
     return path
 
 
-def _reason(picture: Path | bytes, error: Exception) -> str:
+def _reason(source: Path | bytes, error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if not isinstance(error, UnidentifiedImageError):
         return getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return "not a picture in any format that Pillow reads" if _tail(picture) else "the file is empty, or zeros"
+    return "not an image in any format that Pillow reads" if _tail(source) else "the file is empty, or zeros"
 
 
-def _tail(picture: Path | bytes, size: int = 64) -> bytes:
+def _tail(source: Path | bytes, size: int = 64) -> bytes:
     """The last bytes, without the zeros that some cameras pad a file with."""
-    if isinstance(picture, bytes):
-        return picture[-size:].rstrip(b"\0")
-    with picture.open("rb") as file:
-        file.seek(-min(size, picture.stat().st_size), io.SEEK_END)
+    if isinstance(source, bytes):
+        return source[-size:].rstrip(b"\0")
+    with source.open("rb") as file:
+        file.seek(-min(size, source.stat().st_size), io.SEEK_END)
         return file.read().rstrip(b"\0")
 
 
@@ -271,14 +273,14 @@ def _is_grey(image: Any) -> bool:
 
 
 def _plain(image: Any, mode: str) -> Any:
-    """The picture in 8 bits and sRGB, "L" or "RGB", what is transparent on white."""
+    """The image in 8 bits and sRGB, "L" or "RGB", what is transparent on white."""
     profile = image.info.get("icc_profile")
     true_transparency(image)
     if image.mode == "F" or image.mode.startswith("I"):
         try:
             image = grey_alpha(image)
         except ValueError as error:
-            raise PictureError(str(error)) from None
+            raise ImageError(str(error)) from None
     if profile:
         image = _srgb(image, profile)
     if image.has_transparency_data:
@@ -288,7 +290,7 @@ def _plain(image: Any, mode: str) -> Any:
 
 
 def _srgb(image: Any, profile: bytes) -> Any:
-    """The picture in sRGB where its profile is another and of its kind; else as it is."""
+    """The image in sRGB where its profile is another and of its kind; else as it is."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
     elif image.mode == "P":
@@ -313,7 +315,7 @@ def _to_srgb(profile: bytes, mode: str) -> Any:
         if theirs.profile.xcolor_space != kind or _description(theirs).startswith("srgb"):
             return None
         return ImageCms.buildTransform(theirs, ImageCms.createProfile("sRGB"), mode, managed)
-    except (ImageCms.PyCMSError, OSError):  # a broken profile is no reason to lose a good picture
+    except (ImageCms.PyCMSError, OSError):  # a broken profile is no reason to lose a good image
         return None
 
 

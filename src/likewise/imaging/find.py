@@ -71,7 +71,7 @@ def _walk(here: Path, folders: tuple[str, ...], above: tuple[str, ...], skip: Sk
                     yield found
                     inside += 1
             if is_image_name(entry.name) and not inside:
-                skip(joined((*folders, entry.name)), "a folder, not a picture")
+                skip(joined((*folders, entry.name)), "a folder, not an image")
         elif is_image_name(entry.name):
             if _is_file(entry):
                 yield Found(Path(entry.path), folders)

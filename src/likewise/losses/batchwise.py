@@ -1,4 +1,7 @@
-"""Rules on the batch as groups. @whole ones need every row at once and are never tiled. Conventions as in rules.py."""
+"""Rules over the structure of the whole batch.
+
+Rules marked @whole need every row at once and are never tiled. Conventions as in rules.py.
+"""
 
 import math
 
@@ -19,10 +22,14 @@ def lifted(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 1.
 
     loss    relu(log(sum over negatives of a and of p of e^(margin + s)) - s_ap)^2 / 2, mean over positive pairs; the
             sum is a logaddexp of two numbers, one of the anchor's row and one of the positive's column: O(N M)
-    paper   Song et al., 2016, for euclidean
+    paper   Song et al., 2016, for euclidean. https://arxiv.org/abs/1511.06452
     at collapse  (margin + ln(2 negatives))^2 / 2
-    use     small batches, from which it takes every comparison there is
+    use     small batches, of which it uses every comparison
     PML     the same
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("lifted()")(emb, labels).item(), 4)
+    2.3802
     """
     row_N, column_M = lse(sim_NM, neg_NM), lse(sim_NM.mT, neg_NM.mT)
     loss_NM = (torch.logaddexp(row_N[:, None], column_M) + margin - sim_NM).relu().square() / 2
@@ -30,13 +37,17 @@ def lifted(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 1.
 
 
 def generalized_lifted(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 1.0) -> Terms:
-    """Lifted structure with all of an anchor's positives at once: a smooth batch-hard triplet.
+    """Lifted structure over all positives of an anchor at once: a smooth batch-hard triplet loss.
 
     loss    relu(log sum e^(-s_p) + log sum e^(margin + s_n)), mean over anchors with both
-    paper   Hermans et al., 2017, for euclidean
+    paper   Hermans et al., 2017, for euclidean. https://arxiv.org/abs/1703.07737
     at collapse  margin + ln(positives negatives)
-    use     where triplet(pick="hard") is too sharp
-    PML     also counts anchors that lack one of the two, taking its logarithm as 0
+    use     where triplet(pick="hard") is too aggressive
+    PML     also counts anchors that lack either, with a logarithm of 0
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("generalized_lifted()")(emb, labels).item(), 4)
+    1.4634
     """
     both_N = pos_NM.any(-1) & neg_NM.any(-1)
     return Terms(torch.where(both_N, (lse(-sim_NM, pos_NM) + lse(sim_NM, neg_NM) + margin).relu(), 0), both_N)
@@ -44,14 +55,19 @@ def generalized_lifted(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin
 
 @whole
 def npairs(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> Terms:
-    """One pair a class: its first image against its second one and those of the other classes.
+    """One pair per class: its first image against its second one and those of the other classes.
 
-    loss    -log(e^(s_p) / (e^(s_p) + sum e^(s_n))), mean over classes of two or more; the batch against itself. Listing
-            the classes waits once for the device
-    paper   Sohn, 2016, for dot, which also keeps the embedding short
+    loss    -log(e^(s_p) / (e^(s_p) + sum e^(s_n))), mean over classes of two or more; the batch against itself.
+            Synchronises once with the device
+    paper   Sohn, 2016, for dot, with a penalty on the norm of the embedding.
+            https://papers.nips.cc/paper/6200-improved-deep-metric-learning-with-multi-class-n-pair-loss-objective
     at collapse  ln(classes)
-    use     two images a class; ntxent makes use of all the others too
+    use     two images per class; ntxent also uses all other images
     PML     the same
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("npairs()")(emb, labels).item(), 4)
+    0.5981
     """
     square(sim_NM, "npairs")
     n = len(sim_NM)
@@ -69,14 +85,18 @@ def npairs(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> Terms:
 
 @whole
 def angular(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, alpha: float = 40.0) -> Terms:
-    """Bounds the angle, in degrees, that a positive pair is seen under from each negative.
+    """Bounds the angle, in degrees, at each negative of the triangle with a positive pair.
 
     loss    log(1 + sum e^(4 t (s_an + s_pn) - 2 (1 + t) s_ap)), t = tan(alpha)^2, mean over positive pairs; the sum
             over n of e^(s_an) e^(s_pn) is a matrix product, memory O(N^2); the batch against itself
-    paper   Wang et al., 2017, for cosine, alpha from 36 to 55
+    paper   Wang et al., 2017, for cosine, alpha from 36 to 55. https://arxiv.org/abs/1708.01682
     at collapse  ln(1 + negatives e^-|6 t - 2|)
-    use     classes of very different spread, as an angle has no scale; often added to npairs
+    use     classes of very different spread, since angles have no scale; often added to npairs
     PML     the same on unit vectors; it does not normalise the negative
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("angular()")(emb, labels).item(), 4)
+    1.8947
     """
     square(sim_NM, "angular")
     tan2 = math.tan(math.radians(alpha)) ** 2
@@ -118,14 +138,19 @@ def _exp_below_top(logit_NM: Tensor, where_NM: Tensor) -> tuple[Tensor, Tensor]:
 
 @whole(columns=False)
 def intra_pair_variance(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, slack: float = 0.01) -> tuple[Terms, Terms]:
-    """Positive similarities near their own mean, and negative ones near theirs.
+    """Small variance of positive similarities, and of negative ones.
 
     loss    relu((1 - slack) mean(s_p) - s_p)^2, mean over positive pairs, plus relu(s_n - (1 + slack) mean(s_n))^2,
-            mean over negative pairs; the means are the batch's, and take a gradient
-    paper   Yu and Tao, 2019, for cosine, added to tuplet_margin
-    at collapse  0: alone it teaches nothing
-    use     added to another loss, for one threshold that fits all pairs
+            mean over negative pairs; the means are over the batch and take a gradient
+    paper   Yu and Tao, 2019, for cosine, added to tuplet_margin.
+            https://openaccess.thecvf.com/content_ICCV_2019/html/Yu_Deep_Metric_Learning_With_Tuplet_Margin_Loss_ICCV_2019_paper.html
+    at collapse  0: useless on its own
+    use     added to another loss, for one threshold that suits all pairs
     PML     the same
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("intra_pair_variance()")(emb, labels).item(), 4)
+    0.0445
     """
     positives_N, negatives_N = pos_NM.sum(-1), neg_NM.sum(-1)
     mean_pos = total(sim_NM, pos_NM).sum() / positives_N.sum().clamp_min(1)
@@ -141,13 +166,18 @@ def intra_pair_variance(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, slack
 def centroid_triplet(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 0.2) -> Terms:
     """Each anchor closer to the centre of its class than to any other class's, by a margin.
 
-    loss    relu(s(a, other centre) - s(a, own centre) + margin), mean over the triplets that have a loss; a similarity
-            to a centre is the mean of those to its images, which is exact for cosine and dot; the anchor is left out
-            of its own centre, and an image alone in its class is a centre only; the batch against itself
-    paper   Wieczorek, Rychalska and Dabrowski, 2021
+    loss    relu(s(a, other centre) - s(a, own centre) + margin), mean over the triplets with a nonzero loss; the
+            similarity to a centre is the mean over its images, which is exact for dot products; the anchor is
+            excluded from its own centre, and the only image of a class is a centre but no anchor; the batch
+            against itself
+    paper   Wieczorek, Rychalska and Dabrowski, 2021. https://arxiv.org/abs/2104.13643
     at collapse  margin
-    use     search by class: less noisy than triplets of single images
-    PML     does not have it
+    use     class-level retrieval: less noisy than triplets of single images
+    PML     not included
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("centroid_triplet()")(emb, labels).item(), 4)
+    0.18
     """
     square(sim_NM, "centroid_triplet")
     member_MM = pos_NM | torch.eye(len(pos_NM), dtype=torch.bool, device=pos_NM.device)

@@ -16,8 +16,8 @@ from likewise.match import Relation
 
 __all__ = ["build", "family"]
 
-OF_PROXIES = ("centres", "lr_scale")  # keywords of ProxyLoss that any of its rules may be written with
-# What changes what is learned, and makes sense for comparisons within a batch only; and the keyword of a class for it.
+OF_PROXIES = ("centres", "lr_scale")  # keywords of ProxyLoss that every proxy rule accepts
+# Options that change the loss and apply to comparisons within a batch only, and the keyword of a class for each.
 PAIRS_ONLY = {"miner": "miner", "memory": "references", "balanced": "balanced", "relation": "relation"}
 
 
@@ -39,19 +39,19 @@ def build(
 ) -> nn.Module:
     """A loss module from its name, to be called as `loss(emb [N, dim], labels [N], batch=None) -> scalar`.
 
-    sim, miner, relation: names too; a proxy rule brings its own geometry. dim: of the embedding. classes, counts: of
-    the training labels, and the images of each. memory: how many earlier embeddings a pair rule is compared with as
-    well, once `memory_warmup_steps` batches are past. balanced, tile: see PairLoss. shape, width: of an image, and of
-    the features before the embedding, for a head that asks. What a loss has no use for it ignores, but for a miner, a
-    memory and balance, which change what is learned. Errors: ValueError (SpecError for names) that says what does not
-    fit.
+    sim, miner, relation: also names; a proxy rule has its own geometry. dim: of the embedding. classes, counts: number
+    of training classes, and of images of each. memory: number of earlier embeddings that a pair rule also compares
+    with, after `memory_warmup_steps` batches. balanced, tile: see PairLoss. shape, width: of an image, and of the
+    features before the embedding, for heads that need them. Options that do not apply to a loss are ignored, except
+    miner, memory, balanced and relation, which would change what is learned.
+    Errors: ValueError (SpecError for names).
     """
     around = {k: v for k, v in locals().items() if k != "text"}
     return MAKERS[family(text)](text, **around)
 
 
 def family(text: str) -> str:
-    """What a name is: "pair", "proxy", "head", "combination" or "pml". Errors: SpecError for an unknown one."""
+    """The kind of a loss: "pair", "proxy", "head", "combination" or "pml". Errors: SpecError for an unknown one."""
     name, _ = spec.parse(text)
     if name.startswith(PREFIX):
         return "pml"
@@ -92,7 +92,7 @@ def build_proxy(text: str, *, classes: int | None, dim: int | None, counts: Any,
 
 
 def build_module(text: str, **around: Any) -> nn.Module:
-    """A class, of the package or of the user: whatever its constructor asks for by name, it is given."""
+    """A class of the package or the user, called with the keywords that its constructor names."""
     name, settings = spec.parse(text)
     asked = inspect.signature(spec.find("loss", name)).parameters
     if "make" not in asked:
@@ -113,7 +113,7 @@ def build_module(text: str, **around: Any) -> nn.Module:
 
 
 def make_part(text: str, *, around: dict[str, Any], **different: Any) -> nn.Module:
-    """A loss inside a combination; of what is around it, it gets a miner, a memory and balance where it takes them."""
+    """A loss inside a combination, with the miner, memory and balance if it accepts them."""
     asked = () if family(text) == "pml" else inspect.signature(spec.find("loss", spec.parse(text)[0])).parameters
     takes_all = family(text) in ("pair", "combination")
     kept = {k: v for k, v in around.items() if takes_all or k not in PAIRS_ONLY or PAIRS_ONLY[k] in asked}
@@ -154,7 +154,7 @@ def references(text: str, *, dim: int | None, memory: int, memory_warmup_steps: 
 
 
 def refuse(text: str, why: str, around: dict[str, Any]) -> None:
-    """Errors: ValueError when a loss is given what it has no use for and what would change what is learned."""
+    """Errors: ValueError for an option that does not apply to the loss and would change what is learned."""
     for what in PAIRS_ONLY:
         if around.get(what):
             raise ValueError(f"{text} {why}, so it takes no {what}, got {what}={around[what]!r}; leave it out")

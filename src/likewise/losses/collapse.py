@@ -1,4 +1,4 @@
-"""The loss of an embedding that knows nothing: where a collapsed run stands still."""
+"""The loss of a collapsed embedding (all vectors equal)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,7 +14,7 @@ __all__ = ["loss_at_collapse"]
 
 RANGES = {"cosine": (-1.0, 1.0), "dot": (-64.0, 64.0)}  # minus a distance reaches from -64 to 0
 STEPS, ROUNDS = 17, 5  # constant similarities tried at once, then again around the best: within 1e-4 of the range
-ROWS = 1024  # beyond so many the whole matrix is not worth its time
+ROWS = 1024  # larger matrices take too long
 
 
 class Batch(NamedTuple):
@@ -33,9 +33,9 @@ def loss_at_collapse(
     sim: Callable = geometry.cosine,
     relation: Relation = same,
 ) -> float | None:
-    """The lowest loss that one similarity, the same for every pair, can reach; None for a batch too large to say.
+    """The lowest loss over similarities equal for every pair; None for a batch that is too large to compute it.
 
-    labels: the batch, of which only the composition matters; 8 classes of 4 when there are none. For example
+    labels: of the batch; only class sizes matter; by default 8 classes of 4. For example
     margin^2 / 4 for contrastive(margin) with euclidean, margin for triplet, ln(1 + negatives) for ntxent.
     """
     labels_N = torch.arange(8).repeat_interleave(4) if labels_N is None else labels_N.cpu()
@@ -44,7 +44,7 @@ def loss_at_collapse(
         return None
     low, high = RANGES.get(getattr(getattr(sim, "func", sim), "__name__", ""), (-64.0, 0.0))
     best = torch.inf
-    with torch.random.fork_rng(devices=[]):  # a rule that draws leaves the run's own draws as they were
+    with torch.random.fork_rng(devices=[]):  # a random rule does not change the random state of the run
         for _ in range(ROUNDS):
             tried = torch.linspace(low, high, STEPS, dtype=torch.float64).tolist()
             values = [_at(rule, shift, batch) for shift in tried]
@@ -57,7 +57,7 @@ def _batch(labels_N: Tensor, relation: Relation, every_row: bool) -> Batch | Non
     n = len(labels_N)
     if every_row:
         return Batch(*match(labels_N, Refs(labels_N, labels_N, 0), relation), torch.ones(n)) if n <= ROWS else None
-    # Anchors of classes of one size are all alike: that many less itself are positive, itself is neither.
+    # Anchors of classes of equal size are equivalent: size - 1 positives; itself is neither positive nor negative.
     size_S, classes_S = labels_N.unique(return_counts=True)[1].unique(return_counts=True)
     place_N = torch.arange(n)
     return Batch(place_N < size_S[:, None] - 1, place_N >= size_S[:, None], size_S * classes_S)
@@ -67,7 +67,7 @@ def _at(rule: Rule, shift: float, batch: Batch) -> float:
     sim_NM = torch.full(batch.pos.shape, shift, dtype=torch.float64)
     terms = as_terms(rule(sim_NM, batch.pos, batch.neg))
     if not any(t.count.any() for t in terms):
-        # A rule that asks for a farther negative finds none at an exact tie: a hair of difference is the limit.
+        # A rule that needs a farther negative finds none at an exact tie: a tiny difference gives the limit.
         hair_NM = torch.linspace(0, 1e-7, sim_NM.numel(), dtype=torch.float64).view_as(sim_NM)
         terms = as_terms(rule(sim_NM - hair_NM * batch.neg, batch.pos, batch.neg))
     weight_N = batch.weight.to(terms[0].total.device)  # a rule over proxies answers where its proxies are

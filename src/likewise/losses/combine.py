@@ -1,4 +1,4 @@
-"""Losses made of losses: a weighted sum, and one loss at several prefixes of the embedding."""
+"""Combinations of losses: a weighted sum, and one loss at several prefixes of the embedding."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,18 +12,22 @@ from likewise.losses.terms import BatchContext
 
 __all__ = ["matryoshka", "sum"]
 
-Make = Callable[..., nn.Module]  # a name, and what is different about it -> a loss
+Make = Callable[..., nn.Module]  # a name and changed keywords -> a loss
 
 
 class Sum(nn.Module):
     """A weighted sum of losses.
 
     loss    weights[0] * losses[0] + weights[1] * losses[1] + ...; without weights, 1 each
-    losses  names as anywhere, or losses already built. A miner, a memory (each its own) and class balance go to
-            those over pairs; the progress line follows the first
-    at collapse  the weighted sum of theirs
+    losses  names, or losses that are already built. A miner, a memory (one for each) and class balance apply to the
+            losses over pairs; the progress line shows the first
+    at collapse  the weighted sum of the losses at collapse
     use     sum(losses=['triplet(margin=0.2)', 'softmax'], weights=[1, 0.5])
     PML     MultipleLosses
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("sum(losses=['triplet', 'ntxent'], weights=[1, 0.5])")(emb, labels).item(), 4)
+    0.9709
     """
 
     def __init__(
@@ -49,11 +53,15 @@ class Matryoshka(nn.Module):
     """One loss at several prefixes of the embedding.
 
     loss    sum over dims of weight * loss(emb[:, :dim]); without weights, 1 each
-    paper   Kusupati et al., 2022
-    at collapse  the weighted sum of theirs
-    use     matryoshka(loss='ntxent', dims=[8, 16, 64]): each prefix then serves as an embedding of its own, shorter
-            and faster to search. Made for cosine, which sees each prefix at its own length; proxies are not shared
-    PML     has none
+    paper   Kusupati et al., 2022. https://arxiv.org/abs/2205.13147
+    at collapse  the weighted sum of the losses at collapse
+    use     matryoshka(loss='ntxent', dims=[8, 16, 64]): each prefix is then an embedding by itself, smaller and
+            faster to search. For cosine, which normalises each prefix; proxies are not shared
+    PML     not included
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("matryoshka(loss='triplet', dims=[1, 2])", dim=2)(emb, labels).item(), 4)
+    0.8933
     """
 
     def __init__(
@@ -83,7 +91,7 @@ class Matryoshka(nn.Module):
 
 
 def made(loss: str | nn.Module, make: Make | None, **different: int) -> nn.Module:
-    """A loss from its name, by `make`; one already built as it is."""
+    """A loss from its name, by `make`; a built loss unchanged."""
     if isinstance(loss, nn.Module):
         return loss
     if make is None:
@@ -100,7 +108,7 @@ def one_each(weights: Sequence[float] | None, n: int, of: str) -> tuple[float, .
 
 
 def noted_once(batch: BatchContext | None, whole: Sum | Matryoshka) -> list[BatchContext | None]:
-    """The batch for each part: what the first notes stays, the others write into notes that are thrown away."""
+    """The batch for each part: the notes of the first are kept, those of the others discarded."""
     rest = [replace(batch, notes={}) if batch else None for _ in whole.losses]
     return [batch, *rest[1:]]
 
@@ -111,14 +119,14 @@ def weighted(parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 
 def weighted_at_collapse(whole: Sum | Matryoshka, labels_N: Tensor | None) -> float | None:
-    """The weighted sum of what is chance to the parts; None when it is not known of one."""
+    """The weighted sum of the parts' losses at collapse; None if one is unknown."""
     parts = [at_collapse_of(loss, labels_N) for loss in whole.losses]
     known = [weight * part for weight, part in zip(whole.weights, parts, strict=True) if part is not None]
     return math.fsum(known) if len(known) == len(parts) else None
 
 
 def at_collapse_of(loss: nn.Module, labels_N: Tensor | None) -> float | None:
-    """A loss of the user's own need not know."""
+    """None for a custom loss that does not define it."""
     ask = getattr(loss, "at_collapse", None)
     return ask(labels_N) if ask else None
 

@@ -1,4 +1,4 @@
-"""Losses with something of their own to learn, or that look at more than similarities. Same call as every loss."""
+"""Losses with parameters of their own, or that need more than similarities. Called like every loss."""
 
 import math
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class WeightedL1(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        # Below 0 from the start: a difference speaks against likeness. Each weight may cross over while it learns.
+        # Negative at the start: a difference lowers the similarity. Each weight may change sign during training.
         self.weight = nn.Parameter(torch.full((dim,), -(dim**-0.5)))
         self.bias = nn.Parameter(torch.zeros(()))
 
@@ -44,22 +44,27 @@ def check_width(emb_ND: Tensor, dim: int, name: str) -> None:
 
 
 def logistic(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> tuple[Terms, Terms]:
-    """Binary cross-entropy of the logit `sim`; positives and negatives weigh half each, however many there are."""
+    """Binary cross-entropy of the logit `sim`; positives and negatives have half of the weight each."""
     pull_N = (0.5 * softplus(-sim_NM) * pos_NM).sum(-1)
     push_N = (0.5 * softplus(sim_NM) * neg_NM).sum(-1)
     return Terms(pull_N, pos_NM.sum(-1)), Terms(push_N, neg_NM.sum(-1))
 
 
 class SiameseBCE(PairLoss):
-    """The siamese network: a learned likeness of two embeddings, as a probability.
+    """The siamese network: the probability that two embeddings are of one class, from a learned weighted L1 distance.
 
     loss    cross-entropy of p(same) = sigmoid(sum over d of w_d |a_d - b_d| + b), positive and negative pairs
-            weighing half each; all pairs of the batch in O(N^2) memory, or each row's own partners
+            with half of the weight each; all pairs of the batch in O(N^2) memory, or each row's own partners
     learns  w [dim] and b; symmetric, p(a, b) = p(b, a)
-    paper   Koch et al., 2015, who draw half of either kind
+    paper   Koch et al., 2015, with equally many positive and negative pairs.
+            https://www.cs.cmu.edu/~rsalakhu/papers/oneshot1.pdf
     at collapse  ln 2
-    use     verification, by `probability`; an index searches by another geometry than was trained. normalize=False
-    PML     has none
+    use     verification, by `probability`; a search index uses a different geometry. normalize=False
+    PML     not included
+
+    >>> siamese = losses.build("siamese_bce()", dim=2)
+    >>> siamese.probability(torch.zeros(1, 2), torch.zeros(1, 2))
+    tensor([0.5000], grad_fn=<SigmoidBackward0>)
     """
 
     def __init__(
@@ -76,25 +81,30 @@ class SiameseBCE(PairLoss):
         return self.sim(a_ND[:, None], b_ND[:, None])[:, 0, 0].sigmoid()
 
     def at_collapse(self, labels_N: Tensor | None = None) -> float:
-        """ln 2: every pair as likely as not."""
+        """ln 2: every pair has probability 1/2."""
         return math.log(2)
 
 
 class VAE(nn.Module):
-    """Variational autoencoder: the embedding must suffice to draw the image again.
+    """Variational autoencoder: reconstructs the image from the embedding.
 
     loss    -log p(image | z) + beta * KL(q(z | image) || N(0, 1)), summed over pixels and over dim, mean over
-            images; labels are not looked at. z = mean + std * noise in training, the mean in evaluation
-    learns  the log-variance of q, linear in the features and 0 at first, and the decoder dim -> hidden -> pixels;
+            images; labels are not used. z = mean + std * noise in training, the mean in evaluation
+    learns  the log-variance of q, linear in the features and initially 0, and the decoder dim -> hidden -> pixels;
             the mean of q is the embedding, so normalize=False
     pixels  likelihood="bernoulli": cross-entropy of pixels in [0, 1]; likelihood="gaussian": half their squared
             error
-    paper   Kingma and Welling, 2014
-    at collapse  not known before the images are
-    use     no labels, or in a `sum` to keep an embedding informative; `decode` draws what an embedding means
-    PML     has none
+    paper   Kingma and Welling, 2014. https://arxiv.org/abs/1312.6114
+    at collapse  depends on the images
+    use     data without labels, or in a `sum` as a regulariser; `decode` reconstructs the image of an embedding
+    PML     not included
 
-    Needs batch.images (uint8, or floats as the likelihood has them) and batch.features; notes reconstruction and kl.
+    Needs batch.images (uint8, or floats in the range of the likelihood) and batch.features; notes
+    reconstruction and kl.
+
+    >>> vae = losses.build("vae()", dim=8, shape=(1, 28, 28), width=32)
+    >>> vae.decode(torch.zeros(2, 8)).shape
+    torch.Size([2, 1, 28, 28])
     """
 
     def __init__(
@@ -131,7 +141,7 @@ class VAE(nn.Module):
         return error + self.beta * kl
 
     def target(self, images: Tensor) -> Tensor:
-        """What the decoder should give back, [N, C * H * W]."""
+        """Target of the decoder, [N, C * H * W]."""
         if tuple(images.shape[1:]) != self.shape:
             raise ValueError(f"vae draws images of shape {self.shape}, but the batch has {tuple(images.shape[1:])}")
         pixels_NX = images.flatten(1).to(self.log_variance.weight.dtype) / (1 if images.is_floating_point() else 255)
@@ -146,7 +156,7 @@ class VAE(nn.Module):
         return (drawn_NX.sigmoid() if self.likelihood == "bernoulli" else drawn_NX).unflatten(1, self.shape)
 
     def at_collapse(self, labels_N: Tensor | None = None) -> None:
-        """Not known before the images are."""
+        """None: it depends on the images."""
 
 
 def gaussian(mean_NX: Tensor, target_NX: Tensor) -> Tensor:
@@ -160,20 +170,24 @@ LIKELIHOODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def seen_outside_unit(x: Tensor) -> bool:
-    """Whether a value lies outside [0, 1]; looks on a CPU only, a GPU would have to wait."""
+    """Whether a value lies outside [0, 1]; checked on a CPU only, to avoid synchronising with a GPU."""
     return x.device.type == "cpu" and bool(((x < 0) | (x > 1)).any())
 
 
 class VICReg(nn.Module):
-    """Two views of an image alike, every dimension alive, no two dimensions alike.
+    """Variance-invariance-covariance regularisation of two views of each image.
 
     loss    invariance * mean (a - b)^2 + variance * mean over dim of relu(1 - sqrt(var + eps)), averaged over the
             views, + covariance * sum over d != e of cov_de^2 / dim, summed over the views
-    paper   Bardes, Ponce and LeCun, 2022
-    at collapse  variance * (1 - sqrt(eps)), where nothing varies
-    use     no labels and small batches: it needs no negatives; all first views, then all second views.
-            normalize=False
+    paper   Bardes, Ponce and LeCun, 2022. https://arxiv.org/abs/2105.04906
+    at collapse  variance * (1 - sqrt(eps))
+    use     data without labels and small batches: needs no negatives; the batch is all first views, then all second
+            views. normalize=False
     PML     the same
+
+    >>> views = torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0], [3.0, 4.0]])
+    >>> round(losses.build("vicreg()")(views, torch.tensor([0, 1, 0, 1])).item(), 4)
+    8.0
     """
 
     def __init__(self, *, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0, eps: float = 1e-4):
@@ -196,19 +210,22 @@ class VICReg(nn.Module):
         )
 
     def at_collapse(self, labels_N: Tensor | None = None) -> float:
-        """The variance term at no variance."""
+        """The variance term at variance 0."""
         return self.variance * max(0.0, 1 - self.eps**0.5)
 
 
 class BarlowTwins(nn.Module):
-    """Two views of an image say the same in every dimension, and no dimension repeats another.
+    """Cross-correlation of two views of each image close to the identity matrix.
 
     loss    sum over d of (1 - C_dd)^2 + redundancy * sum over d != e of C_de^2, C the correlation over the batch of
             dimension d of the first view and e of the second
-    paper   Zbontar et al., 2021
-    at collapse  dim, where nothing varies
-    use     as vicreg; wants a wide embedding. normalize=False
-    PML     has none
+    paper   Zbontar et al., 2021. https://arxiv.org/abs/2103.03230
+    at collapse  dim
+    use     as vicreg; needs a wide embedding. normalize=False
+    PML     not included
+
+    >>> losses.build("barlow()", dim=64).at_collapse()
+    64.0
     """
 
     def __init__(self, *, dim: int, redundancy: float = 0.0051):
@@ -222,12 +239,12 @@ class BarlowTwins(nn.Module):
         return (1 - same_D).square().sum() + self.redundancy * (corr_DD.square().sum() - same_D.square().sum())
 
     def at_collapse(self, labels_N: Tensor | None = None) -> float:
-        """No dimension of the one view says anything of the other."""
+        """dim: the dimensions of the two views are uncorrelated."""
         return float(self.dim)
 
 
 def views(emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None) -> tuple[Tensor, Tensor]:
-    """First and second views, the halves of the batch. Errors: ValueError when those are not of the same labels."""
+    """First and second views, the halves of the batch. Errors: ValueError if their labels differ."""
     check(emb_ND, labels_N)
     partners = batch.partners if batch else 0
     half = len(labels_N) // 2
@@ -242,7 +259,7 @@ def views(emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None) -> tuple
 
 
 def standard(x_ND: Tensor) -> Tensor:
-    """Each dimension of mean 0 and variance 1 over the batch; one that does not vary becomes 0."""
+    """Each dimension with mean 0 and variance 1 over the batch; constant dimensions become 0."""
     x_ND = x_ND - x_ND.mean(0)
     return x_ND / (x_ND.square().mean(0) + 1e-5).sqrt()
 

@@ -1,4 +1,4 @@
-"""Rules on the list of an anchor's references as a whole: average precision made smooth, and the like.
+"""Listwise rules over all references of an anchor: smoothed average precision and related losses.
 
 Conventions as in rules.py.
 """
@@ -18,10 +18,15 @@ def fast_ap(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, bins: int = 10) -
 
     loss    1 - sum over bins, nearest first, of h_pos(b) H_pos(b) / H(b) / positives, mean over anchors with both; h
             shares a similarity between the two nearest of bins + 1 centres on [-1, 1], H is its running sum
-    paper   Cakir et al., 2019, for cosine
+    paper   Cakir et al., 2019, for cosine.
+            https://openaccess.thecvf.com/content_CVPR_2019/html/Cakir_Deep_Metric_Learning_to_Rank_CVPR_2019_paper.html
     at collapse  1 - positives / (positives + negatives)
-    use     retrieval by rank, large batches with many images a class
-    PML     the same with LpDistance(power=2), the paper's; its default bins the distance and not its square
+    use     retrieval by rank, large batches with many images per class
+    PML     the same with LpDistance(power=2), as in the paper; its default bins the distance, not its square
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("fast_ap()")(emb, labels).item(), 4)
+    0.25
     """
     positives_N = pos_NM.sum(-1)
     both_N = (positives_N > 0) & neg_NM.any(-1)
@@ -35,14 +40,18 @@ def fast_ap(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, bins: int = 10) -
 
 
 def smooth_ap(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, temperature: float = 0.01) -> Terms:
-    """Average precision with sigmoids for steps.
+    """Average precision with sigmoids instead of steps.
 
     loss    1 - mean over positives of rank among positives / rank among all, mean over anchors with both; the rank of
-            p is 1 + sum over others j of sigmoid((s_j - s_p) / T). O(positives * M) a row, in tiles
-    paper   Brown et al., 2020
+            p is 1 + sum over others j of sigmoid((s_j - s_p) / T). O(positives * M) per row, in tiles
+    paper   Brown et al., 2020. https://arxiv.org/abs/2007.12163
     at collapse  1 - (1 + positives) / (1 + positives + negatives)
-    use     as fast_ap, closer to the measure itself; the temperature is the width of a step
-    PML     also ranks the anchor, as one of its own positives; takes only batches of equal classes in order
+    use     as fast_ap, closer to the metric itself; the temperature is the width of a step
+    PML     also ranks the anchor among its positives; accepts only sorted batches with classes of equal size
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("smooth_ap()")(emb, labels).item(), 4)
+    0.25
     """
 
     def of_pairs(anchor_K: Tensor, positive_K: Tensor) -> Terms:
@@ -63,10 +72,14 @@ def histogram(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, bins: int = 100
 
     loss    sum over r of h_neg(r) times the running sum of h_pos up to r; each histogram is the whole batch's, shares a
             similarity between the two nearest of bins + 1 centres on [-1, 1], and sums to 1
-    paper   Ustinova and Lempitsky, 2016, for cosine
+    paper   Ustinova and Lempitsky, 2016, for cosine. https://arxiv.org/abs/1611.00822
     at collapse  1, or 3/4 halfway between two centres; random similarities give 1/2
     use     no margin to choose; large batches
-    PML     the same, but for pairs of two images that are alone in their classes, which it leaves out
+    PML     the same, except that it ignores pairs of two images without positives
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("histogram()")(emb, labels).item(), 4)
+    0.25
     """
     place_NM = to_bins(sim_NM, bins)
     positives = pos_NM.sum()
@@ -99,15 +112,20 @@ def ranked_list(
     neg_scale: float = 10.0,
     balance: float = 0.5,
 ) -> Terms:
-    """Positives inside a ball around the anchor, negatives outside a larger one, the worse the heavier.
+    """Positives inside a ball around the anchor, negatives outside a larger one, weighted by the violation.
 
     loss    (1 - balance) times the mean of pos_at - s_p over positives below pos_at, plus balance times the mean of
             s_n - neg_at over negatives above neg_at, weighted e^(scale * that excess), mean over anchors with a pair;
             the weights take no gradient
-    paper   Wang et al., 2019; with euclidean on unit vectors its numbers are pos_at=-0.8, neg_at=-1.2
+    paper   Wang et al., 2019; with euclidean on unit vectors its numbers are pos_at=-0.8, neg_at=-1.2.
+            https://arxiv.org/abs/1903.03238
     at collapse  (pos_at - neg_at) min(balance, 1 - balance)
-    use     keeps the spread inside a class, as positives within the ball are left alone
-    PML     adds 1e-5 to every weight below the line, and its weights take a gradient
+    use     preserves the spread within a class, since positives inside the ball have no loss
+    PML     adds 1e-5 to every weight in the denominator, and its weights take a gradient
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("ranked_list()")(emb, labels).item(), 4)
+    0.2376
     """
     far_N = weighted_mean(pos_at - sim_NM, pos_NM, pos_scale)
     near_N = weighted_mean(sim_NM - neg_at, neg_NM, neg_scale)

@@ -1,4 +1,4 @@
-"""Rules with a boundary in similarity: which side of it a pair is on, and by how much. Conventions as in rules.py."""
+"""Rules with a decision boundary in similarity, with a loss for pairs on the wrong side. Conventions as in rules.py."""
 
 import math
 from collections.abc import Callable
@@ -18,15 +18,19 @@ __all__ = ["margin", "learned_margin", "tuplet_margin", "snr_contrastive", "thre
 
 
 def margin(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 0.2, beta: float | Tensor = 0.3) -> Terms:
-    """Positives above a boundary, negatives below it, by a margin each.
+    """Positives above a boundary and negatives below it, each by a margin.
 
-    loss    relu(margin + beta - s_p) + relu(margin + s_n - beta) over all triplets, divided by how many of the two are
-            not 0: a positive weighs as often as its anchor has negatives, and the other way round, so O(M) a row
+    loss    relu(margin + beta - s_p) + relu(margin + s_n - beta) over all triplets, divided by the number of
+            nonzero terms: a positive counts once per negative of its anchor and vice versa, so O(M) per row
     paper   Wu et al., 2017, with the miner distance_weighted; beta=-1.2 with euclidean on unit vectors, of which 0.3 is
-            the cosine
+            the cosine. https://arxiv.org/abs/1706.07567
     at collapse  margin
-    use     as contrastive, where pairs vary in difficulty; learned_margin finds beta by itself
+    use     as contrastive, for pairs of varying difficulty; learned_margin learns beta
     PML     the same
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("margin()")(emb, labels).item(), 4)
+    0.62
     """
     far_NM, near_NM = (margin + beta - sim_NM).relu(), (margin + sim_NM - beta).relu()
     positives_N, negatives_N = pos_NM.sum(-1), neg_NM.sum(-1)
@@ -53,10 +57,14 @@ class LearnedMargin(PairLoss):
     """The rule `margin` with its boundary learned, one for all classes.
 
     loss    that of margin(margin, beta), minus nu * beta: nu > 0 keeps the boundary from drifting down
-    paper   Wu et al., 2017
+    paper   Wu et al., 2017. https://arxiv.org/abs/1706.07567
     at collapse  that of `margin`
-    use     where no boundary is known; its learning rate is lr_scale times the network's
+    use     when no boundary is known; its learning rate is lr_scale times that of the network
     PML     the same with learn_beta=True and one beta
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("learned_margin()")(emb, labels).item(), 4)
+    0.62
     """
 
     def __init__(
@@ -83,13 +91,18 @@ learned_margin = LearnedMargin
 
 
 def tuplet_margin(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 0.1, scale: float = 64.0) -> Terms:
-    """A positive, its angle made smaller by `margin` radians, against all negatives.
+    """Each positive, with its angle reduced by `margin` radians, against all negatives.
 
     loss    log(1 + sum e^(scale (s_n - cos(angle_p - margin)))), mean over positive pairs
-    paper   Yu and Tao, 2019, for cosine, added to intra_pair_variance
+    paper   Yu and Tao, 2019, for cosine, added to intra_pair_variance.
+            https://openaccess.thecvf.com/content_ICCV_2019/html/Yu_Deep_Metric_Learning_With_Tuplet_Margin_Loss_ICCV_2019_paper.html
     at collapse  ln(1 + negatives e^(-2 scale sin(margin / 2)))
-    use     as ntxent at a low temperature; the slack leaves easy positives alone
-    PML     the same, its margin in degrees (5.73); NaN where rounding takes a cosine beyond 1
+    use     as ntxent at a low temperature; the slack ignores easy positives
+    PML     the same with the margin in degrees (5.73); NaN if rounding produces a cosine above 1
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("tuplet_margin()")(emb, labels).item(), 4)
+    3.3317
     """
     square_NM = 1 - sim_NM.square()
     apart_NM = square_NM > torch.finfo(sim_NM.dtype).eps
@@ -103,10 +116,14 @@ def snr_contrastive(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: f
     """Contrastive over noise-to-signal ratios, for sim="snr": r = -s, the variance of y - x over that of the anchor x.
 
     loss    r, mean over positive pairs, plus relu(margin - r), mean over negative pairs
-    paper   Yuan et al., 2019, whose pull of the embedding's mean towards 0 is left out
+    paper   Yuan et al., 2019, without its regularisation of the embedding's mean. https://arxiv.org/abs/1904.02616
     at collapse  margin
     use     embeddings that are not normalised: the ratio does not depend on their scale
-    PML     averaged over the pairs that still have a loss; with its MeanReducer the same
+    PML     averaged over the pairs with a nonzero loss; the same with its MeanReducer
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("snr_contrastive()", sim="snr")(emb, labels).item(), 4)
+    8.32
     """
     return Terms(total(-sim_NM, pos_NM), pos_NM.sum(-1)), Terms(total((margin + sim_NM).relu(), neg_NM), neg_NM.sum(-1))
 
@@ -117,10 +134,14 @@ def threshold_consistent(
     """Only the hard pairs: positives at or below pos_at, negatives at or above neg_at.
 
     loss    pos_at - s_p, mean over those positives, plus s_n - neg_at, mean over those negatives
-    paper   Zhang et al., 2024 (TCM), for cosine
+    paper   Zhang et al., 2024 (TCM), for cosine. https://arxiv.org/abs/2307.04047
     at collapse  pos_at - neg_at
     use     added to another loss, so that all classes share one threshold: sum(losses=['ntxent', ...])
     PML     the same
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("threshold_consistent()")(emb, labels).item(), 4)
+    0.32
     """
     hard_pos_NM, hard_neg_NM = pos_NM & (sim_NM <= pos_at), neg_NM & (sim_NM >= neg_at)
     return (

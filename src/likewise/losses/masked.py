@@ -23,7 +23,7 @@ def total(x_NM: Tensor, where_NM: Tensor) -> Tensor:
 def lse(x_NM: Tensor, where_NM: Tensor) -> Tensor:
     """log sum exp of the entries in `where`; the dtype's lowest number, and not -inf, when there are none.
 
-    Finite on purpose: the gradient of a logsumexp over nothing but -inf is NaN, even where it is multiplied by 0.
+    Finite on purpose: the gradient of logsumexp over -inf only is NaN, even when multiplied by 0.
     """
     return _LogSumExp.apply(x_NM, where_NM)
 

@@ -1,4 +1,4 @@
-"""Memory: the batch is compared with itself and with the embeddings of the batches before it."""
+"""Cross-batch memory: the batch is compared with itself and with the embeddings of earlier batches."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ __all__ = ["Memory"]
 
 
 class Memory(nn.Module):
-    """References for PairLoss: those of `inner` (the batch itself), then the last `size` embeddings. Wang et al., 2020.
+    """References for PairLoss: those of `inner` (the batch itself), then the last `size` embeddings.
 
-    Remembered embeddings take no gradient. They were made by earlier weights, which is harmless once these move slowly:
-    for the first `warmup_steps` batches the memory fills but is not compared with. It remembers in training only.
-    State: embeddings [size, dim], their labels [size, *label_shape] and how much was seen, so that resuming equals not
-    stopping. Works for every rule over pairs, in every geometry.
+    Stored embeddings take no gradient. They were computed with earlier weights, which is harmless once the weights
+    change slowly: for the first `warmup_steps` batches the memory is filled but not used. It is filled in training
+    only. State: embeddings [size, dim], their labels [size, *label_shape] and counters, so that resuming is exact.
+    Works with every rule over pairs and every geometry. Wang et al., 2020, https://arxiv.org/abs/1912.06798.
     """
 
     emb: Tensor  # [size, D]
@@ -38,7 +38,7 @@ class Memory(nn.Module):
         self.inner, self.warmup_steps = inner, warmup_steps
         self.register_buffer("emb", torch.zeros(size, dim))
         self.register_buffer("labels", torch.zeros(size, *label_shape, dtype=torch.long))
-        # Numbers of the host, not buffers: reading a position off a GPU at every step would wait for it.
+        # Python integers, not buffers: reading a position from a GPU would synchronise at every step.
         self.seen = self.steps = 0
 
     def forward(self, emb_ND: Tensor, labels_N: Tensor) -> Refs:
@@ -50,19 +50,19 @@ class Memory(nn.Module):
         return refs
 
     def joined(self, fresh: Refs) -> Refs:
-        """The fresh references, then the remembered ones; an anchor keeps its place."""
+        """The new references, then the stored ones; anchors keep their positions."""
         emb_KD, labels_K = self.held()
         return Refs(torch.cat([fresh.emb, emb_KD.to(fresh.emb)]), torch.cat([fresh.labels, labels_K]), fresh.offset)
 
     def held(self) -> tuple[Tensor, Tensor]:
-        """What is remembered, (emb [K, D], labels [K]): never more than was seen."""
+        """The stored embeddings (emb [K, D], labels [K]): K is at most the number seen."""
         n = min(self.seen, len(self.emb))
         return self.emb[:n], self.labels[:n]
 
     def push(self, emb_ND: Tensor, labels_N: Tensor) -> None:
-        """Write the newest rows over the oldest."""
+        """Overwrites the oldest rows with the newest."""
         size = len(self.emb)
-        # Of a batch larger than the memory the last rows only: a GPU writes twice to one slot in any order.
+        # Only the last rows of a batch larger than the memory: a GPU writes twice to one slot in any order.
         first = max(0, len(emb_ND) - size)
         slot_K = torch.arange(self.seen + first, self.seen + len(emb_ND), device=self.emb.device) % size
         self.emb[slot_K], self.labels[slot_K] = emb_ND[first:].to(self.emb), labels_N[first:].to(self.labels)

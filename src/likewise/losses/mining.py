@@ -1,7 +1,7 @@
-"""Miners narrow the masks: (sim, pos, neg), each [N, M], to (pos, neg). No gradient flows through a choice.
+"""Miners select pairs: masks (sim, pos, neg), each [N, M], to (pos, neg). No gradient flows through the selection.
 
-An anchor for which a miner keeps nothing has no term. Similarity: larger is closer. A miner sees the similarities of
-the loss it is given to, so its numbers are in the same unit. Those that draw use torch's own generator.
+An anchor without selected pairs has no term. Similarity: larger is closer. A miner sees the similarities of its loss,
+so its thresholds are in the same unit. Random miners use torch's default generator.
 """
 
 import math
@@ -25,25 +25,41 @@ ENTRIES = 1 << 22  # of one tile of pairs x references
 
 
 def hard(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> Masks:
-    """Each anchor's farthest positive and nearest negative. Hermans et al., 2017.
+    """Each anchor's farthest positive and nearest negative. Hermans et al., 2017, https://arxiv.org/abs/1703.07737.
 
-    Sharp, and easily misled: with noisy labels, or before anything is learned, it can collapse the embedding.
+    Aggressive: with noisy labels, or early in training, it can collapse the embedding.
+
+    >>> sim = torch.tensor([[0.9, 0.4, 0.7, 0.1]])
+    >>> pos, neg = torch.tensor([[True, True, False, False]]), torch.tensor([[False, False, True, True]])
+    >>> [mask.int().tolist() for mask in hard(sim, pos, neg)]
+    [[[0, 1, 0, 0]], [[0, 0, 1, 0]]]
     """
     return _best(-sim_NM, pos_NM), _best(sim_NM, neg_NM)
 
 
 def easy_positive(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor) -> Masks:
-    """Each anchor's nearest positive and nearest negative. Xuan et al., 2020.
+    """Each anchor's nearest positive and nearest negative. Xuan et al., 2020, https://arxiv.org/abs/1904.04370.
 
-    Lets a class keep several modes, as one near positive is enough.
+    A class may keep several modes, since one near positive suffices.
+
+    >>> sim = torch.tensor([[0.9, 0.4, 0.7, 0.1]])
+    >>> pos, neg = torch.tensor([[True, True, False, False]]), torch.tensor([[False, False, True, True]])
+    >>> [mask.int().tolist() for mask in easy_positive(sim, pos, neg)]
+    [[[1, 0, 0, 0]], [[0, 0, 1, 0]]]
     """
     return _best(sim_NM, pos_NM), _best(sim_NM, neg_NM)
 
 
 def semihard(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 0.2) -> Masks:
-    """Positives with a negative farther by less than the margin, and those negatives. Schroff et al., 2015.
+    """Positives with a negative farther by less than the margin, and those negatives.
 
-    A pair of masks cannot say which negative was for which positive; triplet(pick="semihard") can.
+    Masks do not record which negative belongs to which positive; use triplet(pick="semihard") for that.
+    Schroff et al., 2015, https://arxiv.org/abs/1503.03832.
+
+    >>> sim = torch.tensor([[0.9, 0.4, 0.7, 0.1]])
+    >>> pos, neg = torch.tensor([[True, True, False, False]]), torch.tensor([[False, False, True, True]])
+    >>> [mask.int().tolist() for mask in semihard(sim, pos, neg, margin=0.2)]
+    [[[1, 0, 0, 0]], [[0, 0, 1, 0]]]
     """
     from_neg_NM = _next_above(sim_NM, pos_NM) - sim_NM
     from_pos_NM = _next_above(-sim_NM, neg_NM) + sim_NM
@@ -53,7 +69,12 @@ def semihard(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 
 def multi_similarity(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, epsilon: float = 0.1) -> Masks:
     """Positives farther than the nearest negative, negatives nearer than the farthest positive, both within epsilon.
 
-    Wang et al., 2019. An anchor that has no positive, or no negative, keeps nothing.
+    Anchors without a positive or without a negative get no pairs. Wang et al., 2019, https://arxiv.org/abs/1904.06627.
+
+    >>> sim = torch.tensor([[0.9, 0.4, 0.7, 0.1]])
+    >>> pos, neg = torch.tensor([[True, True, False, False]]), torch.tensor([[False, False, True, True]])
+    >>> [mask.int().tolist() for mask in multi_similarity(sim, pos, neg)]
+    [[[0, 1, 0, 0]], [[0, 0, 1, 0]]]
     """
     nearest_N1 = sim_NM.masked_fill(~neg_NM, -torch.inf).amax(-1, keepdim=True)
     farthest_N1 = sim_NM.masked_fill(~pos_NM, torch.inf).amin(-1, keepdim=True)
@@ -61,12 +82,24 @@ def multi_similarity(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, epsilon:
 
 
 def pair_margin(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, pos_at: float = 0.8, neg_at: float = 0.2) -> Masks:
-    """Positives below pos_at and negatives above neg_at: what contrastive with these margins still moves."""
+    """Positives below pos_at and negatives above neg_at: pairs with a nonzero contrastive loss at these margins.
+
+    >>> sim = torch.tensor([[0.9, 0.4, 0.7, 0.1]])
+    >>> pos, neg = torch.tensor([[True, True, False, False]]), torch.tensor([[False, False, True, True]])
+    >>> [mask.int().tolist() for mask in pair_margin(sim, pos, neg)]
+    [[[0, 1, 0, 0]], [[0, 0, 1, 0]]]
+    """
     return pos_NM & (sim_NM < pos_at), neg_NM & (sim_NM > neg_at)
 
 
 def nearest(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, k: int = 8) -> Masks:
-    """Every positive and the k nearest negatives, fewer where there are fewer."""
+    """Every positive and the k nearest negatives (all if there are fewer).
+
+    >>> sim = torch.tensor([[0.9, 0.4, 0.7, 0.1]])
+    >>> pos, neg = torch.tensor([[True, True, False, False]]), torch.tensor([[False, False, True, True]])
+    >>> [mask.int().tolist() for mask in nearest(sim, pos, neg, k=1)]
+    [[[1, 1, 0, 0]], [[0, 0, 1, 0]]]
+    """
     top_NK = sim_NM.masked_fill(~neg_NM, -torch.inf).topk(min(k, sim_NM.shape[-1]), dim=-1).indices
     return pos_NM, torch.zeros_like(neg_NM).scatter_(-1, top_NK, True) & neg_NM
 
@@ -74,11 +107,18 @@ def nearest(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, k: int = 8) -> Ma
 def distance_weighted(
     sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, dim: int = 64, near: float = 0.5, far: float = 1.4
 ) -> Masks:
-    """Every positive and one negative, drawn so that all distances are as likely. Wu et al., 2017.
+    """Every positive and one negative, drawn uniformly over distances.
 
-    For cosine. On the unit sphere of `dim` dimensions distances crowd around 1.41; the weight 1 / q(d) undoes that,
-    with q(d) = d^(dim - 2) (1 - d^2 / 4)^((dim - 3) / 2). Distances below `near` weigh no more than `near`, so that
-    noise does not take over; negatives beyond `far`, which lose nothing, are not drawn.
+    For cosine. On the unit sphere of `dim` dimensions distances concentrate around 1.41; the weight 1 / q(d) corrects
+    this, with q(d) = d^(dim - 2) (1 - d^2 / 4)^((dim - 3) / 2). Distances below `near` have the weight of `near`, so
+    that noise does not dominate; negatives beyond `far`, which have no loss, are not drawn.
+    Wu et al., 2017, https://arxiv.org/abs/1706.07567.
+
+    >>> sim = torch.tensor([[0.9, 0.4, 0.7, 0.1]])
+    >>> pos, neg = torch.tensor([[True, True, False, False]]), torch.tensor([[False, False, True, True]])
+    >>> pos, neg = distance_weighted(sim, pos, neg)
+    >>> int(neg.sum())
+    1
     """
     distance_NM = (2 - 2 * sim_NM).clamp_min(near**2).sqrt()
     log_q_NM = (dim - 2) * distance_NM.log() + (dim - 3) / 2 * (1 - distance_NM.square() / 4).clamp_min(1e-8).log()
@@ -90,8 +130,15 @@ def distance_weighted(
 def angular(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, angle: float = 20.0) -> Masks:
     """Pairs of a triplet whose angle at the negative, against the middle of the others, exceeds `angle` degrees.
 
-    For cosine, the batch against itself. Wang et al., 2017: tan(angle) = |a - p| / (2 |n - (a + p) / 2|), which in
-    squared distances reads (1 + t) ap > 2 t (an + pn), t = tan(angle)^2. O(positives x M) in tiles.
+    For cosine, the batch against itself. tan(angle) = |a - p| / (2 |n - (a + p) / 2|), which in squared distances reads
+    (1 + t) ap > 2 t (an + pn), t = tan(angle)^2. O(positives x M) in tiles.
+    Wang et al., 2017, https://arxiv.org/abs/1708.01682.
+
+    >>> emb = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6]])
+    >>> pos = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 0]]).bool()
+    >>> neg = torch.tensor([[0, 0, 1], [0, 0, 1], [1, 1, 0]]).bool()
+    >>> [mask.int().tolist() for mask in angular(emb @ emb.T, pos, neg)]
+    [[[0, 1, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [0, 0, 1], [0, 0, 0]]]
     """
     tan2 = math.tan(math.radians(angle)) ** 2
     square_NM = 2 - 2 * sim_NM
@@ -105,7 +152,7 @@ def angular(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, angle: float = 20
     return kept_pos_NM, kept_neg_NM
 
 
-vars(angular).update(whole=True, columns=True)  # looks at the positive's row too: PairLoss gives it every row
+vars(angular).update(whole=True, columns=True)  # reads the positive's row too, so PairLoss passes all rows
 
 
 def _best(score_NM: Tensor, where_NM: Tensor) -> Tensor:

@@ -26,13 +26,18 @@ def in_batch(emb_ND: Tensor, labels_N: Tensor) -> Refs:
 class PairLoss(nn.Module):
     """A rule over the similarities of anchors to references. `loss(emb [N, D], labels [N]) -> scalar`.
 
-    sim: the geometry, shared with the miner. miner: narrows the masks, sees no gradient. references: what anchors are
-    compared with. relation: which labels are alike (see match). balanced: every class weighs the same, however many
-    images of it are in the batch. tile: rows worked on at once; by default as many as fit tile.BUDGET, and always all
-    of them for a rule or a miner whose rows depend on one another. The result does not depend on it.
+    sim: the geometry, shared with the miner. miner: selects pairs, without gradient. references: what anchors are
+    compared with. relation: which labels match (see match). balanced: every class of a batch has the same weight.
+    tile: rows computed at once; by default as many as fit tile.BUDGET, and always all rows for a rule or miner whose
+    rows depend on one another. The result does not depend on it.
 
     A batch without terms gives 0 with zero gradient, noted as `empty`. Half precision is computed in float32.
-    Errors: ValueError for shapes and types that do not fit and, on a CPU, where looking is free, for NaN or infinity.
+    Errors: ValueError for wrong shapes and types and, on a CPU, for NaN or infinity (a GPU would have to synchronise).
+
+    >>> from likewise.losses.rules import ntxent
+    >>> loss = PairLoss(ntxent)
+    >>> loss(torch.randn(8, 4), torch.arange(8) % 4).shape
+    torch.Size([])
     """
 
     def __init__(
@@ -61,7 +66,7 @@ class PairLoss(nn.Module):
         return reduce(terms)
 
     def terms(self, emb_ND: Tensor, labels_N: Tensor, partners: int = 0) -> tuple[Terms, ...]:
-        """The rule's Terms for a batch, before the one division."""
+        """The rule's Terms for a batch, before the division."""
         if not len(emb_ND):
             return (Terms(emb_ND.sum(-1), emb_ND.new_zeros(0, dtype=torch.long)),)
         if partners:
@@ -95,7 +100,7 @@ class PairLoss(nn.Module):
         """Similarities and masks of these rows to the references."""
         if refs.offset is not None:
             refs = refs._replace(offset=refs.offset + rows.start)
-        # The batch itself and not a view of it, where the rows are all of it: a geometry may then work once for both.
+        # The batch itself, not a view, if the rows are all of it: a geometry can then normalise once for both sides.
         anchor_ND = emb_ND if rows == slice(0, len(emb_ND)) else emb_ND[rows]
         return self.sim(anchor_ND, refs.emb), *match(labels_N[rows], refs, self.relation)
 
@@ -115,12 +120,12 @@ class PairLoss(nn.Module):
         return sim_NP, *match_partners(label_N, of, self.relation)
 
     def at_collapse(self, labels_N: Tensor | None = None) -> float | None:
-        """The loss at which an embedding without information stands still, for a batch of these labels."""
+        """The loss of a collapsed embedding (all vectors equal), for a batch with these labels."""
         return loss_at_collapse(self.rule, labels_N, sim=self.sim, relation=self.relation)
 
 
 def check(emb_ND: Tensor, labels_N: Tensor) -> None:
-    """Errors: ValueError for what cannot be compared. Looks at values on a CPU only: a GPU would have to wait."""
+    """Errors: ValueError for invalid input. Values are checked on a CPU only, to avoid synchronising with a GPU."""
     if emb_ND.ndim != 2 or not emb_ND.is_floating_point():
         raise ValueError(f"embeddings are floats [N, D], got {emb_ND.dtype} of shape {list(emb_ND.shape)}")
     if labels_N.ndim == 0 or len(labels_N) != len(emb_ND):
@@ -132,7 +137,7 @@ def check(emb_ND: Tensor, labels_N: Tensor) -> None:
         bad_N = ~emb_ND.isfinite().all(-1)
         raise geometry.DivergedError(
             f"{int(bad_N.sum())} of {len(bad_N)} embeddings hold NaN or infinity, the first in row "
-            f"{int(bad_N.byte().argmax())}; look at the input pictures, the learning rate and the precision"
+            f"{int(bad_N.byte().argmax())}; look at the input images, the learning rate and the precision"
         )
 
 
@@ -141,7 +146,7 @@ def at_least_float32(emb_ND: Tensor) -> Tensor:
 
 
 def class_size(labels_N: Tensor) -> Tensor:
-    """The size of each one's class in the batch; by sorting, so that a GPU need not say how many classes there are."""
+    """The size of each row's class in the batch; by sorting, which does not synchronise with a GPU."""
     if labels_N.ndim != 1:
         raise ValueError(f"balanced=True weighs classes: it needs one label each, got labels {list(labels_N.shape)}")
     sorted_N = labels_N.sort().values
@@ -150,7 +155,7 @@ def class_size(labels_N: Tensor) -> Tensor:
 
 @torch.no_grad()
 def notes(terms: tuple[Terms, ...]) -> dict[str, Tensor]:
-    """`active`: share of anchors with terms that still have a loss. `empty`: 1 when the batch had no term at all."""
+    """`active`: share of anchors with terms whose loss is nonzero. `empty`: 1 if the batch had no terms."""
     has_N = torch.stack([t.count > 0 for t in terms]).any(0)
     alive_N = torch.stack([t.total != 0 for t in terms]).any(0)
     return {"active": (has_N & alive_N).sum() / has_N.sum().clamp_min(1), "empty": (~has_N.any()).float()}

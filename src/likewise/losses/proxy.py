@@ -1,4 +1,4 @@
-"""ProxyLoss: compare each embedding with learned class proxies, one or several a class."""
+"""ProxyLoss: compares each embedding with learned class proxies, one or several per class."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from likewise.match import Refs, match, same, shared
 
 __all__ = ["ProxyLoss", "over"]
 
-SHOWN = 256  # classes that stand for all of them when chance is asked for
+SHOWN = 256  # classes that represent all of them for the loss at collapse
 
 
 AnyRule = TypeVar("AnyRule", bound=Rule)
@@ -64,7 +64,7 @@ class ProxyLoss(nn.Module):
         self.rule = rule if self.pools else partial(rule, centres=self.centres)
         self.asked = [k for k, p in keywords.items() if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
         self.sim, self.classes, self.lr_scale = geometry_of(rule), classes, lr_scale
-        # The length of such a row is near 0.58 at any width: a step of the optimizer turns it by the same angle.
+        # Rows have a norm near 0.58 at any width, so a step of the optimizer rotates them by the same angle.
         self.proxies = nn.Parameter(nn.init.kaiming_uniform_(torch.empty(classes * self.centres, dim), a=5**0.5))
         self.bias = nn.Parameter(torch.zeros(classes)) if "bias_C" in self.asked else None
         self.register_buffer("counts", checked_counts(counts, classes) if "counts_C" in self.asked else None)
@@ -81,7 +81,7 @@ class ProxyLoss(nn.Module):
         return reduce(terms)
 
     def terms(self, emb_ND: Tensor, labels_N: Tensor) -> tuple[Terms, ...]:
-        """The rule's Terms for a batch, before the one division."""
+        """The rule's Terms for a batch, before the division."""
         dtype = torch.promote_types(emb_ND.dtype, self.proxies.dtype)
         emb_ND, proxies_MD = emb_ND.to(dtype), self.proxies.to(dtype)
         sim_NM = self.sim(emb_ND, proxies_MD)
@@ -97,7 +97,7 @@ class ProxyLoss(nn.Module):
         return as_terms(self.rule(sim_NM, pos_NM, neg_NM, **answers))
 
     def answers(self, emb_ND: Tensor, proxies_MD: Tensor) -> dict[str, Tensor]:
-        """What the rule asks for beside similarities and masks."""
+        """Further arguments that the rule asks for."""
         norm_N = torch.linalg.vector_norm(emb_ND, dim=-1) if "norm_N" in self.asked else None
         known = {"bias_C": self.bias, "counts_C": self.counts, "norm_N": norm_N, "proxies_MD": proxies_MD}
         return {name: value for name, value in known.items() if name in self.asked and value is not None}
@@ -121,7 +121,7 @@ class ProxyLoss(nn.Module):
 
     @torch.no_grad()
     def at_collapse(self, labels_N: Tensor | None = None) -> float | None:
-        """The lowest loss that one similarity, the same to every proxy, can reach, for these labels or one a class."""
+        """The lowest loss for one similarity, equal for every proxy, with these labels or one per class."""
         labels_N = self.columns.unique()[:SHOWN] if labels_N is None else labels_N.to(self.columns.device)
         no_emb_ND = self.proxies.new_zeros(len(labels_N), self.proxies.shape[1])
         answers = self.answers(no_emb_ND, self.proxies)
@@ -131,22 +131,22 @@ class ProxyLoss(nn.Module):
             alike_NM = sim_1C[0, 0].to(self.columns.device).expand(len(labels_N), len(self.columns))
             return self.apply_rule(alike_NM, labels_N, answers)
 
-        one = torch.zeros(2, dtype=torch.int64)  # a single kind of anchor: the batch itself is in the rule
+        one = torch.zeros(2, dtype=torch.int64)  # one kind of anchor: the rule itself contains the batch
         return loss_at_collapse(rule, one, sim=self.sim)
 
 
 def geometry_of(rule: Rule) -> Callable:
-    """The geometry a rule is marked with. Errors: ValueError for a rule that is none over proxies."""
+    """The geometry a rule is marked with. Errors: ValueError for a rule that is not over proxies."""
     while isinstance(rule, partial):
         rule = rule.func
     sim = getattr(rule, "over", None)
     if sim is None:
-        raise ValueError(f"{rule.__name__} is no rule over class proxies; mark one with @over(geometry.cosine)")
+        raise ValueError(f"{rule.__name__} is not a rule over class proxies; mark it with @over(geometry.cosine)")
     return sim
 
 
 def checked_counts(counts: Sequence[int] | Tensor | None, classes: int) -> Tensor:
-    """Images of each class, float [C]. Errors: ValueError when they are missing or of another length."""
+    """Number of images of each class, float [C]. Errors: ValueError if missing or of the wrong length."""
     if counts is None or len(counts) != classes:
         has = "none were given" if counts is None else f"{len(counts)} were given"
         raise ValueError(f"this loss needs counts, the training images of each of classes={classes}; {has}")

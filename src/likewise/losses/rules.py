@@ -1,9 +1,9 @@
-"""The core rules: (sim, pos, neg), each [N, M], to totals and counts of terms for each anchor. One function, one loss.
+"""The core rules: (sim, pos, neg), each [N, M], to totals and counts of terms per anchor. One function, one loss.
 
-Similarity: larger is closer. `s_p` and `s_n` are those of an anchor to a positive and to a negative, sums run over one
-anchor's pairs, and a mean over several anchors is total over count. Every rule here looks at each row on its own and
-takes O(M), or O(M log M), for it. Each docstring says what the loss is, whose, where a collapsed embedding stands
-still (`chance`), what it is good for, and how pytorch-metric-learning 2.9 (PML) defines it.
+Similarity: larger is closer. `s_p` and `s_n` are the similarities of an anchor to a positive and to a negative, sums
+run over the pairs of one anchor, and a mean over anchors is total over count. Every rule here treats each row
+independently, in O(M) or O(M log M). Each docstring gives the formula, the paper, the loss of a collapsed embedding
+(all vectors equal), when to use the loss, and how pytorch-metric-learning 2.9 (PML) defines it.
 """
 
 import torch
@@ -43,10 +43,14 @@ def contrastive(
 
     loss    relu(pos_at - s), mean over positive pairs, plus relu(s - neg_at), mean over negative pairs; with `margin`
             d^2 / 2 and relu(margin - d)^2 / 2 for d = -s: the paper's form, for sim="euclidean"
-    paper   Hadsell, Chopra and LeCun, 2006
+    paper   Hadsell, Chopra and LeCun, 2006. https://doi.org/10.1109/CVPR.2006.100
     at collapse  pos_at - neg_at; with `margin` margin^2 / 4
-    use     the siamese network; a steady start where a threshold on the similarity is what is wanted
-    PML     the first form, averaged over the pairs that still have a loss; with its MeanReducer the same
+    use     the siamese network; a stable choice when a similarity threshold is needed
+    PML     the first form, averaged over the pairs with a nonzero loss; the same with its MeanReducer
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("contrastive()")(emb, labels).item(), 4)
+    0.74
     """
     if margin is None:
         pull_NM, grad_wrt_sim_NM = (pos_at - sim_NM).relu(), (sim_NM - neg_at).relu()
@@ -69,19 +73,24 @@ def triplet(
     """Each positive closer than each negative, by a margin.
 
     loss    relu(s_n - s_p + margin), mean over the picked triplets
-    pick    "all": every triplet that has a loss (batch all)
+    pick    "all": every triplet with a nonzero loss (batch all)
             "hard": each anchor's farthest positive and nearest negative (batch hard; Hermans et al., 2017)
             "semihard": every triplet whose negative is farther than the positive, by less than the margin
-            "random-hard": for each positive, one negative drawn among those that violate the margin
+            "random-hard": for each positive, one random negative among those that violate the margin
             "easy-positive": each anchor's nearest positive and nearest negative (Xuan et al., 2020)
-    soft    log(1 + e^(s_n - s_p)) for the hinge: no margin, but for picking; "all" is then every triplet there is
+    soft    log(1 + e^(s_n - s_p)) instead of the hinge; the margin is then used for picking only, and "all" picks
+            every triplet
     swap    s_n is the negative's similarity to the anchor or to the positive, whichever is larger (Balntas et al.,
             2016); with pick="all", the batch against itself
-    paper   Schroff, Kalenichenko and Philbin, 2015
+    paper   Schroff, Kalenichenko and Philbin, 2015. https://arxiv.org/abs/1503.03832
     at collapse  margin; soft: ln 2
-    use     "semihard" first; "all" is smooth, "hard" is sharp and may collapse early. O(M log M) a row by a sort; soft
-            or swapped over all or semi-hard triplets O(positives * M), in tiles
+    use     "semihard" first; "all" is smooth, "hard" is aggressive and may collapse early. O(M log M) per row by
+            sorting; soft or swapped, over all or semi-hard triplets, O(positives * M) in tiles
     PML     the same (AvgNonZeroReducer, its miners of those names)
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("triplet(margin=0.5, pick='hard')")(emb, labels).item(), 4)
+    0.48
     """
     if pick not in PICKS or (swap and pick != "all"):
         accepted = "'all' with swap=True" if swap else f"one of {', '.join(PICKS)}"
@@ -105,9 +114,9 @@ def of_gap(gap: Tensor, margin: float, soft: bool) -> Tensor:
 
 
 def sorted_hinge(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, margin: float, semihard: bool) -> Terms:
-    """The hinge over all, or all semi-hard, triplets without listing them."""
+    """The hinge over all, or all semi-hard, triplets without enumerating them."""
     grad_wrt_sim_NM, count_N = violating_triplets(sim_NM, pos_NM, neg_NM, margin)
-    if semihard:  # those inside the margin, less those whose negative is no farther than the positive
+    if semihard:  # violations of the margin, minus those whose negative is no farther than the positive
         hard_NM, hard_N = violating_triplets(sim_NM, pos_NM, neg_NM, 0.0, ties=True)
         grad_wrt_sim_NM, count_N = grad_wrt_sim_NM - hard_NM, count_N - hard_N
     return Terms((sim_NM * grad_wrt_sim_NM).sum(-1) + margin * count_N.to(sim_NM.dtype), count_N)
@@ -116,7 +125,7 @@ def sorted_hinge(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, margin: float, 
 def triplet_by_triplet(
     sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, margin: float, soft: bool, swap: bool, semihard: bool
 ) -> Terms:
-    """What is not linear between kinks, or asks for the positive's row, triplet by triplet in tiles."""
+    """Losses that are not piecewise linear or need the row of the positive, triplet by triplet in tiles."""
     if swap:
         square(sim_NM, "triplet(swap=True)")
 
@@ -139,10 +148,15 @@ def ntxent(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, temperature: float
 
     loss    -log(e^(s_p/T) / (e^(s_p/T) + sum e^(s_n/T))), mean over positive pairs; computed as
             softplus(logsumexp(s_n/T) - s_p/T), which neither saturates nor loses its gradient at any temperature
-    paper   Sohn, 2016; van den Oord et al., 2018; Chen et al., 2020 (SimCLR)
+    paper   Sohn, 2016; van den Oord et al., 2018; Chen et al., 2020 (SimCLR). https://arxiv.org/abs/1807.03748,
+            https://arxiv.org/abs/2002.05709
     at collapse  ln(1 + negatives)
-    use     two views an image, large batches; the lower the temperature, the more the nearest negatives count
-    PML     the same, but capped at 87 in float32, where its gradient is exactly 0
+    use     two views per image, large batches; a lower temperature gives the nearest negatives more weight
+    PML     the same, but capped at 87 in float32, where its gradient is 0
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("ntxent(temperature=0.1)")(emb, labels).item(), 4)
+    0.9668
     """
     logit_NM = sim_NM / temperature
     loss_NM = softplus(lse(logit_NM, neg_NM)[:, None] - logit_NM)
@@ -155,14 +169,18 @@ def multi_ntxent(
     """NT-Xent where an anchor has several positives.
 
     loss    mean over anchors with both of
-            positives="out": the mean of NT-Xent's loss over the positives, so that an anchor weighs the same however
-            many they are (ntxent weighs pairs)
+            positives="out": the mean of the NT-Xent loss over the positives, so that every anchor has the same weight
+            (in ntxent every pair has)
             positives="in": their likelihoods summed inside the logarithm, softplus(logsumexp(s_n/T) -
-            logsumexp(s_p/T)), so that one near positive is enough
-    paper   Miech et al., 2020 (MIL-NCE) for "in"
+            logsumexp(s_p/T)), so that one near positive suffices
+    paper   Miech et al., 2020 (MIL-NCE) for "in". https://arxiv.org/abs/1912.06430
     at collapse  "out": ln(1 + negatives); "in": ln(1 + negatives / positives)
-    use     "out" for classes of very different sizes, "in" for positives some of which may be wrong
-    PML     has neither
+    use     "out" for classes of very different sizes, "in" if some positives may be wrong
+    PML     not included
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("multi_ntxent(positives='in')")(emb, labels).item(), 4)
+    1.2219
     """
     logit_NM = sim_NM / temperature
     positives_N, against_N = pos_NM.sum(-1), lse(logit_NM, neg_NM)
@@ -181,10 +199,14 @@ def supcon(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, temperature: float
 
     loss    the anchor's mean over positives of -log(e^(s_p/T) / sum over all others of e^(s/T)), mean over anchors
             with both (L_out)
-    paper   Khosla et al., 2020
+    paper   Khosla et al., 2020. https://arxiv.org/abs/2004.11362
     at collapse  ln(positives + negatives)
-    use     labels and several images a class; the usual first choice for them
+    use     labels and several images per class; the usual first choice
     PML     the same
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("supcon(temperature=0.1)")(emb, labels).item(), 4)
+    0.9668
     """
     logit_NM = sim_NM / temperature
     positives_N = pos_NM.sum(-1)
@@ -197,10 +219,14 @@ def decoupled(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, temperature: fl
     """NT-Xent without the positive in its denominator.
 
     loss    logsumexp(s_n/T) - s_p/T, mean over positive pairs of anchors with a negative; it has no lower bound
-    paper   Yeh et al., 2022 (DCL)
+    paper   Yeh et al., 2022 (DCL). https://arxiv.org/abs/2110.06848
     at collapse  ln(negatives)
-    use     small batches and few epochs: the gradient does not fade once a positive is near
+    use     small batches and few epochs: the gradient does not vanish for near positives
     PML     does not have it
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("decoupled()")(emb, labels).item(), 4)
+    -0.1853
     """
     logit_NM = sim_NM / temperature
     counted_NM = pos_NM & neg_NM.any(-1, keepdim=True)
@@ -208,14 +234,18 @@ def decoupled(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, temperature: fl
 
 
 def siglip(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, scale: float = 10.0, bias: float = -10.0) -> Terms:
-    """A logistic loss on every pair by itself.
+    """A logistic loss on every pair independently.
 
     loss    sum of log(1 + e^-(scale s + bias)) over positives and of log(1 + e^(scale s + bias)) over negatives, mean
             over anchors
-    paper   Zhai et al., 2023, where scale and bias are learned from these values
-    at collapse  the least of it over s in [-1, 1]
-    use     pairs of which few are positive; nothing is normalised over the batch, so its size matters little
+    paper   Zhai et al., 2023, where scale and bias are learned from these values. https://arxiv.org/abs/2303.15343
+    at collapse  its minimum over s in [-1, 1]
+    use     few positive pairs; not normalised over the batch, so the batch size matters little
     PML     does not have it
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("siglip()")(emb, labels).item(), 4)
+    2.4016
     """
     logit_NM = scale * sim_NM + bias
     total_N = total(softplus(-logit_NM), pos_NM) + total(softplus(logit_NM), neg_NM)
@@ -223,13 +253,18 @@ def siglip(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, scale: float = 10.
 
 
 def nca(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, scale: float = 16.0) -> Terms:
-    """Neighbourhood components: a neighbour drawn with weight e^(scale s) is to be a positive.
+    """Neighbourhood components analysis: the probability that a neighbour drawn with weight e^(scale s) is a positive.
 
     loss    -log(sum e^(scale s_p) / sum over all others of e^(scale s)), mean over anchors with both
-    paper   Goldberger et al., 2004, with sqeuclidean and scale=1
+    paper   Goldberger et al., 2004, with sqeuclidean and scale=1.
+            https://papers.nips.cc/paper/2566-neighbourhood-components-analysis
     at collapse  ln(1 + negatives / positives)
-    use     nearest-neighbour classification: one near positive is enough, so a class may keep several clusters
-    PML     the same, but leaves out anchors whose probability rounds to 0, which most need the gradient
+    use     nearest-neighbour classification: one near positive suffices, so a class may have several clusters
+    PML     the same, but drops anchors whose probability rounds to 0, which need the gradient most
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("nca()")(emb, labels).item(), 4)
+    1.3387
     """
     logit_NM = scale * sim_NM
     both_N = pos_NM.any(-1) & neg_NM.any(-1)
@@ -242,11 +277,15 @@ def multi_similarity(
     """A soft maximum over the positives below `base` and one over the negatives above it.
 
     loss    log(1 + sum e^(-alpha (s_p - base))) / alpha + log(1 + sum e^(beta (s_n - base))) / beta, mean over all
-            anchors, also those whose pairs were all mined away
-    paper   Wang et al., 2019, for cosine, together with the miner of the same name
-    at collapse  the least of it over s in [-1, 1]
+            anchors, including those without mined pairs
+    paper   Wang et al., 2019, for cosine, together with the miner of the same name. https://arxiv.org/abs/1904.06627
+    at collapse  its minimum over s in [-1, 1]
     use     fine-grained classes with several images each
     PML     the same
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("multi_similarity()")(emb, labels).item(), 4)
+    0.4988
     """
     far_N = softplus(lse(-alpha * (sim_NM - base), pos_NM)) / alpha
     near_N = softplus(lse(beta * (sim_NM - base), neg_NM)) / beta
@@ -254,14 +293,19 @@ def multi_similarity(
 
 
 def circle(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, margin: float = 0.4, scale: float = 80.0) -> Terms:
-    """Every pair weighted by its distance from where it should be.
+    """Every pair weighted by its distance from its optimum.
 
     loss    softplus(logsumexp(scale w_n (s_n - m)) + logsumexp(-scale w_p (s_p - 1 + m))), mean over anchors with
             both; the weights w_n = relu(s_n + m) and w_p = relu(1 + m - s_p) take no gradient
-    paper   Sun et al., 2020, for cosine: margin=0.4, scale=80 for retrieval, margin=0.25, scale=256 for faces
+    paper   Sun et al., 2020, for cosine: margin=0.4, scale=80 for retrieval, margin=0.25, scale=256 for faces.
+            https://arxiv.org/abs/2002.10857
     at collapse  scale (1/2 - 2 m^2) + ln(positives negatives)
-    use     as multi_similarity, with one boundary for both sides; not together with a small scale
+    use     as multi_similarity, with one decision boundary; not with a small scale
     PML     the same, averaged over anchors whose loss does not round to 0
+
+    >>> emb, labels = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]]), torch.tensor([0, 0, 1, 1])
+    >>> round(losses.build("circle()")(emb, labels).item(), 4)
+    28.8648
     """
     fixed_NM = sim_NM.detach()
     far_N = lse(-scale * (1 + margin - fixed_NM).relu() * (sim_NM - 1 + margin), pos_NM)

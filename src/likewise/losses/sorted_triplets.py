@@ -1,9 +1,9 @@
-"""Every (anchor, positive, negative) without listing one: a row sort, two running counts.
+"""Sums over all triplets without enumerating them: one sort per row and two running counts.
 
-The hinge sum over all triplets, sum relu(s_n - s_p + m), is linear in the similarities as long as nothing changes
-sides, so its gradient is a table of counts: a negative is pushed once for each positive it violates, a positive is
-pulled once for each negative that violates it. Sort each row with the positives moved down by the margin, and both
-counts are running sums. The value is the same table times the similarities.
+The hinge sum over all triplets, sum relu(s_n - s_p + m), is piecewise linear in the similarities, so its
+gradient is a table of counts: a negative is pushed once for each positive it violates, a positive is pulled once for
+each negative that violates it. After sorting each row with the positives shifted down by the margin, both counts are
+running sums. The value is the same table times the similarities.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ __all__ = ["Violations", "ascending", "violating_triplets", "draw_violating"]
 
 
 class Violations(NamedTuple):
-    """The triplets that count, as what they do to each similarity and how many there are."""
+    """Violating triplets: the gradient with respect to each similarity, and their number."""
 
     grad_wrt_sim: Tensor  # [N, M]: +1 on the negative and -1 on the positive of each, summed
     count: Tensor  # type: ignore[assignment]  # [N]: how many, int64
@@ -36,12 +36,12 @@ def violating_triplets(
 
 @torch.no_grad()
 def draw_violating(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """For each positive one of the negatives above s_p - margin, evenly: (its column [N, M], whether there is one)."""
+    """For each positive a random negative above s_p - margin: (its column [N, M], whether there is one)."""
     m = sim_NM.shape[-1]
     order_NM = ascending(torch.where(pos_NM, sim_NM - margin, sim_NM), later_NM=pos_NM)
     is_neg_NM = neg_NM.gather(-1, order_NM)
     rank_NM = is_neg_NM.cumsum(-1)
-    # Negatives packed to the left in order; everything else is written to a last column that nobody reads.
+    # Negatives packed to the left in order; everything else goes to a last, unused column.
     packed_NM = order_NM.new_zeros(len(order_NM), m + 1)
     packed_NM.scatter_(-1, torch.where(is_neg_NM, rank_NM - 1, m), order_NM)
     above_NM = rank_NM[:, -1:] - rank_NM

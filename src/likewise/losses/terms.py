@@ -1,4 +1,4 @@
-"""What a rule returns, what a loss may look at beside the embedding, and the one reduction."""
+"""Terms returned by rules, the context of a batch, and the reduction."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ __all__ = ["BatchContext", "Rule", "Terms", "as_terms", "is_marked", "reduce", "
 
 
 class Terms(NamedTuple):
-    """Per-anchor totals and the number of terms in each: one division gives each paper's own average."""
+    """Per-anchor totals and numbers of terms: one division gives the average that the paper defines."""
 
     total: Tensor  # [N]
     count: Tensor  # type: ignore[assignment]  # [N], carries no gradient; hides tuple.count
@@ -32,10 +32,10 @@ class BatchContext:
 
 
 def whole(rule: Rule | None = None, *, columns: bool = True, when: str = "") -> Callable:
-    """Mark a rule (or miner) whose rows depend on one another: it must see every row at once, and is never tiled.
+    """Marks a rule (or miner) whose rows depend on one another: it needs every row at once and is never tiled.
 
-    columns: it also takes a column to be one reference for all rows, so that it cannot compare rows with partners of
-    their own. when: the keyword that makes it so.
+    columns: it also assumes that a column is the same reference for all rows, so that it cannot be used with partners.
+    when: the keyword that makes it so.
     """
 
     def mark(rule: Rule) -> Rule:
@@ -53,7 +53,7 @@ def is_marked(rule: Callable | None, mark: str) -> bool:
 
 
 def as_terms(result: Terms | tuple[Terms, ...]) -> tuple[Terms, ...]:
-    """One Terms or several, always as a tuple of several."""
+    """One Terms or several, as a tuple."""
     return (result,) if isinstance(result, Terms) else tuple(result)
 
 

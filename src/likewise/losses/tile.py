@@ -1,8 +1,8 @@
 """Terms of a large batch, a few rows at a time: exact, in O(tile x M) memory.
 
-Rows are independent and totals add up, so the gradient of each total is summed tile by tile while the tile is at hand.
-Nothing is computed twice, a random pick is drawn once, and the backward pass only has to scale what was summed by what
-became of the total: the division by a count that is known at the end. What is kept is as large as the embeddings.
+Rows are independent and totals add up, so the gradients of the totals are accumulated tile by tile in the forward
+pass. Nothing is computed twice, random picks are drawn once, and the backward pass only scales the accumulated
+gradients by the final division, whose count is known at the end. The saved state is as large as the embeddings.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,16 +15,16 @@ from likewise.losses.terms import Terms
 
 __all__ = ["OfRows", "rows_within", "tiled"]
 
-# Bytes of working memory that the similarities of a batch may take. A CPU is fastest while a tile stays near its cache.
+# Bytes of working memory for the similarities of a batch. A CPU is fastest when a tile fits its cache.
 BUDGET = {"cpu": 256 << 20, "cuda": 4 << 30}
-COPIES = 16  # of the similarities that are held at the worst moment, forward and backward
+COPIES = 16  # of the similarities at peak memory, forward and backward
 
 # of_rows(emb [N, D], ref [M, D], rows) -> the Terms of these rows of emb
 OfRows = Callable[[Tensor, Tensor, slice], tuple[Terms, ...]]
 
 
 def rows_within(ref_MD: Tensor) -> int:
-    """How many rows of similarities to these references fit the budget."""
+    """Number of rows of similarities to these references that fit the budget."""
     budget = BUDGET.get(ref_MD.device.type, BUDGET["cpu"])
     return max(1, budget // max(1, COPIES * ref_MD.element_size() * len(ref_MD)))
 
@@ -34,7 +34,7 @@ def tiled(of_rows: OfRows, emb_ND: Tensor, ref_MD: Tensor, params: Sequence[Tens
 
     Errors: RuntimeError in the backward pass if totals were not summed as they are, or for a second derivative.
     """
-    if not torch.is_grad_enabled():  # which an autograd function is not told of
+    if not torch.is_grad_enabled():  # an autograd function does not see this
         emb_ND, ref_MD, params = emb_ND.detach(), ref_MD.detach(), ()
     flat = _Tiles.apply(of_rows, tile, emb_ND, ref_MD, *params)
     return tuple(Terms(total_N, count_N) for total_N, count_N in zip(flat[::2], flat[1::2], strict=True))
@@ -53,7 +53,7 @@ class _Tiles(torch.autograd.Function):
                 terms = of_rows(emb_ND, ref_MD, slice(start, min(start + tile, len(emb_ND))))
                 sums = [t.total.sum() for t in terms]
             of_tile = [x.detach() for t in terms for x in t]
-            # What outlives a tile is made once: a small block left behind by each would pin the heap under it.
+            # Outputs are allocated once: small blocks left by each tile would fragment the heap.
             flat = flat or [x.new_empty(len(emb_ND)) for x in of_tile]
             for whole_N, part in zip(flat, of_tile, strict=True):
                 whole_N[start : start + len(part)] = part
@@ -71,7 +71,7 @@ class _Tiles(torch.autograd.Function):
 
 
 def _of_sum(grad_N: Tensor | None) -> Tensor | None:
-    """The one gradient that every row of a summed total receives; seen from its layout, so that nobody waits."""
+    """The gradient shared by all rows of a summed total; detected from its layout, without synchronising."""
     if grad_N is not None and len(grad_N) > 1 and grad_N.stride(0) != 0:
         raise RuntimeError(
             "totals of a tiled loss can only be summed as they are; weigh rows by `balanced`, or do not tile"
@@ -85,7 +85,7 @@ def _combined(scales: list[Tensor | None], grads: tuple[Tensor, ...]) -> Tensor 
 
 
 def _gradients(sums: list[Tensor], leaves: list[Tensor]) -> list[list[Tensor]]:
-    """Of each sum, with respect to each leaf."""
+    """The gradient of each sum with respect to each leaf."""
     last = sums[-1]
     return [_gradient(total, leaves, keep=total is not last) for total in sums]
 

@@ -1,4 +1,4 @@
-"""Sums over the third of (anchor, positive, other) that no sort can do: in tiles of pairs, recomputed backward."""
+"""Sums over triplets that sorting cannot compute: in tiles of pairs, recomputed in the backward pass."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ ENTRIES = 1 << 22  # of one tile of pairs x references
 def over_positives(fn: Callable[[Tensor, Tensor], Terms], pos_NM: Tensor) -> Terms:
     """`fn(anchor_K, positive_K) -> Terms of those pairs [K]` over every positive pair, added up by anchor.
 
-    Exact; time O(pairs x M), memory O(ENTRIES). Listing the pairs waits once for the device.
+    Exact; time O(pairs x M), memory O(ENTRIES). Listing the pairs synchronises once with the device.
     """
     anchor_K, positive_K = pos_NM.nonzero(as_tuple=True)
     size = max(1, ENTRIES // max(1, pos_NM.shape[1]))
@@ -30,7 +30,7 @@ def _by_anchor(value_K: Tensor, anchor_K: Tensor, n: int) -> Tensor:
 
 
 def square(sim_NM: Tensor, rule: str) -> Tensor:
-    """`sim` as it is. Errors: ValueError unless every reference is an anchor too, in the same order."""
+    """Returns `sim`. Errors: ValueError unless references and anchors are the same, in the same order."""
     if sim_NM.shape[0] != sim_NM.shape[1]:
         raise ValueError(
             f"{rule} compares a batch with itself only: no memory, no partners; sim is {list(sim_NM.shape)}"

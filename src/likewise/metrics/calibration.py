@@ -1,4 +1,4 @@
-"""From similarities to probabilities of being of one class, and how far such probabilities can be believed."""
+"""Calibration: probabilities of the same class from similarities, and how reliable they are."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 BINS = 15
-ISOTONIC_FROM = 500  # pairs of a kind, in a half
+ISOTONIC_FROM = 500  # pairs of each kind per half
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Platt:
 
 @dataclass(frozen=True)
 class Isotonic:
-    """p(same) as a rising curve, straight between knots and level beyond them."""
+    """p(same) as an increasing curve, linear between knots and constant beyond them."""
 
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
@@ -61,14 +61,14 @@ FITS = {"platt": Platt, "isotonic": Isotonic}
 
 
 def kept(fit: Calibration) -> dict[str, Any]:
-    """A fit as JSON can hold it; `restored` reads it."""
+    """A calibration as a JSON object; `restored` reads it."""
     return {"kind": type(fit).__name__.lower(), **asdict(fit)}
 
 
 def restored(numbers: Mapping[str, Any]) -> Calibration:
-    """What `kept` gave; whatever else stands beside the numbers is passed over.
+    """The inverse of `kept`; other keys are ignored.
 
-    Errors: ValueError for another kind of fit, or one that lacks its numbers.
+    Errors: ValueError for an unknown kind of calibration, or missing numbers.
     """
     fit = FITS.get(str(numbers.get("kind")))
     if fit is None or any(field.name not in numbers for field in fields(fit)):
@@ -78,11 +78,12 @@ def restored(numbers: Mapping[str, Any]) -> Calibration:
 
 
 def chosen(score_T: Tensor, same_T: Tensor, half_T: Tensor) -> Calibration:
-    """Platt's curve or the isotonic one: which is nearer to the truth (Brier) on the half that it was not fitted to.
+    """Platt scaling or isotonic regression, whichever has the lower Brier score on the half it was not fitted to.
 
-    half_T: int64, 0 or 1 for the half in which both pictures of a pair lie; pairs across (any other number) are fitted
-        in the end and choose nothing. Platt's, where a half has fewer than 500 pairs of either kind: of fewer than a
-        thousand the isotonic curve says too much (Niculescu-Mizil and Caruana, 2005).
+    half_T: int64, 0 or 1 for the half that contains both images of a pair; pairs across halves (any other number) are
+        used only in the final fit. Platt scaling if a half has fewer than 500 pairs of a kind: with fewer than a
+        thousand, isotonic regression overfits (Niculescu-Mizil and Caruana, 2005,
+        https://doi.org/10.1145/1102351.1102430).
     """
     halves = [half_T == side for side in (0, 1)]
     if min(int(kind_T[h].sum()) for kind_T in (same_T, ~same_T) for h in halves) < ISOTONIC_FROM:
@@ -99,9 +100,14 @@ def _off(fit: Calibration, score_T: Tensor, same_T: Tensor) -> float:
 
 
 def platt(score_T: Tensor, same_T: Tensor) -> Platt:
-    """Logistic regression on the score by Newton steps, with Platt's (1999) targets, which keep it finite.
+    """Platt scaling: logistic regression on the score by Newton steps, with Platt's (1999) smoothed targets.
 
-    Scores are standardised inside, so that the scale of a geometry does not matter. Lin et al., 2007.
+    Scores are standardised internally, so the scale of the similarity does not matter.
+    Lin et al., 2007, https://doi.org/10.1007/s10994-007-5018-6.
+
+    >>> fit = platt(torch.tensor([0.9, 0.7, 0.4, 0.1]), torch.tensor([True, True, False, False]))
+    >>> fit.slope > 0
+    True
     """
     _both_kinds(same_T)
     mean, scale = float(score_T.double().mean()), float(score_T.double().std().clamp_min(1e-12))
@@ -119,7 +125,7 @@ def platt(score_T: Tensor, same_T: Tensor) -> Platt:
 
 
 def _newton(design_T2: Tensor, target_T: Tensor, weights_2: Tensor) -> Tensor:
-    """One step towards the least log loss, halved until it is a gain."""
+    """One Newton step, halved until the log loss decreases."""
     chance_T = torch.sigmoid(design_T2 @ weights_2)
     gradient_2 = design_T2.T @ (target_T - chance_T)
     curve_22 = (design_T2.T * (chance_T * (1 - chance_T))) @ design_T2 + 1e-9 * torch.eye(2, dtype=torch.float64)
@@ -136,7 +142,14 @@ def _loss(design_T2: Tensor, target_T: Tensor, weights_2: Tensor) -> Tensor:
 
 
 def isotonic(score_T: Tensor, same_T: Tensor) -> Isotonic:
-    """The rising curve of least squares: of any shape, and in need of more pairs. Zadrozny & Elkan, 2002."""
+    """Isotonic regression, the increasing curve of least squares: flexible, but needs more pairs.
+
+    Zadrozny & Elkan, 2002.
+
+    >>> fit = isotonic(torch.tensor([0.9, 0.7, 0.4, 0.1]), torch.tensor([True, True, False, False]))
+    >>> fit(torch.tensor([0.1, 0.9]))
+    tensor([0., 1.], dtype=torch.float64)
+    """
     from sklearn.isotonic import IsotonicRegression
 
     _both_kinds(same_T)
@@ -150,20 +163,24 @@ def _both_kinds(same_T: Tensor) -> None:
 
 
 def brier(chance_T: Tensor, same_T: Tensor) -> Tensor:
-    """Squared distance of each probability from what was true, `[T]`; its mean is the score. Brier, 1950."""
+    """Squared error of each predicted probability, `[T]`; its mean is the Brier score. Brier, 1950.
+
+    >>> brier(torch.tensor([0.9, 0.2]), torch.tensor([True, False]))
+    tensor([0.0100, 0.0400], dtype=torch.float64)
+    """
     return (chance_T.double() - same_T.double()).square()
 
 
 class Reliability(NamedTuple):
-    """Pairs by predicted probability, in bins of equal width; empty bins are left out."""
+    """Pairs in bins of predicted probability, of equal width; empty bins are left out."""
 
-    pairs: Tensor  # [B] int64: how many
-    predicted: Tensor  # [B] float64: mean probability of the bin's pairs
-    observed: Tensor  # [B] float64: share of them that is of one class
+    pairs: Tensor  # [B] int64: number of pairs
+    predicted: Tensor  # [B] float64: mean predicted probability
+    observed: Tensor  # [B] float64: share of same-class pairs
 
 
 def reliability(chance_T: Tensor, same_T: Tensor, *, bins: int = BINS) -> Reliability:
-    """What a reliability diagram draws. A bin holds its lower edge; the last one holds 1 as well."""
+    """The points of a reliability diagram. A bin includes its lower edge; the last one also includes 1."""
     bin_T = _bin(chance_T, bins)
     count_B = bin_T.bincount(minlength=bins)
     some = count_B > 0
@@ -176,11 +193,17 @@ def _bin(chance_T: Tensor, bins: int) -> Tensor:
 
 
 def excess(chance_T: Tensor, same_T: Tensor, *, bins: int = BINS) -> Tensor:
-    """By how much each pair was said too probable, in the row of its bin, `[B, T]`: their sums make the ECE."""
+    """Over-confidence of each pair, in the row of its bin, `[B, T]`; the row sums give the ECE."""
     inside_BT = _bin(chance_T, bins) == torch.arange(bins)[:, None]
     return torch.where(inside_BT, chance_T.double() - same_T.double(), 0.0)
 
 
 def ece(chance_T: Tensor, same_T: Tensor, *, bins: int = BINS) -> float:
-    """Expected calibration error: mean |predicted - observed| over pairs, bin by bin. Naeini et al., 2015."""
+    """Expected calibration error: mean |predicted - observed| over pairs, per bin.
+
+    Naeini et al., 2015, https://doi.org/10.1609/aaai.v29i1.9602.
+
+    >>> round(ece(torch.tensor([0.9, 0.9]), torch.tensor([True, False])), 4)
+    0.4
+    """
     return float(excess(chance_T, same_T, bins=bins).sum(-1).abs().sum() / len(chance_T))

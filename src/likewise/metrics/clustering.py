@@ -1,4 +1,4 @@
-"""How well classes form clusters: silhouettes and other measures of shape, and k-means against the labels."""
+"""Clustering metrics: silhouettes and other measures of class shape, and k-means compared with the labels."""
 
 import warnings
 from typing import NamedTuple
@@ -29,15 +29,20 @@ __all__ = [
 
 
 def silhouette(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Tensor:
-    """(b - a) / max(a, b) of each sample, float64 `[N]`, in [-1, 1]: exact, holding one tile of distances at a time.
+    """(b - a) / max(a, b) of each sample, float64 `[N]`, in [-1, 1]: exact, with one tile of distances in memory.
 
-    a is the mean Euclidean distance to the others of the sample's class, b the least mean distance to another class;
-    the only sample of a class gets 0. Rousseeuw, 1987. Errors: ValueError for fewer than two classes.
+    a is the mean Euclidean distance to the other samples of the class, b the lowest mean distance to another class;
+    the only sample of a class gets 0. Errors: ValueError for fewer than two classes.
+    Rousseeuw, 1987, https://doi.org/10.1016/0377-0427(87)90125-7.
+
+    >>> vectors, labels = torch.tensor([[0.0], [1.0], [9.0], [10.0]]), torch.tensor([0, 0, 1, 1])
+    >>> silhouette(vectors, labels)
+    tensor([0.8947, 0.8824, 0.8824, 0.8947], dtype=torch.float64)
     """
     class_N, size_C = _classes(labels_N)
     order_N = class_N.argsort(stable=True)
     starts_C = (size_C.cumsum(0) - size_C).numpy()
-    vectors_ND = vectors_ND.double() - vectors_ND.double().mean(0)  # near 0, squared distances lose fewest digits
+    vectors_ND = vectors_ND.double() - vectors_ND.double().mean(0)  # squared distances are most precise near 0
     sorted_ND, values_N = vectors_ND[order_N], torch.empty(len(order_N), dtype=torch.float64)
     for place_T in torch.arange(len(order_N)).split(max(1, tile // len(order_N))):
         far_TN = torch.cdist(vectors_ND[place_T], sorted_ND, compute_mode="use_mm_for_euclid_dist")
@@ -51,7 +56,11 @@ def silhouette(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Ten
 def simplified_silhouette(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Tensor:
     """As `silhouette`, with distances to class means for a and b: O(N C), for sets too large for O(N^2).
 
-    Another measure, under a name of its own: it is mostly higher. Hruschka et al., 2006.
+    A different metric with its own name: it is mostly higher. Hruschka et al., 2006.
+
+    >>> vectors, labels = torch.tensor([[0.0], [1.0], [9.0], [10.0]]), torch.tensor([0, 0, 1, 1])
+    >>> simplified_silhouette(vectors, labels)
+    tensor([0.9474, 0.9412, 0.9412, 0.9474], dtype=torch.float64)
     """
     class_N, size_C = _classes(labels_N)
     vectors_ND = vectors_ND.double()
@@ -68,9 +77,13 @@ def _between(a_N: Tensor, b_N: Tensor) -> Tensor:
 
 
 def davies_bouldin(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> float:
-    """Mean over classes of the worst (spread_i + spread_j) / distance_ij; lower is better. Davies & Bouldin, 1979.
+    """Mean over classes of the worst (spread_i + spread_j) / distance_ij; lower is better.
 
-    O(C^2 D) time, O(tile) memory.
+    O(C^2 D) time, O(tile) memory. Davies & Bouldin, 1979, https://doi.org/10.1109/TPAMI.1979.4766909.
+
+    >>> vectors, labels = torch.tensor([[0.0], [1.0], [9.0], [10.0]]), torch.tensor([0, 0, 1, 1])
+    >>> round(davies_bouldin(vectors, labels), 4)
+    0.1111
     """
     class_N, size_C = _classes(labels_N)
     vectors_ND = vectors_ND.double()
@@ -82,14 +95,21 @@ def davies_bouldin(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) ->
     worst_C = torch.empty_like(spread_C)
     for place_T in torch.arange(len(size_C)).split(max(1, tile // len(size_C))):
         ratio_TC = (spread_C[place_T, None] + spread_C) / torch.cdist(means_CD[place_T], means_CD)
-        # classes at one place are infinitely bad, as far as scikit-learn lets them count: it leaves them out
+        # classes with equal means would be infinitely bad; scikit-learn ignores such pairs, and so do we
         ratio_TC = ratio_TC.scatter(1, place_T[:, None], 0).nan_to_num(0, posinf=0)
         worst_C[place_T] = ratio_TC.amax(1)
     return float(worst_C.mean())
 
 
 def calinski_harabasz(vectors_ND: Tensor, labels_N: Tensor) -> float:
-    """Variance between classes over variance within, per degree of freedom. Calinski & Harabasz, 1974."""
+    """Between-class over within-class variance, per degree of freedom.
+
+    Calinski & Harabasz, 1974, https://doi.org/10.1080/03610927408827101.
+
+    >>> vectors, labels = torch.tensor([[0.0], [1.0], [9.0], [10.0]]), torch.tensor([0, 0, 1, 1])
+    >>> calinski_harabasz(vectors, labels)
+    162.0
+    """
     from sklearn.metrics import calinski_harabasz_score
 
     _classes(labels_N)
@@ -97,7 +117,13 @@ def calinski_harabasz(vectors_ND: Tensor, labels_N: Tensor) -> float:
 
 
 def kmeans(vectors_ND: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
-    """The cluster of each sample, int64 `[N]`: Lloyd's k-means from k-means++ starts. Arthur & Vassilvitskii, 2007."""
+    """The cluster of each sample, int64 `[N]`: Lloyd's k-means with k-means++ initialisation.
+
+    Arthur & Vassilvitskii, 2007. Errors: ValueError for fewer than 1 or more than N clusters.
+
+    >>> len(kmeans(torch.tensor([[0.0], [0.1], [9.0]]), 2).unique())
+    2
+    """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -110,15 +136,18 @@ def kmeans(vectors_ND: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
 
 
 class Information(NamedTuple):
-    """What labels and clusters tell of one another, sample by sample; NMI and AMI divide sums over samples."""
+    """Mutual information of labels and clusters per sample; NMI and AMI are ratios of sums over samples."""
 
     shared: Tensor  # log p(label, cluster) / p(label) p(cluster); its mean is the mutual information
     entropy: Tensor  # mean of -log p(label) and -log p(cluster)
-    expected: float  # the mutual information of random clusters of these sizes
+    expected: float  # mutual information of random clusters of these sizes
 
 
 def information(labels_N: Tensor, cluster_N: Tensor) -> Information:
-    """NMI is mean(shared) / mean(entropy), AMI the same less `expected` on both sides. Vinh et al., 2010."""
+    """NMI is mean(shared) / mean(entropy), AMI the same after subtracting `expected` from both.
+
+    Vinh et al., 2010, https://jmlr.org/papers/v11/vinh10a.html.
+    """
     label_N, found_N, pair_N = _together(labels_N, cluster_N)
     both_N, one_N, other_N = (x_N.bincount()[x_N].double().div(len(x_N)).log() for x_N in (pair_N, label_N, found_N))
     expected = _expected(label_N.bincount(), found_N.bincount())
@@ -126,7 +155,7 @@ def information(labels_N: Tensor, cluster_N: Tensor) -> Information:
 
 
 def _expected(size_C: Tensor, size_K: Tensor) -> float:
-    """Mutual information over all ways to draw sets of these sizes: hypergeometric, once for any two sizes."""
+    """Expected mutual information of random sets of these sizes: hypergeometric, once per pair of sizes."""
     n = size_C.sum().double()
     b_B1, many_B1 = (x.double()[:, None] for x in size_K.unique(return_counts=True))
     total = 0.0
@@ -139,7 +168,7 @@ def _expected(size_C: Tensor, size_K: Tensor) -> float:
 
 
 def _choose(n: Tensor, k: Tensor) -> Tensor:
-    """log of n over k; -inf where k is not from 0 to n."""
+    """log of n over k; -inf unless 0 <= k <= n."""
     legal = (k >= 0) & (k <= n)
     k = k.clamp_min(0).minimum(n)
     ways = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
@@ -147,28 +176,43 @@ def _choose(n: Tensor, k: Tensor) -> Tensor:
 
 
 def nmi(labels_N: Tensor, cluster_N: Tensor) -> float:
-    """Mutual information over the mean of both entropies, in [0, 1]; 1 where one class is one cluster."""
+    """Normalised mutual information: over the mean of both entropies, in [0, 1]; 1 if classes and clusters coincide.
+
+    >>> labels, clusters = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 0, 1])
+    >>> round(nmi(labels, clusters), 4)
+    0.3437
+    """
     told = information(labels_N, cluster_N)
     return float(told.shared.sum() / told.entropy.sum()) if told.entropy.any() else 1.0
 
 
 def ami(labels_N: Tensor, cluster_N: Tensor) -> float:
-    """As `nmi`, less what chance gives: 0 in the mean for random clusters, 1 for the classes themselves."""
+    """Adjusted mutual information: as `nmi`, corrected for chance.
+
+    0 on average for random clusters, 1 for perfect ones.
+
+    >>> labels, clusters = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 0, 1])
+    >>> round(ami(labels, clusters), 4)
+    0.0
+    """
     told = information(labels_N, cluster_N)
     room = float(told.entropy.mean()) - told.expected
     return (float(told.shared.mean()) - told.expected) / room if room > 1e-12 else 1.0
 
 
 class Agreement(NamedTuple):
-    """With how many others labels and clusters put each sample together; the Rand index divides sums over samples."""
+    """Number of samples grouped with each sample by labels and clusters; the Rand index is a ratio of sums."""
 
-    both: Tensor  # with how many of its class its cluster holds it
-    either: Tensor  # mean of its classmates and of the others in its cluster
+    both: Tensor  # number of samples that share both class and cluster with it
+    either: Tensor  # mean number that share its class, and that share its cluster
     expected: float  # mean of `both` for random clusters of these sizes
 
 
 def agreement(labels_N: Tensor, cluster_N: Tensor) -> Agreement:
-    """ARI is mean(both) / mean(either), less `expected` on both sides. Hubert & Arabie, 1985."""
+    """ARI is mean(both) / mean(either), after subtracting `expected` from both.
+
+    Hubert & Arabie, 1985, https://doi.org/10.1007/BF01908075.
+    """
     label_N, found_N, pair_N = _together(labels_N, cluster_N)
     mates_N, near_N, both_N = ((x_N.bincount()[x_N] - 1).double() for x_N in (label_N, found_N, pair_N))
     n = len(labels_N)
@@ -177,14 +221,19 @@ def agreement(labels_N: Tensor, cluster_N: Tensor) -> Agreement:
 
 
 def ari(labels_N: Tensor, cluster_N: Tensor) -> float:
-    """Rand index, less what chance gives: 0 in the mean for random clusters, 1 for the classes themselves."""
+    """Adjusted Rand index: corrected for chance. 0 on average for random clusters, 1 for perfect ones.
+
+    >>> labels, clusters = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 0, 1])
+    >>> round(ari(labels, clusters), 4)
+    0.0
+    """
     told = agreement(labels_N, cluster_N)
     room = float(told.either.mean()) - told.expected
     return (float(told.both.mean()) - told.expected) / room if room > 1e-12 else 1.0
 
 
 def commonest(labels_N: Tensor, cluster_N: Tensor) -> Tensor:
-    """Whether each sample is of the commonest class of its cluster, bool `[N]`; of equally common ones the first."""
+    """Whether each sample has the most frequent class of its cluster, bool `[N]`; ties go to the first class."""
     label_N, found_N, pair_N = _together(labels_N, cluster_N)
     rank_N = pair_N.bincount()[pair_N] * (int(label_N.max()) + 1) - label_N
     best_K = torch.full((int(found_N.max()) + 1,), -1).scatter_reduce(0, found_N, rank_N, "amax")
@@ -192,7 +241,12 @@ def commonest(labels_N: Tensor, cluster_N: Tensor) -> Tensor:
 
 
 def purity(labels_N: Tensor, cluster_N: Tensor) -> float:
-    """The share of samples that are of the commonest class of their cluster."""
+    """The share of samples with the most frequent class of their cluster.
+
+    >>> labels, clusters = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 0, 1])
+    >>> round(purity(labels, clusters), 4)
+    0.75
+    """
     return float(commonest(labels_N, cluster_N).double().mean())
 
 
@@ -202,12 +256,12 @@ def _together(labels_N: Tensor, cluster_N: Tensor) -> tuple[Tensor, Tensor, Tens
     return label_N, found_N, (found_N * (int(label_N.max()) + 1) + label_N).unique(return_inverse=True)[1]
 
 
-NOTHING = 1e-8  # distances that count as zero, as scikit-learn has it
+NOTHING = 1e-8  # distances that count as zero, as in scikit-learn
 
 
 def _classes(labels_N: Tensor) -> tuple[Tensor, Tensor]:
     """Each sample's class, numbered from 0, and the size of each class."""
     class_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)[1:]
     if len(size_C) < 2:
-        raise ValueError(f"{len(size_C)} class: classes are compared with one another, so two are needed at least")
+        raise ValueError(f"{len(size_C)} class: the metric compares classes and needs at least two")
     return class_N, size_C

@@ -1,6 +1,6 @@
 """Exact nearest neighbours, tile by tile: memory holds one tile of similarities, whatever the number of references.
 
-One rule for ties, whatever the tile: of equal similarities (float32, as computed) the lower reference place is first.
+Ties are independent of the tile size: of equal similarities (float32, as computed) the lower index comes first.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,16 +14,16 @@ from likewise import geometry
 
 __all__ = ["TILE", "Nearest", "nearest", "tiles"]
 
-TILE = 2**21  # similarities held at once: 8 MB, within what a processor's caches hold
-WIDE = 2**14  # references in a tile, unless k asks for more
+TILE = 2**21  # similarities per tile: 8 MB, which fits the caches of a processor
+WIDE = 2**14  # references per tile, unless k is larger
 NOTHING = torch.iinfo(torch.int64).min  # below every key: fills ragged rows
 
 
 class Nearest(NamedTuple):
-    """The K references nearest to each query, nearest first."""
+    """The K nearest references of each query, nearest first."""
 
     sim: Tensor  # [Q, K] float32
-    place: Tensor  # [Q, K] int64: which reference; -1, with similarity -inf, where the query may see fewer than K
+    place: Tensor  # [Q, K] int64: index of the reference; -1, with similarity -inf, if there are fewer than K
 
 
 Sim = Callable[[Tensor, Tensor], Tensor]
@@ -31,7 +31,11 @@ Codes = tuple[Tensor, Tensor]
 
 
 def nearest(x_QD: Tensor, y_MD: Tensor, k: int, *, sim: Sim = geometry.cosine, **options) -> Nearest:
-    """The k nearest rows of y to every row of x; `options` are those of `tiles`."""
+    """The k nearest rows of y for every row of x; `options` are those of `tiles`.
+
+    >>> nearest(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.1]]), k=1).place
+    tensor([[1]])
+    """
     _check(x_QD, y_MD, k, options.get("offset"))
     found = Nearest(x_QD.new_empty(len(x_QD), k, dtype=torch.float32), x_QD.new_empty(len(x_QD), k, dtype=torch.int64))
     for rows, part in tiles(x_QD, y_MD, k, sim=sim, **options):
@@ -49,11 +53,11 @@ def tiles(
     hidden: Codes | None = None,
     tile: int = TILE,
 ) -> Iterator[tuple[slice, Nearest]]:
-    """Runs of queries with their k nearest references: `(slice, Nearest)`, in order.
+    """Yields slices of queries with their k nearest references, `(slice, Nearest)`, in order.
 
-    offset: query i IS reference offset + i, and does not find itself.
-    hidden: codes (of queries [Q], of references [M]); a query does not see references of its own code.
-    tile: similarities held at once. Work is O(Q M D), memory O(tile + Q-tile k).
+    offset: query i is reference offset + i, and excluded from its own results.
+    hidden: codes (of queries [Q], of references [M]); references with the code of a query are excluded from its
+    results. tile: similarities held at once. Work is O(Q M D), memory O(tile + Q-tile k).
     """
     _check(x_QD, y_MD, k, offset)
     sim, x_QD, y_MD = _once(sim, x_QD.detach(), y_MD.detach())
@@ -74,17 +78,17 @@ def tiles(
 
 
 class _Twins(NamedTuple):
-    """References whose vectors are equal to the last bit."""
+    """References with bit-identical vectors."""
 
-    first: Tensor  # [G]: the lowest place of each group of equal ones
-    place: Tensor  # [T]: every place in a group
-    group: Tensor  # [T]: which group it is in
+    first: Tensor  # [G]: lowest index of each group of equal references
+    place: Tensor  # [T]: indices in any group
+    group: Tensor  # [T]: group of each
 
 
 def _twins(y_MD: Tensor) -> _Twins:
-    """Groups of equal references. A matrix product may round equal columns differently, by where they lie in a tile.
+    """Groups of equal references, since a matrix product may round equal columns differently by their place in a tile.
 
-    Found by a hash of the bits of each row, then compared whole.
+    Found by a hash of the bits of each row, then compared completely.
     """
     bits_MD = y_MD.contiguous().view(torch.int64 if y_MD.element_size() == 8 else torch.int32).long()
     factor_D = torch.randint(2**62, (bits_MD.shape[1],), generator=torch.Generator().manual_seed(0)).to(y_MD.device) | 1
@@ -116,10 +120,10 @@ def _check(x_QD: Tensor, y_MD: Tensor, k: int, offset: int | None) -> None:
 
 
 def _once(sim: Sim, x_QD: Tensor, y_MD: Tensor) -> tuple[Sim, Tensor, Tensor]:
-    """The geometries that are inner products, with their vectors prepared once, not once a tile.
+    """Inner-product geometries, with the vectors prepared once instead of once per tile.
 
-    Cosine is that of unit vectors, and -|x - y|^2 that of (2x, -|x|^2, -1) and (y, 1, |y|^2). Quicker, and rounded in
-    the same way in every tile: `geometry.euclidean` moves each tile to its own middle, which parts duplicates.
+    Cosine is the product of unit vectors, and -|x - y|^2 that of (2x, -|x|^2, -1) and (y, 1, |y|^2). This is faster,
+    and rounds equally in every tile: `geometry.euclidean` centres each tile, which separates duplicates.
     """
     kind = getattr(sim, "func", sim)
     if kind is geometry.cosine:
@@ -139,14 +143,14 @@ def _negative(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _root(left: Tensor, right: Tensor) -> Tensor:
-    """-|x - y|, and 0 where the square is no more than rounding, as `geometry.euclidean` has it."""
+    """-|x - y|, and 0 where the square is within rounding error, as in `geometry.euclidean`."""
     rounding_Q1 = 32 * torch.finfo(left.dtype).eps * left[:, -2:-1]
     square_QM = _negative(left, right)
     return square_QM.masked_fill_(square_QM >= rounding_Q1, 0).neg_().sqrt_().neg_()
 
 
 def _cut(length: int, size: int) -> list[slice]:
-    """Even runs of at most `size`: no thin rest, for which matrix products round differently."""
+    """Even slices of at most `size`: no thin remainder, for which matrix products round differently."""
     n = -(-length // size)
     return [slice(length * i // n, length * (i + 1) // n) for i in range(n)]
 
@@ -160,8 +164,8 @@ def _hide(sim_QM: Tensor, rows: slice, cols: slice, offset: int | None, hidden: 
         sim_QM.masked_fill_(hidden[0][rows, None] == hidden[1][cols], -torch.inf)
 
 
-# A key is one int64: the similarity's bits in front, so that keys order as similarities do, and the reference's
-# place, inverted, behind. No two are equal, so every way of selecting and sorting them gives the same order.
+# A key is one int64: the bits of the similarity in front, so that keys sort like similarities, followed by the
+# inverted index of the reference. All keys differ, so every selection and sort gives the same order.
 
 
 def _key(sim: Tensor, place: Tensor) -> Tensor:
@@ -177,7 +181,7 @@ def _read(key_QK: Tensor) -> Nearest:
 
 
 def _merge(held_QK: Tensor, sim_QM: Tensor, k: int, start: int) -> Tensor:
-    """The k highest keys among those held and those of a further tile, whose first reference is `start`."""
+    """The k highest keys among the current ones and those of another tile, whose first reference is `start`."""
     further = _few_keys if sim_QM.device.type == "cpu" else _all_keys
     key_QT = further(held_QK, sim_QM, k, start)
     return _highest(torch.cat([held_QK, key_QT], dim=1) if held_QK.shape[1] else key_QT, k)
@@ -188,12 +192,12 @@ def _all_keys(held_QK: Tensor, sim_QM: Tensor, k: int, start: int) -> Tensor:
 
 
 def _few_keys(held_QK: Tensor, sim_QM: Tensor, k: int, start: int) -> Tensor:
-    """The keys that may still be among the k highest: on a processor, most of a tile is only compared.
+    """The keys that can still be among the k highest: on a CPU, most of a tile is only compared.
 
     numpy compares, selects and sorts with vector instructions, three to ten times as fast as torch 2.13.
     """
     floor_Q1 = _floor(sim_QM, k)
-    if held_QK.shape[1] == k:  # on equal terms the references before this tile win
+    if held_QK.shape[1] == k:  # ties go to the references before this tile
         held_Q1 = _read(held_QK.amin(-1, keepdim=True)).sim
         floor_Q1 = torch.maximum(floor_Q1, held_Q1.nextafter(torch.full_like(held_Q1, torch.inf)))
     Q, M = sim_QM.shape
@@ -203,12 +207,12 @@ def _few_keys(held_QK: Tensor, sim_QM: Tensor, k: int, start: int) -> Tensor:
     place_T = flat_T - np.repeat(np.arange(Q) * M - start, count_Q)
     key_T = _key(sim_T, torch.from_numpy(place_T))
     key_QT = np.full((Q, count_Q.max()), NOTHING)
-    key_QT[np.arange(count_Q.max()) < count_Q[:, None]] = key_T  # row after row, as flat_T is
+    key_QT[np.arange(count_Q.max()) < count_Q[:, None]] = key_T  # row by row, as in flat_T
     return torch.from_numpy(key_QT)
 
 
 def _floor(sim_QM: Tensor, k: int) -> Tensor:
-    """A similarity that at least k of the row reach, or -inf: the k-th highest of the maxima of at least 2k blocks."""
+    """A similarity that at least k entries of the row reach, or -inf: the k-th largest maximum of 2k or more blocks."""
     Q, M = sim_QM.shape
     if k >= M:
         return sim_QM.new_full((Q, 1), -torch.inf)
@@ -219,7 +223,7 @@ def _floor(sim_QM: Tensor, k: int) -> Tensor:
 
 
 def _highest(x_QM: Tensor, k: int) -> Tensor:
-    """The k highest of each row, in no order."""
+    """The k highest keys of each row, unordered."""
     if x_QM.shape[1] <= k:
         return x_QM
     if x_QM.device.type != "cpu":

@@ -1,7 +1,7 @@
-"""Retrieval metrics: one value per query from its ranked hits; averages, slices and intervals are the caller's.
+"""Retrieval metrics: one value per query from its ranked hits; averages, slices and intervals are up to the caller.
 
 Queries without positives are left out, and counted. Ties: see neighbours.py.
-How each definition differs from other libraries': docs/metrics.md.
+Differences from other libraries: docs/metrics.md.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -37,22 +37,22 @@ __all__ = [
 
 
 class Ranked(NamedTuple):
-    """Queries with their results, nearest first."""
+    """Results of queries, nearest first."""
 
-    hits: Tensor  # [Q, K] bool: is the k-th result relevant
-    relevant: Tensor  # [Q] int64 > 0: how many references are relevant in all
+    hits: Tensor  # [Q, K] bool: whether the k-th result is relevant
+    relevant: Tensor  # [Q] int64 > 0: total number of relevant references
 
 
 class PerQuery(NamedTuple):
-    """Each metric's value for every query that has something to find."""
+    """The value of each metric for every query with positives."""
 
     values: dict[str, Tensor]  # [Q] float64
-    query: Tensor  # [Q] int64: which query each value is of
-    queries_without_positives: int  # queries left out, because no reference is relevant
+    query: Tensor  # [Q] int64: index of the query of each value
+    queries_without_positives: int  # queries left out, without a relevant reference
 
 
 class Set(NamedTuple):
-    """Vectors with their labels, and optionally the group (camera, video, writer) that each comes from."""
+    """Vectors with their labels, and optionally groups (camera, video, writer)."""
 
     vectors: Tensor  # [N, D]
     labels: Tensor  # [N] int64
@@ -60,51 +60,97 @@ class Set(NamedTuple):
 
 
 def recall(ranked: Ranked, k: int) -> Tensor:
-    """1 when any of the first k is relevant: what metric learning calls Recall@k, and tracking CMC@k."""
+    """1 if any of the first k is relevant: Recall@k in metric learning, CMC@k in re-identification.
+
+    >>> ranked = Ranked(hits=torch.tensor([[True, False, True]]), relevant=torch.tensor([2]))
+    >>> recall(ranked, k=1)
+    tensor([1.], dtype=torch.float64)
+    """
     return _first(ranked, k).any(-1).double()
 
 
 def precision(ranked: Ranked, k: int) -> Tensor:
-    """The share of the first k that is relevant."""
+    """The share of relevant results among the first k.
+
+    >>> ranked = Ranked(hits=torch.tensor([[True, False, True]]), relevant=torch.tensor([2]))
+    >>> precision(ranked, k=2)
+    tensor([0.5000], dtype=torch.float64)
+    """
     return _first(ranked, k).double().mean(-1)
 
 
 def found(ranked: Ranked, k: int) -> Tensor:
-    """The share of all relevant references that is among the first k: recall as information retrieval has it."""
+    """The share of all relevant references among the first k: recall in information retrieval.
+
+    >>> ranked = Ranked(hits=torch.tensor([[True, False, True]]), relevant=torch.tensor([2]))
+    >>> found(ranked, k=2)
+    tensor([0.5000], dtype=torch.float64)
+    """
     return _first(ranked, k).sum(-1) / ranked.relevant.double()
 
 
 def cmc(ranked: Ranked, k: int) -> Tensor:
-    """Cumulative match characteristic `[Q, k]`: at each rank, 1 from the first relevant result on."""
+    """Cumulative match characteristic `[Q, k]`: at each rank, 1 from the first relevant result on.
+
+    >>> ranked = Ranked(hits=torch.tensor([[True, False, True]]), relevant=torch.tensor([2]))
+    >>> cmc(ranked, k=3)
+    tensor([[1., 1., 1.]], dtype=torch.float64)
+    """
     return _first(ranked, k).cummax(-1).values.double()
 
 
 def reciprocal_rank(ranked: Ranked, k: int | None = None) -> Tensor:
-    """1 / the rank of the first relevant result among the first k, otherwise 0; its mean is MRR."""
+    """1 / rank of the first relevant result among the first k, otherwise 0; its mean is MRR.
+
+    >>> ranked = Ranked(hits=torch.tensor([[True, False, True]]), relevant=torch.tensor([2]))
+    >>> reciprocal_rank(ranked)
+    tensor([1.], dtype=torch.float64)
+    """
     hits_QK = _first(ranked, k or ranked.hits.shape[1])
     return torch.where(hits_QK.any(-1), 1 / (hits_QK.byte().argmax(-1) + 1).double(), 0)
 
 
 def r_precision(ranked: Ranked) -> Tensor:
-    """The share of the first R that is relevant, R being how many references are relevant to the query."""
+    """The share of relevant results among the first R, where R is the number of references relevant to the query.
+
+    >>> ranked = Ranked(hits=torch.tensor([[True, False, True]]), relevant=torch.tensor([2]))
+    >>> r_precision(ranked)
+    tensor([0.5000], dtype=torch.float64)
+    """
     return _within_r(ranked).sum(-1) / ranked.relevant.double()
 
 
 def map_at_r(ranked: Ranked) -> Tensor:
-    """Mean over the first R ranks of precision at each relevant one, 0 at the others. Musgrave et al., 2020."""
+    """Mean over the first R ranks of the precision at relevant results, 0 at the others.
+
+    Musgrave et al., 2020, https://arxiv.org/abs/2003.08505.
+
+    >>> ranked = Ranked(hits=torch.tensor([[True, False, True]]), relevant=torch.tensor([2]))
+    >>> map_at_r(ranked)
+    tensor([0.5000], dtype=torch.float64)
+    """
     return _precisions(_within_r(ranked)).sum(-1) / ranked.relevant
 
 
 def average_precision(ranked: Ranked, k: int | None = None) -> Tensor:
-    """Mean precision at the ranks of the relevant references, within the first k; over min(R, k). Its mean is MAP."""
+    """Sum of the precision at relevant results within the first k, over min(R, k). Its mean is MAP.
+
+    >>> ranked = Ranked(hits=torch.tensor([[True, False, True]]), relevant=torch.tensor([2]))
+    >>> average_precision(ranked)
+    tensor([0.8333], dtype=torch.float64)
+    """
     k = k or ranked.hits.shape[1]
     return _precisions(_first(ranked, k)).sum(-1) / ranked.relevant.clamp_max(k)
 
 
 def inverse_negative_penalty(ranked: Ranked) -> Tensor:
-    """R over the rank of the last relevant reference: how soon the hardest match is found. Its mean is mINP.
+    """R over the rank of the last relevant reference, the hardest match. Its mean is mINP.
 
-    Needs the whole ranking. Ye et al., 2021, https://arxiv.org/abs/2001.04193.
+    Needs the whole ranking; errors: ValueError otherwise. Ye et al., 2021, https://arxiv.org/abs/2001.04193.
+
+    >>> ranked = Ranked(hits=torch.tensor([[True, False, True]]), relevant=torch.tensor([2]))
+    >>> inverse_negative_penalty(ranked)
+    tensor([0.6667], dtype=torch.float64)
     """
     found_Q = ranked.hits.sum(-1)
     if bool((found_Q < ranked.relevant).any()):
@@ -114,7 +160,14 @@ def inverse_negative_penalty(ranked: Ranked) -> Tensor:
 
 
 def ndcg(ranked: Ranked, k: int | None = None) -> Tensor:
-    """Discounted gain 1 / log2(rank + 1) of the relevant results, over that of the best order. Järvelin, 2002."""
+    """Discounted cumulative gain 1 / log2(rank + 1), normalised by that of the ideal order.
+
+    Järvelin & Kekäläinen, 2002, https://doi.org/10.1145/582415.582418.
+
+    >>> ranked = Ranked(hits=torch.tensor([[True, False, True]]), relevant=torch.tensor([2]))
+    >>> ndcg(ranked, k=3)
+    tensor([0.9197], dtype=torch.float64)
+    """
     k = k or ranked.hits.shape[1]
     gain_K = 1 / torch.arange(2, k + 2, device=ranked.hits.device).double().log2()
     best_Q = gain_K.cumsum(0)[ranked.relevant.clamp_max(k) - 1]
@@ -150,7 +203,7 @@ WITHOUT_K = {
 }
 WITH_K = {
     "recall": recall,
-    "cmc": recall,  # at one rank they are the same; the curve over all ranks is `cmc`
+    "cmc": recall,  # the same at one rank; `cmc` is the curve over all ranks
     "precision": precision,
     "found": found,
     "map": average_precision,
@@ -160,7 +213,11 @@ WITH_K = {
 
 
 def metric(name: str) -> Callable[[Ranked], Tensor]:
-    """The metric of a name such as `recall@10`, `map@r` or `mrr`."""
+    """The metric with a name such as `recall@10`, `map@r` or `mrr`. Errors: ValueError for an unknown name.
+
+    >>> metric("recall@1")(Ranked(hits=torch.tensor([[True]]), relevant=torch.tensor([1])))
+    tensor([1.], dtype=torch.float64)
+    """
     stem, _, k = name.partition("@")
     if name in WITHOUT_K:
         return WITHOUT_K[name]
@@ -178,12 +235,17 @@ def measure(
     sim: Sim = geometry.cosine,
     tile: int = neighbours.TILE,
 ) -> PerQuery:
-    """Rank once, only as deep as the metrics of these names need, and take every metric of every query."""
+    """Ranks once, only as deep as the named metrics need, and computes every metric for every query.
+
+    >>> vectors, labels = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]), torch.tensor([0, 0, 1, 1])
+    >>> measure(["recall@1", "map@r"], Set(vectors, labels)).values
+    {'recall@1': tensor([1., 1., 1., 1.], dtype=torch.float64), 'map@r': tensor([1., 1., 1., 1.], dtype=torch.float64)}
+    """
     metrics = {name: metric(name) for name in names}
     relevant_Q = relevant(query, reference)
     k = depth(names, relevant_Q, len(query.labels) - 1 if reference is None else len(reference.labels))
     where = relevant_Q.nonzero()[:, 0].cpu()
-    # in place: small results kept from every tile would lie between the large ones and fragment the heap
+    # in place: small results of every tile would fragment the heap
     values = {name: torch.empty(len(where), dtype=torch.float64) for name in names}
     done = 0
     for ranked in rank(query, reference, k=k, sim=sim, tile=tile):
@@ -201,10 +263,10 @@ def rank(
     sim: Sim = geometry.cosine,
     tile: int = neighbours.TILE,
 ) -> Iterator[Ranked]:
-    """Rank the k nearest references of every query that has a relevant one, some queries at a time.
+    """Ranks the k nearest references of every query with a positive, some queries at a time.
 
-    Without a reference set the queries are one another's references. With groups on both sides a query does not see
-    the references of its own label and group, as Market-1501 and torchreid have it for cameras.
+    Without a reference set, the queries are each other's references. With groups on both sides, references with the
+    label and group of the query are excluded, as in Market-1501 and torchreid for cameras.
     """
     refs, apart = reference or query, hidden(query, reference)
     relevant_Q = relevant(query, reference)
@@ -219,7 +281,7 @@ def rank(
 
 
 def depth(names: Sequence[str], relevant_Q: Tensor, references: int) -> int:
-    """How many results the metrics of these names need ranked: their k, the largest R, or all references."""
+    """Ranking depth that the named metrics need: their k, the largest R, or all references."""
     most = max(int(relevant_Q.max()), 1)
     return max(_needs(name, most, references) for name in names)
 
@@ -231,18 +293,20 @@ def _needs(name: str, most: int, references: int) -> int:
 
 
 def relevant(query: Set, reference: Set | None = None) -> Tensor:
-    """How many references are relevant to each query, int64 `[Q]`: those of its label, less itself or its own group."""
+    """Number of references relevant to each query, int64 `[Q]`: those with its label, less itself or its own group."""
     refs = reference or query
     for labels in (query.labels, refs.labels):
         if labels.is_floating_point():
-            raise ValueError(f"labels are {labels.dtype}, which merges large class numbers: give them as int64")
+            raise ValueError(
+                f"labels are {labels.dtype}, which cannot represent large class numbers: give them as int64"
+            )
     codes = hidden(query, reference)
     itself = int(reference is None) if codes is None else _count(*codes)
     return _count(query.labels, refs.labels) - itself
 
 
 def hidden(query: Set, reference: Set | None) -> neighbours.Codes | None:
-    """Codes of (label, group) pairs of queries and references; equal ones do not see each other."""
+    """Codes of (label, group) pairs of queries and references; equal codes are excluded from the results."""
     refs = reference or query
     if query.groups is None or refs.groups is None:
         return None
@@ -252,7 +316,7 @@ def hidden(query: Set, reference: Set | None) -> neighbours.Codes | None:
 
 
 def _count(code_Q: Tensor, code_M: Tensor) -> Tensor:
-    """How often each query's code is among the references'."""
+    """How often each query's code occurs among the references."""
     values, counts = code_M.unique(return_counts=True)
     place_Q = torch.searchsorted(values, code_Q).clamp_max(len(values) - 1)
     return torch.where(values[place_Q] == code_Q, counts[place_Q], 0)

@@ -1,4 +1,4 @@
-"""Pairs of pictures, of one class or of two, drawn by their labels; and their similarities."""
+"""Random pairs of images, of the same or of different classes, and their similarities."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ __all__ = ["Pairs", "draw", "draw_folds", "even", "similarities"]
 
 
 class Pairs(NamedTuple):
-    """T pairs by the places of their pictures, and whether both are of one class."""
+    """T pairs as indices of images, and whether both have the same class."""
 
     first: Tensor  # [T] int64
     second: Tensor  # [T] int64
@@ -20,10 +20,14 @@ class Pairs(NamedTuple):
 
 
 def draw(labels_N: Tensor, n: int = 10_000, *, different: int | None = None, seed: int = 0) -> Pairs:
-    """At most n distinct pairs of one class and as many of two; every picture is as likely as any other to be in one.
+    """At most n distinct same-class pairs and as many different-class pairs; every image is equally likely to be drawn.
 
-    There are as many of either kind as of the scarcer; with `different`, up to so many of two classes, however few are
-    of one. None at all, where one kind does not exist.
+    Both kinds have the size of the rarer one; with `different`, up to that many different-class pairs are drawn
+    independently. Empty if one kind does not exist.
+
+    >>> pairs = draw(torch.tensor([0, 0, 1, 1]), n=2)
+    >>> pairs.same.int().tolist()
+    [1, 1, 0, 0]
     """
     generator = torch.Generator().manual_seed(seed)
     order_N = labels_N.argsort(stable=True)
@@ -40,7 +44,7 @@ def draw(labels_N: Tensor, n: int = 10_000, *, different: int | None = None, see
 
 
 def even(same_T: Tensor) -> Tensor:
-    """Places of as many pairs of one kind as of the other, int64: all of the scarcer, the others evenly spaced."""
+    """Indices of equally many pairs of both kinds, int64: all of the rarer kind, the others evenly spaced."""
     kinds = [kind_T.nonzero()[:, 0] for kind_T in (same_T, ~same_T)]
     few = min(map(len, kinds))
     return torch.cat([kind[torch.arange(few) * len(kind) // max(few, 1)] for kind in kinds])
@@ -49,22 +53,22 @@ def even(same_T: Tensor) -> Tensor:
 def _partners(
     start_N: Tensor, size_N: Tensor, n: int, generator: torch.Generator, *, same: bool
 ) -> tuple[Tensor, Tensor]:
-    """Distinct pairs of places in labels sorted by class: a class is a run, the others the rest of the circle."""
+    """Distinct pairs of positions in labels sorted by class: each class is a run, the others the rest of the circle."""
     total = len(size_N)
     choices_N = size_N - 1 if same else total - size_N
-    if int(choices_N.sum()) <= 4 * n:  # each pair stands there twice: at most twice as many as wanted
+    if int(choices_N.sum()) <= 4 * n:  # each pair occurs twice: at most twice as many as wanted
         first_T, second_T = _every(start_N, size_N, choices_N, same=same)
         keep_T = torch.randperm(len(first_T), generator=generator)[:n]
         return first_T[keep_T], second_T[keep_T]
     anchor_A = choices_N.nonzero()[:, 0]
-    rounds = 2 * n // max(len(anchor_A), 1) + 2  # twice as many as wanted, since some come up again
+    rounds = 2 * n // max(len(anchor_A), 1) + 2  # twice as many as wanted, since some are repeated
     first_T = anchor_A[torch.rand(rounds, len(anchor_A), generator=generator).argsort(1).flatten()]
     step_T = (torch.rand(len(first_T), generator=generator, dtype=torch.float64) * choices_N[first_T]).long()
     return _distinct(first_T, _second(first_T, step_T, start_N, size_N, same=same), total, n)
 
 
 def _second(first_T: Tensor, step_T: Tensor, start_N: Tensor, size_N: Tensor, *, same: bool) -> Tensor:
-    """So many steps from a picture through its class, or from the end of its class around the circle of the others."""
+    """Some steps from an image through its class, or from the end of its class around the circle of the others."""
     if same:
         return start_N[first_T] + (first_T - start_N[first_T] + 1 + step_T) % size_N[first_T]
     return (start_N[first_T] + size_N[first_T] + step_T) % len(size_N)
@@ -80,7 +84,7 @@ def _every(start_N: Tensor, size_N: Tensor, choices_N: Tensor, *, same: bool) ->
 
 
 def _distinct(first_T: Tensor, second_T: Tensor, total: int, n: int) -> tuple[Tensor, Tensor]:
-    """The first n pairs that are not another's repetition, in either order."""
+    """The first n pairs without repetitions, in either order."""
     code_T = torch.minimum(first_T, second_T) * total + torch.maximum(first_T, second_T)
     code_T, order_T = code_T.sort(stable=True)
     fresh_T = torch.cat([torch.ones(1, dtype=torch.bool), code_T[1:] != code_T[:-1]])[: len(code_T)]
@@ -89,10 +93,10 @@ def _distinct(first_T: Tensor, second_T: Tensor, total: int, n: int) -> tuple[Te
 
 
 def draw_folds(labels_N: Tensor, n: int = 300, *, folds: int = 10, seed: int = 0) -> tuple[Pairs, Tensor]:
-    """As LFW's ten sets: classes dealt into folds, n pairs of either kind within each, and the fold of each pair."""
+    """LFW's ten sets: classes divided into folds, n pairs of each kind per fold, and the fold of each pair."""
     values_C, class_N = labels_N.unique(return_inverse=True)
     if len(values_C) < 2 * folds:
-        raise ValueError(f"{folds} folds need {2 * folds} classes at least, two in each, and there are {len(values_C)}")
+        raise ValueError(f"{folds} folds need at least {2 * folds} classes, two in each, and there are {len(values_C)}")
     fold_C = torch.randperm(len(values_C), generator=torch.Generator().manual_seed(seed)) % folds
     drawn = []
     for fold in range(folds):
@@ -112,7 +116,7 @@ def similarities(
     other_MD: Tensor | None = None,
     at_once: int = 2**14,
 ) -> Tensor:
-    """The similarity of each pair, float32 `[T]`; the second picture is looked up in `other_MD` where that is given."""
+    """The similarity of each pair, float32 `[T]`; the second image is taken from `other_MD` if given."""
     seconds_MD = vectors_ND if other_MD is None else other_MD
     parts = zip(pairs.first.split(at_once), pairs.second.split(at_once), strict=True)
     found = [sim(vectors_ND[i][:, None], seconds_MD[j][:, None])[:, 0, 0].float() for i, j in parts]

@@ -1,8 +1,7 @@
-"""Same or not: from the similarities of pairs to ROC, EER, TAR@FAR, thresholds and what is right at them.
+"""Verification: ROC, EER, TAR@FAR, thresholds and decisions from the similarities of pairs.
 
-score_T are similarities and same_T says which pairs are of one class; a pair is accepted when its score reaches the
-threshold. Weights `[..., T]` count each pair as often as they say (a bootstrap's draws), and their leading dimensions
-stay in what comes out.
+score_T are similarities and same_T says which pairs are of the same class; a pair is accepted if its score reaches the
+threshold. Weights `[..., T]` count each pair that many times (bootstrap resamples); their leading dimensions are kept.
 """
 
 from math import ceil
@@ -33,35 +32,40 @@ __all__ = [
 
 ROUNDING = 1e-13  # of rates computed in float64
 
-# Errors that an error rate should rest on: with 30 of them the true rate lies within 30 % of the one seen, at 90 %
-# confidence (Doddington et al., 2000). The rule of 3 says less: none in 3 / rate trials bounds the rate at 95 %.
+# An error rate should be based on 30 errors: the true rate is then within 30 % of the observed one, at 90 %
+# confidence (Doddington et al., 2000). The rule of 3 is weaker: no error in 3 / rate trials bounds the rate at 95 %.
 RULE_OF_30 = 30
 
 
 class Roc(NamedTuple):
-    """Every operating point, from accepting nothing to accepting all; U distinct scores give U + 1 of them."""
+    """Every operating point, from accepting nothing to accepting everything; U distinct scores give U + 1 of them."""
 
-    far: Tensor  # [..., U + 1] float64: share of the different pairs that is accepted
-    tar: Tensor  # [..., U + 1] float64: share of the same pairs that is accepted
-    threshold: Tensor  # [U + 1]: between the last score accepted and the next
+    far: Tensor  # [..., U + 1] float64: share of the different-class pairs that is accepted
+    tar: Tensor  # [..., U + 1] float64: share of the same-class pairs that is accepted
+    threshold: Tensor  # [U + 1]: half way between the last accepted score and the next
 
 
 class Ranked(NamedTuple):
-    """Pairs in falling order of similarity, sorted once for all the curves that weights give."""
+    """Pairs by decreasing similarity, sorted once for all weights."""
 
-    order: Tensor  # [T] int64: the place of each pair
+    order: Tensor  # [T] int64: index of each pair
     same: Tensor  # [T] bool, in this order
-    last: Tensor  # [U] int64: where each distinct score ends
+    last: Tensor  # [U] int64: last position of each distinct score
     threshold: Tensor  # [U + 1]
 
 
 def roc(score_T: Tensor, same_T: Tensor, weight_T: Tensor | None = None) -> Roc:
-    """Errors: ValueError where one kind of pair is missing, or a score is NaN."""
+    """The ROC of pairs. Errors: ValueError if one kind of pair is missing, or a score is NaN.
+
+    >>> curve = roc(torch.tensor([0.9, 0.1]), torch.tensor([True, False]))
+    >>> curve.far.tolist(), curve.tar.tolist()
+    ([0.0, 0.0, 1.0], [0.0, 1.0, 1.0])
+    """
     return curve(rank(score_T, same_T), weight_T)
 
 
 def rank(score_T: Tensor, same_T: Tensor) -> Ranked:
-    """What `roc` does before it looks at weights. Errors: as there."""
+    """Sorts pairs for `curve`. Errors: as in `roc`."""
     if same_T.all() or not same_T.any():
         raise ValueError(f"all of the {len(same_T)} pairs are of one kind: pairs of one class and of two are needed")
     if score_T.isnan().any():
@@ -72,7 +76,7 @@ def rank(score_T: Tensor, same_T: Tensor) -> Ranked:
 
 
 def curve(ranked: Ranked, weight_T: Tensor | None = None) -> Roc:
-    """The ROC of ranked pairs; weights are in the pairs' own order."""
+    """The ROC of ranked pairs; weights are in the original order of the pairs."""
     weight_T = torch.ones(len(ranked.order)) if weight_T is None else weight_T
     weight_T = weight_T.double()[..., ranked.order]
     far, tar = (_share(weight_T * kind_T, ranked.last) for kind_T in (~ranked.same, ranked.same))
@@ -81,23 +85,33 @@ def curve(ranked: Ranked, weight_T: Tensor | None = None) -> Roc:
 
 def _share(weight_T: Tensor, last_U: Tensor) -> Tensor:
     total_T = weight_T.cumsum(-1)
-    total_U = total_T if len(last_U) == total_T.shape[-1] else total_T[..., last_U]  # no ties: nothing to pick
+    total_U = total_T if len(last_U) == total_T.shape[-1] else total_T[..., last_U]  # no ties: nothing to select
     share_U = total_U / total_T[..., -1:]
     return torch.cat([torch.zeros_like(share_U[..., :1]), share_U], dim=-1)
 
 
 def _between(score_U: Tensor) -> Tensor:
-    """Half way between neighbouring scores: a threshold with room on both sides."""
+    """Half way between neighbouring scores, so that a threshold has room on both sides."""
     return torch.cat([score_U[:1] + 1e-6, (score_U[1:] + score_U[:-1]) / 2, score_U[-1:] - 1e-6])
 
 
 def auc(curve: Roc) -> Tensor:
-    """Area under the ROC: how often a same pair scores above a different one, an equal score counting half."""
+    """Area under the ROC: probability that a same-class pair scores above a different-class one, ties counting half.
+
+    >>> curve = roc(torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([True, False, True, False]))
+    >>> float(auc(curve))
+    0.75
+    """
     return torch.trapezoid(curve.tar, curve.far)
 
 
 def eer(curve: Roc) -> Tensor:
-    """Equal error rate: where the curve, straight between its points, accepts as falsely as it rejects."""
+    """Equal error rate: where false accept and false reject rate are equal, interpolated linearly.
+
+    >>> curve = roc(torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([True, False, True, False]))
+    >>> float(eer(curve))
+    0.5
+    """
     above = curve.far + curve.tar - 1  # rises from -1 to 1
     right = (above < 0).sum(-1, keepdim=True)
     left = right - 1
@@ -107,17 +121,22 @@ def eer(curve: Roc) -> Tensor:
 
 
 def tar_at_far(curve: Roc, far: float) -> Tensor:
-    """The highest true accept rate of a point that has at most this false accept rate; nothing is interpolated."""
+    """The highest true accept rate among the points with at most this false accept rate; not interpolated.
+
+    >>> curve = roc(torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([True, False, True, False]))
+    >>> float(tar_at_far(curve, 0.01))
+    0.5
+    """
     return curve.tar.gather(-1, (curve.far <= far).sum(-1, keepdim=True) - 1)[..., 0]
 
 
 def enough(same_T: Tensor, far: float) -> bool:
-    """Whether there are different pairs enough to speak of this false accept rate: 30 expected false accepts."""
+    """Whether there are enough different-class pairs for this false accept rate: 30 expected false accepts."""
     return not too_few(same_T, far)
 
 
 def too_few(same_T: Tensor, far: float) -> str:
-    """Why nothing can be said of this false accept rate; empty where it can."""
+    """Why this false accept rate cannot be estimated; empty if it can."""
     different = int((~same_T).sum())
     if different * far >= RULE_OF_30 * (1 - 1e-9):
         return ""
@@ -130,16 +149,21 @@ def too_few(same_T: Tensor, far: float) -> str:
 
 
 def det(curve: Roc) -> tuple[Tensor, Tensor]:
-    """Detection error trade-off: false accept and false reject rate. Martin et al., 1997, draw both on probit axes."""
+    """Detection error trade-off: false accept and false reject rate, usually on probit axes. Martin et al., 1997."""
     return curve.far, 1 - curve.tar
 
 
 def threshold(curve: Roc, target: str = "accuracy", share_same: float = 0.5) -> Tensor:
-    """The threshold at which the target is best met; of equally good ones the strictest.
+    """The threshold that best meets the target; of equally good ones the strictest.
 
-    target: "accuracy", "f1", "eer" (both errors nearest to equal), "far=0.001" or "precision=0.99" (most accepted at no
-        more than that false accept rate, at no less than that precision; where no threshold has it, none is accepted).
-    share_same: the share of pairs that is of one class where the threshold will be used.
+    target: "accuracy", "f1", "eer" (both error rates closest to equal), "far=0.001" or "precision=0.99" (accepts the
+    most
+        with at most that false accept rate, or at least that precision; accepts nothing if no threshold has it).
+    share_same: expected share of same-class pairs in use.
+
+    >>> curve = roc(torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([True, False, True, False]))
+    >>> round(float(threshold(curve, "far=0.1")), 3)
+    0.85
     """
     kind, rate = aim(target)
     far, tar = curve.far, curve.tar
@@ -154,7 +178,7 @@ def threshold(curve: Roc, target: str = "accuracy", share_same: float = 0.5) -> 
         merit = torch.where(far <= rate, tar, -1.0)
     else:
         merit = torch.where(_precision(curve, share_same) >= rate - ROUNDING, tar, -1.0)
-    # Equal merits may differ by rounding; true differences are at least 1 / (pairs of one kind * pairs of the other).
+    # Equal merits may differ by rounding; true differences are at least 1 / (same-class pairs * different-class pairs).
     best = merit.amax(-1, keepdim=True)
     return curve.threshold[(merit >= best - ROUNDING).byte().argmax(-1)]
 
@@ -165,13 +189,13 @@ def reached(curve: Roc, share_same: float = 0.5) -> float:
 
 
 def _precision(curve: Roc, share_same: float) -> Tensor:
-    """At every operating point; 0 where nothing is accepted."""
+    """At every operating point; 0 if nothing is accepted."""
     right, wrong = share_same * curve.tar, (1 - share_same) * curve.far
     return right / (right + wrong).clamp_min(torch.finfo(torch.float64).tiny)
 
 
 def aim(target: str) -> tuple[str, float]:
-    """`"far=0.001"` as ("far", 0.001), `"f1"` as ("f1", 0). Errors: ValueError for what no threshold aims at."""
+    """`"far=0.001"` as ("far", 0.001), `"f1"` as ("f1", 0). Errors: ValueError for an unknown target."""
     kind, _, number = target.partition("=")
     if target in ("accuracy", "f1", "eer"):
         return target, 0.0
@@ -189,18 +213,22 @@ def aim(target: str) -> tuple[str, float]:
 
 
 class Decisions(NamedTuple):
-    """What is right and wrong at one threshold."""
+    """Shares of correct and wrong decisions at one threshold."""
 
     accuracy: float
-    precision: float  # share of the accepted that is of one class
-    recall: float  # share of the same pairs that is accepted: the true accept rate
+    precision: float  # share of accepted pairs that are of the same class
+    recall: float  # share of same-class pairs that are accepted: the true accept rate
     f1: float
     far: float
     frr: float
 
 
 def decide(score_T: Tensor, same_T: Tensor, at: float) -> Decisions:
-    """Accept the pairs whose score is `at` or more. A share of nothing is 0."""
+    """Accepts the pairs with a score of at least `at`. Shares of empty sets are 0.
+
+    >>> decide(torch.tensor([0.9, 0.8, 0.1]), torch.tensor([True, False, False]), at=0.85).accuracy
+    1.0
+    """
     accept_T = score_T.double() >= at
     right, wrong = int((accept_T & same_T).sum()), int((accept_T & ~same_T).sum())
     same, different = int(same_T.sum()), int((~same_T).sum())
@@ -215,9 +243,14 @@ def decide(score_T: Tensor, same_T: Tensor, at: float) -> Decisions:
 
 
 def fold_accuracy(score_T: Tensor, same_T: Tensor, fold_T: Tensor, *, target: str = "accuracy") -> Tensor:
-    """LFW's protocol: the accuracy in each fold `[F]` at the threshold chosen on all others. Huang et al., 2007.
+    """LFW's protocol: the accuracy in each fold `[F]` at the threshold chosen on all others.
 
-    What is reported is its mean, with the standard error std / sqrt(F).
+    Reported as the mean with the standard error std / sqrt(F). Huang et al., 2007,
+    http://vis-www.cs.umass.edu/lfw/lfw.pdf.
+
+    >>> scores, same = torch.tensor([0.9, 0.1, 0.8, 0.2]), torch.tensor([True, False, True, False])
+    >>> fold_accuracy(scores, same, torch.tensor([0, 0, 1, 1]))
+    tensor([1., 1.], dtype=torch.float64)
     """
     found = []
     for fold in fold_T.unique():

@@ -1,4 +1,4 @@
-"""Embedder: what turns pictures into embeddings, with its own preprocessing, so that no two uses of it can differ."""
+"""Embedder: what turns images into embeddings, with its own preprocessing, so that no two uses of it can differ."""
 
 import os
 from collections import OrderedDict
@@ -24,10 +24,10 @@ class Embedder(nn.Module):
     """Preprocessing, a network, and a head: a linear layer to `dim` numbers, then length 1 if `normalize`.
 
     network: a name such as `convnet`, `mlp(widths=(256, 256))` or `timm:resnet18`; `likewise list networks`.
-    shape: (C, H, W) of the pictures the network sees, whatever size and colour those given have; or (D,) for vectors.
+    shape: (C, H, W) of the images the network sees, whatever size and colour those given have; or (D,) for vectors.
     dim: length of the embedding; 0 takes the network's features as they are.
     head: linear, or another of `likewise list heads`.
-    mean, std: of the training data, one number or one a channel, pictures in [0, 1]. None: those that the network's
+    mean, std: of the training data, one number or one a channel, images in [0, 1]. None: those that the network's
     published weights were trained with, where it has such, else 0 and 1.
     sim, classes: the similarity it is trained for and the names of its training classes; they are kept with it.
     architecture: what a network of someone else's is built from without its makers; filled in by itself, and saved.
@@ -86,7 +86,7 @@ class Embedder(nn.Module):
         self.standardise(mean, std)
 
     def standardise(self, mean: Numbers | None, std: Numbers | None) -> None:
-        """Take pictures of this mean and deviation, one number or one a channel; None as in __init__."""
+        """Take images of this mean and deviation, one number or one a channel; None as in __init__."""
         self.config |= {"mean": self._per_channel("mean", mean, 0.0), "std": self._per_channel("std", std, 1.0)}
         # (x - mean) / std as one multiply-add. The config is what is saved, so these are no part of the state.
         mean_C, std_C = (torch.tensor(self.config[name], dtype=torch.float64) for name in ("mean", "std"))
@@ -145,7 +145,7 @@ class Embedder(nn.Module):
         """Embeddings `[N, dim]` as float32 on the CPU, in eval mode; afterwards every module has the mode it had.
 
         images: tensors or arrays `[N, C, H, W]`, `[N, H, W, C]` or `[N, D]` (uint8, or float in [0, 1]); one of them;
-        a Pillow picture; a path; a list of any of these, of any sizes; or Images. batch: how many pass the network at
+        a Pillow image; a path; a list of any of these, of any sizes; or Images. batch: how many pass the network at
         once, by their size where it is not said. Errors: ValueError for anything else.
         """
         with evaluating(self):
@@ -154,10 +154,10 @@ class Embedder(nn.Module):
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 
     def whiten(self, images: Any, labels_N: Tensor, *, shrink: float = 1.0, batch: int | None = None) -> None:
-        """Add a layer, in front of the length of 1, that makes small what varies within the classes of these pictures.
+        """Add a layer, in front of the length of 1, that makes small what varies within the classes of these images.
 
-        For training pictures, after the training; `models.whitening.relevant` says what the layer is. An earlier one
-        is replaced. images: as for embed; labels_N int64. Errors: ValueError where no class has two pictures, and for
+        For training images, after the training; `models.whitening.relevant` says what the layer is. An earlier one
+        is replaced. images: as for embed; labels_N int64. Errors: ValueError where no class has two images, and for
         a shrink that is not above 0.
         """
         whole, layers = self.head, OrderedDict(self.head.named_children())

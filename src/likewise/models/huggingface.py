@@ -85,13 +85,13 @@ def summary_of_hf(body: Any, x_NCHW: Tensor, *, pooling: str, patches: int, how:
 
 
 def patches(config: Any, shape: Shape) -> int:
-    """How many patch tokens a picture has; 0 where the network does not say the side of a patch."""
+    """How many patch tokens an image has; 0 where the network does not say the side of a patch."""
     patch = getattr(config, "patch_size", None)
     return (shape[-2] // patch) * (shape[-1] // patch) if isinstance(patch, int) and len(shape) == 3 else 0
 
 
 def resized(body: nn.Module, config: Any, shape: Shape) -> dict[str, Any]:
-    """What to say so that position embeddings are resized, where the pictures have another size than they."""
+    """What to say so that position embeddings are resized, where the images have another size than they."""
     made = getattr(config, "image_size", None)
     fits = list(shape[1:]) == ([made, made] if isinstance(made, int) else list(made or shape[1:]))
     takes = "interpolate_pos_encoding" in inspect.signature(body.forward).parameters

@@ -1,4 +1,4 @@
-"""Whatever `Embedder.embed` is given (tensors, arrays, pictures, paths, lists of them, Images) as batches of tensors.
+"""Whatever `Embedder.embed` is given (tensors, arrays, images, paths, lists of them, Images) as batches of tensors.
 
 uint8 stays uint8 and float stays float: the Embedder scales the one by 1/255 and takes the other as it is. An
 antialiased bilinear filter changes sizes and does not keep the aspect ratio; colour becomes grey by ITU-R 601-2, to the
@@ -22,12 +22,12 @@ __all__ = ["at_once", "batches", "fit"]
 
 Shape = tuple[int, ...]
 LUMA = (19595, 38470, 7471)  # red, green and blue in 1/65536, as Pillow has them; exact in float32
-PIXELS = 1 << 22  # of all pictures that pass a network at once
-COLOURS = (1, 3, 4)  # what the side of a picture can hardly be, and its channels usually are
+PIXELS = 1 << 22  # of all images that pass a network at once
+COLOURS = (1, 3, 4)  # what the side of an image can hardly be, and its channels usually are
 
 
 def at_once(shape: Sequence[int]) -> int:
-    """How many pictures of a shape (C, H, W) pass a network together where nothing is kept for a gradient.
+    """How many images of a shape (C, H, W) pass a network together where nothing is kept for a gradient.
 
     512, and fewer of the large ones: MobileNetV2 takes 0.9 GiB for 50 at 288 pixels, and 2.7 for 160.
     """
@@ -35,7 +35,7 @@ def at_once(shape: Sequence[int]) -> int:
 
 
 def batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
-    """Batches of at most `size` that suit `fit`; pictures in files are read a batch at a time.
+    """Batches of at most `size` that suit `fit`; images in files are read a batch at a time.
 
     Errors: ValueError for what is no image, and for images of floats that are not 0 to 1.
     """
@@ -53,8 +53,8 @@ def _batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
         array = _tensor(images)
         if len(shape) == 3 and shape[0] == 1 and array.ndim == 3 and array.shape[0] == 3:
             raise ValueError(
-                f"[{_text(array.shape)}] is three grey pictures or one in colour, and the model takes grey ones; a "
-                "stack of grey pictures is x[:, None], a single one in colour x[None]"
+                f"[{_text(array.shape)}] is three grey images or one in colour, and the model takes grey ones; a "
+                "stack of grey images is x[:, None], a single one in colour x[None]"
             )
         yield from _whole(array, shape).split(size)
     else:
@@ -66,13 +66,13 @@ def _batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
 
 def fit(images: Tensor, shape: Shape) -> Tensor:
     """Give a batch `[N, ...]` the channels and sides of `shape`. Errors: ValueError when it cannot have them."""
-    pictures = len(shape) == 3
-    if images.ndim != len(shape) + 1 or (not pictures and images.shape[1:] != shape):
+    is_images = len(shape) == 3
+    if images.ndim != len(shape) + 1 or (not is_images and images.shape[1:] != shape):
         raise ValueError(f"the model takes [N, {_text(shape)}], got [{_text(images.shape)}]; a single one is x[None]")
-    if not pictures:
+    if not is_images:
         return images
     if images.dtype not in (torch.uint8, torch.bool) and not images.is_floating_point():
-        raise ValueError(f"pictures are uint8 (0 to 255) or float (0 to 1), got {str(images.dtype)[6:]}; convert them")
+        raise ValueError(f"images are uint8 (0 to 255) or float (0 to 1), got {str(images.dtype)[6:]}; convert them")
     return _resized(_recoloured(images, shape[0]), shape[1:])
 
 
@@ -83,9 +83,7 @@ def _recoloured(images: Tensor, channels: int) -> Tensor:
     if came == 1:
         return images.expand(-1, channels, -1, -1)
     if (came, channels) != (3, 1):
-        raise ValueError(
-            f"pictures of {came} channels came where the model takes {channels}; only 1 and 3 are converted"
-        )
+        raise ValueError(f"images of {came} channels came where the model takes {channels}; only 1 and 3 are converted")
     grey = (images.float() * images.new_tensor(LUMA, dtype=torch.float32).view(3, 1, 1)).sum(1, keepdim=True)
     return (grey + 32768).div(65536).byte() if images.dtype == torch.uint8 else (grey / 65536).to(images.dtype)
 
@@ -101,7 +99,7 @@ def _resized(images: Tensor, sides: Sequence[int]) -> Tensor:
 
 
 def _whole(array: Tensor, shape: Shape) -> Tensor:
-    """An array as a batch. A picture may be [C, H, W], [H, W, C], or [H, W] of the model's size; many: [N, H, W, C]."""
+    """An array as a batch. An image may be [C, H, W], [H, W, C], or [H, W] of the model's size; many: [N, H, W, C]."""
     if len(shape) != 3:
         return array[None] if array.ndim == len(shape) else array
     if array.shape == shape[1:]:
@@ -109,16 +107,16 @@ def _whole(array: Tensor, shape: Shape) -> Tensor:
     if array.ndim in (3, 4) and array.shape[-1] in COLOURS and array.shape[-3] not in COLOURS:
         array = array.movedim(-1, -3)
     if array.ndim == 3 and array.shape[0] not in (*COLOURS, shape[0]):
-        raise ValueError(f"[{_text(array.shape)}] is no picture [C, H, W]; a stack of grey pictures is x[:, None]")
+        raise ValueError(f"[{_text(array.shape)}] is no image [C, H, W]; a stack of grey images is x[:, None]")
     return array[None] if array.ndim == 3 else array
 
 
 def _one(item: Any, shape: Shape) -> Tensor:
-    """One picture or vector as a batch that has the model's shape."""
+    """One image or vector as a batch that has the model's shape."""
     if isinstance(item, str | os.PathLike):
         array = _read(item, shape)
     else:
-        array = decoded(item, _sides(shape)) if _is_picture(item) else _tensor(item)
+        array = decoded(item, _sides(shape)) if _is_image(item) else _tensor(item)
     return fit(_whole(array, shape), shape)
 
 
@@ -139,16 +137,14 @@ def _tensor(array: Any) -> Tensor:
         return array if isinstance(array, Tensor) else torch.from_numpy(np.require(array, requirements=["C", "W"]))
     except (TypeError, ValueError) as error:
         kind = type(array).__name__
-        raise ValueError(
-            f"no picture and no vector: {kind} ({error}); give tensors, arrays, pictures or paths"
-        ) from None
+        raise ValueError(f"no image and no vector: {kind} ({error}); give tensors, arrays, images or paths") from None
 
 
 def _is_array(given: Any) -> bool:
-    return isinstance(given, Tensor) or (hasattr(given, "__array__") and not _is_picture(given))
+    return isinstance(given, Tensor) or (hasattr(given, "__array__") and not _is_image(given))
 
 
-def _is_picture(given: Any) -> bool:
+def _is_image(given: Any) -> bool:
     from PIL import Image
 
     return isinstance(given, Image.Image)
@@ -158,13 +154,13 @@ def _read(path: str | os.PathLike, shape: Shape) -> Tensor:
     try:
         return decode(Path(path), _sides(shape))
     except ValueError as error:
-        raise ValueError(f"cannot read {os.fspath(path)} as a picture: {error}") from None
+        raise ValueError(f"cannot read {os.fspath(path)} as an image: {error}") from None
 
 
 def _sides(shape: Shape) -> tuple[int, int, int]:
     """Errors: ValueError for the shape of vectors."""
     if len(shape) != 3:
-        raise ValueError(f"the model takes vectors of shape ({_text(shape)},), not pictures")
+        raise ValueError(f"the model takes vectors of shape ({_text(shape)},), not images")
     return shape[0], shape[1], shape[2]
 
 

@@ -15,7 +15,7 @@ __all__ = ["Makers", "brief", "checked", "close", "library", "summary", "unknown
 
 
 class Makers(NamedTuple):
-    """What the makers of a network did to their pictures; None and 0 where that is not known."""
+    """What the makers of a network did to their images; None and 0 where that is not known."""
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None

@@ -17,17 +17,19 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 def mobilenet_v2(
     shape: Sequence[int], *, width_mult: float = 1.0, pooling: str = "average", dropout: float = 0.2
 ) -> Backbone:
-    """MobileNetV2 with torchvision's layers and names, up to its last layer; for pictures of any size.
+    """MobileNetV2 with torchvision's layers and names, up to its last layer; for images of any size.
 
     torchvision's ImageNet weights load by name (`weights=mobilenet_v2-b0353104.pth`); their last layer becomes the
     head when dim is 1,000. 2,223,872 parameters, 1,280 features, made for 224 x 224. width_mult: times the channels of
     every layer. pooling: average | gem. dropout: before the head. Sandler et al., arXiv:1801.04381, 2018.
     Errors: ValueError for feature vectors.
+
+    >>> mobilenet_v2((3, 64, 64)).width
+    1280
     """
     if len(shape) != 3:
         raise ValueError(
-            f"mobilenet_v2 takes pictures of shape (C, H, W), got {tuple(shape)}; "
-            "for feature vectors use mlp or identity"
+            f"mobilenet_v2 takes images of shape (C, H, W), got {tuple(shape)}; for feature vectors use mlp or identity"
         )
     before, width = by_eight(32 * width_mult), by_eight(1280 * max(1.0, width_mult))
     layers: list[nn.Module] = [convolved(shape[0], before, 3, stride=2)]

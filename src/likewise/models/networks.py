@@ -1,6 +1,6 @@
 """Networks: functions of the input's shape that give a module `[N, *shape] -> [N, width]` with an int `width`.
 
-All sizes follow from the shape, `(C, H, W)` of pictures or `(D,)` of feature vectors. The embedding's own linear layer
+All sizes follow from the shape, `(C, H, W)` of images or `(D,)` of feature vectors. The embedding's own linear layer
 is no part of a network: `Embedder` adds it. Pooling comes before the activation: for one that rises (ReLU, and PReLU
 while its slope is above 0) the function and its gradient are those of the other order, for a quarter of the work.
 """
@@ -37,7 +37,7 @@ class Backbone(nn.Sequential):
     """Layers in order, and what an Embedder may know about them.
 
     width: features that come out. head: the name under which published weights store the layer that follows.
-    mean, std: of the pictures that the published weights were trained on.
+    mean, std: of the images that the published weights were trained on.
     """
 
     def __init__(
@@ -63,7 +63,11 @@ def mlp(
     activation: str = "relu",
     last_activation: bool = True,
 ) -> Backbone:
-    """Dense layers on the flattened input, of any shape. Dropout stands between layers, never after the last."""
+    """Dense layers on the flattened input, of any shape. Dropout stands between layers, never after the last.
+
+    >>> mlp((1, 28, 28), widths=(128, 64)).width
+    64
+    """
     layers: list[nn.Module] = [nn.Flatten()]
     sizes = [prod(shape), *widths]
     for before, after in pairwise(sizes):
@@ -76,7 +80,11 @@ def mlp(
 
 
 def identity(shape: Shape) -> Backbone:
-    """No network: the input itself, flattened. For features made elsewhere, and as the baseline of the others."""
+    """No network: the input itself, flattened. For features made elsewhere, and as the baseline of the others.
+
+    >>> identity((1, 28, 28)).width
+    784
+    """
     return Backbone([nn.Flatten()], prod(shape))
 
 
@@ -86,6 +94,9 @@ def convnet(
     """Convolutions, each with a pool and a PReLU, then dense layers with a PReLU. Sides from 16 on.
 
     32@5, 64@5, 256, 256: the network that PyTorch's siamese and triplet examples share.
+
+    >>> convnet((1, 28, 28)).width
+    256
     """
     return _conv_then_dense("convnet", shape, channels, widths, kernel)
 
@@ -93,13 +104,20 @@ def convnet(
 def lenet(shape: Shape) -> Backbone:
     """6@5, 16@5, 128 with PReLU, after LeNet-5 (LeCun et al., 1998). Sides from 16 on.
 
-    35,729 parameters on 28 x 28 grey pictures with a head of 2.
+    35,729 parameters on 28 x 28 grey images with a head of 2.
+
+    >>> lenet((1, 28, 28)).width
+    128
     """
     return _conv_then_dense("lenet", shape, (6, 16), (128,))
 
 
 def small(shape: Shape) -> Backbone:
-    """32@5, 64@5, 64, 32 with PReLU: for crops of 200 x 200 and a head of 2. Sides from 16 on."""
+    """32@5, 64@5, 64, 32 with PReLU: for crops of 200 x 200 and a head of 2. Sides from 16 on.
+
+    >>> small((3, 32, 32)).width
+    32
+    """
     return _conv_then_dense("small", shape, (32, 64), (64, 32))
 
 
@@ -107,6 +125,9 @@ def koch(shape: Shape, *, width: int = 4096, activation: str = "sigmoid") -> Bac
     """64@10, 128@7, 128@4, 256@4 with ReLU and pools between, then `width` with `activation`. Koch et al., 2015.
 
     Made for Omniglot at 105 x 105, where it has 38,947,648 parameters; sides from 65 on.
+
+    >>> koch((1, 105, 105), width=64).width
+    64
     """
     layers: list[nn.Module] = []
     for before, after, kernel in ((shape[0], 64, 10), (64, 128, 7), (128, 128, 4)):
@@ -120,6 +141,9 @@ def simple2(shape: Shape) -> Backbone:
     """32@3, 32@3, 32@5 / 2, 64@3, 64@3, 64@5 / 2, 128@4 with ReLU and BatchNorm, then 512. Sides from 25 on.
 
     Made for traffic signs of 48 x 48. Dropout 0.4 after each halving and 0.5 at the end.
+
+    >>> simple2((3, 48, 48)).width
+    512
     """
     layers: list[nn.Module] = []
     for before, after in ((shape[0], 32), (32, 64)):
@@ -136,6 +160,9 @@ def alexnet(shape: Shape, *, width: int = 4096, dropout: float = 0.5) -> Backbon
     """AlexNet with torchvision's layers and names, up to its last layer. Krizhevsky, 2014. Sides from 63 on.
 
     torchvision's ImageNet weights load by name; their last layer, `classifier.6`, becomes the head when dim is 1,000.
+
+    >>> alexnet((3, 63, 63), width=64).width
+    64
     """
     features = nn.Sequential(
         *(nn.Conv2d(shape[0], 64, 11, stride=4, padding=2), nn.MaxPool2d(3, 2), nn.ReLU()),
@@ -160,10 +187,13 @@ def alexnet(shape: Shape, *, width: int = 4096, dropout: float = 0.5) -> Backbon
 
 
 def small_resnet(shape: Shape, *, width: int = 32, blocks: Sequence[int] = (1, 1, 1)) -> Backbone:
-    """A compact residual network for small pictures of any size, after ResNet (He et al., 2016).
+    """A compact residual network for small images of any size, after ResNet (He et al., 2016).
 
     A 3x3 stem of `width` channels; then a stage for each number in `blocks`, which halves the side, has `width`, twice,
     four times ... as many channels, and that many residual blocks; then the largest value of each channel.
+
+    >>> small_resnet((3, 32, 32)).width
+    128
     """
     _flattened("small_resnet", shape, [])
     layers, before = _normalised(nn.Conv2d(shape[0], width, 3, padding=1, bias=False)), width
@@ -233,10 +263,10 @@ def smallest_side(network: str, shape: Shape) -> int:
 
 
 def _flattened(name: str, shape: Shape, layers: Iterable[nn.Module]) -> int:
-    """Numbers a picture has after these layers. Errors: ValueError for a vector, or a picture that is too small."""
+    """Numbers an image has after these layers. Errors: ValueError for a vector, or an image that is too small."""
     if len(shape) != 3:
         raise ValueError(
-            f"{name} takes pictures of shape (C, H, W), got {tuple(shape)}; for feature vectors use mlp or identity"
+            f"{name} takes images of shape (C, H, W), got {tuple(shape)}; for feature vectors use mlp or identity"
         )
     windows = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.MaxPool2d)]
     height, width = (_side(side, windows) for side in shape[1:])
@@ -245,7 +275,7 @@ def _flattened(name: str, shape: Shape, layers: Iterable[nn.Module]) -> int:
     smallest = next(side for side in count(1) if _side(side, windows))
     raise TooSmallError(
         smallest,
-        f"{name} takes pictures of at least {smallest} x {smallest}, got {shape[1]} x {shape[2]}; "
+        f"{name} takes images of at least {smallest} x {smallest}, got {shape[1]} x {shape[2]}; "
         f"give size={smallest} or more, or use small_resnet or mlp, which take any size",
     )
 

@@ -71,17 +71,17 @@ class Pretrained(nn.Module):
 
     @torch.no_grad()
     def measured(self, shape: Shape) -> int:
-        """The number of features, by trying. Errors: ValueError where the network cannot take such pictures."""
+        """The number of features, by trying. Errors: ValueError where the network cannot take such images."""
         if len(shape) != 3 or shape[0] != 3:
-            raise ValueError(f"{self.title} takes colour pictures (3, H, W), got {tuple(shape)}; give channels=3")
+            raise ValueError(f"{self.title} takes colour images (3, H, W), got {tuple(shape)}; give channels=3")
         mode = self.training
         try:
             found = self.eval()(torch.zeros(1, *shape))
         except SpecError:
             raise
-        except Exception as error:  # whatever a network does with a picture that is too small or of an odd size
+        except Exception as error:  # whatever a network does with an image that is too small or of an odd size
             why = brief(error) + (f"; it was made for size={self.size}" if self.size else "")
-            raise ValueError(f"{self.title} cannot take pictures of {shape[1]} x {shape[2]}: {why}") from None
+            raise ValueError(f"{self.title} cannot take images of {shape[1]} x {shape[2]}: {why}") from None
         finally:
             self.train(mode)
         if found.ndim != 2:
@@ -113,8 +113,8 @@ class Pretrained(nn.Module):
 def timm(shape: Shape, *, name: str = "", pooling: str = "own") -> Pretrained:
     """timm:NAME, any network of timm, such as timm:vit_small_patch14_dinov2.lvd142m or timm:resnet18(pooling='gem').
 
-    pooling: own | average | gem | cls. Vision transformers are built for the size of the pictures.
-    Errors: SpecError for an unknown name; ValueError for pictures that it cannot take.
+    pooling: own | average | gem | cls. Vision transformers are built for the size of the images.
+    Errors: SpecError for an unknown name; ValueError for images that it cannot take.
     """
     makers = of_timm(name)
     config = library("timm").get_pretrained_cfg(name)
@@ -136,7 +136,7 @@ def torchvision(shape: Shape, *, name: str = "", pooling: str = "own") -> Pretra
     """torchvision:NAME, any classifier of torchvision, such as torchvision:resnet50, up to its last layer.
 
     pooling: own | gem; gem where a network has a pooling layer to replace, as residual networks, EfficientNet and
-    ConvNeXt have. Errors: SpecError for an unknown name; ValueError for pictures that it cannot take.
+    ConvNeXt have. Errors: SpecError for an unknown name; ValueError for images that it cannot take.
     """
     makers = of_torchvision(name)
     models = library("torchvision.models")
@@ -156,8 +156,8 @@ def hf(
     """hf:NAME_OR_FOLDER, a vision model of transformers (DINOv2, ViT, ConvNeXt; the vision half of CLIP or SigLIP).
 
     Such as hf:facebook/dinov2-small or hf:path/to/folder. pooling: own | average | gem | cls; own is the network's
-    summary of a picture, and the class token where that summary is a layer of the first pretraining (ViT).
-    Errors: SpecError for a name that is neither a folder nor on the hub; ValueError for pictures it cannot take.
+    summary of an image, and the class token where that summary is a layer of the first pretraining (ViT).
+    Errors: SpecError for a name that is neither a folder nor on the hub; ValueError for images it cannot take.
     """
     auto = library("transformers")
     if importlib.util.find_spec("torchvision"):  # transformers imports it where it is installed
@@ -185,7 +185,7 @@ def is_outside(text: str) -> bool:
 
 
 def makers_of(text: str) -> Makers:
-    """What the makers of a network of someone else's did to their pictures.
+    """What the makers of a network of someone else's did to their images.
 
     Errors: SpecError for a name that does not exist, with the near ones, and for a library that is not installed.
     """

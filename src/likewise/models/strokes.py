@@ -1,4 +1,4 @@
-"""A network for drawings: small pictures of lines, in which it matters where a line lies."""
+"""A network for drawings: small images of lines, in which it matters where a line lies."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -22,6 +22,9 @@ def strokes(
 
     The last layer sees where on the paper a feature lies, and its BatchNorm centres the embedding, so that two unlike
     drawings have similarity 0. Pooled before it is normalised: on a CPU a quarter faster.
+
+    >>> strokes((1, 105, 105)).width
+    256
     """
     layers: list[nn.Module] = []
     for (before, after), pool in zip(pairwise([shape[0], *channels]), pools, strict=True):

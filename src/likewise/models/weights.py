@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from likewise.atomic import replacing
 from likewise.models.description import checked_config, checked_info
 from likewise.safety import bounds
 
@@ -165,12 +166,5 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
 
 def _replace(path: Path, content: bytes) -> None:
     """The file has its old content or the new one, whatever happens in between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

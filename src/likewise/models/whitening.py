@@ -10,7 +10,7 @@ __all__ = ["relevant"]
 def relevant(emb_ND: Tensor, labels_N: Tensor, *, shrink: float = 1.0) -> nn.Linear:
     """The layer that centres embeddings and whitens them by their spread within classes, a class counting by its size.
 
-    Directions in which pictures of one class differ say little of another class, seen or new, and are made small. With
+    Directions in which images of one class differ say little of another class, seen or new, and are made small. With
     S the covariance within classes, (S + shrink * mean variance * 1)^(-1/2): `shrink` near 0 trusts S wholly, a large
     one only centres. emb_ND: before it is scaled to length 1; labels_N: int64. Where embeddings do not vary within
     classes it only centres. Float64 inside; the layer is float32 and not trained. Relevant component analysis: Bar-
@@ -21,7 +21,7 @@ def relevant(emb_ND: Tensor, labels_N: Tensor, *, shrink: float = 1.0) -> nn.Lin
         raise ValueError(f"whitening is shrunk by more than 0, usually by 0.3 to 3; got shrink={shrink}")
     _, label_N, size_C = labels_N.unique(return_inverse=True, return_counts=True)
     if not (size_C > 1).any():
-        raise ValueError("whitening needs a class with two pictures or more to see what varies within classes")
+        raise ValueError("whitening needs a class with two images or more to see what varies within classes")
     x_ND = emb_ND.double()
     mean_CD = x_ND.new_zeros(len(size_C), x_ND.shape[1]).index_add_(0, label_N, x_ND) / size_C[:, None]
     within_ND = x_ND - mean_CD[label_N]

@@ -9,7 +9,7 @@ def folder(path: str = "") -> Recipe:
     """Your own folder, .csv or .npz of images with class labels; a fifth is held out for testing."""
     return Recipe(
         data=path,
-        split="given",
+        split="auto",
         size=64,
         network="small_resnet",
         loss="supcon(temperature=0.1)",

@@ -7,7 +7,7 @@ from likewise import spec
 from likewise.data.arrays import holds_rows
 from likewise.experiment.recipe import Recipe
 
-__all__ = ["load_recipe", "name_of", "with_columns"]
+__all__ = ["is_own", "load_recipe", "name_of", "with_columns"]
 
 OWN = {".csv", ".tsv", ".parquet", ".pq", ".npz"}
 
@@ -30,6 +30,12 @@ def load_recipe(what: str | os.PathLike, *, trust_code: bool = False) -> Recipe:
             f"{os.fspath(what)!r} is not a shipped recipe, .toml file, or folder of images{spec.near(key, members)}"
         )
     return members[key]()
+
+
+def is_own(what: str | os.PathLike) -> bool:
+    """Whether this is a folder, table or .npz of the user's own, and not a recipe."""
+    path = Path(what)
+    return path.suffix.lower() not in {".toml", ".json"} and (path.is_dir() or path.suffix.lower() in OWN)
 
 
 def own(path: Path) -> Recipe:

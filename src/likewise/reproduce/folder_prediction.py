@@ -83,7 +83,7 @@ PREDICTED = (
 
 def speed(experiment: Experiment, one: Run, image: Path) -> str:
     """A sentence on the time per image, including decoding, measured once."""
-    path = experiment.folder / "one_picture.json"
+    path = experiment.folder / "one_image.json"
     times = load_json(path) or save_json(path, timed(one, image))
     return (
         f"One image, decoding included, takes {1000 * times['cold']:.0f} ms the first time and "

@@ -84,7 +84,7 @@ def introduction(one: Run) -> list[str]:
     data, recipe = one.metrics()["data"], one.recipe
     return [
         "## Siamese net and friends",
-        "After heytitle/siamese-net-and-friends: a network of 35,729 numbers (6@5, 16@5, 256-128-2, PReLU) maps a "
+        "After heytitle/siamese-net-and-friends: a network of 35,729 numbers (6@5, 16@5, 256-128-2, PReLU) maps an "
         "image to a point of the plane; Adam at 1e-4, batches of 32, 20 epochs; four losses, two data sets. Its VAE "
         "was planned and never done; here it is.",
         f"Theirs trains on 60,000 images and watches the test images; ours trains on {data['train']:,} for "
@@ -115,7 +115,7 @@ def of_data(section: Section, experiment: Experiment, data: str, runs: Mapping[s
     if MOVING in runs:
         section.figure(f"{data}-development", development(runs[MOVING]), f"{MOVING} on {TITLES[data]}, test images")
         animate(runs[MOVING].path)
-        section.say(f"The moving image of it, one frame an epoch: `likewise animate {data}-{MOVING}` (`--mp4`).")
+        section.say(f"Animated, one frame per epoch: `likewise animate {data}-{MOVING}` (`--mp4`).")
     section.say("Reverse image search: a test image of each class, and the five training images nearest to it.")
     for loss in ("contrastive", "vae"):
         if loss in runs:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_FOLDER", "Section", "command", "save_json", "load_json", "span", "table", "score_text"]
 
-IMAGE_FOLDER = "pictures/forerunners"  # folder of images in docs/forerunners.md
+IMAGE_FOLDER = "images/forerunners"  # folder of images in docs/forerunners.md
 DPI, COLOURS = 100, 96  # of images in the repository
 
 

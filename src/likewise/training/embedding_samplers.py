@@ -22,7 +22,7 @@ from likewise.metrics.neighbours import Sim, nearest
 
 __all__ = ["hard_classes", "hard_negatives"]
 
-ASKED = 10  # neighbours that say which class a picture is of; a class of n pictures asks at most n - 1
+ASKED = 10  # neighbours that say which class an image is of; a class of n images asks at most n - 1
 WIDER = 4  # times as many negatives are looked at as are wanted, for those that the guard leaves out
 Row = Callable[[int], np.ndarray]
 
@@ -73,12 +73,12 @@ def hard_negatives(
 ) -> Batches:
     """Anchors with others of their class, and with their hardest negatives, each of these with others of its own.
 
-    An anchor and each of `negatives` hard negatives bring hands of `images` pictures of one class; a batch holds as
-    many such anchors as fit in `batch` pictures, none twice. Every picture is visited in every epoch. The negatives are
-    drawn from the `depth` pictures of other classes that were most similar to the anchor after the last epoch, found
-    exactly, in O(pictures^2); before the first epoch nothing was embeddings, and they are drawn from all.
+    An anchor and each of `negatives` hard negatives bring hands of `images` images of one class; a batch holds as
+    many such anchors as fit in `batch` images, none twice. Every image is visited in every epoch. The negatives are
+    drawn from the `depth` images of other classes that were most similar to the anchor after the last epoch, found
+    exactly, in O(images^2); before the first epoch nothing was embeddings, and they are drawn from all.
     guard: left out as likely of the anchor's own class, and counted in the log, are negatives more similar to the
-    anchor than the guard-th nearest picture of its class (`too_near`), and those of which more than half of the
+    anchor than the guard-th nearest image of its class (`too_near`), and those of which more than half of the
     10 nearest neighbours are of the anchor's class (`doubted`: wrong labels are); the next ones take their places. 0
     leaves out none.
     Errors: ValueError for numbers below 1 (guard: 0), or a batch too small for one anchor.
@@ -138,7 +138,7 @@ def company(left_C: np.ndarray, due_C: np.ndarray, p: int, groups: int, row: Row
 
 
 def hardest(embeddings: EpochEmbeddings, labels_N: Tensor, *, depth: int, guard: int) -> Tensor:
-    """Places `[N, K]` of the pictures of other classes most similar to each, best first, that the guard lets pass.
+    """Places `[N, K]` of the images of other classes most similar to each, best first, that the guard lets pass.
 
     Where one is left out the next takes its place, down to the WIDER * depth-th; -1 where none is left. How many were
     kept, and left out on the way, is counted in `embeddings.notes`.
@@ -162,7 +162,7 @@ def hardest(embeddings: EpochEmbeddings, labels_N: Tensor, *, depth: int, guard:
 
 
 def own(embeddings: EpochEmbeddings, labels_N: Tensor, rank: int) -> Tensor:
-    """Each picture's similarity to the rank-th nearest of its class, or the last; infinite where it is alone."""
+    """Each image's similarity to the rank-th nearest of its class, or the last; infinite where it is alone."""
     sim_N = embeddings.emb.new_full((len(labels_N),), torch.inf, dtype=torch.float32)
     for at in labels_N.argsort(stable=True).split(labels_N.bincount().tolist()):
         if len(at) > 1:
@@ -172,7 +172,7 @@ def own(embeddings: EpochEmbeddings, labels_N: Tensor, rank: int) -> Tensor:
 
 
 def named(embeddings: EpochEmbeddings, labels_N: Tensor, places: Tensor) -> Tensor:
-    """The class that more than half of a picture's neighbours are of, `[N]`; -1 where none is, or it is not asked."""
+    """The class that more than half of an image's neighbours are of, `[N]`; -1 where none is, or it is not asked."""
     named_N, places = torch.full_like(labels_N, -1), places[places >= 0]
     if not len(places):
         return named_N
@@ -190,7 +190,7 @@ def named(embeddings: EpochEmbeddings, labels_N: Tensor, places: Tensor) -> Tens
 
 
 def unlike(labels_N: Tensor, depth: int, rng: Generator) -> Tensor:
-    """Places `[N, K]` of any pictures, -1 for those of the same class."""
+    """Places `[N, K]` of any images, -1 for those of the same class."""
     place_NK = torch.from_numpy(rng.integers(0, len(labels_N), (len(labels_N), depth)))
     return torch.where(labels_N[place_NK] == labels_N[:, None], -1, place_NK)
 
@@ -215,7 +215,7 @@ def gathered(hands: "Hands", hard: list[list[int]], negatives: int, batch: int) 
 
 
 class Hands:
-    """The batch under way, and every class's pictures in random order, those not yet shown in the epoch first."""
+    """The batch under way, and every class's images in random order, those not yet shown in the epoch first."""
 
     def __init__(self, label_N: np.ndarray, images: int, rng: Generator):
         self.images, self.label_N, count_C = images, label_N.tolist(), np.bincount(label_N)
@@ -226,12 +226,12 @@ class Hands:
         self.held: dict[int, None] = {}
 
     def anchors(self) -> Iterator[int]:
-        """Every picture not yet shown; then any, until the last batch is as full as the others."""
+        """Every image not yet shown; then any, until the last batch is as full as the others."""
         yield from (place for place in self.order if not self.shown[place])
         yield from (place for place in self.order if self.held and place not in self.held)
 
     def add(self, place: int) -> None:
-        """A picture with others of its class; nothing, where it is in the batch already."""
+        """An image with others of its class; nothing, where it is in the batch already."""
         if place in self.held:
             return
         self.show(place)
@@ -239,7 +239,7 @@ class Hands:
             self.show(other)
 
     def others(self, c: int) -> Iterator[int]:
-        """Pictures of a class that the batch lacks: on the first round those not yet shown."""
+        """Images of a class that the batch lacks: on the first round those not yet shown."""
         count = self.count_C[c]
         for _ in range(2 * count):
             place = self.by_class[self.start_C[c] + self.turn_C[c] % count]

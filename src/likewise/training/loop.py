@@ -22,7 +22,7 @@ __all__ = ["Batch", "Callback", "Feed", "State", "at_epoch_end", "every", "fit",
 
 
 class Batch(NamedTuple):
-    """Pictures as stored, their labels, and the partners behind each anchor (0: the batch is its own reference)."""
+    """Images as stored, their labels, and the partners behind each anchor (0: the batch is its own reference)."""
 
     images: Tensor  # uint8 or float32 [N, ...]
     labels: Tensor  # int64 [N]
@@ -42,7 +42,7 @@ class State:
     epoch: int = 0  # the epoch under way, from 0
     batch_index: int = 0  # batches of it that are done
     num_batches: int = 1  # batches it has
-    seen: int = 0  # pictures shown
+    seen: int = 0  # images shown
     empty: Tensor | int = 0  # batches that held no pair; on the device, so that counting does not wait for it
     seconds: float = 0.0  # time spent training, over all resumptions
     lr: float = 0.0
@@ -102,13 +102,13 @@ class Feed:
         return self.sampler(self.images.labels.cpu(), seed=self.seed, epoch=epoch, **aware)
 
     def embed_all(self, model: Any) -> EpochEmbeddings:
-        """What a model makes of all pictures, as they are. Errors: DivergedError."""
+        """What a model makes of all images, as they are. Errors: DivergedError."""
         found = embed(model, self.images)
         check(found)
         return EpochEmbeddings(found.vectors.to(self.images.labels.device), self.sim)
 
     def batches(self, plan: Sequence[Tensor]) -> Iterator[Batch]:
-        """The batches of a plan; pictures that must be decoded are fetched one batch ahead."""
+        """The batches of a plan; images that must be decoded are fetched one batch ahead."""
         if isinstance(self.images.pixels, Tensor):
             yield from map(self.batch, plan)
             return

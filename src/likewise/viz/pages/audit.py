@@ -58,6 +58,8 @@ def leakage(result: Audit, thumbs: Thumbs) -> list[Html]:
     """The verdict in one sentence, then held-out images beside their near-duplicates in training."""
     across = [c for c in result.copies or () if result.crosses(c)]
     shown: list[Html] = [tag("p", tag("strong", result.leak))]
+    if result.parts:
+        shown.append(tag("p", f"Near-copies: {result.parts_text}."))
     if across:
         text = "Copies in two parts, the held-out one on the left; 1.000 means identical pixels."
         shown += [tag("p", text), *some((pair(result, thumbs, c) for c in across), len(across))]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from likewise.atomic import replacing
 from likewise.data.images import Images
-from likewise.viz.pages import batch, cases, charts, embedding_state, scores
+from likewise.viz.pages import baselines, batch, cases, charts, embedding_state, scores
 from likewise.viz.pages.document import document
 from likewise.viz.pages.html import Html, tag
 from likewise.viz.pages.run_data import RunData, read
@@ -16,6 +16,7 @@ __all__ = ["write_report"]
 # Anchor, heading and builder of each section, in page order. Empty sections are omitted.
 PARTS = (
     ("scores", "Scores", scores.scores),
+    ("without-training", "Without training", baselines.baselines),
     ("training", "Training", charts.training),
     ("batch", "A batch in training", batch.batch),
     ("map", "Map of the embedding", charts.embedding_map),
@@ -49,7 +50,7 @@ def page(m: RunData) -> str:
     made = [(anchor, heading, make(m)) for anchor, heading, make in PARTS]
     parts = [(anchor, heading, content) for anchor, heading, content in made if content]
     parts.append(("recipe", "Recipe", _recipe(m)))
-    return document(m.run.name, "Likewise report", [scores.facts(m)], parts)
+    return document(m.run.name, "Likewise report", [*baselines.warning(m), scores.facts(m)], parts)
 
 
 def _recipe(m: RunData) -> list[Html]:

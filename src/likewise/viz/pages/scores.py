@@ -63,7 +63,7 @@ def scores(m: RunData) -> list[Html]:
     measured: dict[str, Any] = m.metrics.get("scores", {})
     if not measured:
         return []
-    return [*_headlines(m, measured), *_setting(m), *_threshold(m), *_all_scores(m, measured)]
+    return [*_headlines(m, measured), *_setting(m), *_caveats(m), *_threshold(m), *_all_scores(m, measured)]
 
 
 def _headlines(m: RunData, measured: dict[str, Any]) -> list[Html]:
@@ -96,6 +96,13 @@ def _setting(m: RunData) -> list[Html]:
     else:
         text = f"Closed set: the {part} images are new, but their classes were seen in training."
     return [tag("p", tag("strong", text), " ", *_majority_baseline(m), *_without_positives(m))]
+
+
+def _caveats(m: RunData) -> list[Html]:
+    """What makes a score mean less than it seems to."""
+    return [
+        tag("p", tag("strong", "Caveat: "), f"{caveat}.", class_="caveat") for caveat in m.metrics.get("caveats") or ()
+    ]
 
 
 def _majority_baseline(m: RunData) -> list[str]:

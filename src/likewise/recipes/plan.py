@@ -1,0 +1,287 @@
+"""A plan for a user's own data: looked at first, then network, size, weights, batch, loss and epochs by rule.
+
+Each rule's measurement is in docs/log.md. The test part is never looked at but for near-copies.
+"""
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from likewise import spec
+from likewise.data.images import Images
+from likewise.data.options import as_path
+from likewise.data.scenes import TELLING, overlaps
+from likewise.experiment.build import build, load_images, resolve_defaults, weight_homes
+from likewise.experiment.recipe import Recipe
+from likewise.imaging.decode import ImageError, head
+
+__all__ = ["Facts", "Plan", "plan", "rules"]
+
+PEEK = 32  # side at which the images are looked at
+HEADS = 200  # files whose size is read
+SMALL = 48  # images up to this side get the small networks
+PHOTO = 64  # colour images from this side on are taken as photographs
+PHOTO_SIDE = 160  # side for published weights; larger images are reduced
+BATCH = 128  # images a batch, small networks
+PHOTO_BATCH = 64
+MINUTES = 8.0  # longest training without --minutes: ten minutes in all, with the look, the scores and the report
+STEPS = 3  # measured, after one that warms up
+WEIGHTS = "mobilenet_v2-b0353104.pth"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the data are: counts are of the training part unless said otherwise."""
+
+    images: int
+    train: int
+    val: int
+    test: int
+    classes: int
+    smallest_class: int
+    median_class: int
+    largest_class: int
+    side: int  # median shorter side in pixels; 0 for feature rows
+    channels: int
+    groups: int
+    drawn: tuple[str, ...]
+    open: bool
+    near_copies: tuple[tuple[str, str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe, why it is so, and what it takes."""
+
+    recipe: Recipe
+    facts: Facts
+    notes: tuple[str, ...]
+    minutes: float
+    memory_gib: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "data": dataclasses.asdict(self.facts),
+            "recipe": self.recipe.to_dict(),
+            "notes": list(self.notes),
+            "minutes": self.minutes,
+            "memory_gib": self.memory_gib,
+        }
+
+    def lines(self) -> list[str]:
+        """Five lines."""
+        f, r = self.facts, self.recipe
+        kind = f"{f.side} px, {'colour' if f.channels == 3 else 'grey'}" if f.side else "feature rows"
+        groups = f", {f.groups:,} groups" if f.groups else ""
+        sizes = f"{f.smallest_class:,} to {f.largest_class:,} a class"
+        drawn = f"{' and '.join(f.drawn)} drawn by {r.split}" if f.drawn else "as the source has them"
+        near = ", ".join(f"{a} in {b} {share:.0%}" for a, b, share in f.near_copies if share >= TELLING)
+        return [
+            f"data     {f.images:,} images, {f.classes:,} classes of {sizes}, {kind}{groups}",
+            f"parts    train {f.train:,}, val {f.val:,}, test {f.test:,}; {drawn}; "
+            f"near-copies: {near or 'few or none'}",
+            f"network  {r.network}, size={r.size}, weights={r.weights or 'none'}, dim={r.dim}, "
+            f"augment={r.augment or 'none'}",
+            f"training loss={r.loss}, sampler={r.sampler}, epochs={r.epochs}, lr={r.lr:g}",
+            f"cost     about {max(self.minutes, 0.1):.1f} minutes and {self.memory_gib:.1f} GiB here; "
+            + ("; ".join(self.notes) or "change any field with field=value"),
+        ]
+
+
+def plan(recipe: Recipe, changes: Sequence[str] = (), *, minutes: float = 0.0, measure: bool = True) -> Plan:
+    """The recipe of `folder` or `rows` for its data, with the user's `field=value` texts last.
+
+    minutes: what the training may take; 0 is MINUTES at most. Errors: ValueError for what cannot be read.
+    """
+    if not (minutes >= 0 and math.isfinite(minutes)):
+        raise ValueError(f"--minutes is how long the training may take, a number above 0, got {minutes}")
+    asked = recipe.override(*changes)
+    fixed = {text.partition("=")[0].strip().replace("-", "_") for text in changes}
+    images = peek(asked)
+    found = facts(images, asked)
+    chosen, notes = rules(found)
+    drawn_up = recipe.replace(**chosen).override(*changes)
+    if drawn_up.network != chosen.get("network", recipe.network) and "weights" not in fixed:
+        drawn_up = drawn_up.replace(weights="", size=asked.size)
+    if not measure:
+        return Plan(drawn_up, found, tuple(notes), 0.0, 0.0)
+    return fitted(drawn_up, found, notes, minutes, fixed)
+
+
+def peek(recipe: Recipe) -> Images:
+    """The images at a size that is quick to read; arrays as they are."""
+    is_array = as_path(recipe.data).suffix.lower() == ".npz"
+    return load_images(recipe.replace(size=0 if is_array else PEEK, network="identity"))
+
+
+def facts(images: Images, recipe: Recipe) -> Facts:
+    train, val, test = (images.part(name) for name in ("train", "val", "test"))
+    counts = torch.bincount(train.labels)
+    counts = counts[counts > 0].sort().values
+    side, channels = sides(images, recipe)
+    return Facts(
+        len(images),
+        len(train),
+        len(val),
+        len(test),
+        classes=len(counts),
+        smallest_class=int(counts[0]),
+        median_class=int(counts[len(counts) // 2]),
+        largest_class=int(counts[-1]),
+        side=side,
+        channels=channels,
+        groups=len(set(images.groups or ())),
+        drawn=images.drawn,
+        open=images.open,
+        near_copies=tuple((o.part, o.other, o.share) for o in overlaps(images, seed=recipe.split_seed) if o.checked),
+    )
+
+
+def sides(images: Images, recipe: Recipe) -> tuple[int, int]:
+    """Median shorter side of the files, of evenly spaced ones, and channels; those in memory where there are none."""
+    if len(images.shape) != 3:
+        return 0, 0
+    top = source_root(recipe.data)
+    if top is None:
+        return min(images.shape[1:]), images.shape[0]
+    found = []
+    for name in images.ids[:: max(1, len(images) // HEADS)]:
+        try:
+            size = head(top / name)
+        except (ImageError, OSError):
+            continue
+        found.append(min(size.height, size.width))
+    return (sorted(found)[len(found) // 2] if found else PEEK), images.shape[0]
+
+
+def source_root(text: str) -> Path | None:
+    """The folder that ids of a folder or a table are relative to; None for arrays."""
+    path = as_path(text)
+    if path.is_dir():
+        return path
+    if "(" in text:
+        keywords = dict(spec.parse(text)[1])
+        path = as_path(str(keywords.get("path", "")))
+        if keywords.get("root"):
+            return as_path(str(keywords["root"]))
+        if path.is_dir():
+            return path
+    return None if path.suffix.lower() == ".npz" or not path.exists() else path.parent
+
+
+def rules(f: Facts) -> tuple[dict[str, Any], list[str]]:
+    """Fields of the recipe for these data, and what to tell the user beside them."""
+    notes: list[str] = []
+    chosen: dict[str, Any] = {"sampler": sampler(f, BATCH)}
+    if f.largest_class > 10 * max(1, f.median_class):
+        chosen["balanced"] = True
+        notes.append("one class dominates: batches and loss weigh classes alike (balanced=true)")
+    if f.val == 0:
+        notes.append("no validation part: classes are too small to give one")
+    if not f.side:
+        return chosen | {"epochs": epochs_for(f.train, 30)}, notes
+    if f.side <= SMALL or f.channels == 1:
+        size = 0 if f.side <= SMALL else 64
+        augment = "light()" if f.channels == 1 else "photo(least=0.7)"
+        chosen |= {"network": "small_resnet", "size": size, "augment": augment, "epochs": epochs_for(f.train, 30)}
+    elif f.side >= PHOTO:
+        chosen |= photographs(f, notes)
+    else:
+        chosen |= {"size": 0, "augment": "photo(least=0.7)", "epochs": epochs_for(f.train, 30)}
+    return chosen, notes
+
+
+def photographs(f: Facts, notes: list[str]) -> dict[str, Any]:
+    """Published weights where there are any; else a small network, and what to install."""
+    if published() is None:
+        notes.append(f"published weights would help: put {WEIGHTS} into LIKEWISE_DATA/weights, or give weights=FILE")
+        return {"size": 64, "augment": "photo(least=0.5)", "epochs": epochs_for(f.train, 30)}
+    many = f.classes > 1000 or f.median_class < 4
+    return {
+        "network": "mobilenet_v2",
+        "weights": WEIGHTS,
+        "channels": 3,
+        "size": min(f.side, PHOTO_SIDE),
+        "dim": 128,
+        "augment": "photo(least=0.7)",
+        "loss": "supcon(temperature=0.1)" if many or f.open else "cosface(scale=16.0, margin=0.2)",
+        "sampler": sampler(f, PHOTO_BATCH),
+        "optimizer": "adamw(weight_decay=0.02)",
+        "lr": 1e-3,
+        "backbone_lr": 0.3,
+        "schedule": "one_cycle(warmup=0.2)",
+        "epochs": epochs_for(f.train, 10),
+        "ema": 0.99,
+        "amp": "always",
+        "eval_every_epochs": 0,
+    }
+
+
+def published() -> Path | None:
+    """The file of published weights that is here."""
+    return next((home / WEIGHTS for home in weight_homes() if (home / WEIGHTS).is_file()), None)
+
+
+def sampler(f: Facts, batch: int) -> str:
+    """P x K with the batch filled: few classes give many images each; classes of few images give many classes."""
+    per_class = max(2, min(f.median_class, batch // min(f.classes, 16)))
+    classes = max(2, min(f.classes, batch // per_class))
+    return f"pk(classes={classes}, images={per_class})"
+
+
+def epochs_for(train: int, usual: int) -> int:
+    """Fewer passes over large sets, more over tiny ones."""
+    few, many = math.sqrt(2000 / max(1, train)), math.sqrt(10_000 / max(1, train))
+    return max(3, round(usual * min(3.0, max(1.0, few)) * min(1.0, many)))
+
+
+def fitted(recipe: Recipe, found: Facts, notes: list[str], minutes: float, fixed: set[str]) -> Plan:
+    """The recipe with epochs that suit the time, which a few steps measure; memory too."""
+    recipe = resolve_defaults(recipe)
+    begun = memory()
+    per_epoch = measured(recipe)
+    most = minutes or MINUTES
+    by_time = int(most * 60 * 0.9 / per_epoch)
+    epochs = recipe.epochs
+    if "epochs" not in fixed:
+        if minutes:  # what was asked for is used, up to four times the usual number of passes
+            epochs = max(1, min(by_time, 4 * recipe.epochs))
+        elif by_time < epochs:
+            epochs = max(1, by_time)
+            notes = [*notes, f"cut to {MINUTES:.0f} minutes: --minutes 60 trains for longer"]
+    recipe = recipe.replace(epochs=epochs)
+    if minutes and "max_seconds" not in fixed:
+        recipe = recipe.replace(max_seconds=minutes * 60)
+    return Plan(recipe, found, tuple(notes), epochs * per_epoch / 60, max(memory(), begun) / 2**30)
+
+
+def measured(recipe: Recipe, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds an epoch, by a few steps of this very recipe on some of its training images."""
+    from likewise.experiment.trial import loop
+
+    parts = build(recipe.replace(epochs=1, ema=0.0), load_images(recipe))
+    times, steps = [clock()], 1
+    for state in loop(parts):
+        steps = state.num_batches
+        times.append(clock())
+        if len(times) > STEPS + 1:
+            break
+    spans = [after - before for before, after in pairwise(times)]
+    return steps * min(spans[1:] or spans)
+
+
+def memory() -> int:
+    """Peak bytes of this process; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
