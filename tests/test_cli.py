@@ -253,3 +253,22 @@ def test_help_and_import_load_nothing_heavy(words):
         line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "import time" in line
     }
     assert not loaded & {"torch", "numpy", "sklearn", "matplotlib", "pyarrow", "PIL"}
+
+
+@pytest.mark.parametrize("words", [("train", "digits", "epochs=7"), ("train", "--resume", "a-run")])
+def test_the_progress_line_knows_the_epochs(call, monkeypatch, words):
+    from likewise import api
+    from likewise.cli import screen
+
+    seen = []
+
+    def train(*given, watch, **more):
+        seen.append(watch.__self__.epochs)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(api, "epochs_of", lambda run: 7)
+    monkeypatch.setattr(api, "train", train)
+    monkeypatch.setattr(api, "resume", train)
+    assert call(*words)[0] == 2
+    assert seen == [7]
+    assert screen.Progress().epochs == 0

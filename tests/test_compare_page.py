@@ -5,7 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from likewise.evaluate import draw_pairs
+from likewise.experiment import compare
 from likewise.experiment.compare import Comparison, Row
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
@@ -62,6 +65,8 @@ def test_the_verdict_is_on_the_first_column_and_names_who_is_near(compared):
     assert "softmax is best with 95.0 %, significantly better than every other method (p < 0.05)." in text_of(
         [pages.verdict(sure)]
     )
+    at_the_level = replace(compared, p={"pair_accuracy": {"triplet": 0.01, "supcon": 0.05}})
+    assert "not significantly better than supcon" in text_of([pages.verdict(at_the_level)])
     alone = replace(compared, rows=compared.rows[:1], p={})
     assert "Only one method has scores" in text_of([pages.verdict(alone)])
 
@@ -121,3 +126,17 @@ def test_what_differs_between_the_recipes(compared):
     assert 'loss = "' not in said  # among the shared fields
     assert "epochs = 10" in said
     assert "likewise report methods/runs/softmax" in said
+
+
+def test_the_scores_of_pairs_are_those_of_the_table():
+    part = clusters(["a", "b", "c"], each=12).part("test")
+    pairs = draw_pairs(part.labels)
+    held = {"threshold": {"value": 0.4}, "open": False}
+    found = compare.of_pairs(part, pairs, Recipe(sim="cosine"), held)
+    assert set(found) == {"pair_accuracy", "eer"}
+    assert found["eer"].n == len(pairs.same)
+    sim = torch.nn.functional.cosine_similarity(part.vectors[pairs.first], part.vectors[pairs.second])
+    right = ((sim >= 0.4) == pairs.same).double()
+    by_kind = [float(right[pairs.same].mean()), float(right[~pairs.same].mean())]
+    assert found["pair_accuracy"].value == pytest.approx(sum(by_kind) / 2, abs=0.05)
+    assert set(compare.of_pairs(part, pairs, Recipe(sim="cosine"), {"open": False})) == {"eer"}

@@ -350,6 +350,7 @@ def test_video_objects_is_written_up_from_its_trainings(tiny, tmp_path):
     text = path.read_text()
     for words in ("| Small | 0.348 | 0.058 |", "| AlexNet | 0.134 | 0.235 |", "labels not looked at", "next frame"):
         assert words in text
+    assert all(paragraph in text for paragraph in video_objects.slips())
     for pick in video_picks.PICKS:
         assert f"| {pick} |" in text
     for where in video_trainings.PARTS.values():

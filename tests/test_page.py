@@ -75,7 +75,7 @@ def test_the_page_says_the_scores_in_words(report):
 
 def test_the_curves_of_training_say_which_scores_they_show(report):
     said = read(report).said()
-    assert "Validation scores with their 95 % intervals (shaded): 1-NN accuracy, MAP@R, Silhouette." in said
+    assert "Validation scores with their 95 % intervals (shaded): Nearest neighbour, MAP@R, Silhouette." in said
     assert "Active anchors: the share of images in a batch with a non-zero loss." in said
 
 

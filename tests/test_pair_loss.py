@@ -13,6 +13,7 @@ from likewise.losses.build import family
 from likewise.losses.memory import Memory
 from likewise.losses.pair import notes
 from likewise.losses.terms import Terms, as_terms, reduce
+from likewise.losses.tile import rows_within
 
 
 def batch(n: int = 12, classes: int = 3, dim: int = 5) -> tuple[Tensor, Tensor]:
@@ -321,3 +322,11 @@ def test_a_rule_that_finds_no_pair_at_a_tie_has_the_loss_of_a_hair_of_difference
     assert PairLoss(rule, sim=geometry.euclidean).at_collapse(torch.tensor([0, 0, 1, 1])) == pytest.approx(
         want, rel=1e-4
     )
+
+
+def test_rows_of_a_tile_fit_the_budget():
+    """256 MiB on a CPU, for 16 copies of the similarities; one row where not even that fits."""
+    assert rows_within(torch.zeros(1024, 3)) == (256 << 20) // (16 * 4 * 1024)
+    assert rows_within(torch.zeros(1024, 3, dtype=torch.float64)) == (256 << 20) // (16 * 8 * 1024)
+    assert rows_within(torch.zeros(1, 3).expand(10**7, 3)) == 1
+    assert rows_within(torch.zeros(0, 3)) == 256 << 20

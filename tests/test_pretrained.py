@@ -514,3 +514,18 @@ def test_torchvision_gives_the_default_weights_checked(monkeypatch):
         return network
 
     assert pretrained.fetch_timm(build)["weight"].item() == 5
+
+
+def test_a_pooler_of_the_first_pretraining_is_left_out_and_the_pooling_asked_for_stays(tmp_path):
+    folder, x = made("ViT", tmp_path), torch.rand(2, *SHAPE)
+
+    def summary(pooling: str) -> tuple[torch.Tensor, torch.Tensor]:
+        network = bind("network", f"hf:{folder}(pooling='{pooling}')")(SHAPE).eval()
+        assert network.body.pooler is None
+        return network(x), network.body(pixel_values=x).last_hidden_state
+
+    for pooling in ("own", "cls"):
+        found, tokens = summary(pooling)
+        torch.testing.assert_close(found, tokens[:, 0])
+    found, tokens = summary("average")
+    torch.testing.assert_close(found, tokens[:, 1:].mean(1))

@@ -168,6 +168,9 @@ def test_a_stream_that_lacks_a_letter():
     stream.write("é\x1b")
     below.flush()
     assert below.buffer.getvalue() == b"\\u00e9\\u001b"  # type: ignore[attr-defined]
+    stream.writelines(["a\x1b", "b\n"])
+    below.flush()
+    assert below.buffer.getvalue().endswith(b"a\\u001bb\n")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

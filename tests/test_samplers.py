@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise import spec
-from likewise.data import samplers
+from likewise.data import consecutive_sampler, hierarchical_sampler, samplers
 from likewise.data.samplers import pairs, pk, shuffled, triplets
+from likewise.training import embedding_samplers
+from likewise.training.loop import partners_of
+
+MODULES = (samplers, consecutive_sampler, hierarchical_sampler, embedding_samplers)
 
 ALL = [getattr(samplers, name) for name in samplers.__all__]
 RAGGED = st.lists(st.integers(0, 9), min_size=1, max_size=120).map(torch.tensor)
@@ -250,3 +254,9 @@ def test_a_recipe_cannot_make_a_sampler_draw_a_share_of_the_data(name):
     """Ranks are a matter of the machine: `pk(ranks=2)` in a recipe once halved the data without a word."""
     with pytest.raises(spec.SpecError, match="takes no 'ranks'"):
         spec.bind("sampler", f"{name}(ranks=2)")
+
+
+def test_partners_behind_each_anchor():
+    behind = {name: partners_of(getattr(module, name)) for module in MODULES for name in module.__all__}
+    with_partners = {name: count for name, count in behind.items() if count}
+    assert with_partners == {"pairs": 1, "triplets": 2, "consecutive": 1}

@@ -8,8 +8,9 @@ from torch import nn
 
 from likewise.data import samplers
 from likewise.data.images import Images
-from likewise.experiment.callbacks import average_of, averaged, log
-from likewise.experiment.checkpoint import load_checkpoint, save_checkpoint
+from likewise.experiment.callbacks import average_of, averaged, checkpoint, log, record
+from likewise.experiment.checkpoint import load_checkpoint, previous_of, save_checkpoint
+from likewise.experiment.run import Run
 from likewise.losses import build
 from likewise.training import loop, optim
 from likewise.training.loop import Feed, State, at_epoch_end, every, fit, steps
@@ -287,3 +288,44 @@ def test_freezing_is_asked_before_every_step_with_its_epoch():
     asked = []
     fit(running(state, feed, freeze=lambda epoch: asked.append((epoch, state.model.training))))
     assert asked == [(epoch, True) for epoch in range(3) for _ in range(4)]
+
+
+def test_a_record_by_hand():
+    """Rounded to what is read: the share of an epoch to 4 places, seconds to 3, the speed to 1."""
+    state, _ = start()
+    state.step, state.epoch, state.batch_index, state.num_batches = 7, 2, 1, 7
+    state.seconds, state.seen, state.lr, state.empty = 1.23456, 100, 0.5, torch.tensor(2)
+    state.loss, state.notes = torch.tensor(0.25), {"active": torch.tensor(0.5), "empty": torch.tensor(1.0)}
+    assert record(state) == {
+        "kind": "train", "step": 7, "epoch": 2.1429, "seconds": 1.235, "loss": 0.25, "lr": 0.5, "images_per_s": 81.0,
+        "empty": 2, "active": 0.5,
+    }  # fmt: skip
+
+
+def test_a_checkpoint_keeps_the_one_before(tmp_path):
+    run, (state, _) = Run(tmp_path), start()
+    save = checkpoint(run, seconds=0.0)
+    steps = []
+    for state.step in (1, 2, 3):
+        save(state)
+        before, last = (start()[0] for _ in range(2))
+        load_checkpoint(run.last, last)
+        steps.append(last.step)
+        if state.step > 1:
+            load_checkpoint(previous_of(run.last), before)
+            assert before.step == state.step - 1
+    assert steps == [1, 2, 3]
+
+
+def test_a_checkpoint_is_saved_every_so_many_seconds_and_at_the_end(tmp_path):
+    run, (state, _) = Run(tmp_path), start()
+    save = checkpoint(run, seconds=1e9)
+    save(state)
+    assert not run.last.exists()
+    state.stop = "enough"
+    save(state)
+    assert run.last.exists()
+    run.last.unlink()
+    state.stop, state.epoch = None, state.epochs
+    save(state)
+    assert run.last.exists()

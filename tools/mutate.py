@@ -2,11 +2,11 @@
 
 python tools/mutate.py [--count 200] [--seed 1] [--jobs 1] [--seconds 20] [--folder FOLDER]
 
-Copies the repository into FOLDER (default: a temporary one), finds out once which quick test reaches which line
-(FOLDER/map), then makes one change at a time in the copy and runs the tests that reach the changed lines, and those that
-reach the rest of its function and its file, up to `--seconds`. A mutant is noticed when a test fails or the run exceeds
-its time. `--again mutants.json` repeats the survivors of an earlier run with the tests of today; `--control` runs the
-chosen tests without the changes, where nothing may be noticed. Writes FOLDER/mutants.json, prints a Markdown table.
+Copies the repository into FOLDER (default: a temporary one) and finds out once which quick test reaches which line
+(FOLDER/map). Then makes one change at a time in the copy and runs the tests that reach the changed lines, and those
+that reach the rest of its function and its file, up to `--seconds`. A mutant is noticed when a test fails or the run
+exceeds its time. `--again mutants.json` repeats the survivors of an earlier run with the tests of today; `--control`
+runs the chosen tests without the changes, where nothing may be noticed. Writes FOLDER/mutants.json, prints a table.
 """
 
 import argparse
