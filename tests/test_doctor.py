@@ -506,7 +506,7 @@ def test_validation_far_above_the_test_is_named(tmp_path, test, names):
     assert [finding.name for finding in findings] == names
     if names:
         assert "0.8250 is far above the test's 0.1630" in str(findings[0])
-        assert "by_group(val=0.1)" in findings[0].change
+        assert "by_scene(val=0.1)" in findings[0].change
 
 
 def test_a_run_with_nothing_to_see(tmp_path):

@@ -171,7 +171,7 @@ def flat_folder(top):
     return str(png(top / "a.png").parent)
 
 
-@layout(says="no picture below")
+@layout(says="no image below")
 def empty_folder(top):
     return str(top)
 

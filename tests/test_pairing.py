@@ -235,7 +235,7 @@ def test_folds_over_classes(run):
     found = score_pairs(run, folds=5)
     assert found["scores"]["fold_accuracy"]["n"] == found["scores"]["pair_auc"]["n"]
     assert found["notes"] == []
-    with pytest.raises(ValueError, match="10 folds need 20 classes at least"):
+    with pytest.raises(ValueError, match="10 folds need at least 20 classes"):
         score_pairs(run, folds=10)
 
 

@@ -251,7 +251,7 @@ def test_a_step_never_waits_for_the_device(name, tile):
 def test_what_waits_says_so(name):
     with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
         loss_of(name).terms(*on_meta())
-    assert re.search("in tiles|waits once", inspect.getdoc(RULES[name].func))
+    assert re.search("in tiles|[Ss]ynchronises once", inspect.getdoc(RULES[name].func))
 
 
 @pytest.mark.parametrize("miner", [m for m in MINERS if m != "angular"])

@@ -73,7 +73,7 @@ class Embeddings:
         }
         if self.groups is not None:
             columns["group"] = pa.array(self.groups, pa.string())
-        about = {"classes": self.classes}
+        about: dict[str, Any] = {"classes": self.classes}
         about["crc32"] = table_checksum(pa.table(columns), self.classes)
         table = pa.table(columns).replace_schema_metadata({"likewise": json.dumps(about)})
         with replacing(Path(path)) as temporary:
@@ -103,7 +103,9 @@ def table_checksum(table: Any, classes: Sequence[str]) -> int:
         crc = zlib.crc32(name.encode(), crc)
         if pa.types.is_fixed_size_list(plain.type):
             content = plain.flatten().to_numpy(zero_copy_only=False)
-            crc = zlib.crc32(np.ascontiguousarray(content).view(np.uint8), zlib.crc32(str(content.dtype).encode(), crc))
+            crc = zlib.crc32(
+                np.ascontiguousarray(content).view(np.uint8).data, zlib.crc32(str(content.dtype).encode(), crc)
+            )
         else:
             crc = zlib.crc32(json.dumps(plain.to_pylist()).encode(), crc)
     return crc
