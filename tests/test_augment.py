@@ -138,6 +138,9 @@ def test_a_shift_is_the_share_of_the_side():
     for shift in (rows, columns):
         assert shift.abs().max() in (9, 10)
         assert shift.float().mean().abs() < 1.5
+        assert shift.unique().tolist() == list(range(int(shift.min()), int(shift.max()) + 1)), "uniform, so all occur"
+        assert shift.min() < -8
+        assert shift.max() > 8
 
 
 def test_a_crop_shows_a_part_of_the_picture():

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from likewise.cli import main
+from likewise.cli.using import named, verdict
 
 QUICK = ("size=16", "epochs=1", "network=mlp(widths=(32,))", "dim=8", "max_per_class=20")
 
@@ -105,10 +106,64 @@ def test_predict_and_verify_and_embed_from_a_run(call, trained, tmp_path):
     assert (tmp_path / "out.parquet").exists()
 
 
+def test_predict_and_verify_in_plain_text(call, trained):
+    """The same as --json, an image and its neighbours a line each."""
+    folder = trained.parent / "two"
+    folder.mkdir()
+    for i, level in enumerate((40, 200)):
+        Image.new("L", (16, 16), level).save(folder / f"{i}.png")
+    words = (str(trained), str(folder), "--k", "2")
+    shown = json.loads(call("predict", *words, "--json")[1])
+    code, out, _ = call("predict", *words)
+    lines = out.splitlines()
+    assert (code, len(shown), len(lines)) == (0, 2, 6)
+    for one, (first, *rest) in zip(shown, (lines[:3], lines[3:]), strict=True):
+        assert first == f"{one['image']}: {one['class']} ({one['votes']} of 2 neighbours)"
+        assert rest == [f"    {n['similarity']:+.4f}  {n['class']}  {n['id']}" for n in one["neighbours"]]
+    pair = (str(trained), str(folder / "0.png"), str(folder / "1.png"))
+    found = json.loads(call("verify", *pair, "--json")[1])
+    assert call("verify", *pair)[1].strip() == verdict(found)
+    assert set(json.loads(call("verify", *pair, "--json")[1])) >= {"same", "probability", "similarity", "threshold"}
+
+
+ONE = {"class": "7", "votes": 4, "neighbours": [{}] * 5, "nearest_class": "7", "why": "below the threshold"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "7 (4 of 5 neighbours)"),
+        ({"probability": None}, "7 (4 of 5 neighbours)"),
+        ({"probability": 0.875}, "7 (4 of 5 neighbours, probability 0.88)"),
+        ({"class": None}, "unknown (nearest class 7, 4 of 5 neighbours; below the threshold)"),
+    ],
+)
+def test_a_prediction_in_words(changes, text):
+    assert named(ONE | changes) == text
+
+
+@pytest.mark.parametrize(
+    ("same", "probability", "text"),
+    [
+        (True, 0.934, "same, probability 0.93: "),
+        (False, 0.25, "different, probability of same 0.25: "),
+        (True, 0.995, "same, probability above 0.99: "),
+        (True, 0.99, "same, probability 0.99: "),
+        (False, 0.004, "different, probability of same below 0.01: "),
+        (False, 0.01, "different, probability of same 0.01: "),
+        (True, None, "same: "),
+    ],
+)
+def test_a_verdict_in_words(same, probability, text):
+    result = {"same": same, "probability": probability, "similarity": 0.81234, "threshold": -0.5, "target": "accuracy"}
+    assert verdict(result) == f"{text}similarity +0.8123, threshold -0.5000 (for accuracy)"
+
+
 def test_animate_draws_the_snapshots(call, trained):
     code, out, err = call("animate", str(trained))
     assert code == 0, err
-    assert Path(out.strip()).suffix == ".gif"
+    with Image.open(out.strip()) as animation:
+        assert (animation.format, animation.n_frames) == ("GIF", 2)  # snapshots of epochs 0 and 1
 
 
 WRONG = [
@@ -198,3 +253,22 @@ def test_help_and_import_load_nothing_heavy(words):
         line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines() if "import time" in line
     }
     assert not loaded & {"torch", "numpy", "sklearn", "matplotlib", "pyarrow", "PIL"}
+
+
+@pytest.mark.parametrize("words", [("train", "digits", "epochs=7"), ("train", "--resume", "a-run")])
+def test_the_progress_line_knows_the_epochs(call, monkeypatch, words):
+    from likewise import api
+    from likewise.cli import screen
+
+    seen = []
+
+    def train(*given, watch, **more):
+        seen.append(watch.__self__.epochs)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(api, "epochs_of", lambda run: 7)
+    monkeypatch.setattr(api, "train", train)
+    monkeypatch.setattr(api, "resume", train)
+    assert call(*words)[0] == 2
+    assert seen == [7]
+    assert screen.Progress().epochs == 0

@@ -1,13 +1,16 @@
 """Fetching from a server on this machine that breaks off, forgets ranges, lies and serves other bytes."""
 
 import hashlib
+import json
 import os
 import re
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from likewise.cli import main
 from likewise.data.fetch import PUBLISHED, Published, fetch
 
 FILES = {"a.gz": os.urandom(1_000_000), "b.gz": b"short"}
@@ -192,3 +195,38 @@ def test_real_files_have_the_published_sums(name, data_root):
     for file, sums in PUBLISHED[name].files.items():
         content = (folder / file).read_bytes()
         assert {hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest()} & set(sums), file
+
+
+def test_the_command_fetches_and_prints_the_paths(server, tmp_path, monkeypatch, capsys):
+    address = f"http://127.0.0.1:{server.server_address[1]}/data"
+    monkeypatch.setitem(PUBLISHED, "tiny", PUBLISHED["tiny"]._replace(url=address))
+    command("data", "fetch", "tiny", "--root", str(tmp_path / "here"), monkeypatch=monkeypatch)
+    printed = capsys.readouterr().out.split()
+    assert printed == [str(tmp_path / "here/tiny/python" / name) for name in FILES]
+    assert whole(tmp_path / "here")
+    monkeypatch.setenv("LIKEWISE_DATA", str(tmp_path / "home"))
+    command("data", "fetch", "tiny", monkeypatch=monkeypatch)
+    assert whole(tmp_path / "home")
+    capsys.readouterr()
+    command("data", "list", monkeypatch=monkeypatch)
+    state = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert state["tiny"] == ["here", str(tmp_path / "home/tiny/python")]
+    assert state["mnist"] == ["absent", str(tmp_path / "home/mnist")]
+    (tmp_path / "home/tiny/python/b.gz").unlink()
+    command("data", "list", "--json", monkeypatch=monkeypatch)
+    state = json.loads(capsys.readouterr().out)
+    assert state["tiny"] == {"path": str(tmp_path / "home/tiny/python"), "here": False}
+
+
+def test_the_command_names_what_is_near(monkeypatch, capsys):
+    assert command("data", "fetch", "mnits", monkeypatch=monkeypatch) == 2
+    assert "did you mean mnist" in capsys.readouterr().err
+
+
+def command(*words: str, monkeypatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["likewise", *words])
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0

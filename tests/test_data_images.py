@@ -3,8 +3,11 @@
 import pytest
 import torch
 
-from likewise.data import SPLITS, Images, Skipped
+from likewise.data import SPLITS, Images, Skipped, subset
 from likewise.data.files import Files
+from likewise.evaluate import Embeddings
+from likewise.export import making
+from likewise.viz.pages import findings
 
 
 def six(**changes) -> Images:
@@ -91,3 +94,33 @@ def test_to_a_device():
     images = six().to("cuda")
     assert images.batch(torch.tensor([1, 2])).device.type == images.labels.device.type == "cuda"
     assert images.part("test").labels.tolist() == [1, 2]
+
+
+def numbered(n: int, **changes) -> Images:
+    given = {
+        "pixels": torch.arange(n, dtype=torch.uint8).reshape(n, 1, 1, 1), "labels": torch.zeros(n).long(),
+        "classes": ("a",), "ids": tuple(map(str, range(n))), "split": torch.zeros(n).byte(), "groups": None,
+    }  # fmt: skip
+    return six(**given | changes)
+
+
+@pytest.mark.parametrize(
+    ("n", "most", "places"),
+    [(10, 3, [0, 3, 6]), (7, 7, range(7)), (7, 9, range(7)), (5, 4, [0, 1, 2, 3]), (100, 1, [0]), (8, 3, [0, 2, 5])],
+)
+def test_evenly_spaced_images(n, most, places):
+    """Those at `k * n // most`, all where there are no more."""
+    chosen = tuple(map(str, places))
+    for spaced in (subset.spaced, making.spaced):
+        found = spaced(numbered(n), most)
+        assert (found.ids, tuple(map(str, found.pixels.flatten().tolist()))) == (chosen, chosen)
+    vectors = Embeddings(torch.zeros(n, 2), torch.zeros(n).long(), numbered(n).ids, torch.zeros(n).byte(), ("a",))
+    assert findings.spaced(vectors, most).ids == chosen
+
+
+@pytest.mark.parametrize("other", [1, 2])
+def test_a_sample_is_of_training_and_of_test_or_validation(monkeypatch, other):
+    monkeypatch.setattr(subset, "SNAPSHOT_PICTURES", 2)
+    split = torch.tensor([0, 0, 0, 0, 1, 1, 1, other, other, other], dtype=torch.uint8)
+    found = subset.sample(numbered(10, split=split))
+    assert found.ids == (("0", "2", "4", "7") if other == 1 else ("0", "2", "7", "8"))

@@ -275,3 +275,18 @@ def test_compact_renumbers():
 def test_labels_and_split_stay_where_they_were():
     images = replace(of([0, 1] * 5), labels=torch.tensor([0, 1] * 5))
     assert splits.ratio(images).split.device == images.split.device
+
+
+@pytest.mark.parametrize(
+    ("ideal", "most", "want"),
+    [
+        ([0.6, 2.3, 4.1], [9, 9, 9], [1, 2, 4]),  # by the remainder, not by the size
+        ([0.3, 0.3, 2.4], [9, 9, 9], [0, 0, 3]),
+        ([1.5, 1.0, 0.9], [1, 9, 9], [1, 1, 1]),  # the first may have no more
+        ([2.0, 3.0], [9, 2], [2, 2]),
+        ([0.0, 0.0], [0, 0], [0, 0]),
+    ],
+)
+def test_whole_numbers_by_the_largest_remainder(ideal, most, want):
+    quota = splits._apportion(np.array(ideal), np.array(most), np.random.default_rng(0))
+    assert quota.tolist() == want

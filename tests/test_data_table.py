@@ -64,6 +64,15 @@ def test_root(pets, tmp_path_factory):
     assert len(table(LoadOptions(), path=str(elsewhere / "pets.csv"))) == 1, "absolute paths"
 
 
+def test_the_line_to_type_names_no_column_twice_and_none_without_a_name(pets):
+    with pytest.raises(ValueError, match=r"likewise train .*pets.csv --image-column other --label-column label "):
+        read(pets, ",label,other\n1,cat,a.txt\n")
+    with pytest.raises(ValueError, match=r"likewise train .*pets.csv --image-column image --label-column NAME "):
+        read(pets, "image,\na.png,cat\n")
+    with pytest.raises(ValueError, match=r"likewise train .*pets.csv --image-column y --label-column x "):
+        read(pets, "x,y\ncat,a.png\n")
+
+
 def test_missing_column_names_those_there(pets):
     with pytest.raises(ValueError, match=r"no column 'label'; it has 'image', 'lable'; did you mean lable\?"):
         read(pets, "image,lable\na.png,cat\n", label="label")

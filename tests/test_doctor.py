@@ -25,6 +25,7 @@ from likewise.experiment import train as launch
 from likewise.experiment.checkpoint import load_checkpoint, save_checkpoint
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
+from likewise.losses import proxies
 from likewise.training.loop import fit
 
 TRIPLET = Setup("triplet(margin=0.2, pick='hard')", classes=10)
@@ -538,11 +539,14 @@ def test_the_command(tmp_path, monkeypatch, capsys, as_json):
 
 def test_every_loss_can_be_asked_what_it_compares():
     """Setup reads a loss by its name alone; every listed one must be readable."""
+    compares = set()
     for name in spec.names("loss"):
         inner = {"sum": "sum(losses=['supcon', 'softmax'])", "matryoshka": "matryoshka(loss='supcon', dims=[2])"}
         setup = Setup(inner.get(name, name))
         assert diagnose(course(), setup) == []
-        assert setup.compares_batch in (True, False)
+        compares |= {name} if setup.compares_batch else set()
+    assert set(spec.names("loss")) - compares == {*proxies.__all__, "learned_margin", "barlow", "vicreg", "vae", "sum"}
+    assert not Setup("supcon", memory=8).compares_batch
 
 
 @pytest.mark.parametrize(

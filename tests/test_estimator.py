@@ -40,7 +40,11 @@ def test_in_a_pipeline_and_a_grid_search():
     X, y = load_iris(return_X_y=True)
     search = GridSearchCV(make_pipeline(StandardScaler(), clone(SMALL)), {"metriclearner__dim": [2, 4]}, cv=2)
     search.fit(X, np.array(["a", "b", "c"])[y])
-    assert search.best_params_["metriclearner__dim"] in (2, 4)
+    results = search.cv_results_
+    assert list(results["param_metriclearner__dim"]) == [2, 4]
+    assert search.best_params_["metriclearner__dim"] == [2, 4][results["mean_test_score"].argmax()]
+    assert search.best_estimator_.transform(X).shape == (150, search.best_params_["metriclearner__dim"])
+    assert min(results["mean_test_score"]) > 0.5
 
 
 def test_two_fits_with_one_seed_are_the_same():

@@ -4,6 +4,7 @@ import importlib
 import math
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from likewise import geometry
 from likewise.cli import screen
 from likewise.data.images import Images
 from likewise.evaluate import (
+    DivergedError,
     Embeddings,
     difference,
     draw_pairs,
@@ -724,3 +726,37 @@ def test_seeds_are_averaged_query_by_query(parts):
     assert apart("map@r", *runs) == difference(runs[0].queries, runs[1].queries)["map@r"]
     assert "eer" in both
     assert "no" not in both
+
+
+def broken(part: Embeddings, value: float) -> Embeddings:
+    vectors = part.vectors.clone()
+    vectors[7, 2] = value
+    return replace(part, vectors=vectors)
+
+
+TAKE_A_PART = {
+    "threshold": pick_threshold,
+    "threshold of a rate": partial(pick_threshold, target="far=0.01", open_set=True),
+    "calibration": pick_calibration,
+    "evaluate": evaluate,
+    "reference": lambda part: evaluate(made(60, 6), part),
+    "retrieve": lambda part: retrieve(part, None, ["map@r"]),
+    "gallery": lambda part: retrieve(made(60, 6), part, ["map@r"]),
+}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", [*TAKE_A_PART, "val"])
+def test_one_number_that_is_none_is_a_training_that_diverged(name, value):
+    with pytest.raises(DivergedError, match=r"1 of 60 (query|reference) vectors hold NaN or infinity"):
+        (TAKE_A_PART | {"val": lambda part: evaluate(made(60, 6), val=part)})[name](broken(made(60, 6), value))
+
+
+@pytest.mark.parametrize("name", TAKE_A_PART)
+def test_an_empty_part_is_named(name):
+    with pytest.raises(ValueError, match=r"the part to (evaluate|search) holds no pictures"):
+        TAKE_A_PART[name](made(60, 6).take([]))
+
+
+def test_an_empty_validation_part_leaves_out_what_it_would_choose():
+    assert set(CLOSED) - set(evaluate(made(60, 6), made(60, 6, part=0), val=made(60, 6).take([]))) >= set(OF_VALIDATION)

@@ -15,6 +15,7 @@ from likewise.data.consecutive_sampler import consecutive
 from likewise.evaluate import Embeddings, draw_pairs
 from likewise.experiment.build import build, load_images, resolve_defaults
 from likewise.experiment.recipe import Recipe, epochs_of
+from likewise.experiment.run import Run
 from likewise.experiment.trial import loop
 from likewise.losses.terms import BatchContext
 from likewise.models import Embedder
@@ -240,6 +241,8 @@ def test_friends_is_written_up_from_its_runs(tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(friends, "SERIES", (0, 1, 2))
     path = reproduce("friends", out=tmp_path)
     text = path.read_text()
+    for part in (friends.introduction(Run(path.parent / "runs" / "digits-bce")), friends.their_words()):
+        assert all(paragraph in text for paragraph in part)
     for loss in friends.LOSSES:
         assert f"| {loss} |" in text
     shown = re.findall(r"\]\(images/forerunners/([^)]+)\)", text)

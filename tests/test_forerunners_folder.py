@@ -308,7 +308,8 @@ def test_it_is_written_up_from_its_runs(tiny, data_root, tmp_path, monkeypatch):
         "configurations",
     ):
         assert heading in text
-    assert "90.64" in text
+    assert "| theirs: 107 traffic signs, simple2 | 90.64 |" in text
+    assert "| network and mode | top-1, % | top-5, % |" in text
     shown = re.findall(r"\]\(images/forerunners/([^)]+)\)", text)
     assert len(shown) == 2
     assert all(0 < (path.parent / file).stat().st_size < 150_000 for file in shown)

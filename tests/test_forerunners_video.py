@@ -350,6 +350,7 @@ def test_video_objects_is_written_up_from_its_trainings(tiny, tmp_path):
     text = path.read_text()
     for words in ("| Small | 0.348 | 0.058 |", "| AlexNet | 0.134 | 0.235 |", "labels not looked at", "next frame"):
         assert words in text
+    assert all(paragraph in text for paragraph in video_objects.slips())
     for pick in video_picks.PICKS:
         assert f"| {pick} |" in text
     for where in video_trainings.PARTS.values():
@@ -377,3 +378,16 @@ def test_an_interrupted_experiment_keeps_what_it_has(tiny, tmp_path):
     assert [len(video_trainings.seeds(experiment, "Small", "temporal"))] == [1]
     with pytest.raises(ValueError, match="run `likewise reproduce video-objects` first"):
         reproduce("video-objects", out=tmp_path / "out", train=False)
+
+
+@pytest.mark.parametrize(
+    ("small", "alexnet", "text"),
+    [
+        ((0.5, 0.6), (0.4, 0.5), "ours +0.100, +0.100: the same network is ahead with every seed."),
+        ((0.3, 0.3), (0.4, 0.5), "ours -0.100, -0.200: the same network is ahead with every seed."),
+        ((0.5, 0.3), (0.4, 0.5), "ours +0.100, -0.200: which network is ahead depends on the seed."),
+    ],
+)
+def test_which_network_is_ahead_seed_by_seed(monkeypatch, small, alexnet, text):
+    monkeypatch.setattr(video_objects, "judged", lambda silhouette: {"train": silhouette})
+    assert video_objects.verdict({"Small": small, "AlexNet": alexnet}).endswith(text)

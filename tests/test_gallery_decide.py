@@ -116,6 +116,9 @@ def test_exact_intervals():
     assert c.clustered_interval(spread, classes) == pytest.approx(c.exact_interval(10, 100))
     assert c.clustered_interval(clumped, classes)[1] > 1.5 * c.clustered_interval(spread, classes)[1]
     assert c.clustered_interval(np.zeros(100, bool), classes) == pytest.approx(c.exact_interval(0, 10))
+    # what as many further classes will show varies twice as much: half the trials
+    assert c.clustered_interval(spread, classes, further=True) == pytest.approx(c.exact_interval(5, 50))
+    assert c.clustered_interval(np.zeros(100, bool), classes, further=True) == pytest.approx(c.exact_interval(0, 5))
 
 
 @pytest.mark.parametrize("rule", ["nearest", "vote(k=3)", "best(n=2)", "centre"])

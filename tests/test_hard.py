@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -23,10 +24,12 @@ from likewise.training.embedding_samplers import (
     ASKED,
     WIDER,
     EpochEmbeddings,
+    Hands,
     company,
     hard_classes,
     hard_negatives,
     hardest,
+    in_any_order,
 )
 from likewise.training.loop import fit
 
@@ -203,6 +206,32 @@ def test_hard_negatives_by_hand():
     hardest(seen, labels, depth=1, guard=2)
     assert seen.notes == {"negatives": 7, "too_near": 6, "doubted": 1}  # 1.5 is nearer to 0 than 2 is
     assert hardest(seen, labels, depth=9, guard=0)[7].tolist() == [6, 5, 4, 2, 3, 1, 0, -1]
+
+
+@pytest.mark.parametrize("first", range(8))
+def test_no_place_is_special(first):
+    """The example by hand with another picture first, and so of place 0."""
+    emb = torch.tensor([0.0, 1.0, 2.0, 1.5, 10.0, 11.0, 12.0, 30.0])[:, None].roll(-first, 0)
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 1, 2]).roll(-first)
+    seen = EpochEmbeddings(emb, geometry.euclidean)
+    moved = torch.tensor([4, 4, 4, -1, 2, 2, 2, 6]).roll(-first)
+    want = torch.where(moved < 0, -1, (moved - first) % 8)
+    assert hardest(seen, labels, depth=1, guard=1)[:, 0].tolist() == want.tolist()
+    assert seen.notes == {"negatives": 7, "too_near": 5, "doubted": 2}
+    rows = in_any_order(want[:, None], default_rng(0))
+    assert rows == [[place] if place >= 0 else [] for place in want.tolist()]
+
+
+def test_the_first_picture_is_a_hard_negative_like_any_other():
+    """Picture 0 is the only negative within reach, so every batch of the others' class holds it."""
+    labels = torch.tensor([0, 1, 1, 1, 1, 2, 2])
+    emb = torch.tensor([0.0, 1.0, 1.1, 1.2, 1.3, 50.0, 51.0])[:, None]
+    seen = EpochEmbeddings(emb, geometry.euclidean)
+    how = {"batch": 4, "images": 2, "negatives": 1, "depth": 1, "guard": 0}
+    batches = [b for e in range(5) for b in hard_negatives(labels, seed=0, epoch=e, embeddings=seen, **how)]
+    of_class_1 = [batch for batch in batches if set(labels[batch].tolist()) <= {0, 1}]
+    assert len(of_class_1) >= 5
+    assert all(0 in batch.tolist() for batch in of_class_1)
 
 
 def test_a_negative_just_as_similar_as_the_nearest_positive_is_none_of_those_left_out():
@@ -430,3 +459,14 @@ def test_on_a_gpu_it_finds_the_same_and_goes_on(sampler, tmp_path):
     rest = parts_of(sampler, "device=cuda")
     load_checkpoint(tmp_path / "last.safetensors", rest.state)
     assert all(torch.equal(a, b) for a, b in zip(rest.state.plan, parts.state.plan, strict=True))
+
+
+def test_a_class_that_was_shown_whole_begins_again_with_what_came_first():
+    """On the first round those not yet shown, then all in the same order."""
+    hands = Hands(np.zeros(3, np.int64), 3, default_rng(0))
+    a, b, c = hands.by_class
+    hands.shown[c] = True
+    assert list(islice(hands.others(0), 2)) == [a, b]
+    hands.show(a), hands.show(b)
+    hands.close()
+    assert list(islice(hands.others(0), 2)) == [a, b]  # c is of the first round and was shown

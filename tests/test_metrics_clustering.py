@@ -159,3 +159,11 @@ def test_information_adds_up():
     told = c.information(torch.tensor([0, 0, 1, 1]), torch.tensor([5, 5, 6, 6]))
     assert told.shared.mean().item() == pytest.approx(math.log(2))
     assert told.entropy.mean().item() == pytest.approx(math.log(2))
+
+
+def test_classes_at_one_place_or_without_width_are_not_bad():
+    """Also where they differ by rounding alone: distances of 1e-9 are none."""
+    spread = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [-1.0, 1e-10], [1.0, 1e-10]], dtype=torch.float64)
+    assert c.davies_bouldin(spread, torch.tensor([0, 0, 1, 1])) == 0
+    points = torch.tensor([[0.0, 0.0], [0.0, 1e-10], [1e-3, 0.0], [1e-3, 1e-10]], dtype=torch.float64)
+    assert c.davies_bouldin(points, torch.tensor([0, 0, 1, 1])) == 0

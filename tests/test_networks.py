@@ -106,7 +106,10 @@ def test_bfloat16(text):
     model = fresh(text, normalize=False).eval().bfloat16()
     emb_ND = model(some(text))
     assert emb_ND.dtype == torch.float32
-    torch.testing.assert_close(emb_ND, fresh(text, normalize=False).eval()(some(text)), atol=0.1, rtol=0.1)
+    exact_ND = fresh(text, normalize=False).eval()(some(text))
+    # bfloat16 has 8 bits: the error of a row is small beside its length, however short that is
+    assert ((emb_ND - exact_ND).norm(dim=1) <= 0.05 * exact_ND.norm(dim=1)).all()
+    assert exact_ND.norm(dim=1).min() > 0
 
 
 @pytest.mark.parametrize("text", SUBJECTS)

@@ -1,5 +1,6 @@
 """report.html: what it says, what it escapes, what it leaves out."""
 
+import html
 import re
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from likewise.metrics.sampled_pairs import draw
 from likewise.viz.pages.charts import PlaneProbe
 from likewise.viz.pages.html import Html, Thumbs, join, table, tag
 from likewise.viz.pages.report import write_report
+from likewise.viz.pages.scores import duration
 from report_page import HEADINGS, Page, read
 from report_run import clusters, digits, digits_metrics, digits_run, write_run
 
@@ -69,6 +71,58 @@ def test_the_page_says_the_scores_in_words(report):
     assert "the loss of a collapsed embedding (all vectors equal), 0.2." in said
     assert "too few" in said
     assert "nan" not in said.lower()
+
+
+def test_the_curves_of_training_say_which_scores_they_show(report):
+    said = read(report).said()
+    assert "Validation scores with their 95 % intervals (shaded): Nearest neighbour, MAP@R, Silhouette." in said
+    assert "Active anchors: the share of images in a batch with a non-zero loss." in said
+
+
+def facts_of(folder: Path) -> dict[str, str]:
+    """The definition list at the top of a report."""
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    inner = text.partition('class="facts">')[2].partition("</dl>")[0]
+    return dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", inner.replace("\N{NO-BREAK SPACE}", " ")))
+
+
+def test_the_facts_of_the_run(report, tmp_path):
+    found = facts_of(report)
+    assert html.unescape(found.pop("Loss")) == "triplet(margin=0.2, pick='semihard')"
+    assert found == {
+        "Data": "digits", "Images": "1,258 train, 180 validation, 359 test, 10 classes", "Network": "convnet",
+        "Embedding": "8 dimensions, cosine similarity", "Training": "10 epochs, 24 s, 10,211 images/s", "Seed": "0",
+    }  # fmt: skip
+    counted = {"name": "mine", "train": 5, "val": 0, "test": 2, "classes": 2}
+    metrics = digits_metrics(parameters=12_345, stopped="no better for 3 epochs", epochs=1, seconds=200.0, data=counted)
+    folder = write_run(tmp_path / "run", None, metrics=metrics)
+    write_report(folder)
+    found = facts_of(folder)
+    assert found["Data"] == "mine"
+    assert found["Images"] == "5 train, 2 test, 2 classes"
+    assert found["Network"] == "convnet, 12,345 parameters"
+    assert found["Stopped early"] == "no better for 3 epochs"
+    assert found["Training"] == "1 epoch, 3 min, 10,211 images/s"
+    folder = write_run(tmp_path / "bare", None, metrics={})
+    write_report(folder)
+    assert set(facts_of(folder)) == {"Data", "Network", "Loss", "Embedding", "Training", "Seed"}
+    assert facts_of(folder)["Training"] == "10 epochs"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (89.4, "89 s"),
+        (90, "2 min"),
+        (149, "2 min"),
+        (5369, "89 min"),
+        (5400, "1 h 30 min"),
+        (11_100, "3 h 05 min"),
+    ],
+)
+def test_durations_in_words(seconds, text):
+    assert duration(seconds) == text
 
 
 def test_images_with_nothing_to_find_are_counted(report):

@@ -149,3 +149,12 @@ def test_silhouettes_equal_scikit_learn_at_unit_length():
     np.testing.assert_array_equal(labels_N, held.labels)
     assert findings.silhouettes(clusters(["a"]), unit=True) is None
     assert len((findings.silhouettes(held, unit=False, most=10) or ([], []))[0]) == 10
+
+
+def test_a_det_curve_by_hand():
+    """Same 3, 1; different 2, 0: at 2 half of both are wrong; elsewhere one rate is 0 or 1."""
+    found = findings.Similarities(np.array([3.0, 1.0], np.float32), np.array([2.0, 0.0], np.float32))
+    far, frr = findings.det(found) or (np.zeros(0), np.zeros(0))
+    assert (far.tolist(), frr.tolist()) == ([0.5], [0.5])
+    few = findings.Similarities(np.array([3.0], np.float32), np.array([4.0, 2.0, 1.0], np.float32))
+    assert findings.det(few) is None  # with one pair of a class its rate is 0 or 1

@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from likewise import geometry, match
+from likewise import geometry, match, spec
 from likewise.losses import BatchContext, PairLoss, margins, rules
+from likewise.losses.build import family
 from likewise.losses.memory import Memory
-from likewise.losses.terms import Terms, reduce
+from likewise.losses.pair import notes
+from likewise.losses.terms import Terms, as_terms, reduce
+from likewise.losses.tile import rows_within
 
 
 def batch(n: int = 12, classes: int = 3, dim: int = 5) -> tuple[Tensor, Tensor]:
@@ -260,3 +263,70 @@ def test_a_large_batch_fits(rule):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     PairLoss(rule)(emb, labels).backward()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1024 * 1024
+
+
+def lowest(rule, sim, labels) -> float:
+    """The lowest loss of one similarity for every pair, by trying: minus a distance reaches from -64 to 0."""
+    same = labels[:, None] == labels
+    pos, neg = same & ~torch.eye(len(labels), dtype=torch.bool), ~same
+    low, high = (-1.0, 1.0) if sim is geometry.cosine else (-64.0, 64.0) if sim is geometry.dot else (-64.0, 0.0)
+    best = math.inf
+    for _ in range(3):
+        tried = torch.linspace(low, high, 65, dtype=torch.float64)
+        values = []
+        for shift in tried:
+            terms = as_terms(rule(torch.full(pos.shape, float(shift), dtype=torch.float64), pos, neg))
+            counted = [t for t in terms if t.count.any()]
+            values.append(sum(float(t.total.sum() / t.count.sum()) for t in counted) if counted else math.inf)
+        best, at = min(best, *values), values.index(min(values))
+        low, high = float(tried[max(at - 1, 0)]), float(tried[min(at + 1, 64)])
+    return best
+
+
+RULES = {name: spec.find("loss", name) for name in spec.names("loss") if family(name) == "pair"}
+
+
+@pytest.mark.parametrize("sim", [geometry.euclidean, geometry.cosine, geometry.dot, geometry.manhattan])
+@pytest.mark.parametrize("name", RULES)
+def test_the_loss_at_collapse_is_the_lowest_of_one_similarity_for_all(name, sim):
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    rule = RULES[name]
+    want = lowest(rule, sim, labels)
+    if math.isfinite(want):  # at an exact tie some rules find no pair; what they cost next to one is tested by hand
+        assert PairLoss(rule, sim=sim).at_collapse(labels) == pytest.approx(want, rel=2e-3, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "active", "empty"),
+    [
+        ([[0.5, 0.0, 0.0]], [[1, 0, 0]], 1.0, 0.0),  # the only anchor with a term
+        ([[0.5, 0.0, 0.0]], [[1, 1, 0]], 0.5, 0.0),
+        ([[0.5, 0.0], [0.0, 0.2]], [[1, 0], [0, 3]], 1.0, 0.0),  # of any of the terms
+        ([[0.0, 0.0]], [[0, 0]], 0.0, 1.0),
+    ],
+)
+def test_notes_by_hand(total, count, active, empty):
+    found = notes(tuple(Terms(torch.tensor(t), torch.tensor(c)) for t, c in zip(total, count, strict=True)))
+    assert {name: value.item() for name, value in found.items()} == {"active": active, "empty": empty}
+
+
+@pytest.mark.parametrize(
+    ("rule", "want"),
+    [
+        (partial(rules.triplet, pick="semihard", margin=0.3), 0.3),
+        (partial(rules.triplet, pick="hard", margin=0.3), 0.3),
+        (partial(rules.triplet, pick="random-hard", margin=0.3), 0.3),
+    ],
+)
+def test_a_rule_that_finds_no_pair_at_a_tie_has_the_loss_of_a_hair_of_difference(rule, want):
+    assert PairLoss(rule, sim=geometry.euclidean).at_collapse(torch.tensor([0, 0, 1, 1])) == pytest.approx(
+        want, rel=1e-4
+    )
+
+
+def test_rows_of_a_tile_fit_the_budget():
+    """256 MiB on a CPU, for 16 copies of the similarities; one row where not even that fits."""
+    assert rows_within(torch.zeros(1024, 3)) == (256 << 20) // (16 * 4 * 1024)
+    assert rows_within(torch.zeros(1024, 3, dtype=torch.float64)) == (256 << 20) // (16 * 8 * 1024)
+    assert rows_within(torch.zeros(1, 3).expand(10**7, 3)) == 1
+    assert rows_within(torch.zeros(0, 3)) == 256 << 20

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -489,3 +490,42 @@ def test_what_is_not_there_is_one_sentence_and_exit_code_2(call, tmp_path, setti
     assert code == 2
     assert err.startswith(f"likewise: {said}")
     assert not (tmp_path / "runs").exists()
+
+
+def test_torchvision_gives_the_default_weights_checked(monkeypatch):
+    class Published:
+        def get_state_dict(self, **how):
+            assert how == {"check_hash": True, "weights_only": True}
+            return {"fc.weight": torch.ones(1)}
+
+    asked = SimpleNamespace(
+        get_model_weights=lambda name: SimpleNamespace(DEFAULT=Published()) if name == "r18" else None
+    )
+    monkeypatch.setattr(pretrained, "library", lambda name: asked if name == "torchvision.models" else None)
+    assert pretrained.fetch_torchvision("r18") == {"fc.weight": torch.ones(1)}
+    monkeypatch.setattr(pretrained, "library", lambda name: pytest.fail("asked for no library"))
+
+    class Network(torch.nn.Linear):
+        pass
+
+    def build(pretrained=False):
+        network = Network(1, 1)
+        torch.nn.init.constant_(network.weight, 5.0 if pretrained else 0.0)
+        return network
+
+    assert pretrained.fetch_timm(build)["weight"].item() == 5
+
+
+def test_a_pooler_of_the_first_pretraining_is_left_out_and_the_pooling_asked_for_stays(tmp_path):
+    folder, x = made("ViT", tmp_path), torch.rand(2, *SHAPE)
+
+    def summary(pooling: str) -> tuple[torch.Tensor, torch.Tensor]:
+        network = bind("network", f"hf:{folder}(pooling='{pooling}')")(SHAPE).eval()
+        assert network.body.pooler is None
+        return network(x), network.body(pixel_values=x).last_hidden_state
+
+    for pooling in ("own", "cls"):
+        found, tokens = summary(pooling)
+        torch.testing.assert_close(found, tokens[:, 0])
+    found, tokens = summary("average")
+    torch.testing.assert_close(found, tokens[:, 1:].mean(1))

@@ -139,3 +139,18 @@ def test_umap_itself_keeps_neighbourhoods(monkeypatch):
     map_N2 = project.umap(x_ND)
     far_NN = np.linalg.norm(map_N2[:, None] - map_N2[None], axis=-1) + np.diag(np.full(len(map_N2), np.inf))
     assert (labels[far_NN.argmin(1)] == labels).mean() > 0.9
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_equal_vectors_and_a_vector_alone_lie_at_the_origin_of_their_plane(dims):
+    for x_ND in (np.full((4, 5), 3.0), np.arange(5.0)[None]):
+        found = plane(x_ND, dims=dims)
+        assert found(x_ND).tolist() == [[0.0] * dims] * len(x_ND)
+        np.testing.assert_array_equal(found.axes, np.eye(dims, 5))
+        assert found.share == 1
+        assert found(x_ND + np.eye(5)[0])[0].tolist() == [1.0] + [0.0] * (dims - 1)
+
+
+def test_a_constant_coordinate_is_no_reason_to_see_none():
+    x_ND = np.array([[0.0, 7.0, 1.0], [1.0, 7.0, 1.0], [2.0, 7.0, 1.0]])
+    assert np.abs(plane(x_ND)(x_ND)[:, 0]).tolist() == pytest.approx([1, 0, 1])

@@ -117,3 +117,15 @@ def test_columns_of_a_table_become_its_data():
     assert load_recipe("birds.parquet").data == "birds.parquet"
     with pytest.raises(spec.SpecError, match=r"columns are of a table \(.csv, .tsv, .parquet\), and 'mnist' is none"):
         with_columns("mnist", image="path")
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [(("true", "yes", "1", "True", "YES"), True), (("false", "no", "0", "No"), False)],
+)
+def test_words_for_yes_and_no(words, value):
+    assert [Recipe().override(f"strict={word}").strict for word in words] == [value] * len(words)
+    assert [Recipe().override(f"normalize={word}").normalize for word in words] == [value] * len(words)
+    assert Recipe().override("normalize=auto").normalize is None
+    with pytest.raises(SpecError, match="got 'auto'"):
+        Recipe().override("strict=auto")

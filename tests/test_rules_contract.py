@@ -33,8 +33,8 @@ SIMS = {
     "snr_contrastive": geometry.snr,
     "npairs": geometry.dot,
 }
-WHOLE = {name for name, rule in RULES.items() if is_marked(rule, "whole")}
-COLUMNS = {name for name, rule in RULES.items() if is_marked(rule, "columns")}
+COLUMNS = {"angular", "centroid_triplet", "lifted", "npairs", "triplet(swap)"}
+WHOLE = COLUMNS | {"histogram", "intra_pair_variance"}
 # What these compare is one pair with a boundary, so that a batch of one class, or of all different ones, still teaches.
 ONE_SIDED = {
     "contrastive",
@@ -49,6 +49,17 @@ ONE_SIDED = {
 MINERS = {name: getattr(mining, name) for name in mining.__all__}
 
 every_rule = pytest.mark.parametrize("name", RULES)
+
+
+@every_rule
+def test_the_marks_of_a_rule(name):
+    assert is_marked(RULES[name], "whole") == (name in WHOLE)
+    assert is_marked(RULES[name], "columns") == (name in COLUMNS)
+
+
+@pytest.mark.parametrize("name", MINERS)
+def test_the_marks_of_a_miner(name):
+    assert is_marked(MINERS[name], "whole") == is_marked(MINERS[name], "columns") == (name == "angular")
 
 
 def loss_of(name: str, **around) -> PairLoss:

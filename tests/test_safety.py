@@ -90,6 +90,14 @@ def test_archives_that_announce_much(tmp_path):
             x.write(bytes(1 << 20))
     with pytest.raises(ValueError, match=r"a\.npz.*at most 268.4 MB are accepted"):
         arrays(LoadOptions(root=tmp_path), path=str(tmp_path / "a.npz"))
+    with zipfile.ZipFile(tmp_path / "many.npz", "w", zipfile.ZIP_DEFLATED) as file:
+        for name in ("X", "y", "z"):  # each is within the bound, all of them are not
+            with file.open(f"{name}.npy", "w") as x:
+                np.lib.format.write_array_header_1_0(x, {"descr": "|u1", "fortran_order": False, "shape": (100 << 20,)})
+                for _ in range(100):
+                    x.write(bytes(1 << 20))
+    with pytest.raises(ValueError, match=r"many\.npz is .* and announces 314\.6 MB of content; at most 268.4 MB"):
+        arrays(LoadOptions(root=tmp_path), path=str(tmp_path / "many.npz"))
     (tmp_path / "mnist").mkdir()
     for part in ("train", "t10k"):
         head = b"\0\0\x08\3" + struct.pack(">III", 20_000_000, 28, 28)
@@ -160,6 +168,9 @@ def test_a_stream_that_lacks_a_letter():
     stream.write("é\x1b")
     below.flush()
     assert below.buffer.getvalue() == b"\\u00e9\\u001b"  # type: ignore[attr-defined]
+    stream.writelines(["a\x1b", "b\n"])
+    below.flush()
+    assert below.buffer.getvalue().endswith(b"a\\u001bb\n")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise import spec
-from likewise.data import samplers
+from likewise.data import consecutive_sampler, hierarchical_sampler, samplers
 from likewise.data.samplers import pairs, pk, shuffled, triplets
+from likewise.training import embedding_samplers
+from likewise.training.loop import partners_of
+
+MODULES = (samplers, consecutive_sampler, hierarchical_sampler, embedding_samplers)
 
 ALL = [getattr(samplers, name) for name in samplers.__all__]
 RAGGED = st.lists(st.integers(0, 9), min_size=1, max_size=120).map(torch.tensor)
@@ -104,7 +108,9 @@ def test_shuffled_leaves_no_small_last_batch():
 def test_pk_batches_are_p_classes_of_k(labels, classes, images, seed):
     """Every batch: exactly P classes (all when fewer), each with K images (all when fewer), none of them twice."""
     size = Counter(labels.tolist())
-    for batch in pk(labels, classes=classes, images=images, seed=seed, epoch=0):
+    batches = pk(labels, classes=classes, images=images, seed=seed, epoch=0)
+    assert set(torch.cat(batches).tolist()) == set(range(len(labels)))
+    for batch in batches:
         assert len(set(batch.tolist())) == len(batch)
         held = Counter(labels[batch].tolist())
         assert len(held) == min(classes, len(size))
@@ -248,3 +254,9 @@ def test_a_recipe_cannot_make_a_sampler_draw_a_share_of_the_data(name):
     """Ranks are a matter of the machine: `pk(ranks=2)` in a recipe once halved the data without a word."""
     with pytest.raises(spec.SpecError, match="takes no 'ranks'"):
         spec.bind("sampler", f"{name}(ranks=2)")
+
+
+def test_partners_behind_each_anchor():
+    behind = {name: partners_of(getattr(module, name)) for module in MODULES for name in module.__all__}
+    with_partners = {name: count for name, count in behind.items() if count}
+    assert with_partners == {"pairs": 1, "triplets": 2, "consecutive": 1}

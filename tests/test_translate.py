@@ -155,6 +155,22 @@ def test_january_2020():
     assert ours["centers_only"] == "likewise embed RUN"
 
 
+def test_the_keys_of_a_softmax_stage():
+    """Taken where the stage is asked for, refused with the reason where not, and its own settings in either case."""
+    lines = {line.key: line for line in translate(OF_JANUARY + "\nsoftmax_learning_rate: 0.1").lines}
+    stage = {key.removeprefix("softmax."): line for key, line in lines.items() if key.startswith("softmax.")}
+    refused = {key: line.why for key, line in stage.items() if line.kind == REFUSED}
+    assert set(stage) - set(refused) >= {"wanted", "n_epochs"}
+    assert refused
+    assert set(refused.values()) == {"the softmax stage takes the recipe's own settings"}
+    off = OF_JANUARY.replace("softmax_pretraining: true", "softmax_pretraining: false")
+    found = translate(off)
+    refused = {line.key: line.why for line in found.lines if line.key.startswith("softmax.") and line.kind == REFUSED}
+    assert set(refused) >= {"softmax.n_epochs"}
+    assert set(refused.values()) == {"no softmax stage is asked for"}
+    assert found.recipe.pretrain_epochs == 0
+
+
 def test_each_positive_has_its_hardest_negative():
     """Theirs looked for the nearest negative of every positive, not of the farthest one alone."""
     found = translate("mode: triplet\nnegatives_selection_mode: hardest\nmargin: 0.3").recipe

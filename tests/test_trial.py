@@ -1,7 +1,10 @@
 """Every field of a recipe takes effect, through every way to train one: all of them go through `trial`."""
 
 import dataclasses
+import signal
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from likewise.experiment import build as building
 from likewise.experiment import train, trial, tune
 from likewise.experiment.build import load_images, resolve_defaults
 from likewise.experiment.compare import compare
+from likewise.experiment.interrupt import SIGNALS, interruptible
 from likewise.experiment.run import Run
 from likewise.reproduce.experiment import Experiment
 
@@ -187,3 +191,53 @@ def test_without_a_run_the_weights_are_the_same(door, weights, tmp_path):
     in_memory = trial.trial(building.build(resolve_defaults(recipe), load_images(recipe))).state.final
     kept = Embedder.load(path).state_dict()
     assert all(torch.equal(value, kept[name]) for name, value in in_memory.state_dict().items())
+
+
+def handlers() -> list[object]:
+    return [signal.getsignal(number) for number in SIGNALS]
+
+
+def test_the_first_request_to_end_sets_the_event_and_the_second_ends_at_once():
+    before = handlers()
+    with interruptible() as asked:
+        assert not asked.is_set()
+        signal.raise_signal(signal.SIGINT)
+        assert asked.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert handlers() == before
+
+
+@pytest.mark.parametrize("ends", ["well", "with an error", "asked to"])
+def test_after_training_signals_are_handled_as_before(ends):
+    before, inside = handlers(), []
+
+    def watch(record) -> None:
+        inside.append(handlers())
+        if ends == "with an error":
+            raise RuntimeError("the screen is gone")
+        if ends == "asked to" and len(inside) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    parts = building.build(resolve_defaults(SMALL), load_images(SMALL))
+    expected = {"well": nullcontext(), "with an error": pytest.raises(RuntimeError, match="the screen is gone")}
+    with expected.get(ends) or pytest.raises(KeyboardInterrupt):
+        trial.trial(parts, watch=watch)
+    assert inside
+    assert all(handler != old for handler, old in zip(inside[0], before, strict=True))
+    assert handlers() == before
+
+
+def test_in_another_thread_signals_are_left_alone():
+    seen = []
+
+    def work() -> None:
+        with interruptible() as asked:
+            seen.append((handlers(), asked.is_set()))
+
+    before = handlers()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(before, False)]
+    assert handlers() == before

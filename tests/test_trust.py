@@ -4,6 +4,7 @@ import ast
 import os
 import random
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from likewise import spec
 from likewise.cli import main
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.train import train
-from likewise.models import Embedder
+from likewise.models import Embedder, description
 
 ROOT = Path(likewise.__file__).parent
 
@@ -209,3 +210,11 @@ def test_files_are_read_in_few_places():
                 assert name != "np.load" or asks.get("allow_pickle") == "False"
                 assert asks.get("trust_remote_code", "False") == "False"
                 assert asks.get("shell", "False") == "False"
+
+
+@pytest.mark.parametrize("length", [description.NAME, description.NAME + 1])
+def test_texts_of_an_architecture_up_to_the_bound(length):
+    fields = {"model_type": "vit", "act": "x" * length}
+    expected = nullcontext() if length == description.NAME else pytest.raises(ValueError, match="more than 4,096 char")
+    with expected:
+        description.check_architecture(fields, "m")

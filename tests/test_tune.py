@@ -117,12 +117,16 @@ def test_a_trial_that_was_killed_is_tried_again_and_its_study_is_in_the_folder(t
     assert len(dims) == len(found.trials) == 3
 
 
-def test_a_diverged_trial_is_no_reason_to_stop(tmp_path):
+def test_a_diverged_trial_is_no_reason_to_stop(tmp_path, monkeypatch):
     base = recipe("normalize=false", "loss=contrastive(margin=1.0)", "optimizer=sgd", "epochs=4")
     space = parse_space(["lr=1e5,1e6"], base)
     with pytest.raises(ValueError, match=r"no trial of .* ended"):
         tune(base, space, folder=tmp_path, trials=2)
     assert "fail" in (tmp_path / "trials.csv").read_text()
+    # they count as tried: going on tries nothing more
+    monkeypatch.setattr(tuning, "score", lambda *given: pytest.fail("tried again"))
+    with pytest.raises(ValueError, match=r"no trial of .* ended"):
+        tune(base, space, folder=tmp_path, trials=2)
 
 
 def test_a_wrong_monitor_is_said(tmp_path):

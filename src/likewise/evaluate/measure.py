@@ -155,6 +155,7 @@ def _from_val(
     pairs = draw_pairs(val.labels, seed=seed)
     if not len(pairs.same):
         return threshold, fit
+    check(val)
     if threshold is None:
         curve = verification.roc(similarities(val.vectors, pairs, sim=sim), pairs.same)
         threshold = float(verification.threshold(curve))

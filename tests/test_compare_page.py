@@ -1,0 +1,142 @@
+"""The comparison page and its table: what they say of rows made by hand, without training."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from likewise.evaluate import draw_pairs
+from likewise.experiment import compare
+from likewise.experiment.compare import Comparison, Row
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.viz.pages import comparison as pages
+from likewise.viz.pages import methods
+from report_page import Page
+from report_run import clusters, digits_metrics, score, write_run
+
+# label: pair_accuracy, accuracy at 0.5, knn@1
+METHODS = {"triplet": (0.91, 0.9, 0.95), "softmax": (0.95, 0.55, 0.97), "supcon": (0.93, 0.8, 0.96)}
+
+
+def made(folder: Path, **of_rows) -> Comparison:
+    rows = []
+    for label, (right, fixed, knn) in METHODS.items():
+        recipe = Recipe(loss=label, epochs=10, seed=3)
+        scores = {"knn@1": score(knn), "pair_accuracy": score(right), "eer": score(1 - right)}
+        path = write_run(folder / "runs" / label, clusters(["a", "b"]), metrics=digits_metrics(scores=scores))
+        (path / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+        rows.append(replace(Row(label, recipe, (Run(path),), scores, fixed, 41.4, 1234.0), **of_rows))
+    p = {"knn@1": {"triplet": 0.0004, "supcon": 0.3}, "pair_accuracy": {"triplet": 0.01, "supcon": 0.02}}
+    return Comparison(folder, tuple(rows), {"pair_accuracy": "softmax"}, p)
+
+
+@pytest.fixture
+def compared(tmp_path) -> Comparison:
+    return made(tmp_path / "methods")
+
+
+def text_of(html: list) -> str:
+    return Page("".join(html)).said()
+
+
+def test_the_method_that_a_fixed_threshold_harms_most_falls(compared):
+    said = text_of(pages.fixed_threshold(compared))
+    assert "Here softmax falls from 95.0 % to 55.0 %; chance level is 50 %." in said
+    assert "With it triplet would seem best; with validated thresholds softmax is." in said
+    assert said.endswith("triplet91.0 %90.0 %softmax95.0 %55.0 %supcon93.0 %80.0 %")
+
+
+def test_without_another_winner_nothing_is_said_of_one(compared):
+    best_either_way = replace(
+        compared, rows=tuple(replace(row, fixed=row.scores["knn@1"]["value"] / 2) for row in compared.rows)
+    )
+    assert "would seem best" not in text_of(pages.fixed_threshold(best_either_way))
+    assert pages.fixed_threshold(replace(compared, rows=tuple(replace(row, fixed=None) for row in compared.rows))) == []
+
+
+def test_the_verdict_is_on_the_first_column_and_names_who_is_near(compared):
+    assert "softmax is best with 97.0 %, not significantly better than supcon (p ≥ 0.05)." in text_of(
+        [pages.verdict(compared)]
+    )
+    sure = replace(compared, p={"pair_accuracy": {"triplet": 0.01, "supcon": 0.0499}})
+    assert "softmax is best with 95.0 %, significantly better than every other method (p < 0.05)." in text_of(
+        [pages.verdict(sure)]
+    )
+    at_the_level = replace(compared, p={"pair_accuracy": {"triplet": 0.01, "supcon": 0.05}})
+    assert "not significantly better than supcon" in text_of([pages.verdict(at_the_level)])
+    alone = replace(compared, rows=compared.rows[:1], p={})
+    assert "Only one method has scores" in text_of([pages.verdict(alone)])
+
+
+def test_the_table_as_markdown(compared):
+    lines = pages.markdown(replace(compared, failed={"a|b": "NaN"})).splitlines()
+    assert lines[0] == "| method | knn@1 | pair_accuracy | accuracy at 0.5 | eer ↓ | seconds | images/s |"
+    assert lines[2] == (
+        "| triplet | 0.950 (0.938 – 0.962) | 0.910 (0.898 – 0.922) | 0.900 | 0.090 (0.078 – 0.102) | 41 | 1,234 |"
+    )
+    assert "| **0.950** (0.938 – 0.962) | 0.550 |" in lines[3]
+    assert lines[5] == r"| a\|b | diverged |  |  |  |  |  |"
+    assert "One run each" in lines[-1]
+
+
+def test_p_values_in_words(compared):
+    said = text_of(pages.p_values(compared))
+    assert said.endswith("triplet< 0.0010.010softmaxbestbestsupcon0.3000.020")
+    assert pages.p_text(replace(compared, p={"eer": {"softmax": 0.001}}), "softmax", "eer") == "0.001"
+
+
+def test_the_facts_of_a_comparison(compared):
+    said = text_of([methods.facts(compared)])
+    for fact in (
+        "Images 1,258 train, 180 validation, 359 test; 10 classes",
+        "Evaluated on test images of classes seen in training",
+        "Methods 3",
+        "Budget of each run 10 epochs",
+        "Seeds 3",
+    ):
+        assert re.search(fact.replace(" ", r"\s*"), said), fact
+
+
+@pytest.mark.parametrize(
+    ("recipe", "seconds", "budget"),
+    [
+        ({"epochs": 10}, 1.0, "10 epochs"),
+        ({"epochs": 1}, 1.0, "1 epoch"),
+        ({"epochs": 10, "max_seconds": 60.0}, 57.0, "60 s of training"),
+        ({"epochs": 10, "max_seconds": 60.0}, 56.0, "10 epochs, 60 s at most"),
+        ({"epochs": 4, "pretrain_epochs": 2}, 1.0, "4 epochs, 2 before as a classifier"),
+    ],
+)
+def test_the_budget_in_words(compared, recipe, seconds, budget):
+    rows = tuple(replace(row, recipe=Recipe(**recipe), seconds=seconds) for row in compared.rows)
+    assert methods.budget(replace(compared, rows=rows)) == budget
+
+
+def test_a_budget_that_differs(compared):
+    rows = (replace(compared.rows[0], recipe=Recipe(epochs=3)), *compared.rows[1:])
+    assert methods.budget(replace(compared, rows=rows)) == "differs, see below"
+
+
+def test_what_differs_between_the_recipes(compared):
+    said = text_of(methods.recipes(compared))
+    assert re.search(r"Differences:\s*Method\s*loss\s*triplet\s*triplet\s*softmax\s*softmax\s*supcon\s*supcon", said)
+    assert 'loss = "' not in said  # among the shared fields
+    assert "epochs = 10" in said
+    assert "likewise report methods/runs/softmax" in said
+
+
+def test_the_scores_of_pairs_are_those_of_the_table():
+    part = clusters(["a", "b", "c"], each=12).part("test")
+    pairs = draw_pairs(part.labels)
+    held = {"threshold": {"value": 0.4}, "open": False}
+    found = compare.of_pairs(part, pairs, Recipe(sim="cosine"), held)
+    assert set(found) == {"pair_accuracy", "eer"}
+    assert found["eer"].n == len(pairs.same)
+    sim = torch.nn.functional.cosine_similarity(part.vectors[pairs.first], part.vectors[pairs.second])
+    right = ((sim >= 0.4) == pairs.same).double()
+    by_kind = [float(right[pairs.same].mean()), float(right[~pairs.same].mean())]
+    assert found["pair_accuracy"].value == pytest.approx(sum(by_kind) / 2, abs=0.05)
+    assert set(compare.of_pairs(part, pairs, Recipe(sim="cosine"), {"open": False})) == {"eer"}

@@ -1,0 +1,79 @@
+"""Every default of the package is written in defaults.txt, so that a changed one is seen in a diff.
+
+python tests/test_defaults.py    writes the file anew
+"""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+import likewise
+from likewise.models import embedding_heads
+from likewise.training import optim
+
+TABLE = Path(__file__).with_name("defaults.txt")
+
+
+def lines() -> list[str]:
+    """`triplet margin=0.2`: defaults of functions, methods and fields, wherever they are in the package, by name."""
+    found: set[str] = set()
+    for path in Path(likewise.__file__).parent.rglob("*.py"):
+        found.update(defaults(ast.parse(path.read_text(encoding="utf-8")), ""))
+    return sorted(found)
+
+
+def defaults(node: ast.AST, within: str) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef):
+            yield from defaults(child, f"{child.name}.")
+        elif isinstance(child, ast.FunctionDef):
+            yield from (f"{within}{child.name} {key}={value}" for key, value in of_function(child.args))
+        elif within and isinstance(child, ast.AnnAssign) and child.value is not None:
+            yield f"{within[:-1]} {ast.unparse(child.target)}={ast.unparse(child.value)}"
+
+
+def of_function(arguments: ast.arguments) -> Iterator[tuple[str, str]]:
+    positional = [*arguments.posonlyargs, *arguments.args]
+    last = positional[len(positional) - len(arguments.defaults) :]
+    for argument, value in zip(last + arguments.kwonlyargs, arguments.defaults + arguments.kw_defaults, strict=True):
+        if value is not None:
+            yield argument.arg, ast.unparse(value)
+
+
+def by_name(listed: list[str]) -> dict[str, set[str]]:
+    values = defaultdict(set)
+    for line in listed:
+        key, _, value = line.partition("=")
+        values[key].add(value)
+    return values
+
+
+def test_defaults_are_those_of_the_table():
+    """What is new may be missing there, and what is gone may be left; what both have is the same."""
+    table, now = by_name(TABLE.read_text(encoding="utf-8").splitlines()), by_name(lines())
+    changed = {key: (sorted(table[key]), sorted(now[key])) for key in table.keys() & now if not table[key] <= now[key]}
+    assert not changed, "run `python tests/test_defaults.py` where this is meant"
+    assert len(table.keys() & now) > len(table) / 2
+
+
+def test_what_the_defaults_of_optimizers_and_heads_make():
+    """The table is of the source; these are the numbers that arrive in torch."""
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    made = {name: getattr(optim, name)([{"params": [weight]}], 0.1) for name in optim.KINDS["optimizer"]}
+    assert {name: optimizer.param_groups[0]["weight_decay"] for name, optimizer in made.items()} == {
+        "adamw": 0.01, "adam": 0.0, "sgd": 0.0, "radam": 0.0, "rmsprop": 0.0,
+    }  # fmt: skip
+    assert [made[name].param_groups[0]["betas"] for name in ("adamw", "adam", "radam")] == [(0.9, 0.999)] * 3
+    assert (made["sgd"].param_groups[0]["momentum"], made["sgd"].param_groups[0]["nesterov"]) == (0.9, True)
+    assert (made["rmsprop"].param_groups[0]["alpha"], made["rmsprop"].param_groups[0]["momentum"]) == (0.9, 0)
+    head = embedding_heads.projection(6, 4)
+    assert (head["hidden"].out_features, head["dropout"].p, head["linear"].out_features) == (6, 0.0, 4)
+    head = embedding_heads.projection(6, 4, hidden=9, dropout=0.5)
+    assert (head["hidden"].out_features, head["dropout"].p) == (9, 0.5)
+
+
+if __name__ == "__main__":
+    TABLE.write_text("\n".join(lines()) + "\n", encoding="utf-8")
