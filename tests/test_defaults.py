@@ -32,7 +32,12 @@ def defaults(node: ast.AST, within: str) -> Iterator[str]:
         elif isinstance(child, ast.FunctionDef):
             yield from (f"{within}{child.name} {key}={value}" for key, value in of_function(child.args))
         elif within and isinstance(child, ast.AnnAssign) and child.value is not None:
-            yield f"{within[:-1]} {ast.unparse(child.target)}={ast.unparse(child.value)}"
+            yield f"{within[:-1]} {ast.unparse(child.target)}={ast.unparse(without_meaning(child.value))}"
+
+
+def without_meaning(value: ast.expr) -> ast.expr:
+    """The default in `documented(default, meaning)`: a reworded meaning changes no default."""
+    return value.args[0] if isinstance(value, ast.Call) and ast.unparse(value.func) == "documented" else value
 
 
 def of_function(arguments: ast.arguments) -> Iterator[tuple[str, str]]:

@@ -754,7 +754,7 @@ def test_one_number_that_is_none_is_a_training_that_diverged(name, value):
 
 @pytest.mark.parametrize("name", TAKE_A_PART)
 def test_an_empty_part_is_named(name):
-    with pytest.raises(ValueError, match=r"the part to (evaluate|search) holds no pictures"):
+    with pytest.raises(ValueError, match=r"the part to (evaluate|search) holds no images"):
         TAKE_A_PART[name](made(60, 6).take([]))
 
 

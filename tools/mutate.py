@@ -11,6 +11,7 @@ runs the chosen tests without the changes, where nothing may be noticed. Writes 
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -53,8 +54,7 @@ def run(options: argparse.Namespace, folder: Path) -> list[dict]:
     for job in range(options.jobs):
         copies.put(copied(folder / f"tree{job}"))
     first = folder / "tree0"
-    if not list(folder.glob("map/*.json")):
-        find_tests(first, folder / "map")
+    find_tests(first, folder / "map")
     tests = ReachingTests(folder / "map", first / PACKAGE)
     sources = {p.relative_to(first / PACKAGE).as_posix(): p.read_bytes() for p in (first / PACKAGE).rglob("*.py")}
     mutants = survivors(options.again, sources) if options.again else choose(sources, options.count, options.seed)
@@ -87,9 +87,17 @@ def copied(tree: Path) -> Path:
 
 
 def find_tests(tree: Path, into: Path) -> None:
-    """Run the quick tests once, with coverage."""
+    """Run the quick tests once, with coverage; again where the code or the tests have changed since."""
+    digest = hashlib.sha256()
+    for path in sorted([*tree.glob("src/**/*.py"), *tree.glob("tests/**/*.py")]):
+        digest.update(path.relative_to(tree).as_posix().encode() + path.read_bytes())
+    mark = into / "source.sha256"
+    if mark.is_file() and mark.read_text(encoding="utf-8") == digest.hexdigest():
+        return
+    shutil.rmtree(into, ignore_errors=True)
     command = [*pytest_in(tree), "-p", "reached_lines", "-n", "2", "--dist", "worksteal", "-m", QUICK]
     subprocess.run(command, cwd=tree, env=environment(tree, REACHED_LINES=str(into)), stdout=sys.stderr, check=False)
+    mark.write_text(digest.hexdigest(), encoding="utf-8")
 
 
 def pytest_in(tree: Path) -> list[str]:
