@@ -6,7 +6,7 @@ before any data is read, and the message offers the nearest name.
 
 Trust: a name that was typed may lie in any module. One that was read from a file (a model, a run, a recipe, a gallery,
 an export) passes `from_file` first, which refuses `module:function` unless code is trusted (`--trust-code`), and bounds
-its keywords. Whoever reads a name from disk calls it; tests/test_trust.py holds every reader to that.
+its keywords. Whoever reads a name from disk calls it; tests/safety/test_trust.py holds every reader to that.
 """
 
 import ast

@@ -1,6 +1,6 @@
 """Decodes image files to a model's input with numpy and Pillow only, by the rules of imaging/decode.py.
 
-tests/test_export_reading.py compares the two; where training resizes with torch, a byte may differ by one.
+tests/export/test_export_reading.py compares the two; where training resizes with torch, a byte may differ by one.
 """
 
 import io

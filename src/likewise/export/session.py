@@ -40,7 +40,7 @@ def extra(name: str) -> Any:
 class Session:
     """A model.onnx that `likewise export` wrote. `about` is its metadata: shape, dim, sim, threshold ...
 
-    say: digest when there is no checksum to compare the file with.
+    say: called with a sentence where there is no checksum to compare the file with.
     Errors: ValueError for a missing file, one not written by Likewise, or a checksum mismatch.
     """
 
@@ -147,7 +147,7 @@ def checked_about(said: str, path: Path) -> dict[str, Any]:
 
 
 def check(path: Path) -> bool:
-    """Whether a checksum beside the file digest that it is the one that was exported.
+    """Whether a checksum beside the file says that it is the one that was exported.
 
     Errors: ValueError where there is no such file, or the SHA256SUMS beside it tells of another.
     """

@@ -2,8 +2,8 @@
 
 Annealing over sRGB chose the ten class colours: it maximises the smallest OKLab distance between two, also under
 simulated colour blindness (protanopia, deuteranopia, tritanopia), with enough contrast on white and on near-black
-backgrounds (`tests/test_plots.py` measures both). Text, lines and background use five greys that the report maps to its
-theme.
+backgrounds (`tests/viz/test_plots.py` measures both). Text, lines and background use five greys that the report maps to
+its theme.
 """
 
 import os

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "likewise"
 GUIDES = [(ROOT / name).read_text(encoding="utf-8") for name in ("docs/architecture.md", "CONTRIBUTING.md")]
 NAMED = {path for text in GUIDES for path in re.findall(r"`([a-z_/]+(?:\.py|/))`", text)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-FILE = Path(__file__).parents[1] / "tools" / "mutations.py"
+FILE = Path(__file__).parents[2] / "tools" / "mutations.py"
 
 
 @pytest.fixture(scope="module")

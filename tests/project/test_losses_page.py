@@ -7,7 +7,7 @@ import pytest
 
 from likewise import spec
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from PIL import Image
 from likewise.data import background, cache, files
 from likewise.data.files import Files, read
 from likewise.data.options import LoadOptions, cache_home
-from test_data_files import png
+from small_images import png
 
 EACH = 3 * 8 * 8  # bytes of a decoded image here
 WANT = LoadOptions(size=8, channels=3)

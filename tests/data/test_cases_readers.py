@@ -389,6 +389,7 @@ def test_a_metric_learner_is_cross_validated_by_strata(flowers):
     assert fitted.score(X, words) == 1.0, "each training row is its own nearest"
 
 
+@pytest.mark.slow
 def test_the_empty_recipe_trains(tmp_path):
     (tmp_path / "empty.toml").write_text("")
     assert load_recipe(tmp_path / "empty.toml") == Recipe()

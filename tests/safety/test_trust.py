@@ -1,6 +1,7 @@
 """Nothing of a stranger's is run: what files name, what they announce, and what of them reaches a terminal."""
 
 import ast
+import json
 import os
 import random
 import sys
@@ -65,7 +66,7 @@ def tried(stranger, monkeypatch, capsys, chosen) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, 4))])
 def test_no_field_of_a_run_runs_anything(stranger, monkeypatch, capsys, part):
     """Every third field, one value each; all of them with all values are slow, below."""
     folder, run, _ = stranger
@@ -218,3 +219,33 @@ def test_texts_of_an_architecture_up_to_the_bound(length):
     expected = nullcontext() if length == description.NAME else pytest.raises(ValueError, match="more than 4,096 char")
     with expected:
         description.check_architecture(fields, "m")
+
+
+@pytest.mark.slow
+def test_no_field_of_an_export_runs_anything(stranger, monkeypatch, capsys):
+    """Each field of model.onnx's metadata with a sample of the values, for each command that reads one."""
+    import onnx
+
+    folder, run, image = stranger
+    assert called(["export", str(run), "--to", "onnx"], monkeypatch) == 0
+    proto, rng, wrong = onnx.load(run / "export" / "model.onnx"), random.Random(0), []
+    about = json.loads(proto.metadata_props[0].value)
+    (run / "export" / "SHA256SUMS").unlink()
+    for key in (*about, "unknown"):
+        for value in rng.sample(values(folder), 8):
+            onnx.helper.set_model_props(proto, {"likewise": json.dumps(about | {key: value})})
+            onnx.save(proto, run / "export" / "model.onnx")
+            model, made = str(run / "export" / "model.onnx"), folder / "made.gallery"
+            for words in (
+                ["embed", model, str(image), "-o", str(folder / "out.parquet")],
+                ["gallery", "create", str(made), "--model", model],
+                ["gallery", "enroll", str(made), str(image), "--label", "a"],
+            ):
+                with watched(folder) as events:
+                    code = called(words, monkeypatch)
+                out, err = capsys.readouterr()
+                bad = [*events, *["escapes printed"] * ("\x1b" in out + err), *[err] * ("Traceback" in err)]
+                wrong += [f"{words[:2]}, {key} = {value!r:.60}: {x}" for x in bad + [code] * (code not in (0, 1, 2))]
+            for path in folder.glob("made.gallery*"):
+                path.unlink()
+    assert wrong == []

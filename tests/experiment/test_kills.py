@@ -30,7 +30,7 @@ print(json.dumps([kills, problems]))
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_trainings_come_to_the_same_weights(tmp_path):
-    tests = Path(__file__).parent
+    tests = Path(__file__).parents[1]
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{tests}{os.pathsep}{tests.parent / 'src'}"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)], capture_output=True, text=True, check=False, env=variables

@@ -1,6 +1,5 @@
 """Reading many images: into memory or as a stream, with the same pixels, and every broken one named."""
 
-import io
 import os
 import pickle
 import signal
@@ -18,12 +17,7 @@ from likewise.data import files
 from likewise.data.files import LARGEST, Files, common_shape, conform, read, together
 from likewise.data.options import AbsentError, LoadOptions, data_home
 from likewise.imaging.decode import Head
-
-
-def png(value: int, height=5, width=4) -> bytes:
-    file = io.BytesIO()
-    Image.new("L", (width, height), value).save(file, "PNG")
-    return file.getvalue()
+from small_images import png
 
 
 @pytest.fixture

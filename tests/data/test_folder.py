@@ -13,14 +13,7 @@ from likewise.data.folder import folder
 from likewise.data.gather import one_spelling
 from likewise.data.options import LoadOptions
 from likewise.imaging.find import legible, natural
-from test_data_files import png
-
-
-def tree(top, *paths) -> Path:
-    for i, path in enumerate(paths):
-        (top / path).parent.mkdir(parents=True, exist_ok=True)
-        (top / path).write_bytes(png(i))
-    return top
+from small_images import png, tree
 
 
 def read(top, **settings):

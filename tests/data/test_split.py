@@ -12,7 +12,7 @@ from likewise import spec
 from likewise.data import split as splits
 from likewise.data.filters import compact, narrow
 from likewise.data.images import Images
-from test_data_images import six
+from small_images import six
 
 LABELS = st.lists(st.integers(0, 6), min_size=1, max_size=60)
 SHARES = st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.4, 0.49])

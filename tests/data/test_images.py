@@ -3,25 +3,12 @@
 import pytest
 import torch
 
-from likewise.data import SPLITS, Images, Skipped, subset
+from likewise.data import SPLITS, Images, subset
 from likewise.data.files import Files
 from likewise.evaluate import Embeddings
 from likewise.export import making
 from likewise.viz.pages import findings
-
-
-def six(**changes) -> Images:
-    given = {
-        "pixels": torch.arange(6, dtype=torch.uint8).reshape(6, 1, 1, 1),
-        "labels": torch.tensor([0, 1, 2, 0, 1, 2]),
-        "classes": ("a", "b", "c"),
-        "ids": tuple("pqrstu"),
-        "split": torch.tensor([0, 0, 0, 1, 2, 2], dtype=torch.uint8),
-        "groups": tuple("xxyyzz"),
-        "skipped": (Skipped("v", "broken"),),
-        "name": "six",
-    }
-    return Images(**given | changes)
+from small_images import six
 
 
 def test_parts_are_the_split():

@@ -8,7 +8,7 @@ import torch
 
 from likewise import data, spec
 from likewise.data.files import Files
-from test_data_folder import tree
+from small_images import tree
 
 
 @pytest.fixture

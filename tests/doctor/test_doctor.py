@@ -188,7 +188,7 @@ def test_every_cause_has_its_case_and_its_row_in_the_docs():
     known = ["margin-out-of-reach", "lr-zero", "few-steps", *CAUSES]
     assert {case[0] for case in CASES} == set(known)
     known.append("validation-above-test")
-    page = Path(__file__).parents[1].joinpath("docs", "doctor.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[2].joinpath("docs", "doctor.md").read_text(encoding="utf-8")
     causes, signals = page.split("## What it measures")
     assert re.findall(r"^\| `([a-z-]+)` \|", causes, re.MULTILINE) == known
     assert {f.name for f in dataclasses.fields(Observation)} - set(re.findall(r"`(\w+)`", signals)) == {"step", "epoch"}

@@ -10,7 +10,7 @@ import typer.main
 import likewise
 from likewise.cli import app
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGE = Path(likewise.__file__).parent
 NUMBER = re.compile(r"-?\d+(?:\.\d*)?")

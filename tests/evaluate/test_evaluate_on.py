@@ -9,7 +9,7 @@ import pytest
 from likewise import api
 from likewise.cli import main
 from likewise.experiment.recipe import Recipe
-from test_data_files import png
+from small_images import png
 
 LEVELS = {"black": (0, 1, 2), "white": (255, 254, 253)}
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from likewise.data.options import LoadOptions
 from likewise.data.table import table
-from test_data_files import png
+from small_images import png
 
 
 @pytest.fixture

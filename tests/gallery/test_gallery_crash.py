@@ -8,7 +8,7 @@ import pytest
 
 @pytest.mark.slow
 def test_what_was_acknowledged_survives_kill_9(monkeypatch):
-    path = Path(__file__).parents[1] / "benchmarks" / "crash.py"
+    path = Path(__file__).parents[2] / "benchmarks" / "crash.py"
     spec = importlib.util.spec_from_file_location("crash", path)
     assert spec is not None
     assert spec.loader is not None

@@ -1,6 +1,6 @@
 """Every default of the package is written in defaults.txt, so that a changed one is seen in a diff.
 
-python tests/test_defaults.py    writes the file anew
+python tests/project/test_defaults.py    writes the file anew
 """
 
 import ast
@@ -60,7 +60,7 @@ def test_defaults_are_those_of_the_table():
     """What is new may be missing there, and what is gone may be left; what both have is the same."""
     table, now = by_name(TABLE.read_text(encoding="utf-8").splitlines()), by_name(lines())
     changed = {key: (sorted(table[key]), sorted(now[key])) for key in table.keys() & now if not table[key] <= now[key]}
-    assert not changed, "run `python tests/test_defaults.py` where this is meant"
+    assert not changed, "run `python tests/project/test_defaults.py` where this is meant"
     assert len(table.keys() & now) > len(table) / 2
 
 

@@ -89,6 +89,7 @@ def test_a_device_that_is_not_here():
             choose_device(wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks glibc, the C library of Linux")
 def test_freed_memory_is_kept_for_the_next_step():
     """64 MiB taken and freed again and again: the kernel clears them once, and not every time."""

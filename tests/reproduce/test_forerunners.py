@@ -27,7 +27,7 @@ from likewise.spec import SpecError
 from likewise.viz import plots
 from likewise.viz.plots import Curve
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OURS = {
     *(name for name, _ in friends.LOSSES.values()),
     *epoch_series.METHODS.values(),

@@ -15,7 +15,7 @@ from likewise.data import sources
 from likewise.data.groceries import bursts, histogram
 from likewise.data.idx import FILES
 from likewise.data.options import LoadOptions
-from test_data_files import png
+from small_images import png
 
 PEOPLE = {"training": ["s1", "s2", "s10"], "testing": ["s5"]}
 GROCERIES = {"Leek": 0, "Apple": 1, "Milk": 2, "Brown-Mushroom": 3}
