@@ -3,9 +3,10 @@
 import os
 import sys
 import warnings
+from typing import Any, NoReturn
 
 from likewise.cli.app import app, stop
-from likewise.cli.failures import explained
+from likewise.cli.failures import CALL, explained
 from likewise.cli.terminal import plain
 from likewise.malloc import keep_memory
 
@@ -38,14 +39,32 @@ def main() -> None:
     )
 
     try:
-        app()
+        code = app(prog_name="likewise", standalone_mode=False)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:
+        if hasattr(error, "format_message"):  # what typer says of the call
+            misused(error)
         if os.environ.get("LIKEWISE_TRACEBACK"):
             raise
         stop(*explained(error))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def misused(error: Any) -> NoReturn:
+    """One sentence for a wrong option or argument; a command that needs some and got none prints its help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        sys.exit(CALL)
+    context = error.ctx
+    path = context.command_path if context else "likewise"
+    field = ""
+    if option := getattr(error, "option_name", ""):
+        from likewise.cli.fields import as_option
+
+        field = as_option(option) if path.split()[-1] in ("train", "compare", "tune") else ""
+    stop(field or f"{error.format_message().rstrip('.')}; `{path} --help` shows what it takes", CALL)
 
 
 def one_line(message: Warning | str, category: type[Warning], *rest: object) -> None:

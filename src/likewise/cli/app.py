@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -56,12 +56,27 @@ class App(typer.Typer):
 
 
 app = App(
-    help="Likewise: train, evaluate, inspect and use similarity embeddings.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"likewise {version('likewise')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and stop", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    """Likewise: train, evaluate, inspect and use similarity embeddings."""
 
 
 @contextmanager
@@ -73,7 +88,7 @@ def interruptible() -> Iterator[None]:
         stop(str(stopped) or "interrupted", 1)
 
 
-def stop(sentence: str, code: int) -> None:
+def stop(sentence: str, code: int) -> NoReturn:
     """Print one sentence to stderr and exit with `code`."""
     print(f"likewise: {plain(sentence)}", file=sys.stderr)
     sys.exit(code)

@@ -1,6 +1,7 @@
 """`likewise explain NAME`: everything it prints comes from the source of the functions."""
 
 import dataclasses
+import difflib
 
 from likewise import spec
 from likewise.cli.catalog import Member, members
@@ -16,8 +17,17 @@ def explanation(name: str) -> str:
     texts = [text for kind in dict.fromkeys(KINDS.values()) if (text := of_kind(kind, key))]
     texts += [field_text(f) for f in dataclasses.fields(Recipe) if f.name == key]
     if not texts:
+        from likewise.cli.metric_texts import explained_metric, metrics  # which import numpy
+
+        if text := explained_metric(name):
+            return text
         known = {n for kind in KINDS.values() for n in members(kind)} | {f.name for f in dataclasses.fields(Recipe)}
-        raise spec.SpecError(f"nothing is named {name!r}{spec.near(key, sorted(known))}")
+        close = difflib.get_close_matches(key, sorted({*known, *metrics()}), n=3, cutoff=0.5)
+        lists = ", ".join(dict.fromkeys([*KINDS, "fields", "metrics"]))
+        way_on = (
+            f"did you mean {' or '.join(close)}?" if close else f"`likewise list KIND` has the names; KIND is {lists}"
+        )
+        raise spec.SpecError(f"nothing is named {name[:100]!r}; {way_on}")
     return "\n\n".join(texts)
 
 

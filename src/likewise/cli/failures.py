@@ -5,7 +5,7 @@ import os
 import re
 import traceback
 
-__all__ = ["explained"]
+__all__ = ["CALL", "explained"]
 
 CALL, WORK = 2, 1  # exit codes: the call was wrong; it failed on the way
 RESUME = "then go on with: likewise train --resume RUN"

@@ -1,6 +1,7 @@
 """list, explain, data: overview of losses, models, data sets and recipe fields."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +12,39 @@ from likewise.cli.catalog import members
 from likewise.cli.kinds import KINDS
 
 
+def summaries_of(kind: str) -> dict[str, str]:
+    return {name: member.summary for name, member in members(KINDS[kind]).items()}
+
+
+def fields(kind: str) -> dict[str, str]:
+    from likewise.cli.fields import grouped
+
+    return {
+        f"{field.name}={field.default}": field.metadata["meaning"] for group in grouped().values() for field in group
+    }
+
+
+def scores(kind: str) -> dict[str, str]:
+    from likewise.cli.metric_texts import metrics
+
+    return metrics()
+
+
+LISTS: dict[str, Callable[[str], dict[str, str]]] = {
+    **dict.fromkeys(KINDS, summaries_of),
+    "fields": fields,
+    "metrics": scores,
+}
+
+
 @app.command("list")
-def listing(kind: Annotated[str, typer.Argument(metavar="|".join(KINDS))], as_json: Json = False) -> None:
-    """List the accepted names of a recipe field, one per line."""
+def listing(kind: Annotated[str, typer.Argument(metavar="|".join(LISTS))], as_json: Json = False) -> None:
+    """List what there is of a kind with a line on each: losses, networks, fields of a recipe, metrics ..."""
     from likewise import spec
 
-    if kind not in KINDS:
-        raise ValueError(f"nothing is listed under {kind!r}{spec.near(kind, KINDS)}")
-    summaries = {name: member.summary for name, member in members(KINDS[kind]).items()}
+    if kind not in LISTS:
+        raise ValueError(f"nothing is listed under {kind!r}{spec.near(kind, LISTS)}")
+    summaries = LISTS[kind](kind)
     if as_json:
         print(json.dumps(summaries, indent=1, ensure_ascii=False))
         return
@@ -29,7 +55,7 @@ def listing(kind: Annotated[str, typer.Argument(metavar="|".join(KINDS))], as_js
 
 @app.command()
 def explain(name: str) -> None:
-    """Explain a loss, miner, model, source, recipe field ...: signature, formula, shapes, paper, loss at collapse."""
+    """Explain a loss, miner, network, source, score, recipe field ...: signature, formula, shapes, paper."""
     from likewise.cli.explaining import explanation
 
     print(explanation(name))

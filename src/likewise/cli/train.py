@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 
 from likewise.cli.app import Json, RunFolder, app, interruptible
+from likewise.cli.fields import help_text
 
 
-@app.command()
+@app.command(epilog=help_text())
 def train(
     what: Annotated[
-        str, typer.Argument(metavar="[RECIPE]", help="a shipped recipe, a .toml, or a folder of images")
+        str,
+        typer.Argument(
+            metavar="[RECIPE]", help="a shipped recipe, a .toml, or your own images: a folder, .csv, .npz or .parquet"
+        ),
     ] = "",
     settings: Annotated[list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="fields to change")] = None,
     out: Annotated[Path, typer.Option(help="folder for runs")] = Path("runs"),

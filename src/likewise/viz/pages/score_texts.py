@@ -8,7 +8,7 @@ from typing import Any
 
 from likewise.viz.plots.style import decimal
 
-__all__ = ["CURVES", "HEADLINES", "ScoreText", "interval", "number", "percent", "sentence", "title"]
+__all__ = ["CURVES", "HEADLINES", "ScoreText", "interval", "number", "percent", "sentence", "text_of", "title"]
 
 PERCENT = "\N{NO-BREAK SPACE}%"
 
@@ -222,13 +222,13 @@ SCORE_TEXTS: dict[str, ScoreText] = {
 
 def title(name: str, *, open_set: bool = False) -> str:
     """Display title of a score."""
-    text, fields = _find(name, open_set)
+    text, fields = text_of(name, open_set)
     return text.title.format(**fields)
 
 
 def sentence(name: str, score: Mapping[str, Any], *, data: str = "", open_set: bool = False) -> tuple[str, str] | None:
     """Sentence with value, interval and count, and its meaning; None without texts or a finite value."""
-    text, fields = _find(name, open_set)
+    text, fields = text_of(name, open_set)
     if not text.sentence or not math.isfinite(score["value"]):
         return None
     words = text.sentence.format(v=number(name, score["value"]), noun=NOUNS.get(data, "images"), **fields)
@@ -240,7 +240,7 @@ def sentence(name: str, score: Mapping[str, Any], *, data: str = "", open_set: b
 
 def number(name: str, value: float) -> str:
     """Format a value: shares in per cent, others with three decimals."""
-    return percent(value) if _find(name)[0].share else decimal(value, 3)
+    return percent(value) if text_of(name)[0].share else decimal(value, 3)
 
 
 def interval(name: str, score: Mapping[str, Any]) -> str:
@@ -266,14 +266,14 @@ def aim(target: str) -> str:
 
 def scale(name: str) -> tuple[float, float]:
     """Lower and upper end of the score's scale."""
-    return _find(name)[0].bottom, 1.0
+    return text_of(name)[0].bottom, 1.0
 
 
 def percent(share: float, places: int = 1) -> str:
     return f"{100 * share:.{places}f}{PERCENT}"
 
 
-def _find(name: str, open_set: bool = False) -> tuple[ScoreText, dict[str, str]]:
+def text_of(name: str, open_set: bool = False) -> tuple[ScoreText, dict[str, str]]:
     """Texts of a score name and its fields: `knn@5` is `knn@` with k=5, `tar@far=0.01` is `tar@far=` with k=1 %."""
     if name == "knn@1" and open_set:
         return OPEN_SET_KNN, {}

@@ -1,0 +1,38 @@
+"""The fields of a recipe by subject, and what is said of one that is written as an option (`--epochs 3`)."""
+
+import dataclasses
+
+from likewise.experiment.recipe import Recipe
+
+__all__ = ["GROUPS", "as_option", "grouped", "help_text"]
+
+# each subject with its first field, in the order of Recipe
+GROUPS = {"data": "data", "model": "network", "loss": "loss", "training": "epochs", "run": "seed"}
+
+
+def grouped() -> dict[str, list[dataclasses.Field]]:
+    """Every field of Recipe by subject."""
+    first = {name: group for group, name in GROUPS.items()}
+    groups: dict[str, list[dataclasses.Field]] = {group: [] for group in GROUPS}
+    group = next(iter(GROUPS))
+    for field in dataclasses.fields(Recipe):
+        group = first.get(field.name, group)
+        groups[group].append(field)
+    return groups
+
+
+def help_text() -> str:
+    """The end of `likewise train --help`."""
+    lines = [f"{group}: {', '.join(field.name for field in fields)}" for group, fields in grouped().items()]
+    about = "Fields (`likewise list fields` says what each is, `likewise explain FIELD` more), for example epochs=3:"
+    return "\n\n".join([about, *lines])
+
+
+def as_option(option: str) -> str:
+    """The sentence for `--epochs`, which is a field and no option; empty if it is no field either."""
+    name = option.lstrip("-").partition("=")[0].replace("-", "_")
+    known = {field.name: field for field in dataclasses.fields(Recipe)}
+    if name not in known:
+        return ""
+    example = known[name].default
+    return f"{option} is a field of the recipe and is written without dashes, for example {name}={example}"
