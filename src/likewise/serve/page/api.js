@@ -54,8 +54,12 @@ export function form(images, fields = {}) {
 async function answer(method, path, query, body) {
   const url = new URL(path, ROOT);
   if (session.gallery) url.searchParams.set("gallery", session.gallery);
-  for (const [name, value] of Object.entries(query)) if (value !== "" && value !== null) url.searchParams.set(name, value);
-  const headers = { ...(method === "POST" && { "Idempotency-Key": newKey() }), ...(token.get() && { Authorization: `Bearer ${token.get()}` }) };
+  for (const [name, value] of Object.entries(query))
+    if (value !== "" && value !== null) url.searchParams.set(name, value);
+  const headers = {
+    ...(method === "POST" && { "Idempotency-Key": newKey() }),
+    ...(token.get() && { Authorization: `Bearer ${token.get()}` }),
+  };
   const isForm = body instanceof FormData;
   if (body && !isForm) headers["Content-Type"] = "application/json";
   const options = { method, headers, body: isForm ? body : body && JSON.stringify(body), credentials: "same-origin" };
@@ -78,11 +82,16 @@ async function problemOf(reply) {
     session.onTokenNeeded(sentence);
     return new Problem(401, sentence);
   }
-  if (reply.status === 403) return new Problem(403, t("error.scope"));
-  if (reply.status === 429) return new Problem(429, t("error.busy", { n: Number(reply.headers.get("Retry-After") ?? 1) }));
+  if (reply.status === 403 && token.get()) return new Problem(403, `${sentence(detail)} ${t("error.scope")}`);
+  if (reply.status === 429)
+    return new Problem(429, t("error.busy", { n: Number(reply.headers.get("Retry-After") ?? 1) }));
   if (reply.status === 503 && !detail) return new Problem(503, t("error.not_ready"));
-  return new Problem(reply.status, detail || t("error.other", { status: reply.status }));
+  return new Problem(reply.status, sentence(detail) || t("error.other", { status: reply.status }));
 }
 
+/** With a capital letter and a full stop, as the sentences of the page have them. */
+const sentence = text => text && `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+
 /** 128 random bits; `crypto.randomUUID` is there on https only. */
-const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, "0")).join("");
+const newKey = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, "0")).join("");

@@ -37,7 +37,8 @@ function route() {
 function show() {
   const [name, label] = route();
   for (const one of NAMES) {
-    const chosen = one === name, tab = byId(`tab-${one}`);
+    const chosen = one === name,
+      tab = byId(`tab-${one}`);
     tab.setAttribute("aria-selected", chosen);
     tab.tabIndex = chosen ? 0 : -1;
     byId(one).hidden = !chosen || !ready;
@@ -72,7 +73,8 @@ function tabs() {
 
 /** Pasted images, and those dropped beside a drop zone, go to the view that is shown. */
 function incoming(event, transfer) {
-  const files = filesOf(transfer), [name] = route();
+  const files = filesOf(transfer),
+    [name] = route();
   if (!files.length || !ready || document.querySelector("dialog[open]")) return;
   event.preventDefault();
   if (views[name].take) views[name].take(files);
@@ -90,7 +92,10 @@ function connection() {
 
 async function readInfo() {
   info = await call("GET", "info");
-  byId("about").textContent = t("page.about", { images: t("browse.images", { n: info.items }), classes: t("browse.classes", { n: info.classes }) });
+  byId("about").textContent = t("page.about", {
+    images: t("browse.images", { n: info.items }),
+    classes: t("browse.classes", { n: info.classes }),
+  });
   byId("ask-empty").hidden = info.items !== 0;
 }
 
@@ -99,13 +104,14 @@ async function start() {
   clearNotice();
   ready = false;
   show();
-  session.gallery = byId("gallery").value;
+  const wanted = byId("gallery").value || new URL(location).searchParams.get("gallery");
+  session.gallery = "";
   const done = await during(byId("start"), t("page.starting"), async () => {
     const found = await call("GET", "galleries");
     if (!found.galleries.length) throw new Problem(404, t("error.no_gallery"));
     const names = found.galleries.map(one => one.name);
     session.scope = found.scope;
-    session.gallery = names.includes(session.gallery) ? session.gallery : names[0];
+    session.gallery = names.includes(wanted) ? wanted : names[0];
     byId("gallery").replaceChildren(...names.map(name => element("option", { value: name }, name)));
     byId("gallery").value = session.gallery;
     byId("galleries").hidden = names.length < 2;
@@ -134,13 +140,23 @@ const context = {
     views.enroll.begin(image, label);
   },
 };
-views = { ask: askView(context), compare: compareView(context), enroll: enrollView(), browse: classList(), classPage: classPage(go), map: mapView() };
+views = {
+  ask: askView(context),
+  compare: compareView(context),
+  enroll: enrollView(),
+  browse: classList(),
+  classPage: classPage(go),
+  map: mapView(),
+};
 session.onTokenNeeded = tokenEntry(start);
 tabs();
 connection();
 document.addEventListener("likewise:changed", afterChange);
 byId("gallery").addEventListener("change", () => {
-  if (location.hash.startsWith("#browse/")) history.replaceState(null, "", "#browse");
+  const url = new URL(location);
+  url.searchParams.set("gallery", byId("gallery").value);
+  if (url.hash.startsWith("#browse/")) url.hash = "#browse"; // the other gallery need not have the class
+  history.replaceState(null, "", url);
   start();
 });
 addEventListener("paste", event => incoming(event, event.clipboardData));

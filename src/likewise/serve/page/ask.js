@@ -1,35 +1,42 @@
 /** What is this: an image, the answer first, then what it is most alike to. */
 import { call, form, may } from "./api.js";
-import { confirmation } from "./dialogs.js";
+import { askChoice, confirmation } from "./dialogs.js";
 import { button, byId, element } from "./elements.js";
 import { hitList } from "./hits.js";
+import { change } from "./image_dialog.js";
 import { imagePlace, prepared } from "./images.js";
 import { during, notify, say } from "./status.js";
 import { percent, similarity, t } from "./texts.js";
 
-const FIRST = 10, MOST = 100;
+const FIRST = 10,
+  MOST = 100;
 const RATES = [0.1, 0.05, 0.01, 0.001];
 
 /** context: info() of the gallery, and enroll(image, label), which opens that view with them. */
 export function askView(context) {
   const place = imagePlace(byId("ask-image"), { text: t("ask.drop"), onFiles: files => ask(files[0]) });
   const state = { image: null, turn: 0 };
-  byId("ask-far").append(element("option", { value: "" }, t("ask.far_stored")),
-    ...RATES.map(rate => element("option", { value: rate }, t("ask.far_rate", { rate: percent(rate) }))));
+  byId("ask-far").append(
+    element("option", { value: "" }, t("ask.far_stored")),
+    ...RATES.map(rate => element("option", { value: rate }, t("ask.far_rate", { rate: percent(rate) }))),
+  );
   for (const id of ["ask-far", "ask-where"]) byId(id).addEventListener("change", () => state.image && answer());
 
   async function ask(file) {
     place.show(file);
     state.image = null;
     const turn = (state.turn += 1);
-    const image = await prepared(file);
-    if (turn !== state.turn) return;
+    for (const id of ["ask-answer", "ask-found"]) byId(id).replaceChildren();
+    const image = await during(byId("ask-status"), t("image.reading"), () => prepared(file));
+    if (!image || turn !== state.turn) return;
     state.image = image;
     await answer();
   }
 
   async function answer() {
-    const turn = (state.turn += 1), image = state.image, where = conditions();
+    const turn = (state.turn += 1),
+      image = state.image,
+      where = conditions();
     byId("ask-answer").replaceChildren();
     byId("ask-found").replaceChildren();
     await during(byId("ask-status"), t("ask.working"), async () => {
@@ -38,7 +45,9 @@ export function askView(context) {
         call("POST", "search", { body: form([image], { k: FIRST, where }) }),
       ]);
       if (turn !== state.turn) return null;
-      byId("ask-answer").replaceChildren(answerBlock(identified.answers[0], context, state.image, reject));
+      byId("ask-answer").replaceChildren(
+        answerBlock(identified.answers[0], context, state.image, { reject, calibrate }),
+      );
       showHits(found.hits, FIRST, where);
       return identified.answers[0];
     }).then(given => given && turn === state.turn && say(byId("ask-status"), sentenceOf(given)));
@@ -46,12 +55,16 @@ export function askView(context) {
 
   function showHits(hits, k, where) {
     if (!hits.length) return;
-    const more = hits.length === k && k < MOST ? button(t("page.more"), () => more_(where), "") : null;
-    byId("ask-found").replaceChildren(element("h2", {}, t("ask.neighbours")), element("div", { class: "status", role: "status" }),
-      hitList(hits, { onReject: may("write") ? hit => reject({ id: hit.id }, hit.label) : null }), more ?? "");
+    const more = hits.length === k && k < MOST ? button(t("page.more"), () => showMore(where), "") : null;
+    byId("ask-found").replaceChildren(
+      element("h2", {}, t("ask.neighbours")),
+      element("div", { class: "status", role: "status" }),
+      hitList(hits, { onReject: may("write") ? hit => reject({ id: hit.id }, hit.label) : null }),
+      more ?? "",
+    );
   }
 
-  async function more_(where) {
+  async function showMore(where) {
     const image = state.image;
     await during(byId("ask-found").querySelector(".status"), t("ask.searching"), async () => {
       const { hits } = await call("POST", "search", { body: form([image], { k: MOST, where }) });
@@ -72,8 +85,29 @@ export function askView(context) {
     }
   }
 
+  async function calibrate() {
+    const far = await askChoice({
+      title: t("calibrate.title"),
+      note: t("calibrate.note"),
+      label: t("ask.far"),
+      action: t("calibrate.action"),
+      options: RATES.map(rate => [rate, t("ask.far_rate", { rate: percent(rate) })]),
+    });
+    if (far === null) return;
+    const { threshold } =
+      (await change(
+        "calibrate",
+        { far: Number(far) },
+        found => t("calibrate.done", { threshold: similarity(found.threshold) }),
+        { undo: false },
+      )) || {};
+    if (threshold !== undefined) await answer();
+  }
+
   return {
-    show() { byId("ask-empty").hidden = context.info()?.items !== 0; },
+    show() {
+      byId("ask-empty").hidden = context.info()?.items !== 0;
+    },
     take: files => ask(files[0]),
     reset() {
       state.image = null;
@@ -84,10 +118,16 @@ export function askView(context) {
   };
 }
 
-const conditions = () => byId("ask-where").value.split("\n").map(line => line.trim()).filter(Boolean);
+const conditions = () =>
+  byId("ask-where")
+    .value.split("\n")
+    .map(line => line.trim())
+    .filter(Boolean);
 
-function answerBlock(answer, context, image, reject) {
-  const known = answer.label !== null, best = answer.best;
+/** reject and calibrate: what the buttons of those names do. */
+function answerBlock(answer, context, image, { reject, calibrate }) {
+  const known = answer.label !== null,
+    best = answer.best;
   const block = element("div", { class: known ? "answer known" : "answer unknown" });
   if (best === null) {
     block.append(element("h2", { class: "verdict" }, t("answer.nothing")), element("p", {}, t("answer.nothing_note")));
@@ -95,10 +135,17 @@ function answerBlock(answer, context, image, reject) {
   }
   const sure = answer.probability === null ? "" : percent(answer.probability);
   block.append(
-    element("h2", { class: "verdict" }, known ? answer.label : t("answer.unknown"), known && sure ? element("span", { class: "sure" }, `, ${sure}`) : ""),
+    element(
+      "h2",
+      { class: "verdict" },
+      known ? answer.label : t("answer.unknown"),
+      known && sure ? element("span", { class: "sure" }, `, ${sure}`) : "",
+    ),
     element("p", {}, known ? knownSentence(answer) : t("answer.nearest_is", { name: best })),
     element("p", { class: "note" }, promiseSentence(answer, context.info())),
-    details(answer), answerActions(answer, context, image, reject));
+    details(answer),
+    answerActions(answer, context, image, reject, calibrate),
+  );
   return block;
 }
 
@@ -116,7 +163,7 @@ function knownSentence(answer) {
 
 function promiseSentence(answer, info) {
   const far = Number(byId("ask-far").value) || info?.promise?.far;
-  if (answer.threshold === null || !far) return t("answer.calibrate");
+  if (answer.threshold === null || !far) return t(may("admin") ? "answer.calibrate_here" : "answer.calibrate");
   return t("answer.promise", { rate: percent(far) });
 }
 
@@ -125,17 +172,40 @@ function details(answer) {
     [t("answer.similarity"), similarity(answer.similarity)],
     [t("answer.threshold"), answer.threshold === null ? t("answer.none") : similarity(answer.threshold)],
     [t("answer.probability"), answer.probability === null ? t("answer.none") : percent(answer.probability)],
-    [t("answer.runner_up"), answer.runner_up === null ? t("answer.none") : t("answer.margin", { name: answer.runner_up, margin: similarity(answer.margin) })],
+    [
+      t("answer.runner_up"),
+      answer.runner_up === null
+        ? t("answer.none")
+        : t("answer.margin", { name: answer.runner_up, margin: similarity(answer.margin) }),
+    ],
     [t("answer.why"), answer.why],
   ];
-  return element("details", {}, element("summary", {}, t("answer.details")),
-    element("dl", { class: "facts" }, rows.map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]).flat()));
+  return element(
+    "details",
+    {},
+    element("summary", {}, t("answer.details")),
+    element(
+      "dl",
+      { class: "facts" },
+      rows.map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]).flat(),
+    ),
+  );
 }
 
-function answerActions(answer, context, image, reject) {
+function answerActions(answer, context, image, reject, calibrate) {
   if (!may("write")) return "";
   const known = answer.label !== null;
-  return element("div", { class: "row" },
-    button(known ? t("feedback.not_this") : t("feedback.not_name", { name: answer.best }), () => reject({ label: answer.best }, answer.best), "not-this"),
-    button(t(known ? "answer.enroll_known" : "answer.enroll_unknown"), () => context.enroll(image, known ? answer.label : "")));
+  return element(
+    "div",
+    { class: "row" },
+    button(
+      known ? t("feedback.not_this") : t("feedback.not_name", { name: answer.best }),
+      () => reject({ label: answer.best }, answer.best),
+      "not-this",
+    ),
+    button(t(known ? "answer.enroll_known" : "answer.enroll_unknown"), () =>
+      context.enroll(image, known ? answer.label : ""),
+    ),
+    answer.threshold === null && may("admin") ? button(t("calibrate.action"), calibrate) : "",
+  );
 }

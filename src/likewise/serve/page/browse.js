@@ -9,12 +9,17 @@ const PAGE = 48;
 const PAUSE = 200; // milliseconds without a key before the search starts
 
 export function classList() {
-  let cursor = null, turn = 0, timer = 0, fresh = false;
+  let cursor = null,
+    turn = 0,
+    timer = 0,
+    fresh = false;
 
   async function load(next) {
-    const mine = (turn += 1), q = byId("browse-q").value.trim();
+    const mine = (turn += 1),
+      q = byId("browse-q").value.trim();
     const found = await during(byId("browse-status"), t("browse.working"), () =>
-      call("GET", "classes", { query: { q, limit: PAGE, ...(next && { cursor: next }) } }));
+      call("GET", "classes", { query: { q, limit: PAGE, ...(next && { cursor: next }) } }),
+    );
     if (!found || mine !== turn) return;
     fresh = true;
     const tiles = found.classes.map(tile);
@@ -37,7 +42,9 @@ export function classList() {
   byId("browse-more").addEventListener("click", () => load(cursor));
   return {
     show: () => (fresh ? undefined : load(null)),
-    stale() { fresh = false; },
+    stale() {
+      fresh = false;
+    },
     reset() {
       fresh = false;
       turn += 1;
@@ -55,7 +62,15 @@ function summary({ total, classes }, q) {
 }
 
 function tile({ label, images, example }) {
-  return element("li", {}, element("a", { class: "tile", href: `#browse/${encodeURIComponent(label)}` },
-    thumbnail(example, label), element("span", { class: "name" }, label),
-    element("span", { class: "figure" }, t("browse.images", { n: images }))));
+  return element(
+    "li",
+    {},
+    element(
+      "a",
+      { class: "tile", href: `#browse/${encodeURIComponent(label)}` },
+      thumbnail(example, label),
+      element("span", { class: "name" }, label),
+      element("span", { class: "figure" }, t("browse.images", { n: images })),
+    ),
+  );
 }

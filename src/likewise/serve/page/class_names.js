@@ -10,11 +10,13 @@ export function suggestClasses(input) {
   const list = element("datalist", { id: newId() });
   input.setAttribute("list", list.id);
   input.after(list);
-  let timer = 0, latest = 0;
+  let timer = 0,
+    latest = 0;
   const offer = async () => {
     const turn = (latest += 1);
     const found = await call("GET", "classes", { query: { q: input.value.trim(), limit: OFFERED } }).catch(() => null);
-    if (found && turn === latest) list.replaceChildren(...found.classes.map(one => element("option", { value: one.label })));
+    if (found && turn === latest)
+      list.replaceChildren(...found.classes.map(one => element("option", { value: one.label })));
   };
   input.addEventListener("focus", offer);
   input.addEventListener("input", () => {

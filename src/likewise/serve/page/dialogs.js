@@ -16,14 +16,24 @@ export function openDialog(title, ...content) {
   return dialog;
 }
 
-/** Asks before something that cannot be undone; word: what has to be typed first, empty for nothing. Resolves true or false. */
+/** Asks before what cannot be undone; word: what has to be typed first, empty for nothing. Resolves true or false. */
 export function confirmation({ title, note, action, word = "" }) {
   return new Promise(resolve => {
     const input = word ? element("input", { autocomplete: "off", id: newId(), spellcheck: "false" }) : null;
     const go = element("button", { class: "danger", disabled: Boolean(word) }, action);
-    input?.addEventListener("input", () => { go.disabled = input.value !== word; });
+    input?.addEventListener("input", () => {
+      go.disabled = input.value !== word;
+    });
     const typed = input && [element("label", { for: input.id }, t("forget.type", { name: word })), input];
-    answerForm({ title, note, fields: typed ?? [], go, resolve, value: () => !word || input.value === word, otherwise: false });
+    answerForm({
+      title,
+      note,
+      fields: typed ?? [],
+      go,
+      resolve,
+      value: () => !word || input.value === word,
+      otherwise: false,
+    });
   });
 }
 
@@ -39,10 +49,37 @@ export function askClass({ title, note = "", label, action, value = "", suggest 
   });
 }
 
+/** Asks for one of the options, each [value, text]. Resolves its value, or null. */
+export function askChoice({ title, note, label, action, options }) {
+  return new Promise(resolve => {
+    const list = element(
+      "select",
+      { id: newId() },
+      options.map(([value, text]) => element("option", { value }, text)),
+    );
+    const go = element("button", { class: "primary" }, action);
+    answerForm({
+      title,
+      note,
+      fields: [element("label", { for: list.id }, label), list],
+      go,
+      resolve,
+      value: () => list.value,
+      otherwise: null,
+    });
+  });
+}
+
 function answerForm({ title, note, fields, go, resolve, value, otherwise }) {
   let result = otherwise;
   const cancel = button(t("page.cancel"), () => dialog.close());
-  const body = element("form", {}, note ? element("p", {}, note) : null, fields, element("div", { class: "row" }, go, cancel));
+  const body = element(
+    "form",
+    {},
+    note ? element("p", {}, note) : null,
+    fields,
+    element("div", { class: "row" }, go, cancel),
+  );
   const dialog = openDialog(title, body);
   body.addEventListener("submit", event => {
     event.preventDefault();
@@ -50,5 +87,5 @@ function answerForm({ title, note, fields, go, resolve, value, otherwise }) {
     if (result) dialog.close();
   });
   dialog.addEventListener("close", () => resolve(result));
-  (body.querySelector("input") ?? cancel).focus();
+  (body.querySelector("input, select") ?? cancel).focus();
 }

@@ -1,6 +1,6 @@
 /** Building elements. Text from the server becomes a text node, never markup. */
 
-/** element("p", { class: "note", onclick: f }, "text", otherElement); attributes that are null or false are left out. */
+/** element("p", { class: "note", onclick: f }, "text", other); attributes that are null or false are left out. */
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {

@@ -22,24 +22,40 @@ export function enrollView() {
   }
 
   function list() {
-    byId("enroll-list").replaceChildren(...images.map((file, n) => {
-      const drop = element("button", { type: "button", class: "quiet", "aria-label": t("enroll.drop_one", { n: n + 1 }), onclick: () => {
-        images.splice(n, 1);
-        list();
-        (byId("enroll-list").querySelectorAll("button")[Math.min(n, images.length - 1)] ?? byId("enroll-images").querySelector("button")).focus();
-      } }, t("enroll.take_out"));
-      return element("li", {}, preview(file, t("enroll.image", { n: n + 1 })), drop);
-    }));
+    byId("enroll-list").replaceChildren(
+      ...images.map((file, n) => {
+        const drop = element(
+          "button",
+          {
+            type: "button",
+            class: "quiet",
+            "aria-label": t("enroll.drop_one", { n: n + 1 }),
+            onclick: () => {
+              images.splice(n, 1);
+              list();
+              (
+                byId("enroll-list").querySelectorAll("button")[Math.min(n, images.length - 1)] ??
+                byId("enroll-images").querySelector("button")
+              ).focus();
+            },
+          },
+          t("enroll.take_out"),
+        );
+        return element("li", {}, preview(file, t("enroll.image", { n: n + 1 })), drop);
+      }),
+    );
   }
 
   async function enroll() {
-    const label = byId("enroll-label").value.trim(), status = byId("enroll-status");
+    const label = byId("enroll-label").value.trim(),
+      status = byId("enroll-status");
     if (!images.length || !label) {
       status.textContent = t(images.length ? "enroll.needs_class" : "enroll.needs_images");
       (images.length ? byId("enroll-label") : byId("enroll-images").querySelector("button")).focus();
       return;
     }
-    const gate = document.querySelector("input[name=gate]:checked").value, sent = images;
+    const gate = document.querySelector("input[name=gate]:checked").value,
+      sent = images;
     byId("enroll-answer").replaceChildren();
     const result = await during(status, t("enroll.working", { n: sent.length }), async () => {
       const ready = [];
@@ -89,10 +105,35 @@ function report({ added, unchanged, findings }, files, label) {
   parts.push(element("h2", { class: "verdict" }, title));
   if (again) parts.push(element("p", {}, t("enroll.unchanged", { n: again })));
   if (findings.length) {
-    parts.push(element("h3", {}, t("enroll.findings")), element("ul", { class: "findings" }, findings.map(finding => element("li", {},
-      files[finding.image] ? preview(files[finding.image], t("enroll.image", { n: finding.image + 1 })) : "",
-      element("span", {}, element("strong", {}, t(finding.enrolled ? "enroll.warned" : "enroll.refused")), " ", finding.reason)))));
+    parts.push(
+      element("h3", {}, t("enroll.findings")),
+      element(
+        "ul",
+        { class: "findings" },
+        findings.map(finding =>
+          element(
+            "li",
+            {},
+            files[finding.image] ? preview(files[finding.image], t("enroll.image", { n: finding.image + 1 })) : "",
+            element(
+              "span",
+              {},
+              element("strong", {}, t(finding.enrolled ? "enroll.warned" : "enroll.refused")),
+              " ",
+              finding.reason,
+            ),
+          ),
+        ),
+      ),
+    );
   }
-  if (added.length) parts.push(element("p", {}, element("a", { href: `#browse/${encodeURIComponent(label)}` }, t("enroll.see", { name: label }))));
+  if (added.length)
+    parts.push(
+      element(
+        "p",
+        {},
+        element("a", { href: `#browse/${encodeURIComponent(label)}` }, t("enroll.see", { name: label })),
+      ),
+    );
   return element("div", { class: "answer" }, parts);
 }

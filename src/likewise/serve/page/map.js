@@ -10,14 +10,18 @@ import { thumbnail } from "./thumbnails.js";
 const TURN = 137.508; // degrees of the golden angle: neighbouring classes get hues far apart
 
 export function mapView() {
-  let map = null, fresh = false, turn = 0;
+  let map = null,
+    fresh = false,
+    turn = 0;
   const drawing = plot(byId("map-canvas"), { onPoint: tell, onOpen: open });
 
   function tell(n) {
     if (n < 0) return byId("map-point").replaceChildren(t("map.none"));
     const name = map.classes[map.points[n][2]];
-    return byId("map-point").replaceChildren(thumbnail(map.ids[n], name),
-      element("span", {}, element("strong", {}, name), " ", element("span", { class: "note" }, t("map.point"))));
+    return byId("map-point").replaceChildren(
+      thumbnail(map.ids[n], name),
+      element("span", {}, element("strong", {}, name), " ", element("span", { class: "note" }, t("map.point"))),
+    );
   }
 
   function open(n) {
@@ -35,10 +39,15 @@ export function mapView() {
       byId("map-status").replaceChildren(t("map.empty"), " ", element("a", { href: "#enroll" }, t("ask.empty_action")));
       return;
     }
-    const told = map.shown < map.total ? t("map.sampled", { shown: map.shown, total: map.total }) : t("map.count", { n: map.total });
+    const told =
+      map.shown < map.total
+        ? t("map.sampled", { shown: map.shown, total: map.total })
+        : t("map.count", { n: map.total });
     byId("map-status").replaceChildren(element("span", { class: "note" }, told));
-    byId("map-class").replaceChildren(element("option", { value: "" }, t("map.all")),
-      ...map.classes.map((name, n) => element("option", { value: n }, name)));
+    byId("map-class").replaceChildren(
+      element("option", { value: "" }, t("map.all")),
+      ...map.classes.map((name, n) => element("option", { value: n }, name)),
+    );
     drawing.set(map.points, n => `hsl(${(n * TURN) % 360} 62% ${50 + 8 * (n % 2)}%)`);
     tell(-1);
   }
@@ -52,7 +61,9 @@ export function mapView() {
   byId("map-reset").addEventListener("click", drawing.reset);
   return {
     show: () => (fresh ? undefined : load()),
-    stale() { fresh = false; },
+    stale() {
+      fresh = false;
+    },
     reset() {
       fresh = false;
       turn += 1;

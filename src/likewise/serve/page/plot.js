@@ -1,5 +1,7 @@
 /** Points on a canvas: pan, zoom, and the point under the pointer or the next one in a direction. */
-const EDGE = 16, NEAR = 14, MOST_ZOOM = 60; // CSS pixels, CSS pixels, times
+const EDGE = 16,
+  NEAR = 14,
+  MOST_ZOOM = 60; // CSS pixels, CSS pixels, times
 const TAP = 5; // CSS pixels that a tap may move
 
 /** points: [x, y, class] within -1..1. onPoint(index or -1): pointed at; onOpen(index): tapped, or Enter pressed. */
@@ -16,11 +18,14 @@ export function plot(canvas, { onPoint, onOpen }) {
 
   function draw() {
     view.waiting = false;
-    const dense = window.devicePixelRatio || 1, wide = canvas.clientWidth, high = canvas.clientHeight;
+    const dense = window.devicePixelRatio || 1,
+      wide = canvas.clientWidth,
+      high = canvas.clientHeight;
     if (!wide) return;
     canvas.width = Math.round(wide * dense);
     canvas.height = Math.round(high * dense);
-    const pen = canvas.getContext("2d"), ink = getComputedStyle(document.documentElement).getPropertyValue("--ink");
+    const pen = canvas.getContext("2d"),
+      ink = getComputedStyle(document.documentElement).getPropertyValue("--ink");
     pen.scale(dense, dense);
     const radius = Math.min(7, (view.points.length > 2000 ? 2 : 4) * Math.sqrt(Math.sqrt(view.zoom)));
     for (const highlighted of [false, true]) {
@@ -55,8 +60,9 @@ export function plot(canvas, { onPoint, onOpen }) {
   function nearest(x, y, least, measure) {
     let best = -1;
     for (let n = 0; n < view.points.length; n += 1) {
-      if (!view.shown(n) || n === view.pointed && measure !== distance) continue;
-      const [px, py] = at(n), far = measure(px - x, py - y);
+      if (!view.shown(n) || (n === view.pointed && measure !== distance)) continue;
+      const [px, py] = at(n),
+        far = measure(px - x, py - y);
       if (far < least) [best, least] = [n, far];
     }
     return best;
@@ -71,7 +77,8 @@ export function plot(canvas, { onPoint, onOpen }) {
   }
 
   function zoomBy(times, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
-    const zoom = Math.min(MOST_ZOOM, Math.max(1, view.zoom * times)), real = zoom / view.zoom;
+    const zoom = Math.min(MOST_ZOOM, Math.max(1, view.zoom * times)),
+      real = zoom / view.zoom;
     const [cx, cy] = [x - canvas.clientWidth / 2, y - canvas.clientHeight / 2];
     [view.x, view.y, view.zoom] = [cx - (cx - view.x) * real, cy - (cy - view.y) * real, zoom];
     redraw();
@@ -86,7 +93,8 @@ export function plot(canvas, { onPoint, onOpen }) {
   function step(dx, dy) {
     const [x, y] = view.pointed >= 0 ? at(view.pointed) : [canvas.clientWidth / 2, canvas.clientHeight / 2];
     const ahead = (ox, oy) => {
-      const along = ox * dx + oy * dy, aside = Math.abs(ox * dy) + Math.abs(oy * dx);
+      const along = ox * dx + oy * dy,
+        aside = Math.abs(ox * dy) + Math.abs(oy * dx);
       return along > 0 && aside <= 2 * along ? along + 2 * aside : Infinity;
     };
     const next = view.pointed < 0 ? nearest(x, y, Infinity, distance) : nearest(x, y, Infinity, ahead);
@@ -96,7 +104,9 @@ export function plot(canvas, { onPoint, onOpen }) {
   }
 
   function bringIntoView(n) {
-    const [x, y] = at(n), wide = canvas.clientWidth, high = canvas.clientHeight;
+    const [x, y] = at(n),
+      wide = canvas.clientWidth,
+      high = canvas.clientHeight;
     view.x += x < EDGE ? EDGE - x : x > wide - EDGE ? wide - EDGE - x : 0;
     view.y += y < EDGE ? EDGE - y : y > high - EDGE ? high - EDGE - y : 0;
     redraw();
@@ -114,12 +124,14 @@ export function plot(canvas, { onPoint, onOpen }) {
     canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointermove", event => {
-    const place = inside(event), before = pointers.get(event.pointerId);
+    const place = inside(event),
+      before = pointers.get(event.pointerId);
     if (!before) return point(under(place));
     const others = [...pointers].filter(([id]) => id !== event.pointerId).map(([, other]) => other);
     moved += Math.hypot(place[0] - before[0], place[1] - before[1]);
     if (others.length) {
-      const [other] = others, spread = p => Math.max(1, Math.hypot(p[0] - other[0], p[1] - other[1]));
+      const [other] = others,
+        spread = p => Math.max(1, Math.hypot(p[0] - other[0], p[1] - other[1]));
       zoomBy(spread(place) / spread(before), (place[0] + other[0]) / 2, (place[1] + other[1]) / 2);
     } else if (moved > TAP) {
       view.x += place[0] - before[0];
@@ -138,10 +150,14 @@ export function plot(canvas, { onPoint, onOpen }) {
     onOpen(n);
   });
   canvas.addEventListener("pointercancel", event => pointers.delete(event.pointerId));
-  canvas.addEventListener("wheel", event => {
-    event.preventDefault();
-    zoomBy(Math.exp(-event.deltaY / 400), ...inside(event));
-  }, { passive: false });
+  canvas.addEventListener(
+    "wheel",
+    event => {
+      event.preventDefault();
+      zoomBy(Math.exp(-event.deltaY / 400), ...inside(event));
+    },
+    { passive: false },
+  );
   canvas.addEventListener("keydown", event => {
     const arrows = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const keys = { "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), 0: reset };
@@ -166,6 +182,8 @@ export function plot(canvas, { onPoint, onOpen }) {
       view.shown = shown;
       redraw();
     },
-    zoomBy, reset, at,
+    zoomBy,
+    reset,
+    at,
   };
 }

@@ -5,21 +5,24 @@ import { hasText, t } from "./texts.js";
 
 const RETRYABLE = [0, 429, 503, 504];
 
-/** Runs `work`, telling what it does. A failure becomes its sentence; where another try may help, a button goes on here. Undefined after one that may not. */
+/** Runs `work`, telling what it does. A failure becomes its sentence, with a button where another try may help.
+ *  Undefined after a failure that no other try mends. Where other work has begun on the same node, it is left alone. */
 export async function during(node, doing, work) {
   for (;;) {
-    node.replaceChildren(element("span", { class: "working" }, doing));
+    const working = element("span", { class: "working" }, doing);
+    node.replaceChildren(working);
     node.setAttribute("aria-busy", "true");
     try {
       const result = await work();
-      node.replaceChildren();
+      if (working.isConnected) node.replaceChildren();
       return result;
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
+      if (!working.isConnected) return undefined;
       node.replaceChildren(element("p", { class: "error" }, problem.message));
       if (!RETRYABLE.includes(problem.status)) return undefined;
     } finally {
-      node.removeAttribute("aria-busy");
+      if (!node.querySelector(".working")) node.removeAttribute("aria-busy");
     }
     await new Promise(resolve => node.append(button(t("page.retry"), resolve)));
   }
@@ -31,7 +34,7 @@ export const say = (node, text) => node.replaceChildren(element("span", { class:
 /** Tells the other views that the gallery is no longer what they show. */
 export const changed = () => document.dispatchEvent(new CustomEvent("likewise:changed"));
 
-/** A sentence below the page. It stays until it is closed or the next one comes; undo adds the button that takes it back. */
+/** A sentence below the page, until it is closed or the next one comes; undo adds the button that takes the change back. */
 export function notify(text, { undo = false, error = false } = {}) {
   const note = element("div", { class: error ? "notice error" : "notice", role: error ? "alert" : "status" });
   byId("notice").replaceChildren(note);
@@ -39,7 +42,9 @@ export function notify(text, { undo = false, error = false } = {}) {
   requestAnimationFrame(() => {
     note.append(element("p", {}, text));
     if (undo) note.append(button(t("undo.action"), takeBack, "primary"));
-    note.append(element("button", { type: "button", class: "quiet", "aria-label": t("page.close"), onclick: clearNotice }, "✕"));
+    note.append(
+      element("button", { type: "button", class: "quiet", "aria-label": t("page.close"), onclick: clearNotice }, "✕"),
+    );
   });
 }
 

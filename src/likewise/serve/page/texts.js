@@ -1,4 +1,4 @@
-/** Every text of the page, from one file a language: texts.en.json. A translation is one more file and its name here. */
+/** Every text of the page, from one file a language, texts.en.json. A translation is one more file and its name here. */
 const LANGUAGES = ["en"];
 
 let texts = {};
@@ -29,7 +29,8 @@ export const hasText = key => key in texts;
 
 /** 0.9412 -> "94 %"; below 10 % with up to two digits, and never 0 % or 100 % for what is neither. */
 export function percent(share) {
-  const [sign, shown] = share > 0.99 && share < 1 ? ["> ", 0.99] : share > 0 && share < 0.0001 ? ["< ", 0.0001] : ["", share];
+  const [sign, shown] =
+    share > 0.99 && share < 1 ? ["> ", 0.99] : share > 0 && share < 0.0001 ? ["< ", 0.0001] : ["", share];
   const value = (100 * shown).toLocaleString(language, { maximumFractionDigits: shown < 0.1 ? 2 : 0 });
   return sign + t("page.percent", { value });
 }

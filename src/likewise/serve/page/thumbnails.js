@@ -5,13 +5,16 @@ import { element } from "./elements.js";
 const KEPT = 1000;
 const urls = new Map(); // gallery and id -> promise of a URL, or of null where there is none
 
-const watcher = new IntersectionObserver(entries => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    watcher.unobserve(entry.target);
-    fill(entry.target);
-  }
-}, { rootMargin: "200px" });
+const watcher = new IntersectionObserver(
+  entries => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      watcher.unobserve(entry.target);
+      fill(entry.target);
+    }
+  },
+  { rootMargin: "200px" },
+);
 
 /** The thumbnail of an enrolled image beside its name; its first letters where none is stored. */
 export function thumbnail(id, label, stored = true) {

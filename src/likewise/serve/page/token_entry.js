@@ -11,17 +11,31 @@ export function tokenEntry(restart) {
   function ask(reason = "") {
     byId("token").hidden = false;
     if (open) return;
-    const input = element("input", { type: "password", id: newId(), autocomplete: "off", required: true, spellcheck: "false" });
+    const input = element("input", {
+      type: "password",
+      id: newId(),
+      autocomplete: "off",
+      required: true,
+      spellcheck: "false",
+    });
     const forget = token.get() && button(t("token.forget"), () => use(""));
-    const body = element("form", {}, reason ? element("p", { class: "error", role: "alert" }, reason) : null,
-      element("p", {}, t("token.note")), element("label", { for: input.id }, t("token.label")), input,
-      element("div", { class: "row" }, element("button", { class: "primary" }, t("token.action")), forget || null));
+    const body = element(
+      "form",
+      {},
+      reason ? element("p", { class: "error", role: "alert" }, reason) : null,
+      element("p", {}, t("token.note")),
+      element("label", { for: input.id }, t("token.label")),
+      input,
+      element("div", { class: "row" }, element("button", { class: "primary" }, t("token.action")), forget || null),
+    );
     body.addEventListener("submit", event => {
       event.preventDefault();
       use(input.value.trim());
     });
     open = openDialog(t("token.title"), body);
-    open.addEventListener("close", () => { open = null; });
+    open.addEventListener("close", () => {
+      open = null;
+    });
     input.focus();
   }
 
