@@ -41,14 +41,17 @@ def show(found: Any, as_json: bool, text: str) -> None:
 def create(
     gallery: File,
     model: Annotated[Path, typer.Option(metavar="RUN|MODEL.onnx", help="the model that makes its vectors")],
-    private: Annotated[bool, typer.Option("--private", help="store no paths of images")] = False,
+    private: Annotated[bool, typer.Option("--private", help="store neither paths nor thumbnails of images")] = False,
+    thumbnails: Annotated[
+        bool | None, typer.Option("--thumbnails/--no-thumbnails", help="store a small JPEG of each image")
+    ] = None,
     rule: Annotated[str, typer.Option(help="nearest, vote(k=5), best(n=3) or centre")] = "nearest",
     as_json: Json = False,
 ) -> None:
     """Create an empty gallery for the vectors of a model."""
     from likewise.gallery.gallery import Gallery
 
-    with Gallery.create(gallery, model, private=private, rule=rule) as made:
+    with Gallery.create(gallery, model, private=private, thumbnails=thumbnails, rule=rule) as made:
         show(made.info(), as_json, f"{gallery}: empty, vectors of length {made.dim}, similarity {made.sim}")
 
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from likewise.gallery import filters, negatives
 from likewise.gallery.calibrate import CANDIDATES, Promise, calibrate, centres, leave_out
-from likewise.gallery.decide import Answer, decide, same
+from likewise.gallery.decide import Answer, Calibration, decide, same
 from likewise.gallery.index import prepare, similarities
 from likewise.gallery.opened import Opened, Query
 from likewise.gallery.state import State
 
-__all__ = ["identify", "promise", "verify"]
+__all__ = ["compare", "identify", "pair_threshold", "promise", "verify"]
 
 
 def identify(gallery: Opened, query: Query, *, far: float | None, where: Sequence[str]) -> Answer:
@@ -50,6 +50,46 @@ def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> d
         "far": promised["far"],
         "far_interval": [promised["low"], promised["high"]],
     }
+
+
+def compare(gallery: Opened, a: Query, b: Query) -> dict[str, Any]:
+    """See `Gallery.compare`."""
+    chosen = pair_threshold(gallery)
+    if chosen is None:
+        raise ValueError(
+            f"the model of {gallery.store.url} has no threshold for two images: its validation part had no pairs; "
+            "train with val=0.1 and 2 images a class, or compare an image with a class"
+        )
+    first_1D, second_1D = gallery.embed(a)[:1], gallery.embed(b)[:1]
+    score = float(similarities(first_1D, prepare(second_1D, gallery.sim), gallery.sim)[0, 0])
+    return {
+        **same(score, chosen["value"], _calibration(gallery.model().info.get("calibration")))._asdict(),
+        "similarity": score,
+        "threshold": chosen["value"],
+        "threshold_interval": [chosen.get("low"), chosen.get("high")],
+        "target": chosen.get("target"),
+        "pairs": chosen.get("n"),
+    }
+
+
+def pair_threshold(gallery: Opened) -> dict[str, Any] | None:
+    """The threshold for two images that the model's validation pairs chose; None where it has none."""
+    chosen = gallery.model().info.get("threshold")
+    return chosen if isinstance(chosen, dict) and _numbers([chosen.get("value")]) else None
+
+
+def _calibration(stored: object) -> Calibration | None:
+    """What a model file holds as its calibration; None where it is none."""
+    if not isinstance(stored, dict):
+        return None
+    if stored.get("kind") == "platt":
+        return stored if _numbers([stored.get("slope"), stored.get("offset")]) else None
+    scores, chances = stored.get("scores"), stored.get("probabilities")
+    return stored if _numbers(scores) and _numbers(chances) and len(scores) == len(chances) else None  # type: ignore[arg-type]
+
+
+def _numbers(values: object) -> bool:
+    return isinstance(values, list) and bool(values) and all(type(x) in (int, float) and abs(x) < 1e6 for x in values)
 
 
 def promise(gallery: Opened, far: float, rule: str = "") -> Promise:

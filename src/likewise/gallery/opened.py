@@ -87,6 +87,10 @@ class Opened:
             return check_vectors(np.stack(many), self.dim, "query vectors")
         return check_vectors(self.model().embed(many), self.dim)
 
+    def path_of(self, image: str | os.PathLike) -> str:
+        """What is stored as the place of an enrolled image file."""
+        return os.path.abspath(image)
+
     def place(self, state: State, id: str) -> int:
         if id not in state.place:
             raise ValueError(f"there is no id {id!r} in {self.store.url}")
