@@ -12,26 +12,7 @@ from likewise import Gallery
 from likewise.gallery import attachments, naming, transfer
 from likewise.gallery.sqlite import TYPES, SqliteStore
 from likewise.gallery.store import ADDED, schema
-
-
-class Corners:
-    """An encoder whose vector is the mean colour of an image."""
-
-    path, sim, fingerprint, dim = "corners", "cosine", "c0ffee", 3
-
-    def __init__(self, **info: object):
-        self.info = info
-
-    def embed(self, paths) -> np.ndarray:
-        return np.stack([np.asarray(Image.open(p).convert("RGB"), np.float32).mean((0, 1)) + 1 for p in paths])
-
-
-def make(path: Path, **given: object) -> Gallery:
-    store = SqliteStore(path, create=True)
-    about = {"dim": 3, "sim": "cosine", "fingerprint": "c0ffee", "model": "corners", "rule": "nearest"}
-    with store.begin():
-        store.set_meta(**{**about, "private": False, "thumbnails": True, "revision": 0, "edits": 0, **given})
-    return Gallery(store, Corners())
+from small_gallery import Colours, make
 
 
 @pytest.fixture
@@ -139,7 +120,7 @@ def test_a_gallery_of_format_1_gains_the_later_tables(tmp_path, images):
     statements = {sql for (sql,) in old.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
     old.close()
     assert set(schema(TYPES, 1)) <= statements
-    with Gallery(SqliteStore(path), Corners()) as gallery:
+    with Gallery(SqliteStore(path), Colours()) as gallery:
         assert list(gallery.store.scan()) == before
         assert gallery.check()["sound"]
         assert gallery.store.run("PRAGMA user_version")[0][0] == 2
@@ -148,7 +129,7 @@ def test_a_gallery_of_format_1_gains_the_later_tables(tmp_path, images):
 
 def test_two_images_are_compared_at_the_threshold_of_the_model(tmp_path, images):
     with make(tmp_path / "a.gallery") as gallery:
-        gallery.encoder = Corners(
+        gallery.encoder = Colours(
             threshold={"value": 0.9, "low": 0.8, "high": 0.95, "target": "accuracy", "n": 50},
             calibration={"kind": "platt", "slope": 10.0, "offset": -9.0, "n": 1000},
         )
@@ -162,7 +143,7 @@ def test_two_images_are_compared_at_the_threshold_of_the_model(tmp_path, images)
 @pytest.mark.parametrize("threshold", [None, 0.5, {"value": "0.5"}, {"value": True}, {"value": float("nan")}, {}])
 def test_a_model_without_a_threshold_compares_no_two_images(tmp_path, images, threshold):
     with make(tmp_path / "a.gallery") as gallery:
-        gallery.encoder = Corners(threshold=threshold)
+        gallery.encoder = Colours(threshold=threshold)
         assert naming.pair_threshold(gallery) is None
         with pytest.raises(ValueError, match="no threshold for two images"):
             gallery.compare(images[0], images[1])
@@ -170,9 +151,14 @@ def test_a_model_without_a_threshold_compares_no_two_images(tmp_path, images, th
 
 @pytest.mark.parametrize(
     "calibration",
-    [3, {"kind": "platt"}, {"kind": "platt", "slope": "1", "offset": 0}, {"kind": "x", "scores": [1], "probabilities": []}],
+    [
+        3,
+        {"kind": "platt"},
+        {"kind": "platt", "slope": "1", "offset": 0},
+        {"kind": "x", "scores": [1], "probabilities": []},
+    ],
 )
 def test_a_calibration_that_is_none_gives_no_probability(tmp_path, images, calibration):
     with make(tmp_path / "a.gallery") as gallery:
-        gallery.encoder = Corners(threshold={"value": 0.5}, calibration=calibration)
+        gallery.encoder = Colours(threshold={"value": 0.5}, calibration=calibration)
         assert gallery.compare(images[0], images[1])["probability"] is None

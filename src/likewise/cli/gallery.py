@@ -101,8 +101,9 @@ def identify(
     """Name the class of each image, or answer unknown."""
     from likewise.export.reading import files
 
+    paths = files(images)
     with opened(gallery, model) as open_gallery:
-        answers = [(path, open_gallery.identify(path, far=far, where=where or ())) for path in files(images)]
+        answers = list(zip(paths, open_gallery.identify_all(paths, far=far, where=where or ()), strict=True))
     found = [{"image": str(path), **asdict(answer)} for path, answer in answers]
     show(found, as_json, "\n".join(f"{path}: {named(answer)}" for path, answer in answers))
 

@@ -165,7 +165,13 @@ class Gallery(Opened):
         far: the promised false-accept rate; None takes the gallery's stored threshold, or names the best class where
         it was never calibrated. Errors: ValueError where the gallery's images are too few for the rate.
         """
-        return naming.identify(self, query, far=far, where=where)
+        return naming.identify(self, [query], far=far, where=where)[0]
+
+    def identify_all(
+        self, queries: Sequence[Query], *, far: float | None = None, where: Sequence[str] = ()
+    ) -> list[Answer]:
+        """The class of each of several images, or unknown; embedded together. See `identify`."""
+        return naming.identify(self, queries, far=far, where=where)
 
     def compare(self, a: Query, b: Query) -> dict[str, Any]:
         """Whether two images show the same class, at the threshold that the model's validation pairs chose.
@@ -257,7 +263,9 @@ class Gallery(Opened):
     def check(self) -> dict[str, Any]:
         """Every checksum, and SQLite's own integrity check."""
         wrong = [f"item {id_!r} is damaged" for id_ in self.store.damaged()]
-        wrong += [f"the thumbnail of the content {content[:16]} is damaged" for content in attachments.damaged(self.store)]
+        wrong += [
+            f"the thumbnail of the content {content[:16]} is damaged" for content in attachments.damaged(self.store)
+        ]
         wrong += getattr(self.store, "integrity", list)()
         return {"gallery": self.store.url, "items": len(self), "sound": not wrong, "problems": wrong}
 

@@ -50,6 +50,7 @@ class SqliteStore(SqlStore):
         self.url = os.fspath(path)
         self.lock = threading.RLock()
         self.depth = 0
+        self.writer = 0  # the thread inside `begin`
         self.wait = wait
         self.read_only = False
         if create:
@@ -75,8 +76,10 @@ class SqliteStore(SqlStore):
                     made.execute(f"PRAGMA application_id = {APPLICATION}")
                     made.execute(f"PRAGMA user_version = {FORMAT}")
                     made.execute("PRAGMA journal_mode = DELETE")
+                    made.execute("BEGIN")
                     for statement in schema(TYPES):
                         made.execute(statement)
+                    made.execute("COMMIT")
                 finally:
                     made.close()
             os.link(temporary, self.path)  # fails where another process was first
@@ -167,7 +170,7 @@ class SqliteStore(SqlStore):
                 yield
                 return
             self.run("BEGIN IMMEDIATE")
-            self.depth = 1
+            self.depth, self.writer = 1, threading.get_ident()
             try:
                 yield
                 self.run("COMMIT")
@@ -176,7 +179,10 @@ class SqliteStore(SqlStore):
                     self.connection.rollback()
                 raise
             finally:
-                self.depth = 0
+                self.depth = self.writer = 0
+
+    def writing(self) -> bool:
+        return self.writer == threading.get_ident()
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -153,6 +153,10 @@ class SqlStore:
         """A write transaction, one at a time; left by an error, nothing of it is written."""
         raise NotImplementedError
 
+    def writing(self) -> bool:
+        """Whether this thread is inside `begin`."""
+        raise NotImplementedError
+
     def reading(self) -> AbstractContextManager[None]:
         """A transaction in which all reads see one state."""
         raise NotImplementedError

@@ -74,7 +74,9 @@ def _item(row: dict[str, Any], vector: np.ndarray, path: str | os.PathLike) -> I
     except (ValueError, TypeError):
         whole = False
     if not whole:
-        raise ValueError(f"{os.fspath(path)} has a row without id, content, label or metadata as text, or whose thumbnail is none")
+        raise ValueError(
+            f"{os.fspath(path)} has a row without id, content, label or metadata as text, or whose thumbnail is none"
+        )
     return Item(
         row["id"], row["content"], row["label"], vector, row["group"] or "", row["path"] or "", metadata,
         row["look"] or b"", row["thumbnail"] or b"",
