@@ -89,7 +89,7 @@ def test_a_token_is_stored_as_its_hash_only(tmp_path):
 )
 def test_a_token_file_that_is_none(tmp_path, content):
     (tmp_path / "t.toml").write_text(content)
-    with pytest.raises(ValueError, match="t.toml"):
+    with pytest.raises(ValueError, match=r"t\.toml"):
         Tokens(tmp_path / "t.toml")
 
 
