@@ -71,7 +71,8 @@ def remove(gallery: Opened, ids: Sequence[str]) -> int:
 def forget(gallery: Opened, label: str) -> dict[str, Any]:
     """Erase a class: its rows, marks that name it, its name in the audit log, the whole undo history, free pages, WAL.
 
-    `erased` is False where another process was reading, so that old pages may be left until the next `vacuum`.
+    `erased` is False where another process was reading, so that old pages may be left until the next `vacuum`. `beyond`
+    says where it may be left, out of the store's reach.
     """
     store = gallery.store
     with store.begin():
@@ -84,7 +85,7 @@ def forget(gallery: Opened, label: str) -> dict[str, Any]:
     erased = store.erase()
     gallery.memory = None
     gallery.state()
-    return {"removed": removed, "erased": erased}
+    return {"removed": removed, "erased": erased, "beyond": store.beyond}
 
 
 def undo(gallery: Opened) -> str:
