@@ -11,7 +11,7 @@ __all__ = ["FORM", "URL", "Address", "parse", "without_password"]
 FORM = "postgresql://USER@HOST:PORT/DATABASE?gallery=NAME"
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # one letter before the colon is a drive
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}", re.ASCII)
-PASSWORD = re.compile(r"(?i)\b(postgres(?:ql)?:/+)\S*@")
+PASSWORD = re.compile(r"(?i)\b(postgres(?:ql)?:/+[^:/@\s]*:)\S*@")
 # settings of libpq that a URL may carry
 SETTINGS = (
     "application_name", "channel_binding", "connect_timeout", "gssencmode", "host", "passfile", "port", "service",
@@ -86,5 +86,5 @@ def _queried(pairs: list[tuple[str, str]], told: dict[str, str]) -> str:
 
 
 def without_password(text: str) -> str:
-    """A sentence in which no URL of PostgreSQL shows its user and password."""
+    """A sentence in which no URL of PostgreSQL shows its password."""
     return PASSWORD.sub(r"\1***@", text)

@@ -8,6 +8,7 @@ import numpy as np
 
 from likewise.gallery.opened import Opened
 from likewise.gallery.store import Item, Row
+from likewise.gallery.texts import LONGEST_TEXT, storable
 from likewise.safety import bounds
 
 __all__ = ["forget", "merge", "remove", "rename", "split", "undo"]
@@ -107,6 +108,7 @@ def undo(gallery: Opened) -> str:
 
 
 def _ids(gallery: Opened, label: str) -> list[str]:
+    storable(label, "a label", LONGEST_TEXT)
     return [row[0] for row in gallery.store.run("SELECT id FROM items WHERE label = ? ORDER BY seq", (label,))]
 
 

@@ -101,6 +101,8 @@ def plainly(shown: str, connection: Connection) -> Iterator[None]:
         raise ValueError(f"{shown} cannot be written: the server takes no writes; give that of the primary") from None
     except errors.InsufficientPrivilege as error:
         raise ValueError(f"{shown} cannot be used so by this user: {_primary(error)}; ask its owner") from None
+    except psycopg.DataError as error:  # a search for text with a NUL character
+        raise ValueError(f"{shown}: {_primary(error)}") from None
     except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName) as error:
         raise DamagedError(f"{shown} is damaged or was removed ({_primary(error)}); restore an export of it") from None
     except psycopg.Error as error:
