@@ -7,10 +7,10 @@ import httpx2
 import numpy as np
 import pytest
 
+from colours import BLUE, GREEN, RED, coloured
 from likewise import Client, Gallery
 from likewise.client import ServiceError, _pause
 from serving import fill, service, tokens
-from small_gallery import BLUE, GREEN, RED, coloured
 
 
 class Bridge(httpx2.BaseTransport):

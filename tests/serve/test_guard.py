@@ -6,11 +6,11 @@ import threading
 import pytest
 from PIL import Image
 
+from colours import BLUE, GREEN, RED, coloured
 from likewise.serve.guard import RateLimit
 from likewise.serve.settings import Limits, Settings, named_galleries
 from likewise.serve.tokens import Tokens, create_token, revoke_token
 from serving import classes, detail, enroll, fill, photo, service, tokens
-from small_gallery import BLUE, GREEN, RED, coloured
 
 
 @pytest.fixture
@@ -142,6 +142,11 @@ def test_names_of_galleries():
         ("birds", "x/birds.gallery"),
         ("b", "y/birds.gallery"),
     ]
+    url = "postgresql://me:secret@host/db?gallery=owls"
+    assert named_galleries((url, f"b={url}")) == [("owls", url), ("b", url)]
+    with pytest.raises(ValueError, match="two galleries are named owls") as caught:
+        named_galleries((url, url))
+    assert "secret" not in str(caught.value)
     with pytest.raises(ValueError, match="two galleries are named birds"):
         named_galleries(("x/birds.gallery", "y/birds.gallery"))
 
@@ -430,8 +435,8 @@ def test_many_at_once_are_embedded_together_and_each_gets_its_own(client):
 
 
 def test_one_broken_image_does_not_fail_the_others_of_its_batch(tmp_path):
+    from colours import Colours
     from likewise.serve.batching import BatchingEncoder
-    from small_gallery import Colours
 
     sizes: list[int] = []
     encoder = BatchingEncoder(Colours(), sizes.append)
