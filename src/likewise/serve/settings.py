@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from likewise.gallery.address import URL, parse, without_password
+from likewise.safety import bounds
 
 __all__ = ["Limits", "Settings", "named_galleries"]
 
@@ -74,7 +75,7 @@ class Settings:
 
     @classmethod
     def of_json(cls, text: str) -> "Settings":
-        fields = json.loads(text)
+        fields = bounds.parsed_json(text, "the settings of the service")
         fields["galleries"] = tuple(fields["galleries"])
         return cls(**{**fields, "limits": Limits(**fields["limits"])})
 
