@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colours import Colours, make
 from likewise import Gallery
 from likewise.gallery import attachments, naming, transfer
 from likewise.gallery.sqlite import TYPES, SqliteStore
 from likewise.gallery.store import ADDED, schema
-from small_gallery import Colours, make
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ Order of every write: commit to the store, then the index, then the answer. What
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +15,8 @@ from likewise.gallery.decide import Answer, find_rule, probability
 from likewise.gallery.encoder import open_encoder
 from likewise.gallery.enrollment import Enrolled
 from likewise.gallery.opened import Opened, Query
-from likewise.gallery.sqlite import SqliteStore
 from likewise.gallery.state import State
+from likewise.gallery.stores import open_store
 
 __all__ = ["Enrolled", "Gallery", "Hit", "Query"]
 
@@ -50,13 +49,16 @@ class Gallery(Opened):
         private: nothing of an image but its vector and hashes is stored, no path and no thumbnail.
         thumbnails: store a JPEG of 160 pixels of each image; None does so unless the gallery is private.
 
-        Errors: ValueError where the file exists, or the model or rule is none.
+        path: a file, or postgresql://USER@HOST/DATABASE?gallery=NAME. Errors: ValueError where it exists, or the model
+        or rule is none.
         """
         encoder = open_encoder(model)
         find_rule(rule)
         dim = encoder.dim
-        store = SqliteStore(path, create=True)
+        store = open_store(path, create=True)
         try:
+            if dim > store.largest_dim:
+                raise ValueError(f"the model's vectors are {dim:,} long and {store.url} holds {store.largest_dim:,}")
             with store.begin():
                 store.set_meta(
                     dim=dim,
@@ -71,15 +73,14 @@ class Gallery(Opened):
                 )
                 store.log("create", 0)
         except BaseException:
-            store.close()
-            Path(path).unlink(missing_ok=True)
+            store.discard()
             raise
         return cls(store, encoder)
 
     @classmethod
     def open(cls, path: str | os.PathLike, model: str | os.PathLike | None = None) -> "Gallery":
         """An existing gallery. model: where its model is now; None looks where it was. Errors: ValueError."""
-        return cls(SqliteStore(path), None if model is None else open_encoder(model))
+        return cls(open_store(path), None if model is None else open_encoder(model))
 
     # enroll
 
@@ -261,7 +262,7 @@ class Gallery(Opened):
         }
 
     def check(self) -> dict[str, Any]:
-        """Every checksum, and SQLite's own integrity check."""
+        """Every checksum, and SQLite's own integrity check where that is the store."""
         wrong = [f"item {id_!r} is damaged" for id_ in self.store.damaged()]
         wrong += [
             f"the thumbnail of the content {content[:16]} is damaged" for content in attachments.damaged(self.store)

@@ -216,6 +216,11 @@ class SqliteStore(SqlStore):
                 return [str(error)]
         return [] if found == ["ok"] else found
 
+    def discard(self) -> None:
+        self.close()
+        for rest in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + rest).unlink(missing_ok=True)
+
     def close(self) -> None:
         with self.lock:
             self.connection.close()

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from likewise.serve.problems import RETRY, problem
@@ -35,10 +36,6 @@ SECURITY = {
     ),
 }
 HERE = {"localhost", "127.0.0.1", "::1"}
-
-
-class TooLargeError(Exception):
-    """The body is longer than a request may be."""
 
 
 class RateLimit:
@@ -120,15 +117,12 @@ class Guard:
             if message["type"] == "http.request":
                 left -= len(message.get("body", b""))
                 if left < 0:
-                    raise TooLargeError
+                    raise HTTPException(413, self._too_large(), {"Connection": "close"})
             return message
 
         try:
             async with asyncio.timeout(self.limits.seconds):
                 await self.app(scope, bounded, send)
-        except TooLargeError:
-            if not status():
-                await problem(Request(scope), 413, self._too_large(), {"Connection": "close"})(scope, receive, send)
         except TimeoutError:
             if status():  # half of an answer was sent: there is no taking it back
                 raise

@@ -138,8 +138,8 @@ def start(cursor: str, kind: type) -> Any:
     if not cursor:
         return None
     try:
-        found = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-    except (ValueError, binascii.Error, RecursionError):
+        found = bounds.parsed_json(base64.urlsafe_b64decode(cursor.encode("ascii")), "the cursor", kind)
+    except (ValueError, binascii.Error):
         found = None
     if type(found) is not kind or (isinstance(found, int) and not 0 <= found < 2**63):
         raise ProblemError(400, "the cursor is none of this service's; take `next` of the page before")
