@@ -18,7 +18,7 @@ from PIL import Image
 
 from likewise import Gallery, api, load_data
 
-__all__ = ["ENROLLED", "browser", "filled", "held_out", "model", "serving"]
+__all__ = ["ENROLLED", "browser", "choose", "copy", "filled", "held_out", "model", "serving", "upload", "wide"]
 
 ENROLLED = 6  # digits 0 to 5 are classes, the others are unknown
 FLAGS = [
@@ -94,3 +94,21 @@ def browser() -> Iterator:
         opened = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield opened
         opened.close()
+
+
+def choose(tab, view: str, *paths: Path | dict) -> None:
+    tab.locator(view).wait_for()
+    tab.locator(f"{view} input[type=file]").first.set_input_files(list(paths) if len(paths) > 1 else paths[0])
+
+
+def upload(name: str, content: bytes) -> dict:
+    return {"name": name, "mimeType": "image/png", "buffer": content}
+
+
+def wide(tab) -> int:
+    return tab.evaluate("document.documentElement.scrollWidth")
+
+
+def copy(service: str, n: int, view: str = "ask") -> str:
+    """The address of the page on the n-th gallery that may be changed."""
+    return f"{service}?gallery=copy{n}#{view}"
