@@ -184,3 +184,20 @@ def test_an_image_and_a_class_on_the_dial(open_page, service, known_and_unknown)
     error = tab.locator("#compare-status .error")
     error.wait_for()
     assert "no such class" in error.inner_text()
+
+
+def test_numbers_by_hand(open_page, service):
+    """Percentages are never 0 or 100 for what is neither; the ends of the dial follow the similarity."""
+    tab = open_page(service)
+    tab.locator("#ask .lead").wait_for()
+    shares = [0.9412, 0.9999, 1, 0, 0.00001, 0.0196, 0.0042, 0.5]
+    shown = tab.evaluate(
+        "async given => { const m = await import('/page/texts.js'); return given.map(m.percent); }", shares
+    )
+    texts = ["94", "> 99", "100", "0", "< 0.01", "2", "0.42", "50"]
+    assert shown == [f"{text}\u00a0%" for text in texts]
+    ends = "async ([sim, values]) => (await import('/page/dial.js')).ends(sim, values)"
+    assert tab.evaluate(ends, ["cosine", [0.9, 0.5]]) == [0, 1]
+    assert tab.evaluate(ends, ["cosine", [0.9, -0.1]]) == [-1, 1]
+    assert tab.evaluate(ends, ["euclidean", [-3, -1]]) == [-5, 0]
+    assert tab.evaluate(ends, ["dot", [10, 30]]) == [-10, 40]
