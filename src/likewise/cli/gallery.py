@@ -31,6 +31,8 @@ Where = Annotated[
 ]
 Far = Annotated[float | None, typer.Option(help="promised false-accept rate; none: the one of `gallery calibrate`")]
 
+NOT_ERASED = "another process was reading, or this user may not erase"
+
 
 def opened(path: str, model: Path | None = None) -> "Gallery":
     from likewise.gallery.gallery import Gallery
@@ -159,10 +161,10 @@ def remove(gallery: File, ids: Ids, as_json: Json = False) -> None:
 
 @commands.command()
 def forget(gallery: File, label: str, as_json: Json = False) -> None:
-    """Erase a class for good: its rows, its name in the log, the undo history, free pages and the WAL."""
+    """Erase a class for good: its rows, its name in the log, the undo history, free pages and a file's WAL."""
     with opened(gallery) as open_gallery:
         found = open_gallery.forget(label)
-    rest = "" if found["erased"] else "; another process was reading: run `likewise gallery vacuum` to erase old pages"
+    rest = "" if found["erased"] else f"; {NOT_ERASED}: run `likewise gallery vacuum` to erase old pages"
     rest += f"; {found['beyond']}" if found["beyond"] else ""
     show(found, as_json, f"{found['removed']} forgotten{rest}")
 
@@ -204,7 +206,7 @@ def vacuum(gallery: File, as_json: Json = False) -> None:
     """Drop the undo history and erase what was removed from the file."""
     with opened(gallery) as open_gallery:
         erased = open_gallery.vacuum()
-    show({"erased": erased}, as_json, "erased" if erased else "another process is reading; try again later")
+    show({"erased": erased}, as_json, "erased" if erased else f"{NOT_ERASED}: try again later")
 
 
 @commands.command()
