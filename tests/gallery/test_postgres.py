@@ -456,3 +456,23 @@ def test_settings_of_a_url_reach_the_server_and_a_write_waits_for_the_disk(serve
         server.run("ALTER DATABASE postgres RESET synchronous_commit")
     assert found == ["the-app", '"likewise_settings"', "on", "30s"]
     assert parse(url).settings["connect_timeout"] == "3"
+
+
+def test_of_many_who_create_one_gallery_one_does(server):
+    server.run('CREATE DATABASE "racing"')
+    told: list[str] = []
+
+    def make(name: str) -> None:
+        try:
+            create(server.url(name, database="racing")).close()
+            told.append("made")
+        except ValueError as error:
+            told.append(str(error).partition("gallery=")[2])
+
+    threads = [threading.Thread(target=make, args=(name,)) for name in ["one"] * 4 + ["two", "three"]]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    exists = "one exists already; open it, or choose another name"
+    assert sorted(told) == ["made"] * 3 + [exists] * 3
