@@ -32,6 +32,7 @@ def main() -> None:
         listing,
         rank,
         reproduce,
+        serve,
         train,
         translate,
         tune,

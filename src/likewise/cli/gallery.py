@@ -48,14 +48,17 @@ def show(found: Any, as_json: bool, text: str) -> None:
 def create(
     gallery: File,
     model: Annotated[Path, typer.Option(metavar="RUN|MODEL.onnx", help="the model that makes its vectors")],
-    private: Annotated[bool, typer.Option("--private", help="store no paths of images")] = False,
+    private: Annotated[bool, typer.Option("--private", help="store neither paths nor thumbnails of images")] = False,
+    thumbnails: Annotated[
+        bool | None, typer.Option("--thumbnails/--no-thumbnails", help="store a small JPEG of each image")
+    ] = None,
     rule: Annotated[str, typer.Option(help="nearest, vote(k=5), best(n=3) or centre")] = "nearest",
     as_json: Json = False,
 ) -> None:
     """Create an empty gallery for the vectors of a model."""
     from likewise.gallery.gallery import Gallery
 
-    with Gallery.create(gallery, model, private=private, rule=rule) as made:
+    with Gallery.create(gallery, model, private=private, thumbnails=thumbnails, rule=rule) as made:
         show(made.info(), as_json, f"{made.store.url}: empty, vectors of length {made.dim}, similarity {made.sim}")
 
 
@@ -105,8 +108,9 @@ def identify(
     """Name the class of each image, or answer unknown."""
     from likewise.export.reading import files
 
+    paths = files(images)
     with opened(gallery, model) as open_gallery:
-        answers = [(path, open_gallery.identify(path, far=far, where=where or ())) for path in files(images)]
+        answers = list(zip(paths, open_gallery.identify_all(paths, far=far, where=where or ()), strict=True))
     found = [{"image": str(path), **asdict(answer)} for path, answer in answers]
     show(found, as_json, "\n".join(f"{path}: {named(answer)}" for path, answer in answers))
 

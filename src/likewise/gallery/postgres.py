@@ -52,6 +52,7 @@ class PostgresStore(SqlStore):
         self.address, self.url, self.wait = address, address.shown, wait
         self.lock = threading.RLock()
         self.depth = 0
+        self.writer = 0  # the thread inside `begin`
         self.names = itertools.count()
         if create:
             with connect(address, wait) as made:
@@ -137,7 +138,7 @@ class PostgresStore(SqlStore):
                 yield
                 return
             before, token = self._locked()
-            self.depth = 1
+            self.depth, self.writer = 1, threading.get_ident()
             try:
                 yield
                 self._commit(before, token)
@@ -145,7 +146,10 @@ class PostgresStore(SqlStore):
                 self._rollback()
                 raise
             finally:
-                self.depth = 0
+                self.depth = self.writer = 0
+
+    def writing(self) -> bool:
+        return self.writer == threading.get_ident()
 
     def _locked(self) -> tuple[str, str]:
         """Begin a write; the tokens of the write before and of this one. A lost connection is opened anew."""

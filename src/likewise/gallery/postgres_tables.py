@@ -6,7 +6,7 @@ from psycopg import errors
 
 from likewise.gallery.address import Address
 from likewise.gallery.postgres_link import Connection, plainly, schema_of
-from likewise.gallery.store import FORMAT, DamagedError, schema
+from likewise.gallery.store import ADDED, FORMAT, TABLES, DamagedError, schema
 from likewise.spec import near
 
 __all__ = ["MIGRATIONS", "check_version", "create", "migrate", "sql", "vector_type"]
@@ -18,7 +18,9 @@ TYPES = {
     "real": "DOUBLE PRECISION",
 }
 # layout: the statements that make it the next one; a new gallery has the newest
-MIGRATIONS: dict[int, tuple[str, ...]] = {}
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    since - 1: tuple(TABLES[name].format(**TYPES) for name in names) for since, names in ADDED.items()
+}
 FORMAT_TABLE = "CREATE TABLE format (version BIGINT NOT NULL, writer TEXT NOT NULL)"
 CREATING = 0x4C4B5731  # an advisory lock: one gallery of a database is created at a time
 EXTENSION = """SELECT n.nspname::text, t.oid FROM pg_extension e

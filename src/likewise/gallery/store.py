@@ -18,11 +18,11 @@ from likewise.gallery.texts import LONGEST_NAME, LONGEST_TEXT, storable
 from likewise.safety import bounds
 
 __all__ = [
-    "FORMAT", "LARGEST_DIM", "LONGEST_TEXT", "TABLES", "DamagedError", "Item", "Negative", "Row", "SqlStore",
+    "ADDED", "FORMAT", "LARGEST_DIM", "LONGEST_TEXT", "TABLES", "DamagedError", "Item", "Negative", "Row", "SqlStore",
     "Step", "StoreError", "Version", "schema",
 ]  # fmt: skip
 
-FORMAT = 1
+FORMAT = 2
 LARGEST_DIM = 65_536
 BATCH = 2000
 BY_ID = 500  # ids in one statement
@@ -50,6 +50,7 @@ class Item:
     path: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     look: bytes = b""  # perceptual hash of the image, 32 bytes; empty where there was none
+    thumbnail: bytes = b""  # JPEG; empty where none is stored
 
 
 class Row(NamedTuple):
@@ -108,14 +109,20 @@ TABLES: dict[str, str] = {
         "CREATE TABLE audit (seq {serial}, at {real} NOT NULL, verb TEXT NOT NULL, items {big} NOT NULL, "
         "label TEXT NOT NULL)"
     ),
+    "thumbnails": "CREATE TABLE thumbnails (content TEXT PRIMARY KEY, image {blob} NOT NULL, crc {big} NOT NULL)",
+    "requests": (
+        "CREATE TABLE requests (key TEXT PRIMARY KEY, at {real} NOT NULL, digest TEXT NOT NULL, answer TEXT NOT NULL)"
+    ),
 }
+ADDED = {2: ("thumbnails", "requests")}  # tables that a format has and the one before has not
 COLUMNS = "seq, id, content, label, grp, path, metadata, look, vector"
 DROPPED = "(forgotten)"
 
 
-def schema(types: dict[str, str]) -> list[str]:
-    """The statements that create the tables, with a store's own types."""
-    return [statement.format(**types) for statement in TABLES.values()]
+def schema(types: dict[str, str], version: int = FORMAT) -> list[str]:
+    """The statements that create the tables of a format, with a store's own types."""
+    later = {name for since, names in ADDED.items() if since > version for name in names}
+    return [statement.format(**types) for name, statement in TABLES.items() if name not in later]
 
 
 class SqlStore:
@@ -135,6 +142,10 @@ class SqlStore:
 
     def begin(self) -> AbstractContextManager[None]:
         """A write transaction, one at a time; left by an error, nothing of it is written."""
+        raise NotImplementedError
+
+    def writing(self) -> bool:
+        """Whether this thread is inside `begin`."""
         raise NotImplementedError
 
     def reading(self) -> AbstractContextManager[None]:
