@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colours import make
 from cutting_proxy import Proxy
 from likewise import Gallery
 from likewise.cli import main
-from likewise.gallery import enrollment
+from likewise.gallery import attachments, enrollment
 from likewise.gallery import gallery as gallery_module
 from likewise.gallery.address import parse
 from likewise.gallery.index import prepare, similarities
-from likewise.gallery.store import DamagedError, StoreError
+from likewise.gallery.store import ADDED, FORMAT, DamagedError, StoreError
 from postgres_server import PASSWORD
 from small_gallery import DIM, create, enroll, item
 
@@ -231,6 +232,19 @@ def test_an_older_layout_is_migrated_and_a_later_one_refused(server, monkeypatch
         Gallery.open(url)
 
 
+def test_a_gallery_of_format_1_gains_the_later_tables(server):
+    url = server.url("first_format")
+    with create(url) as gallery:
+        enroll(gallery, ["a", "b"])
+        before = list(gallery.store.scan())
+    tables = ", ".join(f"likewise_first_format.{name}" for name in ADDED[2])
+    server.run(f"DROP TABLE {tables}", "UPDATE likewise_first_format.format SET version = 1")
+    with Gallery.open(url) as gallery:
+        assert list(gallery.store.scan()) == before
+        assert gallery.store.run("SELECT version FROM format") == [(FORMAT,)]
+        assert [gallery.store.run(f"SELECT count(*) FROM {name}") for name in ADDED[2]] == [[(0,)]] * len(ADDED[2])
+
+
 def test_a_migration_that_fails_leaves_the_layout_as_it_was(server, monkeypatch):
     from likewise.gallery import postgres_tables
 
@@ -385,6 +399,19 @@ def test_nothing_of_a_forgotten_class_is_left_in_the_tables(server):
         assert left == []
         assert b"secret-1" in held
         assert len(gallery) == 20
+
+
+def test_a_thumbnail_of_a_forgotten_class_is_not_left_either(server, tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(2)]
+    for i, path in enumerate(paths):
+        noise = np.random.default_rng(50 + i).integers(0, 256, (300, 300, 3), np.uint8)
+        Image.fromarray(noise).save(path)
+    with make(server.url("thumbnails")) as gallery:
+        gallery.enroll(paths, ["a", "b"], gate="off")
+        kept = {row.label: attachments.thumbnail(gallery.store, row.content) for row in gallery.store.scan()}
+        assert [kept[label][1000:1100] in server.pages() for label in "ab"] == [True, True]
+        assert gallery.forget("a")["erased"]
+        assert [kept[label][1000:1100] in server.pages() for label in "ab"] == [False, True]
 
 
 def test_writing_beside_vacuum_and_search_is_exact(server):
