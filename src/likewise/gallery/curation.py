@@ -81,6 +81,7 @@ def forget(gallery: Opened, label: str) -> dict[str, Any]:
         store.clear_steps()
         store.redact(label)
         store.log("forget", removed)
+    gallery.drop_index()
     erased = store.erase()
     gallery.memory = None
     gallery.state()

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -137,6 +138,8 @@ class SqlStore:
     """Statements over a connection. Abstract: `sqlite` and `postgres` say how to run one."""
 
     url: str
+    path: Path | None = None  # the file that it is
+    read_only = False
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
         """Run one statement; its rows."""
