@@ -11,9 +11,9 @@ The gallery is filled in its SQLite file, its graph built (`ready`), and opened 
 largest memory is told. `bare FAISS` is the same graph asked without the gallery, with the same efSearch. hnswlib has
 the same M and efConstruction and the least ef that reaches recall@10 of 0.99. Queries/s are medians of `--rounds` short
 rounds that alternate, and ratios are medians of the ratios within a round, since the machine is shared. Batched: 250
-queries in one call on all cores; single: one query a call, one thread. `Gallery.search` is the whole verb for one query,
-with its look-ups in the store; `likewise, graph` is what it asks for the nearest rows. Insert while searching: a thread
-enrolls 20 pieces of 256 vectors while another searches.
+queries in one call on all cores; single: one query a call, one thread. `Gallery.search` is the whole verb for one
+query, with its look-ups in the store; `likewise, graph` is what it asks for the nearest rows. Insert while searching:
+a thread enrolls 20 pieces of 256 vectors while another searches.
 """
 
 import argparse
@@ -211,11 +211,7 @@ def crossing(dim: int, counts: list[int]) -> str:
 
 def measure(count: int, dim: int, rounds: int, *, only_ours: bool) -> str:
     classes = max(count // 50, 10)
-    x, query_QD, more = (
-        vectors(count, dim, classes, 0),
-        vectors(QUERIES, dim, classes, 1),
-        vectors(5120, dim, classes, 2),
-    )
+    x, query_QD = vectors(count, dim, classes, 0), vectors(QUERIES, dim, classes, 1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "g.gallery"
         stored = fill(path, x)
