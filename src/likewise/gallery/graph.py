@@ -22,9 +22,9 @@ __all__ = ["INSTALL", "Graph", "assembled", "available", "library", "metric", "r
 INSTALL = "pip install 'likewise[gallery]'"
 BUILDING = 80  # candidates kept while a node is linked: FAISS's efConstruction
 GOAL = 0.995  # recall@10 on stored vectors that the beam is chosen for: 0.99 with room for other queries
-PIECE = 128  # nodes added while searches wait
+PIECE = 32  # nodes added while searches wait
 BUILT = 4096  # nodes added at once while nobody searches
-PAUSE = 0.001  # seconds in which those go on
+PAUSE = 0.002  # seconds in which those go on
 
 
 def library() -> Any:
