@@ -205,6 +205,20 @@ def test_an_index_that_cannot_be_saved_is_said_and_used(made, monkeypatch):
     assert not Path(f"{made}.index").exists()
 
 
+def test_check_finds_what_was_damaged_after_it_was_read(made, whole):
+    path = Path(f"{made}.index")
+    path.write_bytes(whole)
+    with Gallery.open(made) as gallery:
+        assert gallery.check()["index"] == "sound"
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert gallery.check()["index"] == "made anew (its checksum differs)"
+        assert gallery.check()["index"] == "sound"
+        path.unlink()
+    with Gallery.open(made) as gallery:
+        assert gallery.info()["index"] == "exact, until `likewise gallery check` has built a graph"
+        assert gallery.check()["index"] == "made anew (it was missing)"
+
+
 SAVER = """
 import sys
 from pathlib import Path

@@ -21,6 +21,8 @@ from likewise.gallery.state import State
 
 __all__ = ["Enrolled", "Gallery", "Hit", "Query"]
 
+UNBUILT = "exact, until `likewise gallery check` has built a graph"
+
 
 class Hit(NamedTuple):
     """An enrolled image that a search found."""
@@ -236,6 +238,7 @@ class Gallery(Opened):
             "private": about["private"],
             "rule": about["rule"],
             **report.describe(state),
+            **({"index": UNBUILT} if state.view is None and self.upkeep.needed(state) else {}),
             "promise": about.get("promise"),
             "audit": self.store.audit(10),
         }
@@ -252,7 +255,9 @@ class Gallery(Opened):
     def _index_checked(self) -> str:
         if not self.upkeep.needed(self.state()):
             return "none, and none is needed"
-        sound, why = self.upkeep.graph is not None, self.upkeep.why
+        if (why := self.upkeep.fault()) and self.upkeep.graph is not None:  # damaged after it was read
+            self.drop_index()
+        sound, why = self.upkeep.graph is not None, why or self.upkeep.why
         made = self.ready().view is not None
         return "sound" if sound else f"made anew ({why or 'it was missing'})" if made else f"none: {self.upkeep.why}"
 

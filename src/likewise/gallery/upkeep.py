@@ -4,6 +4,7 @@ The store is the truth. The file is a cache: missing, stale or damaged it is mad
 forgotten, so that no trace of what was erased stays in it. Until a graph is there, searches compare all vectors.
 """
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -174,6 +175,16 @@ class Upkeep:
             self.path.unlink(missing_ok=True)
         else:
             self.saved = len(graph)
+
+    def fault(self) -> str:
+        """What is wrong with the file; empty where nothing is, or there is none."""
+        if self.path is None or not self.path.exists():
+            return ""
+        try:
+            links.read(self.path, sys.maxsize)
+        except (OSError, ValueError) as error:
+            return str(error)
+        return ""
 
     def wait(self) -> None:
         for worker in self.workers:
