@@ -78,6 +78,7 @@ def enroll(
     with opened(gallery, model) as open_gallery:
         labels = label or [path.resolve().parent.name for path in paths]
         result = open_gallery.enroll(paths, labels, gate=gate)
+        open_gallery.ready()
     findings = [finding._asdict() for finding in result.findings]
     lines = [f"{len(result.added)} enrolled, {len(result.unchanged)} enrolled before"]
     lines += [f"{'enrolled, but' if f.enrolled else 'not enrolled'}: {f.source}: {f.reason}" for f in result.findings]
@@ -248,12 +249,13 @@ def import_(gallery: File, file: Path, as_json: Json = False) -> None:
 
     with opened(gallery) as open_gallery:
         count = read(open_gallery, file)
+        open_gallery.ready()
     show({"imported": count}, as_json, f"{count} imported")
 
 
 @commands.command()
 def info(gallery: File, as_json: Json = False) -> None:
-    """Show what a gallery holds, its model and its threshold."""
+    """Show what a gallery holds, its model, its threshold, and how complete and fast its searches are."""
     with opened(gallery) as open_gallery:
         found = open_gallery.info()
     shown = [f"{key}: {value}" for key, value in found.items() if key not in ("audit", "promise")]
@@ -265,9 +267,10 @@ def info(gallery: File, as_json: Json = False) -> None:
 
 @commands.command()
 def check(gallery: File, as_json: Json = False) -> None:
-    """Check every checksum of a gallery; exit code 1 where something is damaged."""
+    """Check every checksum of a gallery, and its index, which is made anew where it has to be; exit code 1: damaged."""
     with opened(gallery) as open_gallery:
         found = open_gallery.check()
-    show(found, as_json, "\n".join(found["problems"]) or f"{found['items']} items, all sound")
+    sound = f"index: {found.get('index')}\n{found['items']} items, all sound"
+    show(found, as_json, "\n".join(found["problems"]) or sound)
     if not found["sound"]:
         raise typer.Exit(1)
