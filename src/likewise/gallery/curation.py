@@ -99,6 +99,7 @@ def drop(gallery: Opened, label: str) -> int:
 
 def erase(gallery: Opened) -> bool:
     """Leave nothing of what was deleted in files or memory; False where another process kept it from that."""
+    gallery.drop_index()
     erased = gallery.store.erase()
     gallery.memory = None
     gallery.state()

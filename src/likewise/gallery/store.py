@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,6 +132,8 @@ class SqlStore:
     url: str
     largest_dim = LARGEST_DIM
     beyond = ""  # where what was erased may be left, out of the store's reach
+    path: Path | None = None  # the file that it is
+    read_only = False
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
         """Run one statement; its rows."""
