@@ -166,3 +166,15 @@ def test_a_calibration_that_is_none_gives_no_probability(tmp_path, images, calib
     with make(tmp_path / "a.gallery") as gallery:
         gallery.encoder = Colours(threshold={"value": 0.5}, calibration=calibration)
         assert gallery.compare(images[0], images[1])["probability"] is None
+
+
+def test_not_this_one_is_undone(tmp_path, images):
+    with make(tmp_path / "a.gallery") as gallery:
+        gallery.enroll(images, list("abab"), gate="off")
+        before = gallery.identify(images[0])
+        for _ in range(2):  # marked twice is one mark, and one step
+            gallery.reject(images[0], label="a")
+        assert gallery.identify(images[0]).label == "b"
+        assert gallery.undo() == "reject"
+        assert gallery.identify(images[0]) == before
+        assert gallery.undo() == "enroll"

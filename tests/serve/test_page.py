@@ -72,7 +72,7 @@ def test_not_this_one_is_honoured(open_page, service, known_and_unknown):
     hits.first.wait_for()
     before = tab.locator("#ask-found .name").all_inner_texts()
     tab.locator("#ask-found .reject").first.click()
-    assert "cannot be undone" in tab.locator("dialog").inner_text()
+    assert "will not be found for your image" in tab.locator("dialog").inner_text()
     tab.keyboard.press("Escape")
     assert tab.locator("#ask-found .name").all_inner_texts() == before
     tab.locator("#ask-answer .not-this").click()
@@ -81,6 +81,8 @@ def test_not_this_one_is_honoured(open_page, service, known_and_unknown):
     assert f"will not be named {label} again" in tab.locator("#notice").inner_text()
     tab.locator("#ask-answer .verdict").filter(has_not_text=re.compile(f"^{label}")).wait_for()
     assert label not in tab.locator("#ask-found .name").all_inner_texts()
+    tab.locator("#notice .primary").click()
+    tab.locator("#notice").filter(has_text="the mark that it was not this one").wait_for()
 
 
 def test_a_large_image_is_scaled_down_and_a_broken_one_is_named(open_page, service):

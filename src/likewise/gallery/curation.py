@@ -116,6 +116,8 @@ def undo(gallery: Opened) -> str:
         for id_, label in step.undo.get("relabel", {}).items():
             store.relabel([id_], label)
         store.delete(step.undo.get("remove", []))
+        if mark := step.undo.get("unmark"):
+            store.run("DELETE FROM negatives WHERE content = ? AND label = ? AND item = ?", mark)
         store.put([_unpacked(packed) for packed in step.undo.get("restore", [])])
         store.drop_step(step.seq)
         store.touch()

@@ -268,12 +268,15 @@ class SqlStore:
             self.touch()
         return len(rows)
 
-    def add_negative(self, negative: Negative) -> None:
-        self.run(
-            "INSERT INTO negatives (content, look, vector, label, item) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    def add_negative(self, negative: Negative) -> bool:
+        """Whether it is a new one."""
+        added = self.run(
+            "INSERT INTO negatives (content, look, vector, label, item) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING "
+            "RETURNING seq",
             tuple(negative),
         )
         self.touch()
+        return bool(added)
 
     def negatives(self) -> list[Negative]:
         rows = self.run("SELECT content, look, vector, label, item FROM negatives ORDER BY seq")

@@ -95,6 +95,7 @@ function connection() {
 
 async function readInfo() {
   info = await call("GET", "info");
+  session.mostBytes = info.limits.image_bytes;
   byId("about").textContent = t("page.about", {
     images: t("browse.images", { n: info.items }),
     classes: t("browse.classes", { n: info.classes }),
