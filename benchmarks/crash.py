@@ -7,6 +7,7 @@ after a random time; then the file is opened, checked, and compared with the lin
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from likewise.gallery.gallery import Gallery
+from likewise.gallery.store import LostError
 from likewise.gallery.stores import open_store
 
 DIM = 16
@@ -108,6 +110,7 @@ if __name__ == "__main__":
     parser.add_argument("--work", nargs=2, metavar=("GALLERY", "SEED"))
     options = parser.parse_args()
     if options.work:
-        work(options.work[0], int(options.work[1]))
+        with contextlib.suppress(LostError):  # the server was killed
+            work(options.work[0], int(options.work[1]))
     else:
         print(crash(options.kills, options.seed, options.gallery))

@@ -313,15 +313,34 @@ def test_a_write_that_the_server_did_not_end_is_repeated_by_the_caller(server, p
             return added
 
         monkeypatch.setattr(gallery.store, "put", dying)
-        with pytest.raises(
-            StoreError, match=r"lost; what was answered is kept, the rest is not; repeat the call"
-        ) as lost:
+        with pytest.raises(StoreError, match=r"lost; what was answered is kept; repeat the call") as lost:
             gallery.enroll(pictures, "a")
         assert lost.value.exit_code == 1
         assert [row.id for row in gallery.store.scan()] == calls[0]
         again = gallery.enroll(pictures, "a")
         assert (again.unchanged, len(again.added), len(gallery)) == (calls[0], 8, 12)
         assert gallery.check()["sound"]
+
+
+def test_a_search_goes_on_when_the_server_comes_back(server, monkeypatch):
+    with create(server.url("reading")) as gallery, Gallery.open(server.url("reading")) as writer:
+        enroll(gallery, ["a"] * 3)
+        enroll(writer, ["b"] * 3, seed=1)
+        scan, calls = gallery.store.scan, []
+
+        def dying(after=0):
+            for row in scan(after):
+                calls.append(row.id)
+                if len(calls) == 2:
+                    server.kill()
+                    server.start()
+                    gallery.store.run("SELECT 1")
+                yield row
+
+        monkeypatch.setattr(gallery.store, "scan", dying)
+        found = gallery.search(np.ones(DIM, np.float32), k=9)
+        assert sorted(hit.label for hit in found) == ["a"] * 3 + ["b"] * 3
+        assert len(calls) > 3
 
 
 def test_a_server_that_stays_away_is_one_sentence(server):
@@ -348,7 +367,7 @@ def test_whether_a_write_was_kept_is_known_when_its_commit_was_cut_off(server, h
             before = gallery.store.version()
             proxy.cut = how
             if how == "before":
-                with pytest.raises(StoreError, match="what was answered is kept, the rest is not"):
+                with pytest.raises(StoreError, match="what was answered is kept; repeat the call"):
                     enroll(gallery, ["a"], seed=1)
                 assert gallery.store.version() == before
             else:

@@ -295,3 +295,11 @@ def test_a_path_or_a_url_is_told_apart(tmp_path, monkeypatch):
         assert gallery.store.url == "postgresql"
     with pytest.raises(ValueError, match=r"a gallery is a file or postgresql://.*; got a URL of mysql"):
         Gallery.open("mysql://root:secret@host/db")
+
+
+def test_a_gallery_that_was_closed_stays_closed(place):
+    gallery = create(place())
+    gallery.close()
+    for call in (lambda: len(gallery), lambda: enroll(gallery, ["a"]), gallery.state):
+        with pytest.raises(StoreError, match="closed"):
+            call()

@@ -22,7 +22,6 @@ from likewise.gallery.address import Address
 from likewise.gallery.postgres_link import (
     WAIT,
     Connection,
-    LostError,
     Vector,
     adapt,
     connect,
@@ -31,7 +30,7 @@ from likewise.gallery.postgres_link import (
     vector_bytes,
 )
 from likewise.gallery.postgres_tables import sql
-from likewise.gallery.store import BATCH, TABLES, SqlStore, StoreError
+from likewise.gallery.store import BATCH, TABLES, LostError, SqlStore, StoreError
 
 __all__ = ["PostgresStore"]
 
@@ -51,7 +50,7 @@ class PostgresStore(SqlStore):
     def __init__(self, address: Address, *, create: bool = False, wait: float = WAIT):
         self.address, self.url, self.wait = address, address.shown, wait
         self.lock = threading.RLock()
-        self.depth = 0
+        self.depth, self.closed = 0, False
         self.writer = 0  # the thread inside `begin`
         self.names = itertools.count()
         if create:
@@ -220,6 +219,8 @@ class PostgresStore(SqlStore):
 
     def _reconnect(self) -> None:
         """Open the connection anew; a server that is being started is waited for. Errors: LostError."""
+        if self.closed:
+            raise StoreError(f"{self.url} was closed; open it again")
         self.connection.close()
         until = time.monotonic() + min(self.wait, 10)
         while True:
@@ -269,4 +270,5 @@ class PostgresStore(SqlStore):
 
     def close(self) -> None:
         with self.lock:
+            self.closed = True
             self.connection.close()

@@ -1,5 +1,6 @@
 """Connections to PostgreSQL, its errors as one sentence, and pgvector's numbers as bytes."""
 
+import logging
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +13,11 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 from likewise.gallery.address import Address
-from likewise.gallery.store import DamagedError, StoreError
+from likewise.gallery.store import DamagedError, LostError, StoreError
 
-__all__ = ["Connection", "LostError", "Vector", "adapt", "connect", "plainly", "schema_of", "vector_bytes"]
+__all__ = ["Connection", "Vector", "adapt", "connect", "plainly", "schema_of", "vector_bytes"]
 
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # its warnings are errors of ours already
 Connection = psycopg.Connection[tuple[Any, ...]]
 WAIT = 30  # seconds that a writer waits for another
 CONNECT = {
@@ -31,10 +33,6 @@ SETTINGS = """SELECT set_config('search_path', %s, false), set_config('lock_time
     set_config('idle_in_transaction_session_timeout', '600s', false), set_config('synchronous_commit',
     replace(current_setting('synchronous_commit'), 'off', 'on'), false)"""
 HEAD = struct.Struct(">HH")  # of pgvector's binary form: length, 0; then float32, big endian
-
-
-class LostError(StoreError):
-    """The server went away."""
 
 
 class Vector(bytes):
@@ -108,12 +106,13 @@ def plainly(shown: str, connection: Connection) -> Iterator[None]:
     except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName) as error:
         raise DamagedError(f"{shown} is damaged or was removed ({_primary(error)}); restore an export of it") from None
     except psycopg.Error as error:
-        if connection.closed:
+        if connection.closed or connection.pgconn.pipeline_status:  # left in the middle, it is of no use
+            connection.close()
             raise LostError(f"{shown}: the connection to the server was lost; {REPEAT}") from None
         raise StoreError(f"{shown}: {_primary(error)}") from None
 
 
-REPEAT = "what was answered is kept, the rest is not; repeat the call: nothing is enrolled twice"
+REPEAT = "what was answered is kept; repeat the call: nothing is enrolled twice"
 
 
 def _primary(error: psycopg.Error) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from likewise.gallery import nearest
 from likewise.gallery.filters import Condition
 from likewise.gallery.index import ExactIndex, Found
-from likewise.gallery.store import DamagedError, Row, SqlStore, Version
+from likewise.gallery.store import DamagedError, LostError, Row, SqlStore, Version
 from likewise.safety import bounds
 
 __all__ = ["State", "load"]
@@ -96,6 +96,13 @@ def load(store: SqlStore, state: State | None, dim: int, sim: str) -> State:
     """The state of the store now: additions are read alone, anything else anew. Errors: DamagedError."""
     if state is not None and state.version == store.version():
         return state
+    try:
+        return _read(store, state, dim, sim)
+    except LostError:  # once more, over a new connection; what was read already is kept
+        return _read(store, state, dim, sim)
+
+
+def _read(store: SqlStore, state: State | None, dim: int, sim: str) -> State:
     with store.reading():
         version = store.version()
         fresh = state is None or state.version.edits != version.edits

@@ -19,8 +19,8 @@ from likewise.gallery.texts import LONGEST_NAME, LONGEST_TEXT, storable
 from likewise.safety import bounds
 
 __all__ = [
-    "ADDED", "FORMAT", "LARGEST_DIM", "LONGEST_TEXT", "TABLES", "DamagedError", "Item", "Negative", "Row", "SqlStore",
-    "Step", "StoreError", "Version", "schema",
+    "ADDED", "FORMAT", "LARGEST_DIM", "LONGEST_TEXT", "TABLES", "DamagedError", "Item", "LostError", "Negative", "Row",
+    "SqlStore", "Step", "StoreError", "Version", "schema",
 ]  # fmt: skip
 
 FORMAT = 2
@@ -33,6 +33,10 @@ class StoreError(ValueError):
     """The store failed on the way: a full disk, a lost connection."""
 
     exit_code = 1
+
+
+class LostError(StoreError):
+    """The connection to the store was lost."""
 
 
 class DamagedError(StoreError):
