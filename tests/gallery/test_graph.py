@@ -236,6 +236,21 @@ def test_few_that_are_left_near_a_query_are_completed(copy):
         assert agrees(gallery, vectors(SIZE)[:1], k=10) >= 0.9
 
 
+def test_a_graph_that_leads_nowhere_is_completed(copy):
+    with Gallery.open(copy) as gallery:
+        state = gallery.state()
+        read = links.read(Path(f"{copy}.index"), SIZE)
+        blank = read._replace(neighbors=np.full_like(read.neighbors, -1))
+        broken = graph.assembled(blank, state.index.prepared.copy(), np.ones(SIZE, bool), "cosine")
+        seen = nearest.view(broken, state.seqs, state.crcs)
+        found = nearest.search(seen, state.index, vectors(5, seed=13), 10)
+        assert (found.row == state.index.search(vectors(5, seed=13), 10).row).all()
+        led = nearest.search(seen, state.index, vectors(5, seed=13), 10, complete=False)
+        assert ((led.row >= 0).sum(1) <= 1).all()
+        assert np.isneginf(led.sim[led.row < 0]).all()
+        assert nearest.measured(seen, state.index) < 0.1
+
+
 def test_threads_search_while_others_enroll(copy):
     failures: list[BaseException] = []
     queries = vectors(64, seed=10)
