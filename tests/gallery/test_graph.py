@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -234,6 +235,61 @@ def test_few_that_are_left_near_a_query_are_completed(copy):
         near = gallery.state().index.search(vectors(SIZE)[:1], 250).row[0].tolist()
         gallery.remove([str(row) for row in near])
         assert agrees(gallery, vectors(SIZE)[:1], k=10) >= 0.9
+
+
+def test_a_graph_that_leads_nowhere_is_completed(copy):
+    with Gallery.open(copy) as gallery:
+        state = gallery.state()
+        read = links.read(Path(f"{copy}.index"), SIZE)
+        blank = read._replace(neighbors=np.full_like(read.neighbors, -1))
+        broken = graph.assembled(blank, state.index.prepared.copy(), np.ones(SIZE, bool), "cosine")
+        seen = nearest.view(broken, state.seqs, state.crcs)
+        found = nearest.search(seen, state.index, vectors(5, seed=13), 10)
+        assert (found.row == state.index.search(vectors(5, seed=13), 10).row).all()
+        led = nearest.search(seen, state.index, vectors(5, seed=13), 10, complete=False)
+        assert ((led.row >= 0).sum(1) <= 1).all()
+        assert np.isneginf(led.sim[led.row < 0]).all()
+        assert nearest.measured(seen, state.index) < 0.1
+
+
+def test_a_removed_node_stands_between_its_neighbours(copy):
+    with Gallery.open(copy) as gallery:
+        prepared = gallery.state().index.prepared.copy()
+    read = links.read(Path(f"{copy}.index"), SIZE)
+    present = np.arange(SIZE) >= 50
+    given = np.where(present[:, None], prepared, np.nan)
+    put_together = graph.assembled(read, given, present, "cosine")
+    storage = graph.library().downcast_index(put_together.index.storage)
+    stand_ins = np.stack([storage.reconstruct(node) for node in range(50)])
+    linked = read.neighbors[links.slots(np.arange(50), links.offsets(read.levels), 0)]
+    for node in range(50):
+        mean = prepared[[other for other in linked[node].tolist() if other >= 50]].mean(0)
+        assert np.allclose(stand_ins[node], mean / np.linalg.norm(mean), atol=1e-5)
+    assert np.median((stand_ins * prepared[:50]).sum(1)) > 0.8
+
+
+def test_a_writer_waits_for_readers_and_they_for_it():
+    lock, seen = graph.Shared(), []
+
+    def write() -> None:
+        with lock.writing():
+            seen.append(lock.readers)
+
+    def read() -> None:
+        with lock.reading():
+            seen.append("reader")
+
+    writer, reader = threading.Thread(target=write), threading.Thread(target=read)
+    with lock.reading():
+        writer.start()
+        while not (lock.writers or seen):
+            time.sleep(0.001)
+        reader.start()
+        assert seen == []
+    writer.join()
+    reader.join()
+    assert sorted(map(str, seen)) == ["0", "reader"]
+    assert (lock.readers, lock.writers) == (0, 0)
 
 
 def test_threads_search_while_others_enroll(copy):

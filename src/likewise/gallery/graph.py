@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from likewise.gallery.index import prepare
 from likewise.gallery.links import BEAMS, LINKS, Links, offsets, slots
 
 __all__ = ["INSTALL", "Graph", "assembled", "available", "library", "metric", "recall"]
@@ -146,14 +147,12 @@ class Graph:
 
 
 def assembled(links: Links, prepared_ND: np.ndarray, present_N: np.ndarray, sim: str) -> Graph:
-    """The graph of checked links and its nodes' vectors; a node that is not present stands where a neighbour does."""
+    """The graph of checked links and its nodes' vectors; a node that is not present stands between its neighbours."""
     graph = Graph(prepared_ND.shape[1], sim)
     begin = offsets(links.levels)
     if len(absent := np.flatnonzero(~present_N)):
-        linked = links.neighbors[slots(absent, begin, 0)]
-        there = (linked >= 0) & present_N[linked]
-        stand_in = linked[np.arange(len(absent)), there.argmax(1)]
-        prepared_ND[absent] = np.where(there.any(1)[:, None], prepared_ND[stand_in], 0)
+        linked_AS = links.neighbors[slots(absent, begin, 0)]
+        prepared_ND[absent] = prepare(_between(linked_AS, prepared_ND, present_N), sim)
     hnsw = graph.index.hnsw
     library().copy_array_to_vector(links.levels.astype(np.int32), hnsw.levels)
     library().copy_array_to_vector(begin.astype(np.uint64), hnsw.offsets)
@@ -163,6 +162,15 @@ def assembled(links: Links, prepared_ND: np.ndarray, present_N: np.ndarray, sim:
     graph.index.ntotal = len(links.seqs)
     graph.keys, graph.beam = (links.seqs, links.crcs), links.beam
     return graph
+
+
+def _between(linked_AS: np.ndarray, prepared_ND: np.ndarray, present_N: np.ndarray) -> np.ndarray:
+    """float32 `[A, D]`: mean vectors of those of the linked nodes that are present."""
+    there_AS = (linked_AS >= 0) & present_N[linked_AS]
+    sum_AD = np.zeros((len(linked_AS), prepared_ND.shape[1]), np.float32)
+    for linked_A, there_A in zip(linked_AS.T, there_AS.T, strict=True):
+        sum_AD[there_A] += prepared_ND[linked_A[there_A]]
+    return sum_AD / np.maximum(there_AS.sum(1, keepdims=True), 1)
 
 
 def recall(found_QK: np.ndarray, true_QK: np.ndarray, *, largest: bool = True) -> float:

@@ -21,7 +21,7 @@ from likewise.gallery.store import SqlStore
 
 __all__ = ["LARGE", "Upkeep", "file_of"]
 
-LARGE = 12_800_000  # numbers: 100,000 vectors of length 128, which are compared in some 8 ms
+LARGE = 12_800_000  # numbers: 100,000 vectors of length 128, which one core compares in some 2 ms
 PATIENCE = 10  # searches before a graph is built unasked: a single command does not begin one
 REST = 1024  # rows without a node from which the graph is extended
 REMOVED = 0.2  # share of removed nodes from which it is built anew
