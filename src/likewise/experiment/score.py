@@ -24,9 +24,9 @@ from likewise.evaluate.one_shot import official_error
 from likewise.experiment.baselines import without_training
 from likewise.experiment.build import load_images
 from likewise.experiment.caveats import caveats, far_above
-from likewise.experiment.pairs import choices, pairs_of, told
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
+from likewise.experiment.thresholds import choices, pairs_of, told
 from likewise.experiment.verdict import warning
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs

@@ -1,4 +1,4 @@
-"""A run's pairs: those kept with it, the threshold and the probability that they choose, and the scores of others'."""
+"""A run's model on pairs of images: those of a file, or drawn within folds of its held-out classes."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,66 +10,18 @@ import torch
 from torch import Tensor
 
 from likewise import spec
-from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold, too_few
+from likewise.evaluate import Embeddings, image_names, pair_files, too_few
 from likewise.evaluate.error_rates import at_levels, at_threshold
-from likewise.evaluate.pair_draws import strata, units
-from likewise.evaluate.pair_list import Named, placed
+from likewise.evaluate.pair_files import Named, placed
+from likewise.evaluate.resampling import strata, units
 from likewise.evaluate.verification import folded, verify
-from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
+from likewise.experiment.thresholds import choices, kept_pairs
 from likewise.metrics import calibration
-from likewise.metrics.calibration import Calibration
-from likewise.metrics.sampled_pairs import Pairs, draw_folds, even, similarities
+from likewise.metrics.sampled_pairs import Pairs, draw_folds, similarities
 from likewise.models import Embedder
 
-__all__ = ["choices", "kept_pairs", "pairs_of", "score_pairs"]
-
-
-def pairs_of(run: Run, found: Embeddings, seed: int) -> dict[str, Pairs]:
-    """The pairs of the validation and the test part that the run's scores are of: as kept, else drawn and kept.
-
-    A part without pairs of both kinds is left out. Errors: ValueError where images of kept pairs are gone.
-    """
-    if run.pairs.exists():
-        listed = pair_files.read(run.pairs)
-        return {split: kept for split in ("val", "test") if (kept := _of_part(run, listed, found.part(split), split))}
-    parts = {split: part for split in ("val", "test") if len(part := found.part(split))}
-    drawn = {split: (part, draw_pairs(part.labels, seed=seed)) for split, part in parts.items()}
-    some = {split: (part, pairs) for split, (part, pairs) in drawn.items() if len(pairs.same)}
-    if some:
-        pair_files.save(run.pairs, some)
-    return {split: pairs for split, (_, pairs) in some.items()}
-
-
-def kept_pairs(run: Run, part: Embeddings, split: str) -> Pairs | None:
-    """The kept pairs of a part, None where there are none. Errors: ValueError where images of them are gone."""
-    return _of_part(run, pair_files.read(run.pairs), part, split) if run.pairs.exists() else None
-
-
-def _of_part(run: Run, listed: Named, part: Embeddings, split: str) -> Pairs | None:
-    named = pair_files.part(listed, split)
-    try:
-        return placed(named, part.ids) if len(named.same) else None
-    except ValueError as error:
-        raise ValueError(f"{error}; delete {run.pairs} to draw other pairs") from None
-
-
-def choices(
-    found: Embeddings, pairs: Pairs | None, recipe: Recipe, *, open_set: bool, target: str = "accuracy"
-) -> tuple[Threshold, Calibration] | tuple[None, None]:
-    """What the validation pairs choose: threshold and probability; nothing where there are none."""
-    val = found.part("val")
-    if pairs is None:
-        if target != "accuracy":
-            raise ValueError(f"no threshold for {target}: the validation part has no pairs; train with val=0.1")
-        return None, None
-    how: dict[str, Any] = {"sim": recipe.sim, "open_set": open_set, "pairs": pairs, "seed": recipe.split_seed}
-    return pick_threshold(val, target=target, **how), pick_calibration(val, **how)
-
-
-def told(fit: Calibration | None, pairs: Pairs | None) -> dict[str, Any] | None:
-    """A calibration as the model and metrics.json keep it, with the number of pairs it was fitted to."""
-    return {**calibration.kept(fit), "n": len(even(pairs.same))} if fit and pairs else None
+__all__ = ["score_pairs"]
 
 
 class Listed(NamedTuple):
@@ -148,16 +100,16 @@ def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.P
     folders = [Path(images)] if images else [file.parent, Path()]
     found: Named = pair_files.part(pair_files.read(file, known.ids))
     if found.person:  # LFW's list writes .jpg whatever the images were kept as
-        found = renamed(found, pair_files.with_suffix(found.names(), Either(known.ids, folders)))
+        found = renamed(found, image_names.with_suffix(found.names(), Either(known.ids, folders)))
     names, place = found.names(), {name: i for i, name in enumerate(known.ids)}
     others = [name for name in names if name not in place]
-    seen = dict(zip(others, model.embed(pair_files.found_at(others, folders, file)), strict=True))
+    seen = dict(zip(others, model.embed(image_names.found_at(others, folders, file)), strict=True))
     vectors = torch.stack([seen[name] if name in seen else known.vectors[place[name]] for name in names])
     who = tuple(found.person.get(name) or (name if name in seen else class_of(known, place[name])) for name in names)
     return Listed(placed(found, names), vectors, names, who, found.fold)
 
 
-class Either(pair_files.Files):
+class Either(image_names.Files):
     """Whether a name is an id of the run's data, or of a file below one of the folders."""
 
     def __init__(self, ids: Sequence[str], folders: Sequence[Path]):

@@ -12,9 +12,10 @@ from PIL import Image
 from likewise import api, load_data
 from likewise.cli.using import verdict
 from likewise.evaluate import Embeddings, draw_pairs, pair_files
-from likewise.evaluate.pair_list import placed
-from likewise.experiment.pairs import kept_pairs, score_pairs
+from likewise.evaluate.pair_files import placed
 from likewise.experiment.run import Run
+from likewise.experiment.thresholds import kept_pairs
+from likewise.experiment.verify_on import score_pairs
 from likewise.metrics import calibration, verification
 from likewise.metrics.sampled_pairs import even, similarities
 from likewise.models import Embedder

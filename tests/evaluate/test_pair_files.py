@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from likewise.evaluate import pair_list as pl
+from likewise.evaluate import pair_files as pl
 
 LFW = """2\t2
 Abel\t1\t4
