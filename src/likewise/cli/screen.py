@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from likewise.cli.baselines import baselines_table
+from likewise.cli.rates_text import verification_text
 from likewise.cli.terminal import raw
 from likewise.experiment.run import Run
 
@@ -167,19 +168,13 @@ def wrapped(sentence: str) -> str:
 
 
 def pairs_text(scores: Mapping[str, Any]) -> str:
-    """Scores on a file of pairs, the standard error over folds, and notes."""
-    lines = [f"{scores['run']}: scores on {scores['pairs']}", "", scores_table(scores)]
-    lines += [error_rates(one) for one in scores.get("error_rates", ())]
+    """Scores on a file of pairs, error rates at the thresholds, by role and group, and notes."""
+    shown = {key: value for key, value in scores.items() if key != "left_out"}  # error rates have no least number
+    lines = [f"{scores['run']}: scores on {scores['pairs']}", "", scores_table(shown), *verification_text(scores)]
     if folds := scores["scores"].get("fold_accuracy"):
         mean = f"{folds['value']:.4f} ± {folds['standard_error']:.4f}"
         lines.append(f"fold_accuracy: mean ± standard error over {len(folds['folds'])} folds {mean}")
     return "\n".join([*lines, *(f"note: {note}" for note in scores["notes"])])
-
-
-def error_rates(one: Mapping[str, Any]) -> str:
-    """`at far=0.01: FRR 0.1000 (0.0123 – 0.3170), FAR 0.0095 (0.0052 – 0.0159)`, exact binomial intervals."""
-    frr, far = (f"{one[k]['value']:.4f} ({one[k]['low']:.4f} – {one[k]['high']:.4f})" for k in ("frr", "far"))
-    return f"at {one['at']}: FRR {frr}, FAR {far}"
 
 
 def images_text(found: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from likewise.imaging.find import legible
 
 __all__ = ["MEDIA", "signatures"]
 
-MEDIA = ("paper", "tablet", "phone in hand", "phone on a table")
+MEDIA = ("paper", "tablet", "phone-hand", "phone-table")
 EACH = 10  # signatures of a writer on one medium
 HOW = (
     "put bin/1/1.png to bin/93/40.png there, from the folder experiment/ of github.com/dishangti/Cross-media-Signatures"
@@ -34,4 +34,4 @@ def signatures(want: LoadOptions) -> Images:
 def _signed(top: Path, skipped: list[Skipped]) -> Iterator[Listed]:
     for path, folders in list_images(top, skipped):
         if len(folders) == 1 and re.fullmatch(r"[1-9]\d?", path.stem) and int(path.stem) <= EACH * len(MEDIA):
-            yield Listed(f"{folders[0]}/{path.name}", path, folders[0], 0, MEDIA[(int(path.stem) - 1) // EACH])
+            yield Listed(f"bin/{folders[0]}/{path.name}", path, folders[0], 0, MEDIA[(int(path.stem) - 1) // EACH])

@@ -3,7 +3,7 @@
 import csv
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -11,15 +11,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from likewise.atomic import replacing
+from likewise.atomic import replacing, write_text
 from likewise.data.images import SPLITS
 from likewise.embeddings import Embeddings
 from likewise.imaging.find import is_image_name
 from likewise.metrics.sampled_pairs import Pairs
 from likewise.safety import bounds
 from likewise.safety.parquet import read_table
+from likewise.safety.spreadsheets import csv_text, harmless, restored
 
-__all__ = ["Named", "listed", "named", "part", "placed", "read", "save"]
+__all__ = ["GENUINE", "IMPOSTORS", "Named", "listed", "named", "part", "placed", "read", "save", "write"]
 
 SAME, DIFFERENT = ("1", "true", "same", "yes"), ("0", "false", "different", "no")
 # what people call the two columns of images
@@ -27,6 +28,9 @@ HEADING = re.compile(
     r"((id|image|img|image|pic|photo|file|filename|path|name|item)s?)?[ _-]?(a|b|1|2|left|right|first|second|x|y)?"
 )
 WRITE = "write id, id, and 1 (same) or 0 (different)"
+GENUINE, IMPOSTORS = "genuine", ("random", "skilled")  # roles whose pairs are all same, or all different
+FURTHER = ("fold", "split", "role", "group")  # columns that a file may have
+KINDS = 1_000  # different roles, or groups, in one file
 
 
 class Named(NamedTuple):
@@ -38,6 +42,8 @@ class Named(NamedTuple):
     fold: Tensor | None = None  # [T] int64
     split: tuple[str, ...] | None = None
     person: Mapping[str, str] = {}  # whose an image is, where the list says it
+    role: tuple[str, ...] | None = None  # genuine; random, skilled ...: what kind of impostor
+    group: tuple[str, ...] | None = None  # medium, camera, writer ...
 
     def names(self) -> tuple[str, ...]:
         """Every image once, in the order of the list."""
@@ -52,14 +58,16 @@ class Named(NamedTuple):
             same=self.same[places_T],
             fold=None if self.fold is None else self.fold[places_T],
             split=self.split and tuple(self.split[i] for i in rows),
+            role=self.role and tuple(self.role[i] for i in rows),
+            group=self.group and tuple(self.group[i] for i in rows),
         )
 
 
 def named(lines: Iterable[str], known: Iterable[str] = ()) -> Named:
     """Pairs from the lines of a file. Errors: ValueError naming the line that does not read.
 
-    CSV: two names and 1 (same) or 0 (different), and behind them, where the heading calls them so, fold and split.
-        `known` are names of images: a first line that holds one of them is no heading.
+    CSV: two names and 1 (same) or 0 (different), and behind them, where the heading calls them so, fold, split, role
+        and group. `known` are names of images: a first line that holds one of them is no heading.
     LFW's: a first line of numbers, `10 300` or `1100`, then `name 1 4` (one person) and `name 1 other 2` (two); the
         images are name/name_0001.jpg and so on. Huang et al., 2007.
     """
@@ -83,15 +91,35 @@ def _csv(kept: Sequence[tuple[int, str]], known: set[str]) -> Named:
     heading = [cell.lower() for cell in rows.pop(0)[1]] if _heading(rows, known) else []
     if not rows:
         raise ValueError("the list of pairs is empty: write one pair a line as id, id, and 1 (same) or 0 (different)")
-    further = {name: heading.index(name) for name in ("fold", "split") if name in heading[3:]}
+    further = {name: heading.index(name, 3) for name in FURTHER if name in heading[3:]}
     width = max([3, *(place + 1 for place in further.values())])
     for number, row in rows:
         if len(row) < width or row[2].lower() not in SAME + DIFFERENT:
             raise ValueError(f"line {number} of the pairs reads {','.join(row)!r:.200}; {WRITE}")
-    first, second = (tuple(row[side] for _, row in rows) for side in (0, 1))
-    column = {name: tuple(row[place] for _, row in rows) for name, place in further.items()}
+    first, second = (tuple(restored(row[side]) for _, row in rows) for side in (0, 1))
+    column = {name: tuple(restored(row[place]) for _, row in rows) for name, place in further.items()}
+    same = [row[2].lower() in SAME for _, row in rows]
+    column |= {"role": tuple(map(str.lower, column["role"]))} if "role" in column else {}
+    _check_kinds(column, same, lambda i: f"line {rows[i][0]} of the pairs")
     fold = _numbered(column["fold"]) if "fold" in column else None
-    return Named(first, second, _bools(row[2].lower() in SAME for _, row in rows), fold, column.get("split"))
+    return Named(
+        first, second, _bools(same), fold, column.get("split"), role=column.get("role"), group=column.get("group")
+    )
+
+
+def _check_kinds(column: Mapping[str, Sequence[str]], same: Sequence[bool], where: Callable[[int], str]) -> None:
+    """Errors: ValueError for a role that is empty or contradicts `same`, or for too many roles or groups."""
+    for name in ("role", "group"):
+        kinds = len(set(column.get(name, ())))
+        bounds.largest(kinds, KINDS, f"the column {name} of the pairs has more values than are read")
+    for i, (role, one) in enumerate(zip(column.get("role", ()), same, strict=False)):
+        if not role:
+            raise ValueError(
+                f"{where(i)} has no role; write {GENUINE}, {' or '.join(IMPOSTORS)}, or leave out the column"
+            )
+        if (role == GENUINE and not one) or (role in IMPOSTORS and one):
+            kind = "same" if one else "different"
+            raise ValueError(f"{where(i)} is {role} and {kind}; {GENUINE} pairs are same, those of impostors are not")
 
 
 def _heading(rows: Sequence[tuple[int, Sequence[str]]], known: set[str]) -> bool:
@@ -200,6 +228,32 @@ def save(path: str | os.PathLike, parts: Mapping[str, tuple[Embeddings, Pairs]])
         pq.write_table(pa.concat_tables(tables), temporary)
 
 
+def write(path: str | os.PathLike, pairs: Named) -> None:
+    """Write pairs as CSV, or as Parquet by the suffix, whole or not at all: id_a, id_b, same, and role, group if known.
+
+    Errors: ValueError for a name that CSV cannot hold.
+    """
+    path = Path(path)
+    column: dict[str, Sequence[object]] = {"id_a": pairs.first, "id_b": pairs.second, "same": pairs.same.int().tolist()}
+    column |= {name: values for name, values in (("role", pairs.role), ("group", pairs.group)) if values is not None}
+    if path.suffix.lower() == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with replacing(path) as temporary:
+            pq.write_table(pa.table({name: list(values) for name, values in column.items()}), temporary)
+        return
+    texts = chain.from_iterable(values for name, values in column.items() if name != "same")
+    if lost := next((x for x in dict.fromkeys(map(str, texts)) if not _kept_by_csv(x)), None):
+        raise ValueError(f"the name {lost!r:.200} would not be read back from {path}; write a .parquet")
+    write_text(path, csv_text([tuple(column), *zip(*column.values(), strict=True)], lineterminator="\n"))
+
+
+def _kept_by_csv(name: str) -> bool:
+    one_line = len(name.splitlines()) < 2 and not name.endswith(("\n", "\r"))
+    return one_line and name.isprintable() and restored(str(harmless(name)).strip()) == name
+
+
 def read(path: str | os.PathLike, known: Iterable[str] = ()) -> Named:
     """The pairs of a file: Parquet with the columns id_a, id_b and same, or lines as `named` reads them.
 
@@ -222,20 +276,25 @@ def read(path: str | os.PathLike, known: Iterable[str] = ()) -> Named:
 
 
 def _parquet(path: Path) -> Named:
-    table = read_table(path, "pairs", (*COLUMNS, "fold", "split"))
+    table = read_table(path, "pairs", (*COLUMNS, *FURTHER))
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise ValueError(f"{path} has no column {missing[0]!r}; it has {', '.join(table.column_names)}")
     if not len(table):
         raise ValueError(f"{path} holds no pairs")
-    column = {name: table[name].to_pylist() for name in table.column_names if name in (*COLUMNS, "fold", "split")}
+    column = {name: table[name].to_pylist() for name in table.column_names if name in (*COLUMNS, *FURTHER)}
+    text = {name: tuple("" if x is None else str(x) for x in column[name]) for name in FURTHER[1:] if name in column}
     fold = {name: i for i, name in enumerate(dict.fromkeys(column.get("fold", ())))}
     same = [_same(value, row, path) for row, value in enumerate(column["same"], start=1)]
+    text |= {"role": tuple(map(str.lower, text["role"]))} if "role" in text else {}
+    _check_kinds(text, same, lambda i: f"{path}: row {i + 1} of the pairs")
     return Named(
         _ids(column["id_a"], "id_a", path),
         _ids(column["id_b"], "id_b", path),
         torch.tensor(same, dtype=torch.bool),
         torch.tensor([fold[x] for x in column["fold"]]) if fold else None,
-        tuple(map(str, column["split"])) if "split" in column else None,
+        text.get("split"),
+        role=text.get("role"),
+        group=text.get("group"),
     )
 
 

@@ -1,16 +1,23 @@
 """What a run's validation pairs choose: its threshold and its calibration; the pairs that are kept with the run."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
+from torch import Tensor
+
+from likewise import spec
 from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold
+from likewise.evaluate.error_rates import LEVELS, ErrorRates, at_levels, at_threshold
 from likewise.evaluate.pair_files import Named, placed
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.metrics import calibration
 from likewise.metrics.calibration import Calibration
-from likewise.metrics.sampled_pairs import Pairs, even
+from likewise.metrics.sampled_pairs import Pairs, even, similarities
+from likewise.metrics.verification import aim
 
-__all__ = ["choices", "kept_pairs", "pairs_of", "told"]
+__all__ = ["Chosen", "choices", "kept_pairs", "pairs_of", "rates", "told", "validation_thresholds"]
 
 
 def pairs_of(run: Run, found: Embeddings, seed: int) -> dict[str, Pairs]:
@@ -58,3 +65,46 @@ def choices(
 def told(fit: Calibration | None, pairs: Pairs | None) -> dict[str, Any] | None:
     """A calibration as the model and metrics.json keep it, with the number of pairs it was fitted to."""
     return {**calibration.kept(fit), "n": len(even(pairs.same))} if fit and pairs else None
+
+
+class Chosen(NamedTuple):
+    """A threshold of the validation pairs, and the error rates that it has on them."""
+
+    at: str
+    threshold: float
+    validation: ErrorRates
+
+
+def validation_thresholds(
+    val: Embeddings, pairs: Pairs | None, sim: str, *, kept: Mapping[str, Any] | None = None, target: str = ""
+) -> list[Chosen]:
+    """The thresholds of levels of the FAR on validation pairs; none where there are no such pairs.
+
+    kept: the model's own threshold, which comes first. target: a level such as far=0.03 that comes before it. No level
+    is refused: what its threshold is worth is said by the exact bounds of its FAR. Errors: ValueError for a level that
+    no validation pairs can be asked for.
+    """
+    if pairs is None:
+        if target:
+            raise ValueError(f"no threshold for {target}: the validation part has no pairs; train with val=0.1")
+        return []
+    score_T = similarities(val.vectors, pairs, sim=spec.bind("sim", sim))
+    levels = sorted({*LEVELS, *([aim(target)[1]] if target else [])}, reverse=True)
+    found = [Chosen(name, one.threshold, one) for name, one in at_levels(score_T, pairs.same, levels).items()]
+    if kept:
+        value = kept["value"]
+        found.insert(0, Chosen(f"threshold for {kept['target']}", value, at_threshold(score_T, pairs.same, value)))
+    return sorted(found, key=lambda one: one.at != (f"far={aim(target)[1]:g}" if target else ""))
+
+
+def rates(chosen: Sequence[Chosen], score_T: Tensor, same_T: Tensor) -> list[dict[str, Any]]:
+    """FAR and FRR of pairs at thresholds that other pairs, those of validation, have chosen."""
+    return [
+        record(one.at, at_threshold(score_T, same_T, one.threshold)) | {"validation_far": asdict(one.validation.far)}
+        for one in chosen
+    ]
+
+
+def record(at: str, one: ErrorRates) -> dict[str, Any]:
+    """Error rates at a threshold as they are written."""
+    return {"at": at, "threshold": one.threshold, "far": asdict(one.far), "frr": asdict(one.frr)}

@@ -14,11 +14,14 @@ from likewise.evaluate import Embeddings, image_names, pair_files, too_few
 from likewise.evaluate.error_rates import at_levels, at_threshold
 from likewise.evaluate.pair_files import Named, placed
 from likewise.evaluate.resampling import strata, units
+from likewise.evaluate.subgroups import ScoredPairs, Slice, by_group, by_role
 from likewise.evaluate.verification import folded, verify
 from likewise.experiment.run import Run
-from likewise.experiment.thresholds import choices, kept_pairs
+from likewise.experiment.thresholds import Chosen, choices, kept_pairs, rates, record, validation_thresholds
 from likewise.metrics import calibration
+from likewise.metrics.intervals import Score
 from likewise.metrics.sampled_pairs import Pairs, draw_folds, similarities
+from likewise.metrics.verification import aim
 from likewise.models import Embedder
 
 __all__ = ["score_pairs"]
@@ -32,6 +35,8 @@ class Listed(NamedTuple):
     names: tuple[str, ...]  # [N]
     who: tuple[str, ...]  # [N] class or person; the image's own name where that is not known
     fold: Tensor | None
+    role: tuple[str, ...] | None = None
+    group: tuple[str, ...] | None = None
 
 
 def score_pairs(
@@ -45,54 +50,86 @@ def score_pairs(
     """Scores of the pairs in a file, or of pairs drawn within `folds` folds of the run's held-out classes.
 
     file: as `pair_files.read` takes it; its images are ids of the run's data, or paths from the folder `images`, from
-        the file's own folder, or from here. LFW's folds, or a column `fold`, give the accuracy by folds as well.
-    threshold_at: what the threshold aims at on the run's validation pairs, such as far=0.05; empty: the model's.
+        the file's own folder, or from here. LFW's folds, or a column `fold`, give the accuracy by folds as well; the
+        columns `role` and `group` scores of each, and the gap between groups.
+    threshold_at: what the threshold aims at on the run's validation pairs: far=0.05, at any level, accuracy, f1, eer,
+        precision=0.99; empty: the model's. The pairs of the file choose nothing.
     Errors: ValueError where images are missing, pairs are of one kind, or there are too few classes for the folds.
     """
     known, model = Embeddings.load(run.embeddings), Embedder.load(run.model)
     seed = run.recipe.split_seed
     listed = from_file(Path(file), known, model, images) if file else dealt(known, run.metrics()["split"], folds, seed)
     score_T = similarities(listed.vectors, listed.pairs, sim=spec.bind("sim", model.sim))
-    fit, threshold = model.record("calibration"), model.record("threshold")
-    if threshold_at:
-        threshold = chosen_again(run, known, threshold_at)
-    units_N = drawn_together(listed, known)
+    fit = model.record("calibration")
+    chosen, threshold = thresholds_of(run, known, model, threshold_at)
+    units_N, who_N = drawn_together(listed, known), numbered(listed.who)
+    strata_N = strata(who_N, units_N)
     scores = verify(
         listed.pairs,
         score_T,
         units_N,
-        strata_N=strata(numbered(listed.who), units_N),
+        strata_N=strata_N,
         threshold=threshold.get("value"),
         fit=calibration.restored(fit) if fit else None,
         seed=seed,
     )
+    scored = ScoredPairs(listed.pairs, score_T, who_N, units_N, strata_N)
     return {
         "run": run.name,
         "pairs": os.fspath(file) if file else f"{folds} folds of the {run.metrics()['split']} part",
         "scores": {name: asdict(score) for name, score in scores.items()} | by_folds(listed, score_T),
         "left_out": too_few(listed.pairs.same),
-        "error_rates": error_rates_of(score_T, listed.pairs.same, threshold),
-        "notes": notes(listed, known),
+        "threshold": threshold,
+        "error_rates": rates(chosen, score_T, listed.pairs.same) or own_rates(score_T, listed.pairs.same, threshold),
+        **apart(scored, listed, threshold.get("value"), seed),
+        "notes": notes(listed, known) + ([] if chosen else [NO_VALIDATION]),
     }
 
 
-def chosen_again(run: Run, known: Embeddings, target: str) -> dict[str, Any]:
-    """The threshold of another target, on the run's validation pairs; the model keeps its own. Errors: ValueError."""
-    open_set = not bool(torch.isin(known.part("val").labels, known.part("train").labels).any())
-    pairs = kept_pairs(run, known.part("val"), "val")
-    threshold, _ = choices(known, pairs, run.recipe, open_set=open_set, target=target)
-    return threshold._asdict() if threshold else {}
+NO_VALIDATION = (
+    "the run has no validation pairs: the thresholds of the levels of FAR are of the scored pairs themselves, "
+    "and the rates no estimate for others"
+)
 
 
-def error_rates_of(score_T: Tensor, same_T: Tensor, threshold: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """FAR and FRR at the threshold of the validation pairs, and at levels of the FAR on these pairs themselves."""
+def thresholds_of(run: Run, known: Embeddings, model: Embedder, target: str) -> tuple[list[Chosen], Mapping[str, Any]]:
+    """What validation pairs choose: the thresholds to report, and the one that pairs are decided at (`{}`: none).
+
+    The model keeps its own. Errors: ValueError for a target that is none, or without validation pairs.
+    """
+    val, kept = known.part("val"), model.record("threshold")
+    pairs = kept_pairs(run, val, "val")
+    level = target if target and aim(target)[0] == "far" else ""
+    if target and not level:
+        open_set = not bool(torch.isin(val.labels, known.part("train").labels).any())
+        chosen_again, _ = choices(known, pairs, run.recipe, open_set=open_set, target=target)
+        kept = chosen_again._asdict() if chosen_again else {}
+    chosen = validation_thresholds(val, pairs, model.sim, kept=kept, target=level)
+    return chosen, {"value": chosen[0].threshold, "target": target} if level else kept
+
+
+def own_rates(score_T: Tensor, same_T: Tensor, threshold: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """FAR and FRR at the model's threshold, and at levels of the FAR on these pairs themselves."""
     found = at_levels(score_T, same_T)
     if threshold:
         found = {f"threshold for {threshold['target']}": at_threshold(score_T, same_T, threshold["value"])} | found
-    return [
-        {"at": name, "threshold": one.threshold, "far": asdict(one.far), "frr": asdict(one.frr)}
-        for name, one in found.items()
-    ]
+    return [record(name, one) for name, one in found.items()]
+
+
+def apart(scored: ScoredPairs, listed: Listed, threshold: float | None, seed: int) -> dict[str, Any]:
+    """Scores by role and by group of the pairs, where the file has such columns."""
+    found: dict[str, Any] = {}
+    if listed.role:
+        found["roles"] = [written(one) for one in by_role(scored, listed.role, threshold=threshold, seed=seed)]
+    if listed.group:
+        slices, between, more = by_group(scored, listed.group, threshold=threshold, seed=seed)
+        found["groups"] = [written(one) for one in slices]
+        found["gaps"], found["further_groups"] = [gap._asdict() for gap in between], more
+    return found
+
+
+def written(one: Slice) -> dict[str, Any]:
+    return {name: asdict(value) if isinstance(value, Score) else value for name, value in one._asdict().items()}
 
 
 def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.PathLike | None) -> Listed:
@@ -106,7 +143,7 @@ def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.P
     seen = dict(zip(others, model.embed(image_names.found_at(others, folders, file)), strict=True))
     vectors = torch.stack([seen[name] if name in seen else known.vectors[place[name]] for name in names])
     who = tuple(found.person.get(name) or (name if name in seen else class_of(known, place[name])) for name in names)
-    return Listed(placed(found, names), vectors, names, who, found.fold)
+    return Listed(placed(found, names), vectors, names, who, found.fold, found.role, found.group)
 
 
 class Either(image_names.Files):
