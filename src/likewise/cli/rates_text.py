@@ -29,7 +29,7 @@ def rates_text(rates: Sequence[Mapping[str, Any]]) -> list[str]:
     head = "thresholds of validation pairs" if chosen else "thresholds of these pairs"
     lines = [
         f"{head}, exact binomial 95 % intervals:",
-        f"{'':<{NAME}}{'FRR':<24}{'FAR':<24}{'validation' if chosen else ''}".rstrip(),
+        f"{'':<{NAME}}{'FRR':<24}{'FAR':<24}{'val. FAR' if chosen else ''}".rstrip(),
     ]
     for one in rates:
         before = f"{one['validation_far']['value']:.4f}" if "validation_far" in one else ""

@@ -11,7 +11,7 @@ from likewise.metrics.intervals import Score
 
 __all__ = ["LEVELS", "ErrorRates", "at_levels", "at_threshold", "rate"]
 
-LEVELS = (0.1, 0.05, 0.01, 0.001)
+LEVELS = (0.1, 0.05, 0.01, 0.001, 0.0001)
 
 
 class ErrorRates(NamedTuple):

@@ -157,7 +157,9 @@ def eer_of(scored: ScoredPairs, seed: int) -> Resampled | None:
 def _slice(name: str, scored: ScoredPairs, threshold: float | None, drawn: Resampled | None) -> Slice:
     same_T = scored.pairs.same
     same, different = int(same_T.sum()), int((~same_T).sum())
-    eer = drawn and intervals.interval(drawn.value, drawn.variable, n=drawn.n, units=drawn.units, expand=True)
+    eer = None
+    if drawn is not None:
+        eer = intervals.interval(drawn.value, drawn.variable.clamp(0, 1), n=drawn.n, units=drawn.units, expand=True)
     far = frr = None
     if threshold is not None:
         accepted_T = scored.score.double() >= threshold

@@ -1,10 +1,7 @@
 """What a run's validation pairs choose: its threshold and its calibration; the pairs that are kept with the run."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any, NamedTuple
-
-from torch import Tensor
 
 from likewise import spec
 from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold
@@ -17,7 +14,7 @@ from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs, even, similarities
 from likewise.metrics.verification import aim
 
-__all__ = ["Chosen", "choices", "kept_pairs", "pairs_of", "rates", "told", "validation_thresholds"]
+__all__ = ["Chosen", "choices", "kept_pairs", "pairs_of", "told", "validation_thresholds"]
 
 
 def pairs_of(run: Run, found: Embeddings, seed: int) -> dict[str, Pairs]:
@@ -95,16 +92,3 @@ def validation_thresholds(
         value = kept["value"]
         found.insert(0, Chosen(f"threshold for {kept['target']}", value, at_threshold(score_T, pairs.same, value)))
     return sorted(found, key=lambda one: one.at != (f"far={aim(target)[1]:g}" if target else ""))
-
-
-def rates(chosen: Sequence[Chosen], score_T: Tensor, same_T: Tensor) -> list[dict[str, Any]]:
-    """FAR and FRR of pairs at thresholds that other pairs, those of validation, have chosen."""
-    return [
-        record(one.at, at_threshold(score_T, same_T, one.threshold)) | {"validation_far": asdict(one.validation.far)}
-        for one in chosen
-    ]
-
-
-def record(at: str, one: ErrorRates) -> dict[str, Any]:
-    """Error rates at a threshold as they are written."""
-    return {"at": at, "threshold": one.threshold, "far": asdict(one.far), "frr": asdict(one.frr)}

@@ -11,15 +11,14 @@ from torch import Tensor
 
 from likewise import spec
 from likewise.evaluate import Embeddings, image_names, pair_files, too_few
-from likewise.evaluate.error_rates import at_levels, at_threshold
 from likewise.evaluate.pair_files import Named, placed
 from likewise.evaluate.resampling import strata, units
-from likewise.evaluate.subgroups import ScoredPairs, Slice, by_group, by_role
+from likewise.evaluate.subgroups import ScoredPairs, by_group, by_role
 from likewise.evaluate.verification import folded, verify
+from likewise.experiment.rates import own_rates, rates, written
 from likewise.experiment.run import Run
-from likewise.experiment.thresholds import Chosen, choices, kept_pairs, rates, record, validation_thresholds
+from likewise.experiment.thresholds import Chosen, choices, kept_pairs, validation_thresholds
 from likewise.metrics import calibration
-from likewise.metrics.intervals import Score
 from likewise.metrics.sampled_pairs import Pairs, draw_folds, similarities
 from likewise.metrics.verification import aim
 from likewise.models import Embedder
@@ -108,14 +107,6 @@ def thresholds_of(run: Run, known: Embeddings, model: Embedder, target: str) -> 
     return chosen, {"value": chosen[0].threshold, "target": target} if level else kept
 
 
-def own_rates(score_T: Tensor, same_T: Tensor, threshold: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """FAR and FRR at the model's threshold, and at levels of the FAR on these pairs themselves."""
-    found = at_levels(score_T, same_T)
-    if threshold:
-        found = {f"threshold for {threshold['target']}": at_threshold(score_T, same_T, threshold["value"])} | found
-    return [record(name, one) for name, one in found.items()]
-
-
 def apart(scored: ScoredPairs, listed: Listed, threshold: float | None, seed: int) -> dict[str, Any]:
     """Scores by role and by group of the pairs, where the file has such columns."""
     found: dict[str, Any] = {}
@@ -126,10 +117,6 @@ def apart(scored: ScoredPairs, listed: Listed, threshold: float | None, seed: in
         found["groups"] = [written(one) for one in slices]
         found["gaps"], found["further_groups"] = [gap._asdict() for gap in between], more
     return found
-
-
-def written(one: Slice) -> dict[str, Any]:
-    return {name: asdict(value) if isinstance(value, Score) else value for name, value in one._asdict().items()}
 
 
 def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.PathLike | None) -> Listed:
