@@ -2,6 +2,9 @@
 
 import csv
 import json
+import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,15 +27,15 @@ def mark(who: int, n: int, medium: int) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory) -> Path:
-    """Ten writers with six signatures on two media, and two forgeries each."""
+    """Fifteen writers with six signatures on two media, and two forgeries each; three of them are test writers."""
     folder = tmp_path_factory.mktemp("signed")
     rows = [("image", "writer", "medium", "kind", "split")]
-    for who in range(10):
-        part = "train" if who < 5 else "val" if who < 7 else "test"
+    for who in range(15):
+        part = "train" if who < 5 else "val" if who < 12 else "test"
         for n in range(8):
             name = f"w{who}-{n}.png"
             forged = n > 5
-            mark((who + 1) % 10 if forged else who, n, n % 2).save(folder / name)
+            mark((who + 1) % 15 if forged else who, n, n % 2).save(folder / name)
             rows.append((name, f"w{who}", MEDIA[n % 2], "forgery" if forged else "genuine", part))
     with (folder / "signed.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
@@ -159,3 +162,22 @@ def test_from_a_table_to_the_rates_of_each_role_and_group(table, tmp_path, call)
     other = json.loads(call("evaluate", run, "--pairs", tmp_path / "own.csv", "--threshold-at", "far=0.05", "--json"))
     assert other["threshold"] == found["threshold"]
     assert call("pairs", run, "-o", tmp_path / "x.csv", "--role", "kind", code=2).startswith("likewise: --role names")
+
+
+GUIDE = Path(__file__).parents[2] / "docs/verification.md"
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_guide_run_in_their_order(table, tmp_path, call, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(table.parent, tmp_path / "signed"))
+    mark(0, 0, 0).save("a.png")
+    mark(0, 1, 0).save("b.png")
+    text = GUIDE.read_text(encoding="utf-8").partition("## A measured example")[0]
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    assert len(lines) >= 7
+    for line in lines:
+        words = shlex.split(line)
+        assert words[0] == "likewise"
+        quick = ["network=mlp(widths=(16,))", "epochs=2", "dim=8"] if words[1] == "train" else []
+        assert call(*words[1:], *quick)
+    assert set(Path().glob("*.csv")) >= {Path("pairs.csv"), Path("across.csv"), Path("own.csv")}

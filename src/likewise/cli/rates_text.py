@@ -6,7 +6,7 @@ from typing import Any
 
 __all__ = ["rates_text", "verification_text"]
 
-NAME, GROUP, COUNT, CELL = 24, 26, 10, 15  # widths of columns: 80 in all
+NAME, GROUP, CELL = 24, 26, 15  # widths of columns
 
 
 def verification_text(found: Mapping[str, Any]) -> list[str]:
@@ -41,11 +41,13 @@ def slices_text(
     what: str, counted: str, slices: Sequence[Mapping[str, Any]], count: Callable[[Mapping[str, Any]], str]
 ) -> list[str]:
     """A row for each role or group: EER, and FRR and FAR at the threshold."""
-    heads = ("EER", "FRR", "FAR") if any(one["far"] or one["frr"] for one in slices) else ("EER",)
-    lines = [f"{what:<{GROUP}}{counted:<{COUNT}}" + "".join(f"{head:<{CELL}}" for head in heads).rstrip()]
-    for one in slices:
+    heads = [head for head in ("EER", "FRR", "FAR") if any(one[head.lower()] for one in slices)]
+    counts = [count(one) for one in slices]
+    width = max(len(counted), *map(len, counts)) + 1
+    lines = [f"{what:<{GROUP}}{counted:<{width}}" + "".join(f"{head:<{CELL}}" for head in heads).rstrip()]
+    for one, n in zip(slices, counts, strict=True):
         cells = "".join(short(one[head.lower()]) for head in heads)
-        lines.append(f"{name(one['name'], GROUP)}{count(one):<{COUNT}}{cells}".rstrip())
+        lines.append(f"{name(one['name'], GROUP)}{n:<{width}}{cells}".rstrip())
     return lines
 
 
