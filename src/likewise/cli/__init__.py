@@ -33,6 +33,7 @@ def main() -> None:
         pairs,
         rank,
         reproduce,
+        serve,
         train,
         translate,
         tune,

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 commands = App(help="Enroll images, search them, name new ones or answer unknown.", no_args_is_help=True)
 app.add_typer(commands, name="gallery")
 
-File = Annotated[Path, typer.Argument(metavar="GALLERY", help="the gallery's file, such as birds.gallery")]
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="GALLERY", help="a file such as birds.gallery, or postgresql://USER@HOST/DATABASE?gallery=birds"
+    ),
+]
 Model = Annotated[
     Path | None, typer.Option(metavar="RUN|MODEL.onnx", help="where the gallery's model is, if it has moved")
 ]
@@ -27,7 +32,7 @@ Where = Annotated[
 Far = Annotated[float | None, typer.Option(help="promised false-accept rate; none: the one of `gallery calibrate`")]
 
 
-def opened(path: Path, model: Path | None = None) -> "Gallery":
+def opened(path: str, model: Path | None = None) -> "Gallery":
     from likewise.gallery.gallery import Gallery
 
     return Gallery.open(path, model)
@@ -41,15 +46,18 @@ def show(found: Any, as_json: bool, text: str) -> None:
 def create(
     gallery: File,
     model: Annotated[Path, typer.Option(metavar="RUN|MODEL.onnx", help="the model that makes its vectors")],
-    private: Annotated[bool, typer.Option("--private", help="store no paths of images")] = False,
+    private: Annotated[bool, typer.Option("--private", help="store neither paths nor thumbnails of images")] = False,
+    thumbnails: Annotated[
+        bool | None, typer.Option("--thumbnails/--no-thumbnails", help="store a small JPEG of each image")
+    ] = None,
     rule: Annotated[str, typer.Option(help="nearest, vote(k=5), best(n=3) or centre")] = "nearest",
     as_json: Json = False,
 ) -> None:
     """Create an empty gallery for the vectors of a model."""
     from likewise.gallery.gallery import Gallery
 
-    with Gallery.create(gallery, model, private=private, rule=rule) as made:
-        show(made.info(), as_json, f"{gallery}: empty, vectors of length {made.dim}, similarity {made.sim}")
+    with Gallery.create(gallery, model, private=private, thumbnails=thumbnails, rule=rule) as made:
+        show(made.info(), as_json, f"{made.store.url}: empty, vectors of length {made.dim}, similarity {made.sim}")
 
 
 @commands.command()
@@ -98,8 +106,9 @@ def identify(
     """Name the class of each image, or answer unknown."""
     from likewise.export.reading import files
 
+    paths = files(images)
     with opened(gallery, model) as open_gallery:
-        answers = [(path, open_gallery.identify(path, far=far, where=where or ())) for path in files(images)]
+        answers = list(zip(paths, open_gallery.identify_all(paths, far=far, where=where or ()), strict=True))
     found = [{"image": str(path), **asdict(answer)} for path, answer in answers]
     show(found, as_json, "\n".join(f"{path}: {named(answer)}" for path, answer in answers))
 
@@ -158,6 +167,7 @@ def forget(gallery: File, label: str, as_json: Json = False) -> None:
     with opened(gallery) as open_gallery:
         found = open_gallery.forget(label)
     rest = "" if found["erased"] else "; another process was reading: run `likewise gallery vacuum` to erase old pages"
+    rest += f"; {found['beyond']}" if found["beyond"] else ""
     show(found, as_json, f"{found['removed']} forgotten{rest}")
 
 
@@ -179,7 +189,7 @@ def split(gallery: File, label: str, ids: Ids, as_json: Json = False) -> None:
     changed(gallery, "split", as_json, "moved", ids, label)
 
 
-def changed(gallery: Path, verb: str, as_json: bool, done: str, *args: str | Sequence[str]) -> None:
+def changed(gallery: str, verb: str, as_json: bool, done: str, *args: str | Sequence[str]) -> None:
     with opened(gallery) as open_gallery:
         count = getattr(open_gallery, verb)(*args)
     show({done: count}, as_json, f"{count} {done}")
