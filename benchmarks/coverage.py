@@ -21,7 +21,7 @@ from likewise import spec
 from likewise.embeddings import Embeddings
 from likewise.evaluate import difference, identification, measure
 from likewise.evaluate import verification as pair_scores
-from likewise.evaluate.pair_draws import strata, units
+from likewise.evaluate.resampling import strata, units
 from likewise.evaluate.verification import CURVED, pairs_apart, resampled, verify
 from likewise.metrics import calibration, intervals, verification
 from likewise.metrics.intervals import Score

@@ -19,8 +19,8 @@ from likewise import spec
 from likewise.evaluate import Embeddings, too_few
 from likewise.evaluate.verification import folded, verify
 from likewise.experiment import train as launch
-from likewise.experiment.pairs import kept_pairs
 from likewise.experiment.run import Run
+from likewise.experiment.thresholds import kept_pairs
 from likewise.metrics.intervals import Score
 from likewise.metrics.sampled_pairs import Pairs, similarities
 from likewise.recipes import faces

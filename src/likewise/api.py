@@ -19,12 +19,13 @@ from likewise.evaluate.prototypes import at_most, naming
 from likewise.evaluate.prototypes import centres as centred
 from likewise.experiment.build import load_images
 from likewise.experiment.evaluate_on import evaluate_on as score_images
-from likewise.experiment.pairs import score_pairs
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
+from likewise.experiment.samples import make_pairs
 from likewise.experiment.score import evaluate_run, rank_run
 from likewise.experiment.train import resume as resume_run
 from likewise.experiment.train import train as train_run
+from likewise.experiment.verify_on import score_pairs
 from likewise.gallery.decide import same
 from likewise.gallery.predict import folder_classes, predicted, promise_of
 from likewise.imaging.find import image_files as files
@@ -47,6 +48,7 @@ __all__ = [
     "evaluate_encodings",
     "evaluate_on",
     "evaluate_pairs",
+    "make_pairs",
     "predict",
     "rank",
     "report",

@@ -29,9 +29,9 @@ from likewise.data import files, from_arrays, load
 from likewise.data.folder import list_images
 from likewise.data.hierarchical_sampler import hierarchical_pk
 from likewise.data.options import LoadOptions
-from likewise.evaluate import pair_files
-from likewise.evaluate.pair_list import named
-from likewise.experiment import pairs
+from likewise.evaluate import image_names, pair_files
+from likewise.evaluate.pair_files import named
+from likewise.experiment import verify_on
 from likewise.experiment.build import build, load_images, needed_side, resolve_defaults
 from likewise.experiment.recipe import Recipe
 from likewise.export import reading
@@ -291,21 +291,21 @@ def test_the_faces_of_lfw_may_be_kept_in_another_format(suffix, tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).with_suffix(suffix).write_bytes(b"")
-    found = pair_files.with_suffix(names, pair_files.Files([tmp_path]))
+    found = image_names.with_suffix(names, image_names.Files([tmp_path]))
     assert list(found.values()) == [name.replace(".jpg", suffix) for name in names]
-    paths = pair_files.found_at(list(found.values()), [tmp_path], tmp_path / "pairs.txt")
+    paths = image_names.found_at(list(found.values()), [tmp_path], tmp_path / "pairs.txt")
     assert [path.suffix for path in paths] == [suffix] * 3
 
 
 def test_of_two_formats_lfws_own_is_taken_and_a_face_that_is_nowhere_stays_jpg():
     known = {"Ann_Lee/Ann_Lee_0001.png", "Ann_Lee/Ann_Lee_0001.jpg", "Ann_Lee/Ann_Lee_0002.png"}
-    names = pair_files.with_suffix(named(LFW).names(), known)
+    names = image_names.with_suffix(named(LFW).names(), known)
     assert list(names.values()) == [
         "Ann_Lee/Ann_Lee_0001.jpg",
         "Ann_Lee/Ann_Lee_0002.png",
         "Bob_Day/Bob_Day_0001.jpg",
     ]
-    renamed = pairs.renamed(named(LFW), names)
+    renamed = verify_on.renamed(named(LFW), names)
     assert renamed.second == ("Ann_Lee/Ann_Lee_0002.png", "Bob_Day/Bob_Day_0001.jpg")
     assert renamed.person["Ann_Lee/Ann_Lee_0002.png"] == "Ann_Lee"
 
@@ -437,6 +437,6 @@ def test_evaluate_is_a_function_and_a_package():
     assert likewise.evaluate is evaluate is sys.modules["likewise.evaluate"]
     assert list(inspect.signature(likewise.evaluate).parameters)[:2] == ["query", "reference"]
     code = (
-        "import likewise; assert callable(likewise.evaluate); import likewise.evaluate.pair_list as p; assert p.named"
+        "import likewise; assert callable(likewise.evaluate); import likewise.evaluate.pair_files as p; assert p.named"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

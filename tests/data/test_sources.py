@@ -95,6 +95,10 @@ def root(tmp_path_factory):
     (root / "att-faces/data/faces/training/README").write_text("about the faces")
     write_groceries(root / "grocery-store/dataset")
     write_sequences(root / "tracking-otb")
+    for writer in ("1", "2"):
+        (root / "cross-media-signatures/bin" / writer).mkdir(parents=True)
+        for k in range(1, 41):
+            Image.new("L", (6, 6), k).save(root / f"cross-media-signatures/bin/{writer}/{k}.png")
     for name in ("cat", "dog"):
         (root / "pets" / name).mkdir(parents=True)
         for i in range(5):
@@ -155,13 +159,17 @@ def test_contract_of_the_names(source, root):
             spec.bind("data", f"{name}(colour=1)")
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "omniglot", "faces", "groceries"])
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "omniglot", "faces", "groceries", "signatures"])
 def test_an_absent_source_says_where_and_how(name, tmp_path):
     with pytest.raises(data.AbsentError) as raised:
         data.load(name, root=tmp_path)
     sentence = str(raised.value)
     assert str(tmp_path) in sentence
-    elsewhere = {"faces": "cam-orl.co.uk", "groceries": "github.com/marcusklasson"}
+    elsewhere = {
+        "faces": "cam-orl.co.uk",
+        "groceries": "github.com/marcusklasson",
+        "signatures": "github.com/dishangti",
+    }
     assert elsewhere.get(name, f"likewise data fetch {name}") in sentence
     assert "\n" not in sentence
 
@@ -253,6 +261,14 @@ def test_faces_in_both_layouts(root, tmp_path):
     flat = sources.faces(LoadOptions(tmp_path))
     assert flat.ids == ("s4/1.pgm", "s6/1.pgm")
     assert flat.split.tolist() == [0, 2]
+
+
+def test_signatures_have_writers_and_media(root):
+    images = sources.signatures(LoadOptions(root))
+    assert images.classes == ("1", "2")
+    assert images.groups is not None
+    where = {int(name.split("/")[2][:-4]): group for name, group in zip(images.ids, images.groups, strict=True)}
+    assert [where[k] for k in (1, 10, 11, 21, 40)] == ["paper", "paper", "tablet", "phone-hand", "phone-table"]
 
 
 def test_groceries_labels_are_the_published_ids(root):

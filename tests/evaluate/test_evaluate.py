@@ -29,7 +29,7 @@ from likewise.evaluate import (
     retrieve,
     too_few,
 )
-from likewise.evaluate.pair_draws import units
+from likewise.evaluate.resampling import units
 from likewise.evaluate.significance import Comparable, apart, over_seeds
 from likewise.evaluate.verification import CURVED, Resampled, folded, pairs_apart, resampled, verify
 from likewise.metrics import calibration, clustering, intervals, retrieval, verification

@@ -17,8 +17,8 @@ from likewise.atomic import write_text
 from likewise.evaluate import DivergedError, Embeddings
 from likewise.experiment import train as launch
 from likewise.experiment.compare import compare, outer_commas, parse_over, plan, variants
-from likewise.experiment.pairs import kept_pairs
 from likewise.experiment.recipe import Recipe
+from likewise.experiment.thresholds import kept_pairs
 from likewise.metrics.sampled_pairs import even
 from likewise.recipes.load import load_recipe
 from likewise.spec import SpecError

@@ -8,7 +8,7 @@ import torch
 
 from likewise.embeddings import Embeddings
 from likewise.evaluate import difference, evaluate, measure, retrieve
-from likewise.evaluate.pair_draws import image_weights, pair_weights, within_classes
+from likewise.evaluate.resampling import image_weights, pair_weights, within_classes
 from likewise.metrics import intervals, retrieval
 from likewise.metrics.influence import Influence, limit, without
 from likewise.metrics.retrieval import Ranked, Set

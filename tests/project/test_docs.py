@@ -48,6 +48,7 @@ def test_commands_in_the_readme_exist_with_their_options(words):
         doctor,
         export,
         listing,
+        pairs,
         rank,
         reproduce,
         train,

@@ -126,5 +126,9 @@ def test_no_room_has_a_name_that_says_nothing():
     assert not [p for p in files() if p.stem in {"util", "utils", "helper", "helpers", "common", "misc", "base"}]
 
 
+def test_few_modules_are_named_for_pairs():
+    assert len([p for p in files() if "pair" in p.stem]) <= 4
+
+
 def test_no_file_is_long():
     assert not [p for p in files() if len(p.read_text(encoding="utf-8").splitlines()) > 350]

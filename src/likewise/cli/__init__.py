@@ -30,6 +30,7 @@ def main() -> None:
         export,
         gallery,
         listing,
+        pairs,
         rank,
         reproduce,
         serve,

@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from likewise.cli.baselines import baselines_table
+from likewise.cli.rates_text import verification_text
 from likewise.cli.terminal import raw
 from likewise.experiment.run import Run
 
@@ -148,7 +149,7 @@ class Download:
 def scores_json(run: Run) -> str:
     """`{"run", "split", "scores": {name: {value, low, high, n}}, "without_training"}`, a warning before it."""
     metrics: Mapping[str, Any] = run.metrics()
-    shown = ("warning", "run", "split", "scores", "caveats", "without_training")
+    shown = ("warning", "run", "split", "scores", "verification", "caveats", "without_training")
     return json.dumps({key: metrics[key] for key in shown if key in metrics}, indent=1)
 
 
@@ -157,7 +158,8 @@ def headline(run: Run) -> str:
     metrics = run.metrics()
     first = f"{wrapped(metrics['warning'])}\n\n" if metrics.get("warning") else ""
     caveats = "".join(f"{wrapped(f'note: {caveat}')}\n" for caveat in metrics.get("caveats", ()))
-    tables = [table for table in (scores_table(metrics), caveats, baselines_table(metrics)) if table]
+    rates = "".join(f"{text}\n" for text in verification_text(metrics.get("verification") or {}))
+    tables = [table for table in (scores_table(metrics), rates, caveats, baselines_table(metrics)) if table]
     return f"{first}{title(metrics)}\n\n" + "\n".join([*tables, ending(run, metrics)])
 
 
@@ -167,19 +169,12 @@ def wrapped(sentence: str) -> str:
 
 
 def pairs_text(scores: Mapping[str, Any]) -> str:
-    """Scores on a file of pairs, the standard error over folds, and notes."""
-    lines = [f"{scores['run']}: scores on {scores['pairs']}", "", scores_table(scores)]
-    lines += [error_rates(one) for one in scores.get("error_rates", ())]
+    """Scores on a file of pairs, error rates at the thresholds, by role and group, and notes."""
+    lines = [f"{scores['run']}: scores on {scores['pairs']}", "", scores_table(scores), *verification_text(scores)]
     if folds := scores["scores"].get("fold_accuracy"):
         mean = f"{folds['value']:.4f} ± {folds['standard_error']:.4f}"
         lines.append(f"fold_accuracy: mean ± standard error over {len(folds['folds'])} folds {mean}")
     return "\n".join([*lines, *(f"note: {note}" for note in scores["notes"])])
-
-
-def error_rates(one: Mapping[str, Any]) -> str:
-    """`at far=0.01: FRR 0.1000 (0.0123 – 0.3170), FAR 0.0095 (0.0052 – 0.0159)`, exact binomial intervals."""
-    frr, far = (f"{one[k]['value']:.4f} ({one[k]['low']:.4f} – {one[k]['high']:.4f})" for k in ("frr", "far"))
-    return f"at {one['at']}: FRR {frr}, FAR {far}"
 
 
 def images_text(found: Mapping[str, Any]) -> str:
@@ -242,7 +237,8 @@ def scores_table(metrics: Mapping[str, Any]) -> str:
     for name, s in metrics["scores"].items():
         interval = f"{s['low']:.4f} – {s['high']:.4f}"
         table.add_row(name, f"{s['value']:.4f}", interval, f"{s['n']:,}", in_words(name))
-    for name in metrics.get("left_out", {}):
+    has_rates = (metrics.get("verification") or metrics).get("error_rates")  # which have no least number of pairs
+    for name in () if has_rates else metrics.get("left_out", {}):
         table.add_row(name, "", "", "", "too few pairs")
     console = Console(width=110, file=sys.stdout, color_system=None, markup=False, highlight=False)
     with console.capture() as captured:

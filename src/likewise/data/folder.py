@@ -11,7 +11,7 @@ from likewise.data.options import LoadOptions, as_path
 from likewise.imaging.find import Found, images_below, joined, legible
 from likewise.spec import near
 
-__all__ = ["folder", "images_below"]
+__all__ = ["folder", "images_below", "list_labelled"]
 
 PARTS = ("auto", "yes", "no")
 
@@ -28,6 +28,16 @@ def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str 
 
     Errors: ValueError for no such folder, no image in it, or two spellings of one class.
     """
+    skipped: list[Skipped] = []
+    listed = list_labelled(path, skipped, parts=parts)
+    top = as_path(path)
+    return gather(
+        listed, want, name=legible(top.resolve().name), where=legible(top), skipped=skipped, spellings=spellings
+    )
+
+
+def list_labelled(path: str, skipped: list[Skipped], *, parts: str = "auto") -> list[Listed]:
+    """The images of `folder` with their classes and parts, unread. Errors: as there."""
     top = as_path(path)
     if not top.is_dir():
         raise ValueError(
@@ -35,15 +45,11 @@ def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str 
         )
     if parts not in PARTS:
         raise ValueError(f"no parts={parts!r}{near(parts, PARTS)}")
-    skipped: list[Skipped] = []
     found = list(list_images(top, skipped))
     depth = 1 if parts == "yes" or (parts == "auto" and _has_parts(found, top)) else 0
-    listed = list(_listed(found, depth, skipped))
-    if not listed:
+    if not (listed := list(_listed(found, depth, skipped))):
         raise ValueError(_nothing(top, found, depth))
-    return gather(
-        listed, want, name=legible(top.resolve().name), where=legible(top), skipped=skipped, spellings=spellings
-    )
+    return listed
 
 
 def list_images(top: Path, skipped: list[Skipped]) -> Iterator[Found]:

@@ -34,6 +34,7 @@ class Listed(NamedTuple):
     label: str
     split: int = 0
     group: str | None = None
+    role: str = ""  # genuine or forged, where a table says it
 
 
 def gather(

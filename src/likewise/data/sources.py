@@ -7,6 +7,7 @@ from likewise.data.folder import folder
 from likewise.data.groceries import groceries
 from likewise.data.idx import fashion_mnist, mnist
 from likewise.data.omniglot import omniglot
+from likewise.data.signatures import signatures
 from likewise.data.table import table
 from likewise.data.tracking import tracking
 
@@ -19,6 +20,7 @@ __all__ = [
     "groceries",
     "mnist",
     "omniglot",
+    "signatures",
     "table",
     "tracking",
 ]

@@ -15,7 +15,7 @@ from likewise.data.table_file import Row, parquet_names, parquet_rows, text_rows
 from likewise.imaging.find import legible
 from likewise.safety import bounds
 
-__all__ = ["table"]
+__all__ = ["list_rows", "table"]
 
 URL = re.compile(r"[a-z][a-z0-9+.\-]+://", re.IGNORECASE)
 NO_LABEL = {"", "nan", "<na>"}
@@ -50,8 +50,28 @@ def table(
     whatever spelling of its path, are left out and listed as skipped.
     Errors: ValueError for no such file, column or part, a URL, or two spellings of one class.
     """
-    file = as_path(path)
+    skipped: list[Skipped] = []
     asked = {"image": image, "label": label, "split": split, "group": group}
+    listed = list_rows(want, path, asked, skipped, root=root, header=header, separator=separator)
+    file = as_path(path)
+    return gather(listed, want, name=legible(file.stem), where=legible(file), skipped=skipped, spellings=spellings)
+
+
+def list_rows(
+    want: LoadOptions,
+    path: str,
+    asked: dict[str, str | int],
+    skipped: list[Skipped],
+    *,
+    root: str = "",
+    header: bool = True,
+    separator: str = "",
+) -> list[Listed]:
+    """The images of `table`, unread. asked: the columns by use: image, label, split and group, and also role.
+
+    Errors: as there.
+    """
+    file = as_path(path)
     if file.suffix.lower() in (".parquet", ".pq"):
         names: list[str] | None = (listed_names := parquet_names(file))
         rows = parquet_rows(file, listed_names, resolve(asked, listed_names, file).values())
@@ -64,11 +84,10 @@ def table(
     columns = resolve(asked, names, file, rows[0].cells)
     notes = _unused(columns, asked, rows, names, file)
     base = as_path(root) if root else file.parent
-    skipped: list[Skipped] = []
     listed = list(_listed(rows, columns, base, file, skipped, asked, names, notes))
     if names and (notes or _is_unusual(columns, names, asked)):
         want.say(_columns_text(file, columns, names, listed, notes))
-    return gather(listed, want, name=legible(file.stem), where=legible(file), skipped=skipped, spellings=spellings)
+    return listed
 
 
 def _unused(
@@ -86,7 +105,7 @@ def _unused(
 
 def _is_unusual(columns: dict[str, int], names: Sequence[str], asked: dict[str, str | int]) -> bool:
     """Whether a column was found that the user did not name, other than plain `image` and `label`."""
-    return any(asked[use] == "" and names[place] not in ("image", "label") for use, place in columns.items())
+    return any(asked.get(use) == "" and names[place] not in ("image", "label") for use, place in columns.items())
 
 
 def _columns_text(
@@ -136,7 +155,8 @@ def _listed(
         else:
             seen[key] = row.where
             group = str(row.cells[columns["group"]]).strip() if "group" in columns else None
-            yield Listed(name, source, label, part, group)
+            role = str(row.cells[columns["role"]]).strip() if "role" in columns else ""
+            yield Listed(name, source, label, part, group, role)
 
 
 def _complete(rows: Sequence[Row], columns: dict[str, int], skipped: list[Skipped]) -> Iterator[Row]:

@@ -2,8 +2,8 @@
 
 `likewise.evaluate(query, reference)` is `likewise.evaluate.evaluate(query, reference)`. Python puts every package that
 is imported into its parent under its own name, so a function `likewise.evaluate` would be replaced by this package as
-soon as any part of it is loaded. So the package is made callable, and `likewise.evaluate.pair_list` and the others stay
-modules that can be imported.
+soon as any part of it is loaded. So the package is made callable, and `likewise.evaluate.pair_files` and the others
+stay modules that can be imported.
 """
 
 import inspect

@@ -9,9 +9,9 @@ from torch import Tensor
 from likewise.metrics.exact import exact_interval
 from likewise.metrics.intervals import Score
 
-__all__ = ["LEVELS", "ErrorRates", "at_levels", "at_threshold"]
+__all__ = ["LEVELS", "ErrorRates", "at_levels", "at_threshold", "rate"]
 
-LEVELS = (0.1, 0.05, 0.01, 0.001)
+LEVELS = (0.1, 0.05, 0.01, 0.001, 0.0001)
 
 
 class ErrorRates(NamedTuple):
@@ -56,4 +56,5 @@ def at_levels(score_T: Tensor, same_T: Tensor, levels: Sequence[float] = LEVELS)
 
 
 def rate(k: int, n: int) -> Score:
+    """k of n with Clopper and Pearson's interval."""
     return Score(k / n, *exact_interval(k, n), n)

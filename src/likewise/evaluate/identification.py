@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from likewise.embeddings import Embeddings
-from likewise.evaluate.pair_draws import units
+from likewise.evaluate.resampling import units
 from likewise.metrics import intervals
 from likewise.metrics.identification import dir_at_far, identification, oscr
 from likewise.metrics.intervals import Score

@@ -14,7 +14,7 @@ from likewise import spec
 from likewise.embeddings import DivergedError, Embeddings, as_seen, check, embed
 from likewise.evaluate.diagnostics import health
 from likewise.evaluate.identification import identify
-from likewise.evaluate.pair_draws import DRAWN_CLASSES, strata, units
+from likewise.evaluate.resampling import DRAWN_CLASSES, strata, units
 from likewise.evaluate.verification import (
     Threshold,
     draw_pairs,
@@ -125,7 +125,7 @@ def evaluate(
         cosine, as they are otherwise.
     val, threshold, fit: pairs of `val` choose the threshold of pair_accuracy and the probabilities that brier and ece
         judge, unless they are given; without either these are left out.
-    pairs: the pairs of queries to verify, such as `evaluate.pair_list.listed` reads; otherwise they are drawn.
+    pairs: the pairs of queries to verify, such as `evaluate.pair_files.listed` reads; otherwise they are drawn.
     quick: neighbours and retrieval only, for the score after an epoch.
     across_groups: a query does not find images of its own class and group (camera, video, writer).
     Errors: ValueError when there are no queries, or no query's class is in the reference part; DivergedError (also a

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from likewise import spec
 from likewise.embeddings import Embeddings, check
-from likewise.evaluate.pair_draws import Bias, image_weights, pair_weights, units, within_classes
+from likewise.evaluate.resampling import Bias, image_weights, pair_weights, units, within_classes
 from likewise.metrics import calibration, intervals, verification
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.intervals import Paired, Score

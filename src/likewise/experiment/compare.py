@@ -16,14 +16,14 @@ from zlib import crc32
 from likewise import spec
 from likewise.atomic import replacing
 from likewise.evaluate import DivergedError, Embeddings, Measured, draw_pairs, measure
-from likewise.evaluate.pair_draws import strata, units
+from likewise.evaluate.resampling import strata, units
 from likewise.evaluate.significance import Comparable, apart, over_seeds
 from likewise.evaluate.verification import CURVED, Resampled, resampled
 from likewise.experiment.build import resolve_defaults
-from likewise.experiment.pairs import kept_pairs
 from likewise.experiment.recipe import NAMED, Recipe, known
 from likewise.experiment.records import ScoreRecord
 from likewise.experiment.run import Run
+from likewise.experiment.thresholds import kept_pairs
 from likewise.experiment.train import check_same_recipe, obtain
 from likewise.metrics import intervals
 from likewise.metrics.sampled_pairs import Pairs, even, similarities

@@ -9,10 +9,14 @@ __all__ = [
     "BaselineRecord",
     "CalibrationRecord",
     "DataRecord",
+    "GapRecord",
     "Metrics",
     "PairedRecord",
+    "RatesRecord",
     "ScoreRecord",
+    "SliceRecord",
     "ThresholdRecord",
+    "VerificationRecord",
     "WithoutTraining",
     "read_metrics",
 ]
@@ -88,6 +92,47 @@ class WithoutTraining(TypedDict):
     left_out: dict[str, str]
 
 
+class RatesRecord(TypedDict):
+    """FAR and FRR at a threshold that validation pairs chose, with exact binomial intervals."""
+
+    at: str
+    threshold: float
+    far: ScoreRecord
+    frr: ScoreRecord
+    validation_far: NotRequired[ScoreRecord]
+
+
+class SliceRecord(TypedDict):
+    """Pairs of one group or role, and their scores; None for what they cannot tell."""
+
+    name: str
+    same: int
+    different: int
+    eer: ScoreRecord | None
+    far: ScoreRecord | None
+    frr: ScoreRecord | None
+
+
+class GapRecord(TypedDict):
+    """A score of the worst group less that of the best; the interval is simultaneous over all pairs of groups."""
+
+    score: str
+    worst: str
+    best: str
+    difference: float
+    low: float
+    high: float
+
+
+class VerificationRecord(TypedDict):
+    """Error rates of the test pairs; empty where the validation or the test part has no pairs."""
+
+    error_rates: NotRequired[list[RatesRecord]]
+    groups: NotRequired[list[SliceRecord]]
+    gaps: NotRequired[list[GapRecord]]
+    further_groups: NotRequired[int]
+
+
 class Metrics(TypedDict):
     """metrics.json. `open` says that the scored classes were not trained on.
 
@@ -100,6 +145,7 @@ class Metrics(TypedDict):
     open: bool
     scores: dict[str, ScoreRecord]
     caveats: NotRequired[list[str]]  # what makes a score mean less than it seems to
+    verification: NotRequired[VerificationRecord]
     left_out: dict[str, str]
     queries_without_positives: dict[str, int]
     health: dict[str, Any]  # one number or a list a name, see evaluate/diagnostics.py

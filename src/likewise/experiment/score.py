@@ -24,9 +24,10 @@ from likewise.evaluate.one_shot import official_error
 from likewise.experiment.baselines import without_training
 from likewise.experiment.build import load_images
 from likewise.experiment.caveats import caveats, far_above
-from likewise.experiment.pairs import choices, pairs_of, told
+from likewise.experiment.rates import held_out_rates
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
+from likewise.experiment.thresholds import choices, pairs_of, told
 from likewise.experiment.verdict import warning
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs
@@ -78,6 +79,7 @@ def evaluate_run(
         "open": open_set,
         "scores": scores | one_shot(model, recipe, images, split),
         "caveats": of_scores + far_above(val, scores, images.groups is not None),
+        "verification": held_out_rates(found, pairs, recipe.sim, kept["threshold"]),
         "left_out": too_few(pairs["test"].same) if "test" in pairs else {},
         "queries_without_positives": queries_without_positives(
             found.part(split), None if open_set else found.part("train")

@@ -5,10 +5,10 @@ __all__ = ["exact_interval"]
 TAIL = 0.025  # on either side of a 95 % interval
 
 
-def exact_interval(k: float, n: float) -> tuple[float, float]:
-    """Clopper and Pearson's 95 % interval of a rate from k of n (1934)."""
+def exact_interval(k: float, n: float, tail: float = TAIL) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a rate from k of n (1934), of 95 % unless another tail is given."""
     from scipy.stats import beta
 
-    low = 0.0 if k <= 0 else float(beta.ppf(TAIL, k, n - k + 1))
-    high = 1.0 if k >= n else float(beta.ppf(1 - TAIL, k + 1, n - k))
+    low = 0.0 if k <= 0 else float(beta.ppf(tail, k, n - k + 1))
+    high = 1.0 if k >= n else float(beta.ppf(1 - tail, k + 1, n - k))
     return low, high

@@ -113,7 +113,7 @@ def eer(curve: Roc) -> Tensor:
     0.5
     """
     above = curve.far + curve.tar - 1  # rises from -1 to 1
-    right = (above < 0).sum(-1, keepdim=True)
+    right = (above < 0).sum(-1, keepdim=True).clamp_min(1)  # 0 only for a resample without pairs of a kind: NaN
     left = right - 1
     a, b = above.gather(-1, left), above.gather(-1, right)
     far_a, far_b = curve.far.gather(-1, left), curve.far.gather(-1, right)

@@ -24,6 +24,7 @@ from likewise.recipes.friends import (
 from likewise.recipes.groceries import groceries, groceries_new
 from likewise.recipes.mnist import fashion_mnist, fashion_mnist_2d, mnist, mnist_2d
 from likewise.recipes.omniglot import omniglot, omniglot_quick
+from likewise.recipes.signatures import signatures
 from likewise.recipes.video_objects import video_alexnet, video_small
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "series_cnn",
     "series_siamese",
     "series_triplet",
+    "signatures",
     "trainer_frozen",
     "trainer_pretrained",
     "trainer_siamese_l1",

@@ -10,9 +10,9 @@ from torch import Tensor
 from likewise import spec
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
-from likewise.experiment.pairs import kept_pairs
 from likewise.experiment.recipe import read_fields
 from likewise.experiment.run import Run
+from likewise.experiment.thresholds import kept_pairs
 from likewise.safety.spreadsheets import read_skipped
 from likewise.viz.pages.findings import Neighbours, Similarities, nearest, similarities
 from likewise.viz.plots.style import Key, class_key

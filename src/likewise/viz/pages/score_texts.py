@@ -13,7 +13,7 @@ __all__ = ["CURVES", "HEADLINES", "ScoreText", "interval", "number", "percent", 
 PERCENT = "\N{NO-BREAK SPACE}%"
 
 # What the images of a source show; "images" for all others.
-NOUNS = {"digits": "digits", "mnist": "digits", "omniglot": "characters", "faces": "faces"}
+NOUNS = {"digits": "digits", "mnist": "digits", "omniglot": "characters", "faces": "faces", "signatures": "signatures"}
 
 # Names of the calibration curves.
 CURVES = {"platt": "a logistic curve (Platt scaling)", "isotonic": "isotonic regression"}

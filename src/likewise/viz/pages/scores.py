@@ -8,6 +8,7 @@ import numpy as np
 
 from likewise.viz.pages import score_texts
 from likewise.viz.pages.html import Html, join, table, tag
+from likewise.viz.pages.rates import error_rates
 from likewise.viz.pages.run_data import RunData
 from likewise.viz.plots.style import decimal
 
@@ -63,7 +64,14 @@ def scores(m: RunData) -> list[Html]:
     measured: dict[str, Any] = m.metrics.get("scores", {})
     if not measured:
         return []
-    return [*_headlines(m, measured), *_setting(m), *_caveats(m), *_threshold(m), *_all_scores(m, measured)]
+    return [
+        *_headlines(m, measured),
+        *_setting(m),
+        *_caveats(m),
+        *_threshold(m),
+        *_all_scores(m, measured),
+        *error_rates(m),
+    ]
 
 
 def _headlines(m: RunData, measured: dict[str, Any]) -> list[Html]:
@@ -142,7 +150,8 @@ def _all_scores(m: RunData, measured: dict[str, Any]) -> list[Html]:
     validation: dict[str, Any] = m.metrics.get("val") or {}
     head = ["Score", "Value", "95 % interval", "on its scale", "Count"] + ["Validation"] * bool(validation)
     rows = [_row(name, score, validation, m.open) for name, score in measured.items()]
-    rows += [_few(name, why, len(head)) for name, why in (m.metrics.get("left_out") or {}).items()]
+    if not (m.metrics.get("verification") or {}).get("error_rates"):  # which have no least number of pairs
+        rows += [_few(name, why, len(head)) for name, why in (m.metrics.get("left_out") or {}).items()]
     note = "Count: number of images, pairs or tasks that the score is computed from."
     words = [row for name, score in measured.items() for row in _in_words(m, name, score)]
     return [

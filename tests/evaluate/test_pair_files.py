@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from likewise.evaluate import pair_list as pl
+from likewise.evaluate import pair_files as pl
 
 LFW = """2\t2
 Abel\t1\t4
@@ -84,3 +86,70 @@ def test_lfws_lists_for_development_are_one_set():
 def test_a_list_of_lfw_that_does_not_read_is_one_sentence(text: str, sentence: str):
     with pytest.raises(ValueError, match=sentence):
         pl.named(text.splitlines())
+
+
+def test_a_heading_may_name_roles_and_groups():
+    text = "id_a,id_b,same,role,group\na,b,1,Genuine,paper\nb,c,0,skilled,\na,c,0,random,pad + paper\n"
+    found = pl.named(text.splitlines())
+    assert found.role == ("genuine", "skilled", "random")
+    assert found.group == ("paper", "", "pad + paper")
+    assert found.take(torch.tensor([2])).role == ("random",)
+    assert pl.named(["a,b,1,genuine"]).role is None  # without a heading nothing says so
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ("a,b,0,genuine", "line 2 of the pairs is genuine and different; genuine pairs are same"),
+        ("a,b,1,skilled", "line 2 of the pairs is skilled and same"),
+        ("a,b,1,", "line 2 of the pairs has no role; write genuine, random or skilled, or leave out the column"),
+        ("a,b,1", "line 2 of the pairs reads 'a,b,1'"),
+    ],
+)
+def test_a_role_that_contradicts_its_pair_is_one_sentence(row: str, sentence: str, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        pl.named(["id_a,id_b,same,role", row])
+    many = "\n".join(f"a,b,1,x{i}" for i in range(1_001))
+    with pytest.raises(ValueError, match="column role of the pairs has more values than are read: 1,001"):
+        pl.named(f"id_a,id_b,same,role\n{many}".splitlines())
+
+
+# Names as files have them, and worse: separators, quotes, formulas, marks of other scripts.
+words = st.text(st.sampled_from("ab,;\"'=+-@ é猫/\t\n."), min_size=1, max_size=6)
+rows_of = st.lists(
+    st.tuples(words, words, st.booleans(), st.sampled_from(["random", "skilled", "screen"]), words), max_size=8
+)
+
+
+def refusal(call, *given) -> str:
+    """The sentence of a ValueError, or ""."""
+    try:
+        call(*given)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@given(rows_of.filter(bool), st.booleans(), st.sampled_from([".csv", ".txt", ".parquet"]))
+def test_what_is_written_is_read_back_or_refused(tmp_path_factory, rows, grouped, suffix):
+    file = tmp_path_factory.mktemp("pairs") / f"pairs{suffix}"
+    first, second, same, impostor, group = zip(*rows, strict=True)
+    role = tuple("genuine" if one else kind for one, kind in zip(same, impostor, strict=True))
+    pairs = pl.Named(first, second, torch.tensor(same), role=role, group=group if grouped else None)
+    if refused := refusal(pl.write, file, pairs):
+        assert suffix != ".parquet"
+        assert "would not be read back" in refused
+        assert not file.exists()
+        return
+    found = pl.read(file)
+    assert (found.first, found.second, found.role, found.group) == (first, second, role, group if grouped else None)
+    assert torch.equal(found.same, pairs.same)
+
+
+@given(st.lists(st.text(st.sampled_from('ab,;"01 \t=sameid_role'), max_size=30), max_size=6))
+def test_lines_are_pairs_or_one_sentence(lines):
+    if refused := refusal(pl.named, lines):
+        assert "\n" not in refused
+        return
+    found = pl.named(lines)
+    assert len(found.first) == len(found.second) == len(found.same) > 0

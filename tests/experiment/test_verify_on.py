@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from PIL import Image
 from likewise import api, load_data
 from likewise.cli.using import verdict
 from likewise.evaluate import Embeddings, draw_pairs, pair_files
-from likewise.evaluate.pair_list import placed
-from likewise.experiment.pairs import kept_pairs, score_pairs
+from likewise.evaluate.pair_files import placed
 from likewise.experiment.run import Run
+from likewise.experiment.thresholds import kept_pairs
+from likewise.experiment.verify_on import score_pairs
 from likewise.metrics import calibration, verification
 from likewise.metrics.sampled_pairs import even, similarities
 from likewise.models import Embedder
@@ -253,14 +255,14 @@ def test_what_is_printed_of_a_file(run, tmp_path, monkeypatch, capsys):
     )
     before = run.metrics_file.read_bytes()
     printed = call("--pairs", str(file))
-    assert "tar@far=0.1" in printed
-    assert "too few pairs" in printed
+    assert "\nfar=0.1 " in printed
+    assert "too few pairs" not in printed  # rates with exact bounds instead
     assert "mean ± standard error over 2 folds 0." in printed
     assert "note: " in printed
     told = json.loads(call("--pairs", str(file), "--json"))
-    assert list(told) == ["run", "pairs", "scores", "left_out", "error_rates", "notes"]
-    assert "at threshold for accuracy: FRR 0." in printed
-    assert "at far=0.001: FRR " in printed
-    assert "at threshold for far=0.1: FRR 0." in call("--pairs", str(file), "--threshold-at", "far=0.1")
+    assert list(told) == ["run", "pairs", "scores", "left_out", "threshold", "error_rates", "notes"]
+    assert "threshold for accuracy  0." in printed
+    assert "\nfar=0.001 " in printed
+    assert re.search(r"val\. FAR\nfar=0\.03  .*0\.\d{4}–", call("--pairs", str(file), "--threshold-at", "far=0.03"))
     assert "tar@far=0.01" in told["left_out"]
     assert run.metrics_file.read_bytes() == before

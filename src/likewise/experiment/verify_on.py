@@ -1,4 +1,4 @@
-"""A run's pairs: those kept with it, the threshold and the probability that they choose, and the scores of others'."""
+"""A run's model on pairs of images: those of a file, or drawn within folds of its held-out classes."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,66 +10,20 @@ import torch
 from torch import Tensor
 
 from likewise import spec
-from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold, too_few
-from likewise.evaluate.error_rates import at_levels, at_threshold
-from likewise.evaluate.pair_draws import strata, units
-from likewise.evaluate.pair_list import Named, placed
+from likewise.evaluate import Embeddings, image_names, pair_files, too_few
+from likewise.evaluate.pair_files import Named, placed
+from likewise.evaluate.resampling import strata, units
+from likewise.evaluate.subgroups import ScoredPairs, by_group, by_role
 from likewise.evaluate.verification import folded, verify
-from likewise.experiment.recipe import Recipe
+from likewise.experiment.rates import own_rates, rates, written
 from likewise.experiment.run import Run
+from likewise.experiment.thresholds import Chosen, choices, kept_pairs, validation_thresholds
 from likewise.metrics import calibration
-from likewise.metrics.calibration import Calibration
-from likewise.metrics.sampled_pairs import Pairs, draw_folds, even, similarities
+from likewise.metrics.sampled_pairs import Pairs, draw_folds, similarities
+from likewise.metrics.verification import aim
 from likewise.models import Embedder
 
-__all__ = ["choices", "kept_pairs", "pairs_of", "score_pairs"]
-
-
-def pairs_of(run: Run, found: Embeddings, seed: int) -> dict[str, Pairs]:
-    """The pairs of the validation and the test part that the run's scores are of: as kept, else drawn and kept.
-
-    A part without pairs of both kinds is left out. Errors: ValueError where images of kept pairs are gone.
-    """
-    if run.pairs.exists():
-        listed = pair_files.read(run.pairs)
-        return {split: kept for split in ("val", "test") if (kept := _of_part(run, listed, found.part(split), split))}
-    parts = {split: part for split in ("val", "test") if len(part := found.part(split))}
-    drawn = {split: (part, draw_pairs(part.labels, seed=seed)) for split, part in parts.items()}
-    some = {split: (part, pairs) for split, (part, pairs) in drawn.items() if len(pairs.same)}
-    if some:
-        pair_files.save(run.pairs, some)
-    return {split: pairs for split, (_, pairs) in some.items()}
-
-
-def kept_pairs(run: Run, part: Embeddings, split: str) -> Pairs | None:
-    """The kept pairs of a part, None where there are none. Errors: ValueError where images of them are gone."""
-    return _of_part(run, pair_files.read(run.pairs), part, split) if run.pairs.exists() else None
-
-
-def _of_part(run: Run, listed: Named, part: Embeddings, split: str) -> Pairs | None:
-    named = pair_files.part(listed, split)
-    try:
-        return placed(named, part.ids) if len(named.same) else None
-    except ValueError as error:
-        raise ValueError(f"{error}; delete {run.pairs} to draw other pairs") from None
-
-
-def choices(
-    found: Embeddings, pairs: Pairs | None, recipe: Recipe, *, open_set: bool, target: str = "accuracy"
-) -> tuple[Threshold, Calibration] | tuple[None, None]:
-    """What the validation pairs choose: threshold and probability; nothing where there are none."""
-    val = found.part("val")
-    if pairs is None:
-        if target != "accuracy":
-            raise ValueError(f"no threshold for {target}: the validation part has no pairs; train with val=0.1")
-        return None, None
-    how: dict[str, Any] = {"sim": recipe.sim, "open_set": open_set, "pairs": pairs, "seed": recipe.split_seed}
-    return pick_threshold(val, target=target, **how), pick_calibration(val, **how)
-
-
-def told(fit: Calibration | None, pairs: Pairs | None) -> dict[str, Any] | None:
-    """A calibration as the model and metrics.json keep it, with the number of pairs it was fitted to."""
-    return {**calibration.kept(fit), "n": len(even(pairs.same))} if fit and pairs else None
+__all__ = ["score_pairs"]
 
 
 class Listed(NamedTuple):
@@ -80,6 +34,8 @@ class Listed(NamedTuple):
     names: tuple[str, ...]  # [N]
     who: tuple[str, ...]  # [N] class or person; the image's own name where that is not known
     fold: Tensor | None
+    role: tuple[str, ...] | None = None
+    group: tuple[str, ...] | None = None
 
 
 def score_pairs(
@@ -93,54 +49,74 @@ def score_pairs(
     """Scores of the pairs in a file, or of pairs drawn within `folds` folds of the run's held-out classes.
 
     file: as `pair_files.read` takes it; its images are ids of the run's data, or paths from the folder `images`, from
-        the file's own folder, or from here. LFW's folds, or a column `fold`, give the accuracy by folds as well.
-    threshold_at: what the threshold aims at on the run's validation pairs, such as far=0.05; empty: the model's.
+        the file's own folder, or from here. LFW's folds, or a column `fold`, give the accuracy by folds as well; the
+        columns `role` and `group` scores of each, and the gap between groups.
+    threshold_at: what the threshold aims at on the run's validation pairs: far=0.05, at any level, accuracy, f1, eer,
+        precision=0.99; empty: the model's. The pairs of the file choose nothing.
     Errors: ValueError where images are missing, pairs are of one kind, or there are too few classes for the folds.
     """
     known, model = Embeddings.load(run.embeddings), Embedder.load(run.model)
     seed = run.recipe.split_seed
     listed = from_file(Path(file), known, model, images) if file else dealt(known, run.metrics()["split"], folds, seed)
     score_T = similarities(listed.vectors, listed.pairs, sim=spec.bind("sim", model.sim))
-    fit, threshold = model.record("calibration"), model.record("threshold")
-    if threshold_at:
-        threshold = chosen_again(run, known, threshold_at)
-    units_N = drawn_together(listed, known)
+    fit = model.record("calibration")
+    chosen, threshold = thresholds_of(run, known, model, threshold_at)
+    units_N, who_N = drawn_together(listed, known), numbered(listed.who)
+    strata_N = strata(who_N, units_N)
     scores = verify(
         listed.pairs,
         score_T,
         units_N,
-        strata_N=strata(numbered(listed.who), units_N),
+        strata_N=strata_N,
         threshold=threshold.get("value"),
         fit=calibration.restored(fit) if fit else None,
         seed=seed,
     )
+    scored = ScoredPairs(listed.pairs, score_T, who_N, units_N, strata_N)
     return {
         "run": run.name,
         "pairs": os.fspath(file) if file else f"{folds} folds of the {run.metrics()['split']} part",
         "scores": {name: asdict(score) for name, score in scores.items()} | by_folds(listed, score_T),
         "left_out": too_few(listed.pairs.same),
-        "error_rates": error_rates_of(score_T, listed.pairs.same, threshold),
-        "notes": notes(listed, known),
+        "threshold": threshold,
+        "error_rates": rates(chosen, score_T, listed.pairs.same) or own_rates(score_T, listed.pairs.same, threshold),
+        **apart(scored, listed, threshold.get("value"), seed),
+        "notes": notes(listed, known) + ([] if chosen else [NO_VALIDATION]),
     }
 
 
-def chosen_again(run: Run, known: Embeddings, target: str) -> dict[str, Any]:
-    """The threshold of another target, on the run's validation pairs; the model keeps its own. Errors: ValueError."""
-    open_set = not bool(torch.isin(known.part("val").labels, known.part("train").labels).any())
-    pairs = kept_pairs(run, known.part("val"), "val")
-    threshold, _ = choices(known, pairs, run.recipe, open_set=open_set, target=target)
-    return threshold._asdict() if threshold else {}
+NO_VALIDATION = (
+    "the run has no validation pairs: the thresholds of the levels of FAR are of the scored pairs themselves, "
+    "and the rates no estimate for others"
+)
 
 
-def error_rates_of(score_T: Tensor, same_T: Tensor, threshold: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """FAR and FRR at the threshold of the validation pairs, and at levels of the FAR on these pairs themselves."""
-    found = at_levels(score_T, same_T)
-    if threshold:
-        found = {f"threshold for {threshold['target']}": at_threshold(score_T, same_T, threshold["value"])} | found
-    return [
-        {"at": name, "threshold": one.threshold, "far": asdict(one.far), "frr": asdict(one.frr)}
-        for name, one in found.items()
-    ]
+def thresholds_of(run: Run, known: Embeddings, model: Embedder, target: str) -> tuple[list[Chosen], Mapping[str, Any]]:
+    """What validation pairs choose: the thresholds to report, and the one that pairs are decided at (`{}`: none).
+
+    The model keeps its own. Errors: ValueError for a target that is none, or without validation pairs.
+    """
+    val, kept = known.part("val"), model.record("threshold")
+    pairs = kept_pairs(run, val, "val")
+    level = target if target and aim(target)[0] == "far" else ""
+    if target and not level:
+        open_set = not bool(torch.isin(val.labels, known.part("train").labels).any())
+        chosen_again, _ = choices(known, pairs, run.recipe, open_set=open_set, target=target)
+        kept = chosen_again._asdict() if chosen_again else {}
+    chosen = validation_thresholds(val, pairs, model.sim, kept=kept, target=level)
+    return chosen, {"value": chosen[0].threshold, "target": target} if level else kept
+
+
+def apart(scored: ScoredPairs, listed: Listed, threshold: float | None, seed: int) -> dict[str, Any]:
+    """Scores by role and by group of the pairs, where the file has such columns."""
+    found: dict[str, Any] = {}
+    if listed.role:
+        found["roles"] = [written(one) for one in by_role(scored, listed.role, threshold=threshold, seed=seed)]
+    if listed.group:
+        slices, between, more = by_group(scored, listed.group, threshold=threshold, seed=seed)
+        found["groups"] = [written(one) for one in slices]
+        found["gaps"], found["further_groups"] = [gap._asdict() for gap in between], more
+    return found
 
 
 def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.PathLike | None) -> Listed:
@@ -148,16 +124,16 @@ def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.P
     folders = [Path(images)] if images else [file.parent, Path()]
     found: Named = pair_files.part(pair_files.read(file, known.ids))
     if found.person:  # LFW's list writes .jpg whatever the images were kept as
-        found = renamed(found, pair_files.with_suffix(found.names(), Either(known.ids, folders)))
+        found = renamed(found, image_names.with_suffix(found.names(), Either(known.ids, folders)))
     names, place = found.names(), {name: i for i, name in enumerate(known.ids)}
     others = [name for name in names if name not in place]
-    seen = dict(zip(others, model.embed(pair_files.found_at(others, folders, file)), strict=True))
+    seen = dict(zip(others, model.embed(image_names.found_at(others, folders, file)), strict=True))
     vectors = torch.stack([seen[name] if name in seen else known.vectors[place[name]] for name in names])
     who = tuple(found.person.get(name) or (name if name in seen else class_of(known, place[name])) for name in names)
-    return Listed(placed(found, names), vectors, names, who, found.fold)
+    return Listed(placed(found, names), vectors, names, who, found.fold, found.role, found.group)
 
 
-class Either(pair_files.Files):
+class Either(image_names.Files):
     """Whether a name is an id of the run's data, or of a file below one of the folders."""
 
     def __init__(self, ids: Sequence[str], folders: Sequence[Path]):

@@ -1,0 +1,94 @@
+"""What a run's validation pairs choose: its threshold and its calibration; the pairs that are kept with the run."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from likewise import spec
+from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold
+from likewise.evaluate.error_rates import LEVELS, ErrorRates, at_levels, at_threshold
+from likewise.evaluate.pair_files import Named, placed
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import Run
+from likewise.metrics import calibration
+from likewise.metrics.calibration import Calibration
+from likewise.metrics.sampled_pairs import Pairs, even, similarities
+from likewise.metrics.verification import aim
+
+__all__ = ["Chosen", "choices", "kept_pairs", "pairs_of", "told", "validation_thresholds"]
+
+
+def pairs_of(run: Run, found: Embeddings, seed: int) -> dict[str, Pairs]:
+    """The pairs of the validation and the test part that the run's scores are of: as kept, else drawn and kept.
+
+    A part without pairs of both kinds is left out. Errors: ValueError where images of kept pairs are gone.
+    """
+    if run.pairs.exists():
+        listed = pair_files.read(run.pairs)
+        return {split: kept for split in ("val", "test") if (kept := _of_part(run, listed, found.part(split), split))}
+    parts = {split: part for split in ("val", "test") if len(part := found.part(split))}
+    drawn = {split: (part, draw_pairs(part.labels, seed=seed)) for split, part in parts.items()}
+    some = {split: (part, pairs) for split, (part, pairs) in drawn.items() if len(pairs.same)}
+    if some:
+        pair_files.save(run.pairs, some)
+    return {split: pairs for split, (_, pairs) in some.items()}
+
+
+def kept_pairs(run: Run, part: Embeddings, split: str) -> Pairs | None:
+    """The kept pairs of a part, None where there are none. Errors: ValueError where images of them are gone."""
+    return _of_part(run, pair_files.read(run.pairs), part, split) if run.pairs.exists() else None
+
+
+def _of_part(run: Run, listed: Named, part: Embeddings, split: str) -> Pairs | None:
+    named = pair_files.part(listed, split)
+    try:
+        return placed(named, part.ids) if len(named.same) else None
+    except ValueError as error:
+        raise ValueError(f"{error}; delete {run.pairs} to draw other pairs") from None
+
+
+def choices(
+    found: Embeddings, pairs: Pairs | None, recipe: Recipe, *, open_set: bool, target: str = "accuracy"
+) -> tuple[Threshold, Calibration] | tuple[None, None]:
+    """What the validation pairs choose: threshold and probability; nothing where there are none."""
+    val = found.part("val")
+    if pairs is None:
+        if target != "accuracy":
+            raise ValueError(f"no threshold for {target}: the validation part has no pairs; train with val=0.1")
+        return None, None
+    how: dict[str, Any] = {"sim": recipe.sim, "open_set": open_set, "pairs": pairs, "seed": recipe.split_seed}
+    return pick_threshold(val, target=target, **how), pick_calibration(val, **how)
+
+
+def told(fit: Calibration | None, pairs: Pairs | None) -> dict[str, Any] | None:
+    """A calibration as the model and metrics.json keep it, with the number of pairs it was fitted to."""
+    return {**calibration.kept(fit), "n": len(even(pairs.same))} if fit and pairs else None
+
+
+class Chosen(NamedTuple):
+    """A threshold of the validation pairs, and the error rates that it has on them."""
+
+    at: str
+    threshold: float
+    validation: ErrorRates
+
+
+def validation_thresholds(
+    val: Embeddings, pairs: Pairs | None, sim: str, *, kept: Mapping[str, Any] | None = None, target: str = ""
+) -> list[Chosen]:
+    """The thresholds of levels of the FAR on validation pairs; none where there are no such pairs.
+
+    kept: the model's own threshold, which comes first. target: a level such as far=0.03 that comes before it. No level
+    is refused: what its threshold is worth is said by the exact bounds of its FAR. Errors: ValueError for a level that
+    no validation pairs can be asked for.
+    """
+    if pairs is None:
+        if target:
+            raise ValueError(f"no threshold for {target}: the validation part has no pairs; train with val=0.1")
+        return []
+    score_T = similarities(val.vectors, pairs, sim=spec.bind("sim", sim))
+    levels = sorted({*LEVELS, *([aim(target)[1]] if target else [])}, reverse=True)
+    found = [Chosen(name, one.threshold, one) for name, one in at_levels(score_T, pairs.same, levels).items()]
+    if kept:
+        value = kept["value"]
+        found.insert(0, Chosen(f"threshold for {kept['target']}", value, at_threshold(score_T, pairs.same, value)))
+    return sorted(found, key=lambda one: one.at != (f"far={aim(target)[1]:g}" if target else ""))
