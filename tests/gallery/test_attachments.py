@@ -11,8 +11,8 @@ from PIL import Image
 from colours import Colours, make
 from likewise import Gallery
 from likewise.gallery import attachments, naming, transfer
+from likewise.gallery.layout import ADDED, schema
 from likewise.gallery.sqlite import TYPES, SqliteStore
-from likewise.gallery.store import ADDED, schema
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from likewise.gallery import attachments, enrollment
 from likewise.gallery import gallery as gallery_module
 from likewise.gallery.address import parse
 from likewise.gallery.index import prepare, similarities
-from likewise.gallery.store import ADDED, FORMAT, DamagedError, StoreError
+from likewise.gallery.layout import ADDED, FORMAT
+from likewise.gallery.store import DamagedError, StoreError
 from postgres_server import PASSWORD
 from small_gallery import DIM, create, enroll, item
 

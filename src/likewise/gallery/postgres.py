@@ -19,6 +19,7 @@ from psycopg.errors import Diagnostic
 
 from likewise.gallery import postgres_tables as tables
 from likewise.gallery.address import Address
+from likewise.gallery.layout import TABLES
 from likewise.gallery.postgres_link import (
     WAIT,
     Connection,
@@ -30,7 +31,7 @@ from likewise.gallery.postgres_link import (
     vector_bytes,
 )
 from likewise.gallery.postgres_tables import sql
-from likewise.gallery.store import BATCH, TABLES, LostError, SqlStore, StoreError
+from likewise.gallery.store import BATCH, LostError, SqlStore, StoreError
 
 __all__ = ["PostgresStore"]
 

@@ -5,8 +5,9 @@ from typing import LiteralString, cast
 from psycopg import errors
 
 from likewise.gallery.address import Address
+from likewise.gallery.layout import ADDED, FORMAT, TABLES, schema
 from likewise.gallery.postgres_link import Connection, plainly, schema_of
-from likewise.gallery.store import ADDED, FORMAT, TABLES, DamagedError, schema
+from likewise.gallery.store import DamagedError
 from likewise.spec import near
 
 __all__ = ["MIGRATIONS", "check_version", "create", "migrate", "sql", "vector_type"]

@@ -14,18 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from likewise.gallery.store import (
-    ADDED,
-    BATCH,
-    FORMAT,
-    LARGEST_DIM,
-    LONGEST_TEXT,
-    TABLES,
-    DamagedError,
-    SqlStore,
-    StoreError,
-    schema,
-)
+from likewise.gallery.layout import ADDED, FORMAT, TABLES, schema
+from likewise.gallery.store import BATCH, LARGEST_DIM, LONGEST_TEXT, DamagedError, SqlStore, StoreError
 
 __all__ = ["SqliteStore"]
 
