@@ -16,10 +16,11 @@ from likewise.evaluate import Embeddings
 from likewise.experiment.run import Run
 from likewise.spec import near
 from likewise.viz import plots
-from likewise.viz.pages.document import document
+from likewise.viz.pages.document import NOTHING, document
 from likewise.viz.pages.findings import spaced
-from likewise.viz.pages.html import Html, data_uri, tag
+from likewise.viz.pages.html import Html, asset, data_uri, script, tag
 from likewise.viz.pages.run_data import held_out, snapshots
+from likewise.viz.pages.workspace import head
 from likewise.viz.plots import Cloud, class_key
 from likewise.viz.plots.style import PALETTE
 from likewise.viz.projection import METHODS, project
@@ -50,7 +51,7 @@ def write_map(run: Run, images: Images | None = None, *, method: str = "tsne") -
     plots.save(plots.maps(drawn, shared=False, names=False), run.path / "plots" / f"{method}.png")
     path = run.path / "map.html"
     with replacing(path) as temporary:
-        temporary.write_text(page(run.name, by_stage, drawn, images, method), encoding="utf-8")
+        temporary.write_text(page(run.name, by_stage, drawn, images, method, head(run, "map.html")), encoding="utf-8")
     return path
 
 
@@ -95,14 +96,19 @@ def as_compared(vectors_ND: Tensor, sim: str) -> Tensor:
 
 
 def page(
-    name: str, by_stage: Mapping[str, Embeddings], drawn: Mapping[str, Cloud], images: Images | None, method: str
+    name: str,
+    by_stage: Mapping[str, Embeddings],
+    drawn: Mapping[str, Cloud],
+    images: Images | None,
+    method: str,
+    top: Html = NOTHING,
 ) -> str:
     """The whole document."""
     last = list(by_stage.values())[-1]
     parts = [
         ("map", f"{NAMES[method]} of the embedding", [*introduction(last, drawn, method), *viewer(last, drawn, images)])
     ]
-    return document(name, "Likewise map", [], parts, head=[tag("style", Html(beside("map.css")))])
+    return document(name, "Likewise map", [], parts, head=[tag("style", Html(asset("map.css")))], top=top)
 
 
 def introduction(last: Embeddings, drawn: Mapping[str, Cloud], method: str) -> list[Html]:
@@ -139,7 +145,7 @@ def viewer(last: Embeddings, drawn: Mapping[str, Cloud], images: Images | None) 
         tag("div", id="classes", class_="classes"),
         tag("div", id="card", class_="tip", hidden=""),
         tag("script", data, type="application/json", id="data"),
-        tag("script", Html(beside("map.js"))),
+        script(asset("map.js")),
     ]
 
 
@@ -182,7 +188,3 @@ def data_uris(ids: Sequence[str], images: Images | None) -> list[str]:
     at = {name: n for n, name in enumerate(images.ids)}
     chunks = torch.tensor([at[name] for name in ids]).split(256)
     return [data_uri(image.numpy(), side=SIDE) for chunk in chunks for image in images.batch(chunk)]
-
-
-def beside(file: str) -> str:
-    return (Path(__file__).parent / file).read_text(encoding="utf-8")

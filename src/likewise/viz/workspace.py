@@ -1,0 +1,53 @@
+"""All pages of a run, written at the end of its training, and which of these are worth their time."""
+
+from likewise.audit import Audit, audit, write_csv
+from likewise.data.images import Images
+from likewise.embeddings import Embeddings
+from likewise.experiment.judge import keep_audit
+from likewise.experiment.run import Run
+from likewise.viz.pages.audit import write_audit
+from likewise.viz.pages.doctor import write_doctor
+from likewise.viz.pages.map import POINTS, write_map
+from likewise.viz.pages.report import write_report
+from likewise.viz.pages.workspace import relink
+
+__all__ = ["audit_run", "map_method", "worth_an_audit", "write_workspace"]
+
+SHARE = 0.1  # of the training: what a page may cost that nobody asked for
+AUDIT = 0.0015  # seconds an image, on one core
+TSNE = 0.004  # seconds a point, on one core, of each of two maps
+
+
+def write_workspace(run: Run, images: Images | None) -> None:
+    """Write report, map and doctor, and the audit where it costs less than a tenth of the training.
+
+    A map is drawn by t-SNE where that costs as little, else by PCA; `likewise map` draws it anew.
+    """
+    seconds = float(run.metrics_or_nothing().get("seconds", 0.0))
+    embeddings = Embeddings.load(run.embeddings)
+    write_doctor(run)
+    if images is not None and worth_an_audit(len(embeddings), seconds):
+        audit_run(run, images)
+    write_map(run, images, method=map_method(len(embeddings), seconds))
+    write_report(run.path, images)
+    relink(run)
+
+
+def worth_an_audit(images: int, seconds: float) -> bool:
+    """Whether an audit of so many images costs less than SHARE of a training of so many seconds."""
+    return images >= 3 and AUDIT * images <= SHARE * seconds
+
+
+def map_method(images: int, seconds: float) -> str:
+    """`tsne` where two maps by it cost less than SHARE of the training, else `pca`."""
+    return "tsne" if 2 * TSNE * min(images, 2 * POINTS) <= SHARE * seconds else "pca"
+
+
+def audit_run(run: Run, images: Images | None) -> Audit:
+    """Audit a run: audit.csv, audit.html, and what it counts in metrics.json. Errors: as `likewise.audit.audit`."""
+    result = audit(run, Embeddings.load(run.embeddings), images)
+    write_csv(run, result)
+    keep_audit(run, result.counts)
+    write_audit(run, result, images)
+    relink(run)
+    return result
