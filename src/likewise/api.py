@@ -16,7 +16,6 @@ from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.evaluate.prototypes import at_most, naming
 from likewise.evaluate.prototypes import centres as centred
-from likewise.experiment.build import load_images
 from likewise.experiment.evaluate_on import evaluate_on as score_images
 from likewise.experiment.pairs import score_pairs
 from likewise.experiment.recipe import Recipe
@@ -36,7 +35,7 @@ from likewise.training.watch import Watch
 from likewise.viz.pages.map import write_map
 from likewise.viz.pages.report import write_report
 from likewise.viz.pages.workspace import relink
-from likewise.viz.workspace import audit_run, write_workspace
+from likewise.viz.workspace import audit_run, available, write_workspace
 
 __all__ = [
     "draw_map",
@@ -220,7 +219,7 @@ def report(run: str | os.PathLike) -> Path:
     """Write report.html again; its images are left out where the data are no longer there."""
     opened = Run.open(run)
     opened.metrics()
-    path = write_report(opened.path, images_of(opened))
+    path = write_report(opened.path, available(opened))
     relink(opened)
     return path
 
@@ -232,7 +231,7 @@ def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
     method: tsne, umap or pca. Errors: ValueError for another one, or a run without embeddings.
     """
     opened = Run.open(run)
-    path = write_map(opened, images_of(opened), method=method)
+    path = write_map(opened, available(opened), method=method)
     relink(opened)
     return path
 
@@ -246,7 +245,7 @@ def audit(run: str | os.PathLike) -> Audit:
     Errors: ValueError when the run has no embeddings, or its images have changed since.
     """
     opened = Run.open(run)
-    return audit_run(opened, images_of(opened))
+    return audit_run(opened, available(opened))
 
 
 @trusts
@@ -317,10 +316,3 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
         "threshold": threshold["value"],
         "target": threshold["target"],
     }
-
-
-def images_of(run: Run) -> Images | None:
-    try:
-        return load_images(run.recipe)
-    except (ValueError, FileNotFoundError):
-        return None

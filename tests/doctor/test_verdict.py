@@ -44,7 +44,7 @@ TABLE = [
      "likewise train runs/a/recipe.toml epochs=200 --name a-2"),
     ({"suspects": (30, 400)}, "doubtful", "labels", "30 of 400 labels (7.5%)", "likewise explore"),
     ({"suspects": (3, 400)}, "good", "trained", "knn@1", "likewise audit"),
-    ({"score": KNN._replace(low=0.70, high=0.95, n=20)}, "doubtful", "few-images", "20 held-out images", "likewise compare"),
+    ({"score": KNN._replace(low=0.70, n=20)}, "doubtful", "few-images", "20 held-out images", "likewise compare"),
     ({"ece": Measured("ece", 0.2, 0.15, 0.25, 900)}, "doubtful", "calibration", "off by 20 points", "likewise train"),
     ({"ece": Measured("ece", 0.03, 0.0, 0.05, 900)}, "good", "trained", "knn@1", "likewise audit"),
     ({"score": None, "pairs": None}, "doubtful", "no-scores", "no scores", "likewise evaluate"),

@@ -19,7 +19,8 @@ __all__ = ["examine"]
 def examine(run: Run, *, metrics: Mapping[str, Any] | None = None) -> tuple[list[Finding], list[Observation]]:
     """Diagnose a finished run; returns the findings and the observations they are based on.
 
-    metrics: instead of the run's metrics.json. A run without health records gets one observation, of its embeddings. Errors: ValueError without those.
+    metrics: instead of the run's metrics.json. A run without health records gets one observation, of its embeddings.
+    Errors: ValueError without those.
     """
     recipe = read_fields(run.recipe_file)
     held = run.metrics_or_nothing() if metrics is None else metrics

@@ -36,7 +36,7 @@ def verdict_of(run: Run, *, folder: str = "", metrics: Mapping[str, Any] | None 
     held = run.metrics_or_nothing() if metrics is None else metrics
     try:
         findings, _ = examine(run, metrics=held)
-    except ValueError:  # a run without embeddings
+    except (ValueError, TypeError):  # a run without embeddings, or a recipe without a loss
         findings = []
     try:
         recipe = run.recipe

@@ -19,7 +19,7 @@ def look(images: Images, split: str, say: Callable[[str], None], *, seed: int = 
 
 
 def counted(images: Images, split: str, *, seed: int = 0) -> list[dict[str, Any]]:
-    """What the quick look found of each pair of parts, and the split that keeps bursts in one part, for metrics.json."""
+    """What the quick look found of each pair of parts, and the split that keeps bursts together, for metrics.json."""
     return [
         {
             "part": o.part,

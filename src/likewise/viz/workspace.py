@@ -1,18 +1,24 @@
 """All pages of a run, written at the end of its training, and which of these are worth their time."""
 
+from pathlib import Path
+
 from likewise.audit import Audit, audit, write_csv
 from likewise.data.images import Images
 from likewise.embeddings import Embeddings
+from likewise.experiment.build import load_images
+from likewise.experiment.compare import Comparison
 from likewise.experiment.judge import keep_audit
 from likewise.experiment.run import Run
 from likewise.viz.pages.audit import write_audit
+from likewise.viz.pages.comparison import write_comparison
 from likewise.viz.pages.doctor import write_doctor
-from likewise.viz.pages.map import POINTS, write_map
+from likewise.viz.pages.map import write_map
 from likewise.viz.pages.report import write_report
 from likewise.viz.pages.workspace import relink
 
-__all__ = ["audit_run", "map_method", "worth_an_audit", "write_workspace"]
+__all__ = ["audit_run", "available", "map_method", "worth_an_audit", "write_comparison_workspace", "write_workspace"]
 
+POINTS = 4_000  # images on the map that is drawn unasked, as many as a snapshot holds
 SHARE = 0.1  # of the training: what a page may cost that nobody asked for
 AUDIT = 0.0015  # seconds an image, on one core
 TSNE = 0.004  # seconds a point, on one core, of each of two maps
@@ -28,9 +34,30 @@ def write_workspace(run: Run, images: Images | None) -> None:
     write_doctor(run)
     if images is not None and worth_an_audit(len(embeddings), seconds):
         audit_run(run, images)
-    write_map(run, images, method=map_method(len(embeddings), seconds))
+    write_map(run, images, method=map_method(len(embeddings), seconds), most=POINTS)
     write_report(run.path, images)
     relink(run)
+
+
+def write_comparison_workspace(comparison: Comparison) -> list[Path]:
+    """Write the pages of a comparison, and report and doctor of each method's first run; returns the former."""
+    runs = [row.runs[0] for row in comparison.rows]
+    images = available(runs[0])
+    for run in runs:
+        write_doctor(run)
+        write_report(run.path, images)
+    paths = write_comparison(comparison)
+    for run in runs:
+        relink(run)
+    return paths
+
+
+def available(run: Run) -> Images | None:
+    """The images of a run; None where the data are no longer there."""
+    try:
+        return load_images(run.recipe)
+    except (ValueError, FileNotFoundError):
+        return None
 
 
 def worth_an_audit(images: int, seconds: float) -> bool:
@@ -40,7 +67,7 @@ def worth_an_audit(images: int, seconds: float) -> bool:
 
 def map_method(images: int, seconds: float) -> str:
     """`tsne` where two maps by it cost less than SHARE of the training, else `pca`."""
-    return "tsne" if 2 * TSNE * min(images, 2 * POINTS) <= SHARE * seconds else "pca"
+    return "tsne" if 2 * TSNE * min(images, POINTS) <= SHARE * seconds else "pca"
 
 
 def audit_run(run: Run, images: Images | None) -> Audit:

@@ -94,7 +94,7 @@ def slider(m: RunData, counted: Counts) -> Html:
         "input", type="range", id="at", min=0, max=STEPS, value=start, step=1, aria_label="threshold", class_="at"
     )
     shown = [
-        ("Threshold", "value", decimal(counted.edges[start], 3), f"{m.sim_name} similarity from which a pair is the same"),
+        ("Threshold", "value", decimal(counted.edges[start], 3), f"{m.sim_name} similarity of same pairs"),
         ("FAR", "far", *rate(int(counted.different[start]), different, "different pairs accepted")),
         ("FRR", "frr", *rate(same - int(counted.same[start]), same, "same pairs rejected")),
         ("Accuracy", "accuracy", score_texts.percent(accuracy(counted, start)), "of equally many pairs of both kinds"),

@@ -27,8 +27,9 @@ MARKS = {"good": "✓", "doubtful": "?", "bad": "✗"}
 
 def head(run: Run, here: str, verdict: Verdict | None = None) -> Html:
     """Links to the pages of the run and the verdict, between marks by which `relink` finds them."""
-    verdict = verdict or verdict_of(run)
-    box = [verdict_box(verdict, run, folded=here != "report.html")] if run.metrics_file.exists() else []
+    box = []
+    if run.metrics_file.exists():
+        box = [verdict_box(verdict or verdict_of(run), run, folded=here != "report.html")]
     return join(Html(BEGIN), links(run, here), *box, Html(END))
 
 
@@ -72,17 +73,18 @@ def verdict_box(verdict: Verdict, run: Run, *, folded: bool) -> Html:
     folded: the commands and what else was found open by a click, as on every page but the report.
     """
     above = run.path.resolve().parent.name
-    reason = verdict.reason[:1].upper() + verdict.reason[1:]
-    line = [grade_mark(verdict.grade), tag("span", f"{reason}.", class_="reason")]
+    line = [grade_mark(verdict.grade), tag("span", f"{sentence(verdict.reason)}.", class_="reason")]
     commands = tag("pre", "\n".join(verdict.commands))
     more = [tag("p", f"Next, from the folder that contains {above}:", class_="note"), commands]
     if verdict.further:
-        more.append(tag("ul", *(tag("li", f"{text[:1].upper()}{text[1:]}.") for text in verdict.further)))
-    if folded:
-        inside = [tag("details", tag("summary", *line), *more)]
-    else:
-        inside = [tag("p", *line, class_="line"), *more]
+        more.append(tag("ul", *(tag("li", f"{sentence(text)}.") for text in verdict.further)))
+    inside = [tag("details", tag("summary", *line), *more)] if folded else [tag("p", *line, class_="line"), *more]
     return tag("section", *inside, class_=f"verdict {verdict.grade}", aria_label="Verdict")
+
+
+def sentence(text: str) -> str:
+    """With a capital at its beginning, unless it begins with the name of a score."""
+    return text if {"@", "_", "="} & set(text.split(" ", 1)[0]) else text[:1].upper() + text[1:]
 
 
 def relink(run: Run) -> None:

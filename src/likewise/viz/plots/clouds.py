@@ -93,7 +93,8 @@ def scatter(
 ) -> list[tuple[np.ndarray, Any]]:
     """Draw the points; marker size falls with their number and with the panel size (`side`, inches); grey points first.
 
-    Points are drawn in random order, so that no class covers the others; `bitmap` embeds them in an SVG as one. Returns one artist per marker with the indices
+    Points are drawn in random order, so that no class covers the others; `bitmap` embeds them in an SVG as one.
+    Returns one artist per marker with the indices
     of its points.
     """
     style_N = [key.get(int(c), GREY) for c in cloud.labels]
