@@ -1,5 +1,6 @@
 """All pages of a run, written at the end of its training, and which of these are worth their time."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from likewise.audit import Audit, audit, write_csv
@@ -14,9 +15,17 @@ from likewise.viz.pages.comparison import write_comparison
 from likewise.viz.pages.doctor import write_doctor
 from likewise.viz.pages.map import write_map
 from likewise.viz.pages.report import write_report
-from likewise.viz.pages.workspace import relink
+from likewise.viz.pages.workspace import PAGES, relink
 
-__all__ = ["audit_run", "available", "map_method", "worth_an_audit", "write_comparison_workspace", "write_workspace"]
+__all__ = [
+    "audit_run",
+    "available",
+    "complete",
+    "map_method",
+    "worth_an_audit",
+    "write_comparison_workspace",
+    "write_workspace",
+]
 
 POINTS = 4_000  # images on the map that is drawn unasked, as many as a snapshot holds
 SHARE = 0.1  # of the training: what a page may cost that nobody asked for
@@ -37,6 +46,30 @@ def write_workspace(run: Run, images: Images | None) -> None:
     write_map(run, images, method=map_method(len(embeddings), seconds), most=POINTS)
     write_report(run.path, images)
     relink(run)
+
+
+def complete(folder: Path) -> list[str]:
+    """Write the pages that a run lacks, and return their names; nothing for the folder of a comparison.
+
+    Errors: ValueError for a folder that is neither, or a run that was never evaluated.
+    """
+    if (folder / "compare.html").is_file():
+        return []
+    run = Run.open(folder)
+    run.metrics()
+    missing = [name for name in PAGES if not (run.path / name).is_file()]
+    images = available(run) if missing else None
+    writers: dict[str, Callable[[], object]] = {
+        "doctor.html": lambda: write_doctor(run),
+        "audit.html": lambda: audit_run(run, images),
+        "map.html": lambda: write_map(run, images, most=POINTS),
+        "report.html": lambda: write_report(run.path, images),
+    }
+    for name, write in writers.items():
+        if name in missing:
+            write()
+    relink(run)
+    return missing
 
 
 def write_comparison_workspace(comparison: Comparison) -> list[Path]:

@@ -5,9 +5,15 @@ from pathlib import Path
 
 from likewise.viz.pages.html import Html, tag
 
-__all__ = ["NOTHING", "document"]
+__all__ = ["HEAD_META", "NOTHING", "document"]
 
 NOTHING = Html("")
+HEAD_META = (
+    tag("meta", charset="utf-8"),
+    tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+    tag("meta", name="color-scheme", content="light dark"),
+    tag("link", rel="icon", href="data:,"),
+)
 
 
 def document(
@@ -41,10 +47,7 @@ def _head(title: str, *more: Html) -> Html:
     style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
     return tag(
         "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("link", rel="icon", href="data:,"),
+        *HEAD_META,
         tag("title", title),
         tag("style", Html(style)),
         *more,

@@ -29,6 +29,7 @@ __all__ = ["GRID", "MOST", "Mapped", "clouds", "mapped", "write_map"]
 
 MOST = 100_000  # images on a map
 DRAWN = 5_000  # images on the PNG
+HINT = "find a class or file"
 CLASSES = 200  # classes with a button
 NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 MEANS = {
@@ -43,8 +44,8 @@ class Mapped(NamedTuple):
     """What is laid out: all embeddings of the run, the places of those shown, and the stages by title."""
 
     embeddings: Embeddings
-    at_N: np.ndarray  # int64, in order
-    stages: dict[str, Embeddings]  # images of `at_N`, in their order; the earlier stage may lack some
+    at: np.ndarray  # int64 [N], in order
+    stages: dict[str, Embeddings]  # the shown images in their order; the earlier stage may lack some
 
 
 def write_map(run: Run, images: Images | None = None, *, method: str = "tsne", most: int = MOST) -> Path:
@@ -142,8 +143,8 @@ def introduction(found: Mapped, drawn: Mapping[str, Cloud], method: str) -> list
         text += f" {LANDMARKS:,} images are laid out; the others are placed among those most like them."
     does = (
         "Hover to see an image; click or tap to pin it with its neighbours. Scroll or pinch to zoom, drag to move, "
-        "double-click to reset. With Shift, or with Lasso, drag around points to list them. Keys: arrows walk from point to "
-        "point, + and − zoom, 0 resets, Escape lets go."
+        "double-click to reset. With Shift, or with Lasso, drag around points to list them. Keys: arrows walk from "
+        "point to point, + and − zoom, 0 resets, Escape lets go."
     )
     return [tag("p", text), tag("p", does, class_="note")]
 
@@ -159,9 +160,7 @@ def viewer(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim
         )
         for n, title in enumerate(drawn)
     ]
-    search = tag(
-        "input", type="search", id="find", placeholder="find a class or file", aria_label="find a class or file"
-    )
+    search = tag("input", type="search", id="find", placeholder=HINT, aria_label=HINT)
     options = (tag("option", text, value=value) for value, text in COLOURINGS.items())
     colour = tag("label", "Colour ", tag("select", *options, id="colour"))
     training = tag("label", tag("input", type="checkbox", id="training", checked=""), " training images too")
@@ -180,15 +179,19 @@ def viewer(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim
     ]  # fmt: skip
 
 
-COLOURINGS = {"class": "by class", "part": "by part", "right": "by right or wrong"}
+COLOURINGS = {
+    "class": "by class",
+    "part": "by part: training grey, validation orange, test blue",
+    "right": "by nearest neighbour: right green, wrong red",
+}
 
 
 def map_data(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim: str) -> dict[str, object]:
     """Data for the scripts: the shown images first, then neighbours of these that are not on the map."""
-    at_N, embeddings = found.at_N, found.embeddings
+    at_N, embeddings = found.at, found.embeddings
     last = embeddings.take(at_N.tolist())
     around = neighbourhood(embeddings, at_N, spec.bind("sim", sim))
-    beyond = np.setdiff1d(around.place_NK[around.place_NK >= 0], at_N)
+    beyond = np.setdiff1d(around.place[around.place >= 0], at_N)
     index = np.full(len(embeddings) + 1, -1)
     index[np.concatenate([at_N, beyond])] = np.arange(len(at_N) + len(beyond))
     listed = np.concatenate([at_N, beyond])
@@ -199,10 +202,10 @@ def map_data(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, s
         "shown": len(at_N),
         "labels": packed(embeddings.labels[listed.tolist()], "u4"),
         "parts": packed(embeddings.split[listed.tolist()], "u1"),
-        "right": packed(around.right_N, "u1"),
-        "neighbours": packed(index[around.place_NK], "i4"),
-        "similarities": packed(around.sim_NK, "f4"),
-        "maps": [packed(placed(stage, cloud, last), "u2") for stage, cloud in zip(found.stages.values(), drawn.values(), strict=True)],
+        "right": packed(around.right, "u1"),
+        "neighbours": packed(index[around.place], "i4"),
+        "similarities": packed(around.sim, "f4"),
+        "maps": [packed(placed(found.stages[title], cloud, last), "u2") for title, cloud in drawn.items()],
         "sprites": sprites(last.ids, images),
         "buttons": CLASSES,
     }  # fmt: skip

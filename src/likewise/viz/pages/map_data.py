@@ -2,7 +2,7 @@
 
 import base64
 import io
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from likewise.data.images import SPLITS, Images
 from likewise.embeddings import Embeddings
 from likewise.metrics.neighbours import Sim, nearest
 from likewise.viz.plots.images import displayable
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["GRID", "NOWHERE", "Neighbourhood", "neighbourhood", "packed", "places", "shown", "sprites"]
 
@@ -26,11 +29,11 @@ UNKNOWN = 2  # neither right nor wrong: an image without a neighbour
 
 
 class Neighbourhood(NamedTuple):
-    """The K nearest references of each of N images: places in the embeddings, similarities, and whether the first is right."""
+    """The K nearest references of each of N images, by their places in the embeddings."""
 
-    place_NK: np.ndarray  # int64, -1 for none
-    sim_NK: np.ndarray  # float32
-    right_N: np.ndarray  # uint8: 0, 1, UNKNOWN
+    place: np.ndarray  # int64 [N, K], -1 for none
+    sim: np.ndarray  # float32 [N, K]
+    right: np.ndarray  # uint8 [N], of the first neighbour: 0, 1, or UNKNOWN without one
 
 
 def shown(embeddings: Embeddings, most: int) -> np.ndarray:
@@ -114,7 +117,7 @@ def sprites(ids: tuple[str, ...], images: Images | None) -> dict[str, object] | 
     return {"side": side, "columns": COLUMNS, "sheet": SHEET, "sheets": sheets}
 
 
-def fitted(image_CHW: np.ndarray, side: int) -> "object":
+def fitted(image_CHW: np.ndarray, side: int) -> "Image.Image":
     """The image centred in a black square of `side` pixels, reduced if it is larger."""
     from PIL import Image
 
@@ -126,8 +129,8 @@ def fitted(image_CHW: np.ndarray, side: int) -> "object":
     return square
 
 
-def encoded(sheet: "object", *, lossless: bool) -> str:
+def encoded(sheet: "Image.Image", *, lossless: bool) -> str:
     """A sheet as data URI: PNG for few small images, else JPEG."""
     kind, written = "png" if lossless else "jpeg", io.BytesIO()
-    sheet.save(written, kind, quality=80)  # type: ignore[attr-defined]
+    sheet.save(written, kind, quality=80)
     return f"data:image/{kind};base64,{base64.b64encode(written.getvalue()).decode()}"

@@ -53,7 +53,7 @@ function select(list) {
   if (list.length) {
     const wrong = list.filter(n => right[n] === 0).length, byClass = new Map();
     for (const n of list) byClass.set(className(n), (byClass.get(className(n)) ?? 0) + 1);
-    const most = [...byClass].sort((a, b) => b[1] - a[1]).slice(0, 5).map(([name, n]) => `${name} ${n.toLocaleString("en")}`);
+    const most = [...byClass].sort((a, b) => b[1] - a[1]).slice(0, 5).map(([name, n]) => `${name} (${n.toLocaleString("en")})`);
     const save = element("button", "Save as CSV"), clear = element("button", "Let go"), images = element("div", "", "near");
     save.type = clear.type = "button";
     save.addEventListener("click", () => {
@@ -64,7 +64,7 @@ function select(list) {
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     });
     clear.addEventListener("click", () => select([]));
-    for (const n of list.slice(0, LISTED)) {
+    for (const n of [...list].sort((a, b) => (right[a] === 0 ? 0 : 1) - (right[b] === 0 ? 0 : 1)).slice(0, LISTED)) {
       const button = element("button", "", right[n] === 0 ? "wrong" : "");
       button.type = "button";
       button.title = data.ids[n];
@@ -72,7 +72,7 @@ function select(list) {
       button.addEventListener("click", () => pin(n));
       images.append(button);
     }
-    const shownOf = list.length > LISTED ? `, ${LISTED} of them below` : "";
+    const shownOf = list.length > LISTED ? `, ${LISTED} of them below, wrong ones first` : "";
     listing.replaceChildren(element("p", `${list.length.toLocaleString("en")} images selected${shownOf}; ${wrong.toLocaleString("en")} with a wrong nearest neighbour. Most: ${most.join(", ")}.`), save, clear, images);
   }
   restyle();
