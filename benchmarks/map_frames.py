@@ -83,8 +83,8 @@ def main() -> None:
         browser.close()
     about = (
         f"{options.images:,} images in one file of {len(text) / 1e6:.1f} MB, written in {seconds:.0f} s (PCA, "
-        f"neighbours, thumbnails) and loaded in {load:.1f} s with all thumbnails decoded. Chromium without a GPU, a canvas of "
-        f"{side} x {side} pixels. The image under the pointer is found in {1000 * find:.0f} µs."
+        f"neighbours, thumbnails) and loaded in {load:.1f} s with all thumbnails decoded. Chromium without a GPU, a "
+        f"canvas of {side} x {side} pixels. The image under the pointer is found in {1000 * find:.0f} µs."
     )
     heads = ("drawing, median", "drawing, 95 %", "between frames, median", "between frames, 95 %")
     lines = [f"| | {' | '.join(heads)} |", "|---|---:|---:|---:|---:|"]

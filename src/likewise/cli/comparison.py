@@ -9,7 +9,7 @@ __all__ = ["comparison_text"]
 
 WIDTH = 80
 NAME, CELL = 20, 12  # columns of the method's name and of a score
-SHORT = {"pair_accuracy": "pair acc.", "silhouette_simplified": "silh. s.", "one_shot_error": "one-shot err"}
+SHORT = {"pair_accuracy": "pair acc.", "silhouette_simplified": "silh. s.", "one_shot_error": "one-shot"}
 
 
 def comparison_text(comparison: Comparison) -> str:

@@ -159,7 +159,7 @@ def problems(facts: Facts) -> Iterator[Reason]:
 
 def guessing(facts: Facts) -> Iterator[Reason]:
     """Scores at chance level."""
-    commands = (facts.command("doctor"), facts.command("audit"))
+    commands: tuple[str, ...] = (facts.command("doctor"), facts.command("audit"))
     if facts.gain and facts.gain.settings:
         commands = (facts.again(facts.gain.settings), *commands)
     pairs, auc, score = facts.pairs, facts.auc, facts.score

@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def __init__(self, folder: Path, *args: object, **kwargs: object):
         self.folder = folder
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        super().__init__(*args, **kwargs)
 
     def do_GET(self) -> None:
         self.answer(body=True)
@@ -91,7 +91,7 @@ def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
     Errors: ValueError without a page, OSError for a port in use.
     """
     front(folder)
-    return ThreadingHTTPServer((HOST, port), partial(Handler, folder))  # type: ignore[arg-type]
+    return ThreadingHTTPServer((HOST, port), partial(Handler, folder))
 
 
 def one_file(folder: Path) -> str:

@@ -15,7 +15,7 @@ from likewise.viz.pages.comparison import write_comparison
 from likewise.viz.pages.doctor import write_doctor
 from likewise.viz.pages.map import write_map
 from likewise.viz.pages.report import write_report
-from likewise.viz.pages.workspace import PAGES, relink
+from likewise.viz.pages.workspace import PAGES, is_current, relink
 
 __all__ = [
     "audit_run",
@@ -49,16 +49,17 @@ def write_workspace(run: Run, images: Images | None) -> None:
 
 
 def complete(folder: Path) -> list[str]:
-    """Write the pages that a run lacks, and return their names; nothing for the folder of a comparison.
+    """Write the pages that a run lacks, or has from an earlier version, and return their names.
 
+    The folder of a comparison is left as it is.
     Errors: ValueError for a folder that is neither, or a run that was never evaluated.
     """
     if (folder / "compare.html").is_file():
         return []
     run = Run.open(folder)
     run.metrics()
-    missing = [name for name in PAGES if not (run.path / name).is_file()]
-    images = available(run) if missing else None
+    missing = [name for name in PAGES if not is_current(run.path / name)]
+    images = matching(run) if missing else None
     writers: dict[str, Callable[[], object]] = {
         "doctor.html": lambda: write_doctor(run),
         "audit.html": lambda: audit_run(run, images),
@@ -91,6 +92,14 @@ def available(run: Run) -> Images | None:
         return load_images(run.recipe)
     except (ValueError, FileNotFoundError):
         return None
+
+
+def matching(run: Run) -> Images | None:
+    """The images of a run; None also where they are no longer those that were embedded."""
+    images = available(run)
+    if images is None or not run.embeddings.exists():
+        return images
+    return images if images.ids == Embeddings.load(run.embeddings).ids else None
 
 
 def worth_an_audit(images: int, seconds: float) -> bool:

@@ -74,15 +74,18 @@ function recolour() {
   dimFrom = layers[0].length + layers[1].length;
 }
 
-/** Pixels of a disc as [dx, dy, coverage of 0 to 255]. */
-function disc(radius) {
-  const found = [], reach = Math.ceil(radius);
-  for (let dy = -reach; dy <= reach; dy++)
-    for (let dx = -reach; dx <= reach; dx++) {
-      const cover = Math.max(0, Math.min(1, radius + 0.5 - Math.hypot(dx, dy)));
-      if (cover > 0.1) found.push(dx, dy, Math.round(255 * cover));
+/** Pixels of a disc: dx, dy, place from its centre in a bitmap, and coverage of 0 to 255; hard edges for very many points. */
+function disc(radius, side) {
+  const dx = [], dy = [], cover = [], reach = Math.ceil(radius), hard = count > 20000;
+  for (let y = -reach; y <= reach; y++)
+    for (let x = -reach; x <= reach; x++) {
+      const share = Math.max(0, Math.min(1, radius + 0.5 - Math.hypot(x, y)));
+      if (share < (hard ? 0.4 : 0.1)) continue;
+      dx.push(x);
+      dy.push(y);
+      cover.push(hard ? 255 : Math.round(255 * share));
     }
-  return Int16Array.from(found);
+  return { dx, dy, cover, hard, reach, offset: Int32Array.from(dx, (x, i) => dy[i] * side + x) };
 }
 
 function blend(under, over, cover) {
@@ -92,11 +95,16 @@ function blend(under, over, cover) {
 }
 
 function stamp(pixels, side, x, y, mask, tone) {
-  for (let i = 0; i < mask.length; i += 3) {
-    const px = x + mask[i], py = y + mask[i + 1];
-    if (px < 0 || py < 0 || px >= side || py >= side) continue;
-    const place = py * side + px;
-    pixels[place] = mask[i + 2] === 255 ? tone : blend(pixels[place], tone, mask[i + 2]);
+  const { offset, cover, reach, dx, dy } = mask, centre = y * side + x, many = offset.length;
+  const whole = x >= reach && y >= reach && x < side - reach && y < side - reach;
+  if (mask.hard && whole) {
+    for (let i = 0; i < many; i++) pixels[centre + offset[i]] = tone;
+    return;
+  }
+  for (let i = 0; i < many; i++) {
+    if (!whole && (x + dx[i] < 0 || y + dy[i] < 0 || x + dx[i] >= side || y + dy[i] >= side)) continue;
+    const place = centre + offset[i];
+    pixels[place] = cover[i] === 255 ? tone : blend(pixels[place], tone, cover[i]);
   }
 }
 
@@ -110,7 +118,7 @@ function draw(map) {
   }
   const pixels = map.pixels.fill(0), scale = scaleOf(map) * dense, left = (EDGE + map.x) * dense, top = (EDGE + map.y) * dense;
   const size = Math.max(0.9, Math.min(2.6, 2.6 * (3000 / Math.max(count, 1)) ** 0.3) * Math.min(2, map.zoom ** 0.25)) * dense;
-  const small = disc(size), large = disc(1.5 * size), ring = disc(1.5 * size + dense), ink = word(rgb(theme("--ink")));
+  const small = disc(size, side), large = disc(1.5 * size, side), ring = disc(1.5 * size + dense, side), ink = word(rgb(theme("--ink")));
   for (let i = 0; i < order.length; i++) {
     const n = order[i], px = places[2 * n];
     if (px === NOWHERE) continue;

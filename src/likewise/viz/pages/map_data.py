@@ -24,6 +24,7 @@ SIDE = 64  # pixels of a thumbnail, at most
 PIXELS = 48_000_000  # of all thumbnails together: the more images, the smaller they are
 LEAST = 16  # pixels of a thumbnail, at least
 COLUMNS = 64  # thumbnails in a row of a sheet
+LOSSLESS = 4_096  # small images whose sheets are PNG
 SHEET = 4_096  # thumbnails of a sheet
 UNKNOWN = 2  # neither right nor wrong: an image without a neighbour
 
@@ -113,7 +114,7 @@ def sprites(ids: tuple[str, ...], images: Images | None) -> dict[str, object] | 
         for first, chunk in zip(range(0, len(part), 256), part.split(256), strict=True):
             for n, image_CHW in enumerate(images.batch(chunk), start=first):
                 sheet.paste(fitted(image_CHW.cpu().numpy(), side), (n % columns * side, n // columns * side))
-        sheets.append(encoded(sheet, lossless=native <= side and len(ids) <= SHEET))
+        sheets.append(encoded(sheet, lossless=native <= side and len(ids) <= LOSSLESS))
     return {"side": side, "columns": COLUMNS, "sheet": SHEET, "sheets": sheets}
 
 

@@ -10,7 +10,7 @@ from likewise.experiment.judge import typed, verdict_of
 from likewise.experiment.run import Run
 from likewise.viz.pages.html import Html, join, tag
 
-__all__ = ["COMPARISON", "PAGES", "grade_mark", "head", "relink", "verdict_box"]
+__all__ = ["COMPARISON", "PAGES", "grade_mark", "head", "is_current", "relink", "verdict_box"]
 
 # file: (title, the command that writes it)
 PAGES = {
@@ -21,6 +21,7 @@ PAGES = {
 }
 COMPARISON = "../../compare.html"  # of a run that a comparison has trained
 BEGIN, END = "<!--workspace-->", "<!--/workspace-->"
+HEAD = 100_000  # characters within which a page begins
 MOST = 64 * 1024 * 1024  # bytes of a page that is read again
 MARKS = {"good": "✓", "doubtful": "?", "bad": "✗"}
 
@@ -98,6 +99,14 @@ def relink(run: Run) -> None:
         new = re.sub(f"{BEGIN}.*?{END}", partial(again, run, file, verdict), text, count=1, flags=re.DOTALL)
         if new != text:
             replace(path, new)
+
+
+def is_current(path: Path) -> bool:
+    """Whether a page is there and has the common head; a page of an earlier version has none."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as page:
+        return BEGIN in page.read(HEAD)
 
 
 def again(run: Run, file: str, verdict: Verdict, _: re.Match[str]) -> str:
