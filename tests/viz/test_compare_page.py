@@ -173,7 +173,7 @@ def test_dots_are_sorted_and_link_to_the_runs(compared):
 def test_pairwise_wins(compared):
     wins = {
         "knn@1": {"triplet": [], "softmax": ["triplet"], "supcon": ["triplet"]},
-        "map@r": dict.fromkeys(METHODS, []),
+        "map@r": {name: [] for name in METHODS},
     }
     said = text_of(ranking.wins(replace(compared, wins=wins)))
     assert "softmax1–✓supcon1–✓triplet0–" in said

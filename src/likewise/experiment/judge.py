@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from math import isfinite
 from typing import Any
 
 from likewise.data.scenes import TELLING
@@ -78,9 +79,8 @@ def facts_of(recipe: Recipe, metrics: Mapping[str, Any], findings: Sequence[Find
 def measured(scores: Mapping[str, Any], name: str) -> Measured | None:
     """A score with its interval; None where it, or its interval, was not measured."""
     score = scores.get(name)
-    if not score or any(not isinstance(score.get(key), int | float) for key in ("value", "low", "high", "n")):
-        return None
-    if score["value"] != score["value"]:
+    numbers = [(score or {}).get(key) for key in ("value", "low", "high", "n")]
+    if not score or not all(isinstance(one, int | float) and isfinite(one) for one in numbers):
         return None
     return Measured(name, score["value"], score["low"], score["high"], int(score["n"]))
 

@@ -112,7 +112,8 @@ def overlap(value: Any) -> bool:
 
 
 def audit(value: Any) -> bool:
-    return counts(value) and all(whole(value.get(name)) for name in ("images", "held_out", "suspects"))
+    named = counts(value) and all(whole(value.get(name)) for name in ("images", "held_out", "suspects"))
+    return named and optional(whole)(value.get("leaked")) and text(value.get("split", ""))
 
 
 def plain(value: Any, depth: int = 0) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -52,10 +51,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server_version, sys_version = "likewise", ""
     timeout = 30
-
-    def __init__(self, folder: Path, *args: object, **kwargs: object):
-        self.folder = folder
-        super().__init__(*args, **kwargs)
+    folder: Path
 
     def do_GET(self) -> None:
         self.answer(body=True)
@@ -91,7 +87,7 @@ def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
     Errors: ValueError without a page, OSError for a port in use.
     """
     front(folder)
-    return ThreadingHTTPServer((HOST, port), partial(Handler, folder))
+    return ThreadingHTTPServer((HOST, port), type("FolderHandler", (Handler,), {"folder": folder}))
 
 
 def one_file(folder: Path) -> str:

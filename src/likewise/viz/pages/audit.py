@@ -13,6 +13,7 @@ from likewise.viz.pages.workspace import head
 
 __all__ = ["write_audit"]
 
+AGAINST = 8  # neighbours of a suspect on the page
 MOST = 60  # findings of a kind on the page; audit.csv lists all
 
 
@@ -87,7 +88,11 @@ def labels(result: Audit, thumbs: Thumbs) -> list[Html]:
         tag(
             "div",
             tag("div", card(result, thumbs, s.at, f"{result.part(s.at)} · {s.score:.3f}"), class_="query"),
-            tag("div", *(card(result, thumbs, n, result.part(n), "wrong") for n in s.against), class_="neighbours"),
+            tag(
+                "div",
+                *(card(result, thumbs, n, result.part(n), "wrong") for n in s.against[:AGAINST]),
+                class_="neighbours",
+            ),
             class_="row",
         )
         for s in result.suspects

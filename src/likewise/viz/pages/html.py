@@ -125,11 +125,11 @@ def thumb(image_CHW: np.ndarray, name: str) -> Html:
 
 
 def data_uri(image_CHW: np.ndarray, side: int = THUMB) -> str:
-    """An image as data URI: PNG up to `side` pixels, larger ones reduced to `side` as JPEG."""
+    """An image as data URI: PNG up to THUMB / 2 pixels, larger ones as JPEG, reduced to `side`."""
     from PIL import Image
 
     image, kind, written = Image.fromarray(displayable(image_CHW)), "png", io.BytesIO()
-    if max(image.size) > side:
+    if max(image.size) > THUMB / 2:
         image.thumbnail((side, side))
         kind = "jpeg"
     image.save(written, kind, quality=85)
