@@ -5,9 +5,9 @@ from pathlib import Path
 
 VOID = {"br", "img", "input", "meta", "link"}
 HEADINGS = [
-    "Scores", "Training", "A batch in training", "Map of the embedding", "Before and after training",
-    "Nearest neighbours", "Worst errors", "Confused classes", "Silhouette of each class", "State of the embedding",
-    "Similarity of pairs", "Class by class", "Images left out", "Recipe",
+    "Worst errors", "Confused classes", "Class by class", "Threshold", "Nearest neighbours", "Scores",
+    "Map of the embedding", "Before and after training", "Silhouette of each class", "Training", "A batch in training",
+    "State of the embedding", "Images left out", "Recipe",
 ]  # fmt: skip
 
 
@@ -36,7 +36,7 @@ class Page(HTMLParser):
         assert self.path.pop() == name
 
     def handle_data(self, data):
-        if "style" not in self.path:
+        if not {"style", "script"} & set(self.path):
             self.text.append(data)
         if self.path and self.path[-1] == "h2":
             self.headings.append(data)

@@ -11,13 +11,11 @@ from typing import Any, TypeVar, cast
 import torch
 
 from likewise import spec
-from likewise.audit import Audit, write_csv
-from likewise.audit import audit as examine
+from likewise.audit import Audit
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.evaluate.prototypes import at_most, naming
 from likewise.evaluate.prototypes import centres as centred
-from likewise.experiment.build import load_images
 from likewise.experiment.evaluate_on import evaluate_on as score_images
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
@@ -35,9 +33,10 @@ from likewise.models import Embedder
 from likewise.recipes.load import is_own, load_recipe
 from likewise.recipes.plan import plan
 from likewise.training.watch import Watch
-from likewise.viz.pages.audit import write_audit
 from likewise.viz.pages.map import write_map
 from likewise.viz.pages.report import write_report
+from likewise.viz.pages.workspace import relink
+from likewise.viz.workspace import audit_run, available, write_workspace
 
 __all__ = [
     "draw_map",
@@ -79,7 +78,7 @@ def trusts(function: Call) -> Call:
 def train(
     recipe: Recipe | str | os.PathLike, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None
 ) -> Run:
-    """Train a recipe, evaluate it and write its report.
+    """Train a recipe, evaluate it and write its pages: report, map, doctor, and the audit where it is cheap.
 
     recipe: a Recipe, or what `load_recipe` takes: a shipped one's name, a .toml, a folder. Errors: ValueError.
     """
@@ -213,7 +212,7 @@ def known(run: Run, file: str | os.PathLike | None) -> Embeddings:
 
 
 def reported(run: Run, images: Images | None) -> Run:
-    write_report(run.path, images)
+    write_workspace(run, images)
     return run
 
 
@@ -222,7 +221,9 @@ def report(run: str | os.PathLike) -> Path:
     """Write report.html again; its images are left out where the data are no longer there."""
     opened = Run.open(run)
     opened.metrics()
-    return write_report(opened.path, images_of(opened))
+    path = write_report(opened.path, available(opened))
+    relink(opened)
+    return path
 
 
 @trusts
@@ -232,21 +233,21 @@ def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
     method: tsne, umap or pca. Errors: ValueError for another one, or a run without embeddings.
     """
     opened = Run.open(run)
-    return write_map(opened, images_of(opened), method=method)
+    path = write_map(opened, available(opened), method=method)
+    relink(opened)
+    return path
 
 
 @trusts
 def audit(run: str | os.PathLike) -> Audit:
     """Look for what is wrong with a run's data; audit.html and audit.csv are written into its folder.
 
+    What it counts goes into metrics.json, and into the verdict on the run.
+
     Errors: ValueError when the run has no embeddings, or its images have changed since.
     """
     opened = Run.open(run)
-    images = images_of(opened)
-    told = examine(opened, Embeddings.load(opened.embeddings), images)
-    write_csv(opened, told)
-    write_audit(opened, told, images)
-    return told
+    return audit_run(opened, available(opened))
 
 
 @trusts
@@ -317,10 +318,3 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
         "threshold": threshold["value"],
         "target": threshold["target"],
     }
-
-
-def images_of(run: Run) -> Images | None:
-    try:
-        return load_images(run.recipe)
-    except (ValueError, FileNotFoundError):
-        return None

@@ -160,15 +160,18 @@ def test_the_network_before_training_is_that_of_step_0(npz):
 def test_a_training_that_did_not_help_says_so_first(still):
     run = still
     written = json.loads(run.metrics_file.read_text(encoding="utf-8"))
-    assert next(iter(written)) == "warning"
+    assert next(iter(written)) == "verdict"
+    assert (written["verdict"]["grade"], written["verdict"]["name"]) == ("bad", "lr-zero")
     assert written["warning"].startswith("Training ")
     assert "lr=0 leaves the weights as they are" in written["warning"]
     first = written["without_training"]["baselines"]["untrained"]["difference"]["knn@1"]
     assert (first["difference"], first["low"], first["high"], first["p"]) == (0, 0, 0, 1)
     shown = headline(run)
-    assert shown.startswith("Training ")
-    assert " ".join(shown.split()).startswith(written["warning"])
-    assert next(iter(json.loads(scores_json(run)))) == "warning"
+    first, _, last = shown.rpartition("BAD: lr=0, so the weights do not move.")
+    assert first
+    assert "next: likewise train" in last
+    assert written["warning"].partition("; what to change")[0] in " ".join(last.split())
+    assert next(iter(json.loads(scores_json(run)))) == "verdict"
     page = run.report.read_text(encoding="utf-8")
     assert page.index(written["warning"][:40]) < page.index("<h2>")
     assert 'id="without-training"' in page

@@ -1,5 +1,6 @@
 """The comparison page and its table: what they say of rows made by hand, without training."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -7,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from likewise.cli.comparison import comparison_text
 from likewise.evaluate import draw_pairs
 from likewise.experiment import compare
 from likewise.experiment.compare import Comparison, Row
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.viz.pages import comparison as pages
-from likewise.viz.pages import methods
+from likewise.viz.pages import methods, ranking
 from report_page import Page
 from report_run import clusters, digits_metrics, score, write_run
 
@@ -140,3 +142,56 @@ def test_the_scores_of_pairs_are_those_of_the_table():
     by_kind = [float(right[pairs.same].mean()), float(right[~pairs.same].mean())]
     assert found["pair_accuracy"].value == pytest.approx(sum(by_kind) / 2, abs=0.05)
     assert set(compare.of_pairs(part, pairs, Recipe(sim="cosine"), {"open": False})) == {"eer"}
+
+
+def test_the_table_of_the_terminal_fits(compared):
+    shown = comparison_text(replace(compared, failed={"a": "NaN"}))
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "0.950*" in shown
+    assert "0.938–0.962" in shown
+    assert "a: diverged" in shown
+    assert "softmax: 41 s, 1,234 images/s; good" in shown
+    many = {name: score(0.5) for name in compare.METRICS}
+    wide = replace(compared, rows=tuple(replace(row, scores=many, label="x" * 60) for row in compared.rows))
+    lines = comparison_text(wide).splitlines()
+    assert max(len(line) for line in lines if not line.startswith("x" * 20)) <= 80
+    assert sum("0.500" in line for line in lines) == 6, "two blocks of three methods"
+
+
+def test_dots_are_sorted_and_link_to_the_runs(compared):
+    page = Page("".join(ranking.dots(compared)))
+    assert [value for _, key, value in page.attributes if key == "href"] == []
+    (compared.rows[0].runs[0].path / "report.html").write_text("", encoding="utf-8")
+    page = Page("".join(ranking.dots(compared)))
+    assert {value for _, key, value in page.attributes if key == "href"} == {"runs/triplet/report.html"}
+    first = page.said().partition("Nearest neighbour")[2]
+    assert first.index("softmax") < first.index("supcon") < first.index("triplet")
+    errors = page.said().partition("lower is better")[2]
+    assert errors.index("softmax") < errors.index("supcon") < errors.index("triplet")
+
+
+def test_pairwise_wins(compared):
+    wins = {
+        "knn@1": {"triplet": [], "softmax": ["triplet"], "supcon": ["triplet"]},
+        "map@r": {name: [] for name in METHODS},
+    }
+    said = text_of(ranking.wins(replace(compared, wins=wins)))
+    assert "softmax1–✓supcon1–✓triplet0–" in said
+    assert "No method is better than another by such a test in map@r." in said
+    assert ranking.wins(compared) == []
+
+
+def test_wins_are_tested_between_all(compared, monkeypatch):
+    from types import SimpleNamespace
+
+    p = {(0, 1): 0.001, (0, 2): 0.04, (1, 2): 0.03}
+    found = [{"knn@1": n} for n in range(3)]
+    monkeypatch.setattr(compare, "apart", lambda name, a, b: SimpleNamespace(p=p[a[name], b[name]]))
+    assert compare.pairwise(compared.rows, found) == {"knn@1": {"triplet": [], "softmax": ["triplet"], "supcon": []}}
+
+
+def test_a_method_that_is_bad_is_said_to_be(compared):
+    metrics = digits_metrics(scores={"knn@1": score(0.97), "pair_accuracy": score(0.5)})
+    compared.rows[1].runs[0].write("metrics.json", json.dumps(metrics))
+    said = text_of([pages.verdict(compared)])
+    assert "✗ badsoftmax: pair_accuracy 0.5000" in said

@@ -8,6 +8,7 @@ from likewise.audit.duplicates import Copy
 from likewise.audit.labels import Outlier, Suspect
 from likewise.audit.scenes import Scenes
 from likewise.data.images import SPLITS
+from likewise.doctor.verdict import LEAK_BAD, LEAK_DOUBTFUL
 from likewise.embeddings import Embeddings
 
 __all__ = ["Audit", "COLUMNS", "Finding", "TINY"]
@@ -116,11 +117,31 @@ class Audit:
             return "Leakage into training was not checked: the images are no longer available."
         if not self.leaked:
             return f"None of the {count:,} held-out images has a near-duplicate in training."
-        return (
-            f"This split leaks: {len(self.leaked):,} of {count:,} held-out images ({len(self.leaked) / count:.1%}) "
-            f"have a near-duplicate in training ({self.kinds}), so its scores measure recognition of known images, "
-            "not of new ones; keep images taken together in one part: split by day, by scene or by source."
+        share = len(self.leaked) / count
+        found = (
+            f"{len(self.leaked):,} of {count:,} held-out images ({share:.1%}) have a near-duplicate in training "
+            f"({self.kinds})"
         )
+        if share < LEAK_DOUBTFUL or len(self.leaked) < 2:
+            return f"{found}: the scores are too good by that share at most."
+        way_out = "keep images taken together in one part: split by day, by scene or by source."
+        if share < LEAK_BAD:
+            return f"This split leaks a little: {found}, so its scores are somewhat too good; {way_out}"
+        return (
+            f"This split leaks: {found}, so its scores measure recognition of known images, not of new ones; {way_out}"
+        )
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What the verdict on the run weighs: images, held-out ones, leaked ones (None if not searched), suspects."""
+        drawn = self.leaked and all(self.part(at) in self.drawn for at in self.leaked)
+        return {
+            "images": len(self.embeddings),
+            "held_out": int((self.embeddings.split != 0).sum()),
+            "leaked": None if self.copies is None else len(self.leaked),
+            "suspects": len(self.suspects),
+            "split": ("by_group" if self.embeddings.groups else "by_scene") if drawn else "",
+        }
 
     @property
     def kinds(self) -> str:

@@ -27,6 +27,7 @@ def main() -> None:
         audit,
         compare,
         doctor,
+        explore,
         export,
         gallery,
         listing,

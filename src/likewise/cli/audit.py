@@ -1,6 +1,7 @@
 """audit: find faults in a run's data."""
 
 import json
+import os
 from collections import Counter
 
 from likewise.cli.app import Json, RunFolder, app
@@ -10,6 +11,9 @@ from likewise.cli.app import Json, RunFolder, app
 def audit(run: RunFolder, as_json: Json = False) -> None:
     """List likely wrong labels, copies and leakage, outliers, tiny classes and broken files of a run's data."""
     from likewise import api
+    from likewise.cli.screen import verdict_text
+    from likewise.experiment.judge import verdict_of
+    from likewise.experiment.run import Run
 
     result = api.audit(run)
     if as_json:
@@ -21,3 +25,5 @@ def audit(run: RunFolder, as_json: Json = False) -> None:
     for finding, count in Counter(f.finding for f in result.findings()).items():
         print(f"{count:6,}  {finding}")
     print(f"\n{run / 'audit.html'}\n{run / 'audit.csv'}")
+    if (opened := Run.open(run)).metrics_file.exists():
+        print(f"\n{verdict_text(verdict_of(opened, folder=os.fspath(run)))}")

@@ -21,12 +21,13 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Train several methods on the same data with the same budget and compare them; resumes after an interruption."""
+    from likewise.cli.comparison import comparison_text
     from likewise.cli.screen import Progress
     from likewise.experiment.compare import compare as run
     from likewise.experiment.compare import parse_over, variants
     from likewise.experiment.run import folder_in
     from likewise.recipes.load import load_recipe, name_of
-    from likewise.viz.pages.comparison import markdown, write_comparison
+    from likewise.viz.workspace import write_comparison_workspace
 
     named = [word for word in recipes if "=" not in word or Path(word).exists()]
     settings = [word for word in recipes if word not in named]
@@ -41,5 +42,5 @@ def compare(
         folder = folder_in(out, "-".join(chosen) if name is None else name)
         say = partial(print, file=sys.stderr, flush=True)
         comparison = run(rows, folder=folder, seeds=seeds, over=varied, watch=progress.watch, say=say)
-    pages = write_comparison(comparison)
-    print(json.dumps(comparison.to_dict(), indent=1) if as_json else f"{markdown(comparison)}\n{pages[-1]}")
+    pages = write_comparison_workspace(comparison)
+    print(json.dumps(comparison.to_dict(), indent=1) if as_json else f"{comparison_text(comparison)}\n\n{pages[-1]}")

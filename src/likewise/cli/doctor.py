@@ -1,6 +1,7 @@
 """doctor: diagnose a run."""
 
 import json
+import os
 from dataclasses import asdict
 from typing import Any
 
@@ -23,23 +24,33 @@ COLUMNS = (
 @app.command()
 def doctor(run: RunFolder, as_json: Json = False) -> None:
     """Diagnose a run: symptoms during training, their cause, and what to change."""
+    from likewise.cli.screen import verdict_text
     from likewise.experiment.checkup import examine
+    from likewise.experiment.judge import verdict_of
     from likewise.experiment.run import Run
+    from likewise.viz.pages.doctor import write_doctor
+    from likewise.viz.pages.workspace import relink
 
     opened = Run.open(run)
     findings, observations = examine(opened)
+    verdict = verdict_of(opened, folder=os.fspath(run)) if opened.metrics_file.exists() else None
     if as_json:
         output = {
             "findings": [asdict(finding) for finding in findings],
             "observations": [asdict(observation) for observation in observations],
         }
-        print(json.dumps({"run": opened.name, **output}, indent=1))
+        said = {"verdict": verdict.to_dict()} if verdict else {}
+        print(json.dumps({"run": opened.name, **said, **output}, indent=1))
         return
+    if verdict:
+        print(f"{verdict_text(verdict)}\n")
+    write_doctor(opened)
+    relink(opened)
     for finding in findings:
         print(f"{finding.name}: {finding}.")
     if not findings:
-        print(f"{opened.name}: no known problem found.")
-    print(f"\n{table([asdict(observation) for observation in observations])}")
+        print(f"{opened.name}: no known problem of the training found.")
+    print(f"\n{table([asdict(observation) for observation in observations])}\n\n{run / 'doctor.html'}")
 
 
 def table(observations: list[dict[str, Any]]) -> str:

@@ -1,10 +1,12 @@
 """Terminal output: progress bars and tables of scores."""
 
 import json
+import os
 import sys
 import textwrap
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +17,8 @@ from rich.table import Table
 from likewise.cli.baselines import baselines_table
 from likewise.cli.rates_text import verification_text
 from likewise.cli.terminal import raw
+from likewise.doctor.verdict import Verdict
+from likewise.experiment.judge import verdict_of
 from likewise.experiment.run import Run
 
 # name: short explanation
@@ -147,20 +151,30 @@ class Download:
 
 
 def scores_json(run: Run) -> str:
-    """`{"run", "split", "scores": {name: {value, low, high, n}}, "without_training"}`, a warning before it."""
+    """`{"verdict", "run", "split", "scores": {name: {value, low, high, n}}, "without_training"}`."""
     metrics: Mapping[str, Any] = run.metrics()
-    shown = ("warning", "run", "split", "scores", "verification", "caveats", "without_training")
+    shown = ("verdict", "warning", "run", "split", "scores", "verification", "caveats", "without_training")
     return json.dumps({key: metrics[key] for key in shown if key in metrics}, indent=1)
 
 
 def headline(run: Run) -> str:
-    """A warning where training did not help, the scores, those without training, and the path of the report."""
+    """The scores, those without training, the paths of the pages, and the verdict with the next two commands."""
     metrics = run.metrics()
-    first = f"{wrapped(metrics['warning'])}\n\n" if metrics.get("warning") else ""
     caveats = "".join(f"{wrapped(f'note: {caveat}')}\n" for caveat in metrics.get("caveats", ()))
     rates = "".join(f"{text}\n" for text in verification_text(metrics.get("verification") or {}))
     tables = [table for table in (scores_table(metrics), rates, caveats, baselines_table(metrics)) if table]
-    return f"{first}{title(metrics)}\n\n" + "\n".join([*tables, ending(run, metrics)])
+    verdict = verdict_of(run, folder=os.fspath(run.path), metrics=metrics)
+    noted = metrics.get("caveats", ())  # they stand below the scores
+    verdict = replace(verdict, further=tuple(text for text in verdict.further if text not in noted))
+    return f"{title(metrics)}\n\n" + "\n".join([*tables, ending(run, metrics), "", verdict_text(verdict)])
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """The verdict, what else was found, and the next two commands, within 80 columns."""
+    listed = [f"also: {text}." for text in verdict.further]
+    lines = [f"{verdict.grade.upper()}: {verdict.reason}.", *listed]
+    filled = [textwrap.fill(each, 80, break_on_hyphens=False, break_long_words=False) for each in lines]
+    return "\n".join([*filled, f"next: {verdict.commands[0]}", f"      {verdict.commands[1]}"])
 
 
 def wrapped(sentence: str) -> str:
@@ -263,5 +277,7 @@ def ending(run: Run, metrics: Mapping[str, Any]) -> str:
     if (run.path / "skipped.csv").exists():
         lines.append(f"images left out: {run.path / 'skipped.csv'}")
     if run.report.exists():
-        lines.append(f"report: {run.report}")
+        made = [name for name in ("map", "audit", "doctor") if (run.path / f"{name}.html").exists()]
+        linked = f" (it links to {', '.join(made)})" if made else ""
+        lines.append(f"report: {run.report}{linked}")
     return "\n".join(lines)

@@ -1,5 +1,8 @@
 """Diagnosis of a finished run."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from likewise import spec
 from likewise.doctor import Finding, Observation, Setup, diagnose
 from likewise.doctor.monitor import PER_PART, pair_auc, sample, vitals
@@ -13,12 +16,14 @@ from likewise.metrics.neighbours import Sim
 __all__ = ["examine"]
 
 
-def examine(run: Run) -> tuple[list[Finding], list[Observation]]:
+def examine(run: Run, *, metrics: Mapping[str, Any] | None = None) -> tuple[list[Finding], list[Observation]]:
     """Diagnose a finished run; returns the findings and the observations they are based on.
 
-    A run without health records gets one observation, of its embeddings. Errors: ValueError without those.
+    metrics: instead of the run's metrics.json. A run without health records gets one observation, of its embeddings.
+    Errors: ValueError without those.
     """
     recipe = read_fields(run.recipe_file)
+    held = run.metrics_or_nothing() if metrics is None else metrics
     embeddings = Embeddings.load(run.embeddings) if run.embeddings.exists() else None
     classes = len(embeddings.part("train").labels.unique()) if embeddings else 0
     setup = Setup.of(recipe, classes=classes or None)
@@ -27,12 +32,11 @@ def examine(run: Run) -> tuple[list[Finding], list[Observation]]:
         observations = [from_embeddings(run, embeddings, spec.bind("sim", setup.sim))]
     if not observations:
         raise ValueError(f"{run.path} has no embeddings and no health records; run `likewise evaluate {run.path}`")
-    return [*diagnose(observations, setup, patience=1), *after_scoring(run, embeddings)], observations
+    return [*diagnose(observations, setup, patience=1), *after_scoring(held, embeddings)], observations
 
 
-def after_scoring(run: Run, embeddings: Embeddings | None) -> list[Finding]:
+def after_scoring(metrics: Mapping[str, Any], embeddings: Embeddings | None) -> list[Finding]:
     """What only the scores tell: a validation part far above the test part."""
-    metrics = run.metrics_or_nothing()
     val, test, grouped = metrics.get("val"), metrics.get("scores"), embeddings is not None and bool(embeddings.groups)
     if metrics.get("split") != "test" or not val or not test:
         return []

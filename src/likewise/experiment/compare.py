@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, product
+from itertools import chain, combinations, product
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -38,6 +38,8 @@ METRICS = ("knn@1", "map@r", "silhouette", "silhouette_simplified", "one_shot_er
 LOWER_IS_BETTER = {"eer", "one_shot_error"}
 SHARED = ("data", "split", "val", "split_seed", "min_per_class", "max_per_class", "max_classes")
 BUDGET = ("epochs", "pretrain_epochs", "max_seconds")
+PAIRWISE = ("knn@1", "map@r", "pair_accuracy")  # of these every method is tested against every other one
+MOST_ROWS = 20  # of a comparison whose methods are tested pairwise
 LEVEL = 0.05
 FIXED_THRESHOLD = 0.5
 
@@ -64,6 +66,7 @@ class Comparison:
     best: dict[str, str]  # metric: label; a metric without a significant best is left out
     p: dict[str, dict[str, float]]  # metric: label: p of the paired test against the best value, Holm-corrected
     failed: dict[str, str] = dataclasses.field(default_factory=dict)  # label: why it has no scores
+    wins: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)  # metric: label: whom it is above
 
     def to_dict(self) -> dict[str, Any]:
         rows = [
@@ -78,7 +81,7 @@ class Comparison:
             }
             for row in self.rows
         ]
-        return {"rows": rows, "best": self.best, "p": self.p, "failed": self.failed}
+        return {"rows": rows, "best": self.best, "p": self.p, "wins": self.wins, "failed": self.failed}
 
 
 def parse_over(texts: Iterable[str]) -> dict[str, list[str]]:
@@ -159,7 +162,7 @@ def compare(
     say("comparing")
     rows, found = zip(*(scored(label, recipes[label], runs) for label, runs in trained.items()), strict=True)
     best, p = judged(rows, found)
-    result = Comparison(folder, rows, best, p, failed)
+    result = Comparison(folder, rows, best, p, failed, pairwise(rows, found))
     with replacing(folder / "compare.json") as temporary:
         temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
     return result
@@ -286,6 +289,22 @@ def judged(rows: Sequence[Row], found: Sequence[Comparable]) -> tuple[dict[str, 
         if all(p < LEVEL for p in against[name].values()):
             best[name] = rows[top].label
     return best, against
+
+
+def pairwise(rows: Sequence[Row], found: Sequence[Comparable]) -> dict[str, dict[str, list[str]]]:
+    """The labels that each row is better than, by metrics of PAIRWISE that all rows have, corrected over all pairs."""
+    wins: dict[str, dict[str, list[str]]] = {}
+    pairs = list(combinations(range(len(rows)), 2))
+    for name in PAIRWISE if 1 < len(rows) <= MOST_ROWS else ():
+        if not all(name in one for one in found):
+            continue
+        p = intervals.holm({str(pair): apart(name, found[pair[0]], found[pair[1]]).p for pair in pairs})
+        wins[name] = {row.label: [] for row in rows}
+        for pair in pairs:
+            if p[str(pair)] < LEVEL:
+                above, below = sorted(pair, key=lambda i: -merit(name, rows[i]))
+                wins[name][rows[above].label].append(rows[below].label)
+    return wins
 
 
 def merit(name: str, row: Row) -> float:

@@ -1,12 +1,13 @@
 """What a quick look for near-copies between parts says, with the way out."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from likewise import spec
 from likewise.data.images import Images
 from likewise.data.scenes import TELLING, Overlap, overlaps
 
-__all__ = ["look", "sentences"]
+__all__ = ["counted", "look", "sentences"]
 
 
 def look(images: Images, split: str, say: Callable[[str], None], *, seed: int = 0) -> list[Overlap]:
@@ -15,6 +16,21 @@ def look(images: Images, split: str, say: Callable[[str], None], *, seed: int = 
     for sentence in sentences(found, images, split):
         say(sentence)
     return found
+
+
+def counted(images: Images, split: str, *, seed: int = 0) -> list[dict[str, Any]]:
+    """What the quick look found of each pair of parts, and the split that keeps bursts together, for metrics.json."""
+    return [
+        {
+            "part": o.part,
+            "other": o.other,
+            "copies": o.copies,
+            "checked": o.checked,
+            "split": way_out(images, split).rpartition("split=")[2] if o.part in images.drawn else "",
+        }
+        for o in overlaps(images, seed=seed)
+        if o.checked
+    ]
 
 
 def sentences(found: Sequence[Overlap], images: Images, split: str) -> list[str]:

@@ -16,6 +16,7 @@ __all__ = [
     "ScoreRecord",
     "SliceRecord",
     "ThresholdRecord",
+    "VerdictRecord",
     "VerificationRecord",
     "WithoutTraining",
     "read_metrics",
@@ -133,12 +134,23 @@ class VerificationRecord(TypedDict):
     further_groups: NotRequired[int]
 
 
+class VerdictRecord(TypedDict):
+    """The verdict on the run: good, doubtful or bad, why, what to type next, and what else was found."""
+
+    grade: str
+    name: str
+    reason: str
+    commands: list[str]
+    further: list[str]
+
+
 class Metrics(TypedDict):
     """metrics.json. `open` says that the scored classes were not trained on.
 
-    warning: comes first, where training did not help: what it was compared with, and what to change.
+    warning: where training did not help: what it was compared with, and what to change.
     """
 
+    verdict: NotRequired[VerdictRecord]
     warning: NotRequired[str]
     run: str
     split: str
@@ -146,6 +158,9 @@ class Metrics(TypedDict):
     scores: dict[str, ScoreRecord]
     caveats: NotRequired[list[str]]  # what makes a score mean less than it seems to
     verification: NotRequired[VerificationRecord]
+    majority: NotRequired[float | None]  # share of the most frequent scored class, in a closed set
+    near_copies: NotRequired[list[dict[str, Any]]]  # of a sample: part, other, copies, checked, split
+    audit: NotRequired[dict[str, Any]]  # counts of `likewise audit`: images, held_out, leaked, suspects
     left_out: dict[str, str]
     queries_without_positives: dict[str, int]
     health: dict[str, Any]  # one number or a list a name, see evaluate/diagnostics.py

@@ -9,6 +9,7 @@ from likewise.safety import bounds
 
 __all__ = ["checked_metrics", "records"]
 
+GRADES = ("good", "doubtful", "bad")
 SPLITS = ("train", "val", "test")
 TEXT = 10_000  # characters
 ENTRIES = 1000  # of an object
@@ -88,6 +89,33 @@ def without_training(value: Any) -> bool:
     return all(whole(value.get(name)) for name in counts) and all(of(value.get(name)) for name, of in kept.items())
 
 
+def verdict(value: Any) -> bool:
+    lists = ("commands", "further")
+    return (
+        isinstance(value, dict)
+        and value.get("grade") in GRADES
+        and all(text(value.get(name)) for name in ("name", "reason"))
+        and all(isinstance(value.get(name), list) and all(map(text, value[name])) for name in lists)
+    )
+
+
+def counts(value: Any) -> bool:
+    """Whole numbers, and texts; None for what was not counted."""
+    if not isinstance(value, dict) or len(value) > ENTRIES:
+        return False
+    return all(one is None or whole(one) or text(one) for one in value.values())
+
+
+def overlap(value: Any) -> bool:
+    named = isinstance(value, dict) and all(text(value.get(name)) for name in ("part", "other", "split"))
+    return named and all(whole(value.get(name)) for name in ("copies", "checked"))
+
+
+def audit(value: Any) -> bool:
+    named = counts(value) and all(whole(value.get(name)) for name in ("images", "held_out", "suspects"))
+    return named and optional(whole)(value.get("leaked")) and text(value.get("split", ""))
+
+
 def plain(value: Any, depth: int = 0) -> bool:
     """Numbers, texts, and lists and objects of them, not too deep."""
     if isinstance(value, dict):
@@ -99,7 +127,11 @@ def plain(value: Any, depth: int = 0) -> bool:
 
 # field: (check, what is accepted)
 METRICS: dict[str, tuple[Check, str]] = {
+    "verdict": (verdict, "an object of grade, name, reason, commands and further"),
     "warning": (text, "a text"),
+    "majority": (optional(finite), "a number"),
+    "near_copies": (lambda value: isinstance(value, list) and all(map(overlap, value)), "a list of counts"),
+    "audit": (audit, "an object of counts"),
     "run": (text, "a text"),
     "split": (lambda value: value in SPLITS, "train, val or test"),
     "open": (lambda value: isinstance(value, bool), "true or false"),

@@ -24,11 +24,13 @@ from likewise.evaluate.one_shot import official_error
 from likewise.experiment.baselines import without_training
 from likewise.experiment.build import load_images
 from likewise.experiment.caveats import caveats, far_above
+from likewise.experiment.judge import verdict_of
+from likewise.experiment.near_copies import counted
 from likewise.experiment.rates import held_out_rates
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.experiment.thresholds import choices, pairs_of, told
-from likewise.experiment.verdict import warning
+from likewise.experiment.verdict import remark, warning
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs
 from likewise.models import Embedder
@@ -72,13 +74,16 @@ def evaluate_run(
     )
     val = scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {}
     of_scores = caveats(recipe, images, found, split, open_set=open_set)
+    held = found.part(split).labels
     said = {
         **({"warning": why} if (why := warning(baselines, recipe, training.get("steps"))) else {}),
         "run": run.name,
         "split": split,
         "open": open_set,
         "scores": scores | one_shot(model, recipe, images, split),
-        "caveats": of_scores + far_above(val, scores, images.groups is not None),
+        "caveats": of_scores + far_above(val, scores, images.groups is not None) + remark(baselines, recipe),
+        "majority": None if open_set else float(held.bincount().max() / len(held)),
+        "near_copies": counted(images, recipe.split, seed=recipe.split_seed),
         "verification": held_out_rates(found, pairs, recipe.sim, kept["threshold"]),
         "left_out": too_few(pairs["test"].same) if "test" in pairs else {},
         "queries_without_positives": queries_without_positives(
@@ -93,6 +98,8 @@ def evaluate_run(
     }
     model.info |= kept
     model.save(run.model)
+    said |= {"audit": audited} if (audited := run.metrics_or_nothing().get("audit")) else {}
+    said = {"verdict": verdict_of(run, metrics=said).to_dict(), **said}
     run.write("metrics.json", json.dumps(said, indent=1))
     return said
 

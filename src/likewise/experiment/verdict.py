@@ -10,7 +10,7 @@ from likewise.experiment.build import NO_WEIGHTS
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.records import BaselineRecord, PairedRecord, WithoutTraining
 
-__all__ = ["note", "rows", "warning"]
+__all__ = ["against", "also_better", "note", "remark", "remedy", "rows", "warning"]
 
 TITLES = {
     "pixels": "raw pixels",
@@ -25,7 +25,8 @@ MOST_QUERIES = 100_000  # beyond, the difference does not matter
 def warning(record: WithoutTraining, recipe: Recipe, steps: int | None = None) -> str:
     """The sentence to say first: training made it worse, or did not help beyond doubt; empty where it helped.
 
-    Training helped where its main score is above that of every baseline, by the paired difference.
+    Training helped where its main score is above that of every baseline by the paired difference, or where another of
+    the main scores is and this one is not below; `remark` says the latter.
     """
     main = record["main"]
     apart = {name: one["difference"][main] for name, one in record["baselines"].items() if main in one["difference"]}
@@ -33,14 +34,33 @@ def warning(record: WithoutTraining, recipe: Recipe, steps: int | None = None) -
     if not failed:
         return ""
     name = min(failed, key=lambda each: failed[each]["difference"])
-    ours, theirs = record["trained"][main]["value"], record["baselines"][name]["scores"][main]["value"]
-    worse = is_worse(failed[name])  # type: ignore[arg-type]
-    said = "Training made it worse than" if worse else "Training is not beyond doubt better than"
-    low, high = failed[name]["low"], failed[name]["high"]
-    difference = f"{failed[name]['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
-    figures = f"{main} {ours:.4f} against {theirs:.4f} ({difference}{wanted_queries(failed[name], recipe)})"
-    risen = also_better(record["baselines"][name], main)
-    return f"{said} {TITLES[name]}: {figures}{risen}; what to change: {remedy(name, recipe, steps)}"
+    if remark(record, recipe):
+        return ""
+    return f"{against(record, name, recipe)}; what to change: {remedy(name, recipe, steps)}"
+
+
+def remark(record: WithoutTraining, recipe: Recipe) -> list[str]:
+    """A caveat: a baseline is as good in the main score, while another score is above it beyond doubt."""
+    main = record["main"]
+    apart = {name: one["difference"][main] for name, one in record["baselines"].items() if main in one["difference"]}
+    failed = {name: one for name, one in apart.items() if not is_better(one)}  # type: ignore[arg-type]
+    if not failed or any(is_worse(one) for one in failed.values()):  # type: ignore[arg-type]
+        return []
+    if not all(also_better(record["baselines"][name], main) for name in failed):
+        return []
+    return [against(record, min(failed, key=lambda each: failed[each]["difference"]), recipe)]
+
+
+def against(record: Mapping[str, Any], name: str, recipe: Recipe) -> str:
+    """The main score against that of a baseline, with the paired difference."""
+    main, one = record["main"], record["baselines"][name]
+    apart = one["difference"][main]
+    ours, theirs = record["trained"][main]["value"], one["scores"][main]["value"]
+    said = "Training made it worse than" if is_worse(apart) else "Training is not beyond doubt better than"
+    said = "Training made it better than" if is_better(apart) else said
+    difference = f"{apart['difference']:+.4f}, 95 % interval {apart['low']:+.4f} to {apart['high']:+.4f}"
+    figures = f"{main} {ours:.4f} against {theirs:.4f} ({difference}{wanted_queries(apart, recipe)})"
+    return f"{said} {TITLES.get(name, name)}: {figures}{also_better(one, main)}"
 
 
 def wanted_queries(apart: PairedRecord, recipe: Recipe) -> str:

@@ -17,11 +17,12 @@ from likewise.models import Embedder
 from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.section import Section, load_json, save_json, score_text
 from likewise.viz import plots
-from likewise.viz.pages.map import clouds, stages, write_map
+from likewise.viz.pages.map import clouds, mapped, write_map
 from likewise.viz.plots import Cloud
 
 __all__ = ["MOST", "interval_text", "of_encodings", "of_map", "of_prediction"]
 
+MAPPED = 2_000  # images on the maps that are compared
 MOST = 30  # encodings per class, as theirs
 
 
@@ -107,7 +108,7 @@ def of_map(section: Section, runs: Mapping[str, Run], names: Sequence[str]) -> N
     section.say("### The map, before and after")
     panels: dict[str, Cloud] = {}
     for name in dict.fromkeys(names):
-        drawn = clouds(stages(runs[name]), sim=runs[name].recipe.sim)
+        drawn = clouds(mapped(runs[name], MAPPED).stages, sim=runs[name].recipe.sim)
         panels |= {f"{name}, {stage}": cloud for stage, cloud in drawn.items()}
     shown = next(iter(panels.values()))
     section.figure(

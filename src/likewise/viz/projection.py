@@ -11,7 +11,10 @@ import numpy as np
 
 from likewise.spec import near
 
-__all__ = ["METHODS", "Plane", "pca", "plane", "project", "tsne", "umap"]
+__all__ = ["LANDMARKS", "METHODS", "Plane", "pca", "plane", "project", "tsne", "umap"]
+
+
+LANDMARKS = 5_000  # vectors that t-SNE lays out; more are placed among these
 
 
 class Plane(NamedTuple):
@@ -64,11 +67,30 @@ def tsne(x_ND: Any, *, dims: int = 2, perplexity: float = 30.0, seed: int = 0) -
     if x_ND.shape[1] <= dims:
         return pca(x_ND, dims=dims)
     _enough(x_ND, dims, "t-SNE")
+    if len(x_ND) > LANDMARKS:
+        return among_landmarks(x_ND, dims=dims, perplexity=perplexity, seed=seed)
     if np.ptp(x_ND, axis=0).max() == 0:  # all the same: PCA, from which t-SNE starts, would divide by zero
         return np.zeros((len(x_ND), dims), np.float32)
     perplexity = min(perplexity, (len(x_ND) - 1) / 3)
     how = "barnes_hut" if dims < 4 else "exact"
     return TSNE(dims, perplexity=perplexity, init="pca", method=how, random_state=seed).fit_transform(x_ND)
+
+
+def among_landmarks(x_ND: np.ndarray, *, dims: int, perplexity: float, seed: int, k: int = 3) -> np.ndarray:
+    """t-SNE of LANDMARKS evenly spaced vectors; the others lie at the weighted mean of the k landmarks nearest to them.
+
+    Weights are inverse squared distances. Time O(N * LANDMARKS).
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    at_L = np.arange(LANDMARKS) * len(x_ND) // LANDMARKS
+    place_L = tsne(x_ND[at_L], dims=dims, perplexity=perplexity, seed=seed)
+    far_NK, near_NK = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(x_ND[at_L]).kneighbors(x_ND)
+    weight_NK = 1 / np.maximum(far_NK, 1e-9) ** 2
+    weight_NK /= weight_NK.sum(1, keepdims=True)
+    placed_N = np.einsum("nk,nkd->nd", weight_NK, place_L[near_NK]).astype(np.float32)
+    placed_N[at_L] = place_L
+    return placed_N
 
 
 def umap(x_ND: Any, *, dims: int = 2, neighbours: int = 15, seed: int = 0) -> np.ndarray:

@@ -7,21 +7,23 @@ from likewise.atomic import replacing
 from likewise.audit import TINY, Audit, Copy
 from likewise.data.images import Images
 from likewise.experiment.run import Run
-from likewise.viz.pages.document import document
+from likewise.viz.pages.document import NOTHING, document
 from likewise.viz.pages.html import Html, Thumbs, table, tag
+from likewise.viz.pages.workspace import head
 
 __all__ = ["write_audit"]
 
+AGAINST = 8  # neighbours of a suspect on the page
 MOST = 60  # findings of a kind on the page; audit.csv lists all
 
 
 def write_audit(run: Run, result: Audit, images: Images | None) -> None:
     """Write audit.html into the run folder, atomically."""
     with replacing(run.path / "audit.html") as temporary:
-        temporary.write_text(page(result, Thumbs(images)), encoding="utf-8")
+        temporary.write_text(page(result, Thumbs(images), head(run, "audit.html")), encoding="utf-8")
 
 
-def page(result: Audit, thumbs: Thumbs) -> str:
+def page(result: Audit, thumbs: Thumbs, top: Html = NOTHING) -> str:
     """The document; every section is present, with a sentence if it has no findings."""
     parts = [
         ("leak", "Leakage", leakage(result, thumbs)),
@@ -31,7 +33,7 @@ def page(result: Audit, thumbs: Thumbs) -> str:
         ("tiny", "Tiny classes", tiny(result)),
         ("broken", "Broken files", broken(result)),
     ]
-    return document(result.name, "Likewise audit", [facts(result)], parts)
+    return document(result.name, "Likewise audit", [facts(result)], parts, top=top)
 
 
 def facts(result: Audit) -> Html:
@@ -86,7 +88,11 @@ def labels(result: Audit, thumbs: Thumbs) -> list[Html]:
         tag(
             "div",
             tag("div", card(result, thumbs, s.at, f"{result.part(s.at)} · {s.score:.3f}"), class_="query"),
-            tag("div", *(card(result, thumbs, n, result.part(n), "wrong") for n in s.against), class_="neighbours"),
+            tag(
+                "div",
+                *(card(result, thumbs, n, result.part(n), "wrong") for n in s.against[:AGAINST]),
+                class_="neighbours",
+            ),
             class_="row",
         )
         for s in result.suspects

@@ -1,16 +1,10 @@
-"""Report section: scores without training, and the sentence that comes first where training did not help."""
+"""Report section: scores without training."""
 
 from likewise.experiment.verdict import note, rows
 from likewise.viz.pages.html import Html, table, tag
 from likewise.viz.pages.run_data import RunData
 
-__all__ = ["baselines", "warning"]
-
-
-def warning(m: RunData) -> list[Html]:
-    """The sentence at the head of the page; none where training helped."""
-    said = m.metrics.get("warning")
-    return [tag("p", tag("strong", f"{said}."), class_="warning")] if said else []
+__all__ = ["baselines"]
 
 
 def baselines(m: RunData) -> list[Html]:

@@ -6,13 +6,14 @@ import numpy as np
 
 from likewise.viz.pages import findings, score_texts
 from likewise.viz.pages.findings import Neighbours
-from likewise.viz.pages.html import Html, Thumbs, table, tag
+from likewise.viz.pages.html import Html, Sorted, Thumbs, asset, script, table, tag
 from likewise.viz.pages.run_data import RunData
 from likewise.viz.plots.style import decimal
 
 __all__ = ["card", "class_table", "confusions", "neighbours", "skipped", "worst_errors"]
 
-OPEN_ROWS = 20  # rows of a table shown at once; the others unfold
+OPEN_ROWS = 20  # rows of a table shown
+CLASSES = 1_000  # rows of the table of classes
 
 
 def neighbours(m: RunData) -> list[Html]:
@@ -102,14 +103,16 @@ def class_table(m: RunData) -> list[Html]:
     if nn is None:
         return []
     rows = sorted((_class_row(nn, c) for c in np.unique(nn.query.labels.numpy()).tolist()), key=lambda row: row[0])
-    shown = [cells for _, cells in rows]
+    shown = [cells for _, cells in rows[:CLASSES]]
     head = ["Class", "Images", "Right", "", "Most often confused with"]
-    text = "Right: held-out images whose nearest neighbour is of their class. Sorted by accuracy, lowest first."
-    parts = [tag("p", text), table(head, shown[:OPEN_ROWS], numbers=[1, 2])]
-    if len(shown) > OPEN_ROWS:
-        more = tag("summary", f"The other {len(shown) - OPEN_ROWS} classes")
-        parts.append(tag("details", more, table(head, shown[OPEN_ROWS:], numbers=[1, 2])))
-    return parts
+    text = (
+        "Right: held-out images whose nearest neighbour is of their class. Sorted by accuracy, lowest first; "
+        "a click on a heading sorts by it."
+    )
+    parts = [tag("p", text), tag("div", table(head, shown, numbers=[1, 2], class_="sortable"), class_="tall")]
+    if len(rows) > CLASSES:
+        parts.append(tag("p", f"{CLASSES:,} of {len(rows):,} classes, those of the lowest accuracy.", class_="note"))
+    return [*parts, script(asset("sort.js"))]
 
 
 def _class_row(nn: Neighbours, c: int) -> tuple[tuple[float, int], Sequence[object]]:
@@ -121,8 +124,8 @@ def _class_row(nn: Neighbours, c: int) -> tuple[tuple[float, int], Sequence[obje
     taken = f"{nn.reference.classes[int(wrong.argmax())]} ({int(wrong.max())})" if wrong.any() else ""
     cells = [
         nn.query.classes[c],
-        f"{total:,}",
-        f"{right:,} ({score_texts.percent(right / total)})",
+        Sorted(f"{total:,}", total),
+        Sorted(f"{right:,} ({score_texts.percent(right / total)})", right / total),
         _bar(right / total),
         taken,
     ]

@@ -23,7 +23,7 @@ from likewise.viz.projection import Plane, plane
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["before_after", "embedding_map", "pair_similarities", "silhouette", "training"]
+__all__ = ["before_after", "det", "embedding_map", "reliability", "silhouette", "training"]
 
 CURVES = 4  # validation scores on one plot
 PANELS = 12  # epochs in the series
@@ -215,32 +215,8 @@ def silhouette(m: RunData) -> list[Html]:
     return [shown(m, "silhouette", plots.silhouette(values_N, labels_N, m.query.classes), caption)]
 
 
-def pair_similarities(m: RunData) -> list[Html]:
-    """Histogram of pair similarities, DET curve and reliability diagram."""
-    similarities = m.similarities
-    return (
-        []
-        if similarities is None
-        else [_histogram(m, similarities), *_det(m, similarities), *_reliability(m, similarities)]
-    )
-
-
-def _histogram(m: RunData, similarities: findings.Similarities) -> Html:
-    threshold = (m.metrics.get("threshold") or {}).get("value")
-    figure = plots.pair_histogram(*similarities, threshold=threshold, xlabel=f"similarity ({m.sim_name})")
-    caption = (
-        f"{len(similarities.same):,} same-class and {len(similarities.different):,} different-class held-out pairs."
-    )
-    if threshold is not None:
-        same, different = (np.mean(sim_P >= threshold) for sim_P in similarities)
-        caption += (
-            f" At the threshold {score_texts.percent(float(same))} of the same-class pairs are accepted, "
-            f"and {score_texts.percent(float(different))} of the others."
-        )
-    return shown(m, "pairs", figure, caption)
-
-
-def _det(m: RunData, similarities: findings.Similarities) -> Iterator[Html]:
+def det(m: RunData, similarities: findings.Similarities) -> Iterator[Html]:
+    """DET curve of the evaluated pairs."""
     if (curve := findings.det(similarities)) is not None:
         caption = (
             "Each point is a threshold: a stricter one accepts fewer different-class pairs and rejects more same-class "
@@ -249,7 +225,8 @@ def _det(m: RunData, similarities: findings.Similarities) -> Iterator[Html]:
         yield shown(m, "det", plots.det({m.run.name: curve}), caption)
 
 
-def _reliability(m: RunData, similarities: findings.Similarities) -> Iterator[Html]:
+def reliability(m: RunData, similarities: findings.Similarities) -> Iterator[Html]:
+    """Reliability diagram of the calibrated probabilities."""
     fit, scores = m.metrics.get("calibration"), m.metrics.get("scores", {})
     if fit and {"brier", "ece"} <= set(scores):
         off, brier = (scores[name]["value"] for name in ("ece", "brier"))

@@ -9,11 +9,13 @@ import numpy as np
 from likewise.atomic import replacing
 from likewise.evaluate import Embeddings, Score
 from likewise.experiment.compare import FIXED_THRESHOLD, LEVEL, LOWER_IS_BETTER, METRICS, Comparison, Row
+from likewise.experiment.judge import verdict_of
 from likewise.viz import plots
-from likewise.viz.pages import methods, score_texts
+from likewise.viz.pages import methods, ranking, score_texts
 from likewise.viz.pages.document import document
 from likewise.viz.pages.html import Html, inline, join, table, tag
 from likewise.viz.pages.scores import duration
+from likewise.viz.pages.workspace import grade_mark
 from likewise.viz.plots import Cloud, Curve
 from likewise.viz.plots.style import decimal
 from likewise.viz.projection import plane
@@ -37,6 +39,7 @@ EXPLAINED = (
     f"{BOLD} Column '{FIXED}': {FIXED_MEANING[0].lower()}{FIXED_MEANING[1:]}"
 )
 POINTS = 2_000  # points per map
+LINKS = 8  # runs in the head of the page, at most; the tables link to all
 
 
 def write_comparison(comparison: Comparison) -> list[Path]:
@@ -112,16 +115,34 @@ def plain(value: str, interval: str, best: bool) -> str:
 
 def page(comparison: Comparison) -> str:
     """The whole document."""
+    bars(comparison, "knn@1")
     sections = [
-        ("scores", "Scores", [verdict(comparison), scores_table(comparison), *notes(comparison)]),
+        ("scores", "Scores", [verdict(comparison), *ranking.dots(comparison)]),
+        ("wins", "Pairwise wins", ranking.wins(comparison)),
+        ("table", "All scores", [scores_table(comparison), *notes(comparison)]),
         ("threshold", "Why no fixed threshold", fixed_threshold(comparison)),
-        ("bars", "Nearest neighbour", bars(comparison, "knn@1")),
         ("losses", "Loss curves", losses(comparison)),
         ("maps", "Maps of the test images", maps(comparison)),
         ("recipes", "Recipes and runs", methods.recipes(comparison)),
     ]
     filled = [section for section in sections if section[2]]
-    return document(comparison.folder.resolve().name, "Likewise comparison", [methods.facts(comparison)], filled)
+    name = comparison.folder.resolve().name
+    sheet = tag("style", Html("@page { size: A4 landscape; margin: 10mm; }"))
+    return document(name, "Likewise comparison", [methods.facts(comparison)], filled, top=top(comparison), head=[sheet])
+
+
+def top(comparison: Comparison) -> Html:
+    """The head of the pages of a run, with links to the report of each method."""
+    here = tag("a", "Comparison", href="compare.html", aria_current="page")
+    linked = [ranking.link(comparison, row.label) for row in comparison.rows]
+    reports = [link for link in linked if isinstance(link, Html)]
+    return tag(
+        "div",
+        tag("span", "Likewise", class_="brand"),
+        tag("span", comparison.folder.resolve().name, class_="run"),
+        tag("nav", here, *(reports if len(reports) <= LINKS else ()), aria_label="Comparison and its runs"),
+        class_="workspace",
+    )
 
 
 def verdict(comparison: Comparison) -> Html:
@@ -136,22 +157,33 @@ def verdict(comparison: Comparison) -> Html:
         sure = f"not significantly better than {', '.join(near)} (p ≥ {LEVEL})."
     else:
         sure = f"significantly better than every other method (p < {LEVEL})."
-    return tag("p", f"{title}: ", tag("strong", top.label), f" is best with {value}, {sure}")
+    said = verdict_of(top.runs[0])
+    but = [] if said.grade == "good" else [tag("p", grade_mark(said.grade), f"{top.label}: {said.reason}.")]
+    return join(tag("p", f"{title}: ", tag("strong", top.label), f" is best with {value}, {sure}"), *but)
 
 
 def scores_table(comparison: Comparison) -> Html:
     names = columns(comparison)
-    head = ["Method", *(heading(name, tag("br")) for name in names), "Training"]
+    head = ["Method", "Verdict", *(heading(name, tag("br")) for name in names), "Training"]
     rows: list[Sequence[object]] = [
         [
-            row.label,
+            ranking.link(comparison, row.label),
+            graded(row),
             *(cell(*figures(comparison, row, name)) for name in names),
             cell(duration(row.seconds), f"{row.images_per_s:,.0f} images/s", False),
         ]
         for row in comparison.rows
     ]
     rows += [[label, "diverged", *[""] * (len(head) - 2)] for label in comparison.failed]
-    return table(head, rows, numbers=range(1, len(head)))
+    return table(head, rows, numbers=range(2, len(head)))
+
+
+def graded(row: Row) -> Html:
+    """The verdict on the method's first run, with its reason."""
+    said = verdict_of(row.runs[0])
+    return join(
+        grade_mark(said.grade), *([] if said.grade == "good" else [tag("br"), tag("span", said.name, class_="note")])
+    )
 
 
 def heading(name: str, between: object = " ") -> Html:
@@ -238,13 +270,12 @@ def shown(comparison: Comparison, name: str, figure: "Figure", caption: str) -> 
     return [tag("figure", drawing, tag("figcaption", caption), class_="wide")]
 
 
-def bars(comparison: Comparison, name: str) -> list[Html]:
+def bars(comparison: Comparison, name: str) -> None:
+    """Save plots/knn1.png, a bar for each method."""
     scores = {row.label: row.scores[name] for row in comparison.rows if name in row.scores}
-    if not scores:
-        return []
-    scored = {label: Score(s["value"], s["low"], s["high"], int(s["n"])) for label, s in scores.items()}
-    text = "1-NN accuracy on test images; whiskers are 95 % intervals."
-    return shown(comparison, "knn1", plots.compare_bars(scored, xlabel=name), text)
+    if scores:
+        scored = {label: Score(s["value"], s["low"], s["high"], int(s["n"])) for label, s in scores.items()}
+        plots.save(plots.compare_bars(scored, xlabel=name), comparison.folder / "plots" / "knn1.png")
 
 
 def losses(comparison: Comparison) -> list[Html]:

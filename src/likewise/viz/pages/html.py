@@ -5,7 +5,8 @@ import html
 import io
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from likewise.viz.plots.style import FAINT, GRID, INK, MUTED, PAPER, quiet
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Html", "Thumbs", "inline", "join", "table", "tag", "thumb"]
+__all__ = ["Html", "Sorted", "Thumbs", "asset", "inline", "join", "script", "table", "tag", "thumb"]
 
 VOID = {"br", "img", "input", "meta", "link"}
 # Greys of a figure map to CSS variables, so that figures follow the light or dark theme of the page.
@@ -49,12 +50,31 @@ def tag(name: str, /, *inside: object, **attributes: object) -> Html:
     return Html(f"<{name}{attrs}>" if name in VOID else f"<{name}{attrs}>{join(*inside)}</{name}>")
 
 
-def table(head: Sequence[object], rows: Iterable[Sequence[object]], *, numbers: Sequence[int] = ()) -> Html:
-    """A table that scrolls sideways on a narrow screen; the columns in `numbers` are right-aligned."""
+def table(
+    head: Sequence[object], rows: Iterable[Sequence[object]], *, numbers: Sequence[int] = (), class_: str | None = None
+) -> Html:
+    """A table that scrolls sideways on a narrow screen; the columns in `numbers` are right-aligned.
+
+    class_: `sortable` for headings that sort (sort.js), by a cell's `Sorted` key or its text.
+    """
     kinds = ["number" if i in numbers else None for i in range(len(head))]
     top = tag("tr", *(tag("th", cell, scope="col", class_=kind) for cell, kind in zip(head, kinds, strict=True)))
-    body = (tag("tr", *(tag("td", c, class_=kind) for c, kind in zip(row, kinds, strict=True))) for row in rows)
-    return tag("div", tag("table", tag("thead", top), tag("tbody", *body)), class_="scroll")
+    body = (tag("tr", *(cell(c, kind) for c, kind in zip(row, kinds, strict=True))) for row in rows)
+    made = tag("table", tag("thead", top), tag("tbody", *body), class_=class_)
+    return tag("div", made, class_="scroll", tabindex=0, role="group", aria_label="table")
+
+
+class Sorted(NamedTuple):
+    """A cell and what it is sorted by."""
+
+    content: object
+    key: object
+
+
+def cell(content: object, kind: str | None) -> Html:
+    if isinstance(content, Sorted):
+        return tag("td", content.content, class_=kind, data_sort=content.key)
+    return tag("td", content, class_=kind)
 
 
 def inline(figure: "Figure", name: str, label: str) -> Html:
@@ -73,6 +93,16 @@ def inline(figure: "Figure", name: str, label: str) -> Html:
 
 def _literal(text: str) -> str:
     return text.replace("\\", r"\\")
+
+
+def script(text: str, **attributes: object) -> Html:
+    """A script element; `<` in JSON is written as its escape, so that no text of a stranger ends the element."""
+    return tag("script", Html(text.replace("<", "\\u003c") if attributes else text), **attributes)
+
+
+def asset(name: str) -> str:
+    """A style or script that stands beside this file."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 class Thumbs:
@@ -95,11 +125,11 @@ def thumb(image_CHW: np.ndarray, name: str) -> Html:
 
 
 def data_uri(image_CHW: np.ndarray, side: int = THUMB) -> str:
-    """An image as data URI: PNG up to `side` pixels, larger ones reduced to `side` as JPEG."""
+    """An image as data URI: PNG up to THUMB / 2 pixels, larger ones as JPEG, reduced to `side`."""
     from PIL import Image
 
     image, kind, written = Image.fromarray(displayable(image_CHW)), "png", io.BytesIO()
-    if max(image.size) > side:
+    if max(image.size) > THUMB / 2:
         image.thumbnail((side, side))
         kind = "jpeg"
     image.save(written, kind, quality=85)

@@ -2,33 +2,35 @@
 
 import colorsys
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from likewise import spec
 from likewise.atomic import replacing
-from likewise.data.images import SPLITS, Images
+from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.experiment.run import Run
-from likewise.spec import near
 from likewise.viz import plots
-from likewise.viz.pages.document import document
-from likewise.viz.pages.findings import spaced
-from likewise.viz.pages.html import Html, data_uri, tag
-from likewise.viz.pages.run_data import held_out, snapshots
+from likewise.viz.pages.document import NOTHING, document
+from likewise.viz.pages.html import Html, asset, script, tag
+from likewise.viz.pages.map_data import GRID, NOWHERE, neighbourhood, packed, places, shown, sprites
+from likewise.viz.pages.run_data import snapshots
+from likewise.viz.pages.workspace import head
 from likewise.viz.plots import Cloud, class_key
 from likewise.viz.plots.style import PALETTE
-from likewise.viz.projection import METHODS, project
+from likewise.viz.projection import LANDMARKS, METHODS, project
 
-__all__ = ["clouds", "stages", "write_map"]
+__all__ = ["GRID", "MOST", "Mapped", "clouds", "mapped", "write_map"]
 
-POINTS = 1_000  # of the training and of the held-out images each: t-SNE takes seconds for them
-GRID = 10_000  # coordinates are integers from 0 to GRID
-SIDE = 64  # pixels of the thumbnail beside the pointer
+MOST = 100_000  # images on a map
+DRAWN = 5_000  # images on the PNG
+HINT = "find a class or file"
+CLASSES = 200  # classes with a button
 NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 MEANS = {
     "pca": "The plane of largest variance: classes that overlap here may be separate in other dimensions.",
@@ -38,45 +40,60 @@ MEANS = {
 )
 
 
-def write_map(run: Run, images: Images | None = None, *, method: str = "tsne") -> Path:
+class Mapped(NamedTuple):
+    """What is laid out: all embeddings of the run, the places of those shown, and the stages by title."""
+
+    embeddings: Embeddings
+    at: np.ndarray  # int64 [N], in order
+    stages: dict[str, Embeddings]  # the shown images in their order; the earlier stage may lack some
+
+
+def write_map(run: Run, images: Images | None = None, *, method: str = "tsne", most: int = MOST) -> Path:
     """Write map.html into the run folder, atomically, and plots/METHOD.png.
 
-    Errors: ValueError for an unknown method, or a run without embeddings.
+    most: images that are shown; the page says of how many. Errors: ValueError for an unknown method, or a run
+    without embeddings.
     """
     if method not in METHODS:
-        raise ValueError(f"no map method is named {method!r}{near(method, METHODS)}")
-    by_stage = stages(run)
-    drawn = clouds(by_stage, method, sim=run.recipe.sim)
-    plots.save(plots.maps(drawn, shared=False, names=False), run.path / "plots" / f"{method}.png")
+        raise ValueError(f"no map method is named {method!r}{spec.near(method, METHODS)}")
+    found = mapped(run, most)
+    drawn = clouds(found.stages, method, sim=run.recipe.sim)
+    small = {title: thinned(cloud) for title, cloud in drawn.items()}
+    plots.save(plots.maps(small, shared=False, names=False), run.path / "plots" / f"{method}.png")
     path = run.path / "map.html"
     with replacing(path) as temporary:
-        temporary.write_text(page(run.name, by_stage, drawn, images, method), encoding="utf-8")
+        text = page(run.name, found, drawn, images, method, run.recipe.sim, head(run, "map.html"))
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 
-def stages(run: Run) -> dict[str, Embeddings]:
-    """Embeddings of the same images before and after training, by title; only the last without snapshots.
+def mapped(run: Run, most: int = MOST) -> Mapped:
+    """The run's embeddings before and after training; only those after without snapshots.
 
     Errors: ValueError if the run has neither snapshots nor embeddings.
     """
     by_epoch = snapshots(run)
-    if by_epoch:
-        ends = {epoch: by_epoch[epoch] for epoch in (min(by_epoch), max(by_epoch))}
-        return {called(epoch): some(e) for epoch, e in ends.items()}
-    if not run.embeddings.exists():
+    if not run.embeddings.exists() and not by_epoch:
         raise ValueError(f"{run.path} has no embeddings yet; run `likewise evaluate {run.path}`")
-    return {"after training": some(Embeddings.load(run.embeddings))}
+    embeddings = Embeddings.load(run.embeddings) if run.embeddings.exists() else by_epoch[max(by_epoch)]
+    at_N = shown(embeddings, most)
+    last = embeddings.take(at_N.tolist())
+    stages = {"after training": last}
+    if by_epoch and min(by_epoch) < max(by_epoch):
+        first, wanted = by_epoch[min(by_epoch)], {name: n for n, name in enumerate(last.ids)}
+        rows = sorted((n for n, name in enumerate(first.ids) if name in wanted), key=lambda n: wanted[first.ids[n]])
+        if len(rows) > 1:
+            stages = {called(min(by_epoch)): first.take(rows)} | stages
+    return Mapped(embeddings, at_N, stages)
 
 
 def called(epoch: int) -> str:
     return f"after epoch {epoch}" if epoch else "before training"
 
 
-def some(embeddings: Embeddings) -> Embeddings:
-    """Evenly spaced training and held-out images, at most POINTS of each."""
-    parts = [part for part in (embeddings.part("train"), held_out(embeddings)) if part is not None and len(part)]
-    shown = {name for part in parts for name in spaced(part, POINTS).ids}
-    return embeddings.take([n for n, name in enumerate(embeddings.ids) if name in shown])
+def thinned(cloud: Cloud) -> Cloud:
+    at = np.arange(min(DRAWN, len(cloud.xy))) * len(cloud.xy) // min(DRAWN, len(cloud.xy))
+    return Cloud(cloud.xy[at], cloud.labels[at], cloud.classes)
 
 
 def clouds(by_stage: Mapping[str, Embeddings], method: str = "tsne", *, sim: str = "cosine") -> dict[str, Cloud]:
@@ -95,73 +112,113 @@ def as_compared(vectors_ND: Tensor, sim: str) -> Tensor:
 
 
 def page(
-    name: str, by_stage: Mapping[str, Embeddings], drawn: Mapping[str, Cloud], images: Images | None, method: str
+    name: str,
+    found: Mapped,
+    drawn: Mapping[str, Cloud],
+    images: Images | None,
+    method: str,
+    sim: str = "cosine",
+    top: Html = NOTHING,
 ) -> str:
     """The whole document."""
-    last = list(by_stage.values())[-1]
-    parts = [
-        ("map", f"{NAMES[method]} of the embedding", [*introduction(last, drawn, method), *viewer(last, drawn, images)])
-    ]
-    return document(name, "Likewise map", [], parts, head=[tag("style", Html(beside("map.css")))])
+    content = [*introduction(found, drawn, method), *viewer(found, drawn, images, sim)]
+    parts = [("map", f"{NAMES[method]} of the embedding", content)]
+    return document(name, "Likewise map", [], parts, head=[tag("style", Html(asset("map.css")))], top=top)
 
 
-def introduction(last: Embeddings, drawn: Mapping[str, Cloud], method: str) -> list[Html]:
-    held_out_count = int((last.split != SPLITS.index("train")).sum())
+def introduction(found: Mapped, drawn: Mapping[str, Cloud], method: str) -> list[Html]:
+    """How many images of how many are shown, and what the plane means."""
+    last = list(found.stages.values())[-1]
+    held_out_count = int((last.split != 0).sum())
+    of = len(found.embeddings)
+    counted = f"All {of:,}" if len(last) == of else f"{len(last):,} of {of:,}"
     text = (
-        f"{len(last):,} images of {len(last.labels.unique()):,} classes, {held_out_count:,} held out (ringed), the "
-        f"others from training. {MEANS[method]}"
+        f"{counted} images of {len(last.labels.unique()):,} classes: {held_out_count:,} held out (larger), the others "
+        f"from training. {MEANS[method]}"
     )
-    does = "Hover over a point to see its image, class and file"
-    does += ", and its position in the other map" if len(drawn) > 1 else ""
-    does += ". Click a class in the list to highlight it. Scroll to zoom, drag to move, "
-    return [tag("p", text), tag("p", f"{does}and double-click to reset.", class_="note")]
+    first = next(iter(found.stages.values()))
+    if len(first) < len(last):
+        text += f" {next(iter(found.stages)).capitalize()}: the {len(first):,} images that the run kept of that time."
+    if method == "tsne" and len(last) > LANDMARKS:
+        text += f" {LANDMARKS:,} images are laid out; the others are placed among those most like them."
+    does = (
+        "Hover to see an image; click or tap to pin it with its neighbours. Scroll or pinch to zoom, drag to move, "
+        "double-click to reset. With Shift, or with Lasso, drag around points to list them. Keys: arrows walk from "
+        "point to point, + and − zoom, 0 resets, Escape lets go."
+    )
+    return [tag("p", text), tag("p", does, class_="note")]
 
 
-def viewer(last: Embeddings, drawn: Mapping[str, Cloud], images: Images | None) -> list[Html]:
-    """Canvases, the list of classes, the data and the script."""
+def viewer(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim: str) -> list[Html]:
+    """Tools, canvases, what is pinned and selected, the list of classes, the data and the script."""
     maps = [
         tag(
             "figure",
             tag("figcaption", title),
-            tag("canvas", aria_label=f"map {title}", role="img", data_map=n),
+            tag("canvas", aria_label=f"map {title}", role="application", tabindex=0, data_map=n),
             class_="map",
         )
         for n, title in enumerate(drawn)
     ]
-    search = tag("input", type="search", id="find", placeholder="find a class", aria_label="find a class")
+    search = tag("input", type="search", id="find", placeholder=HINT, aria_label=HINT)
+    options = (tag("option", text, value=value) for value, text in COLOURINGS.items())
+    colour = tag("label", "Colour ", tag("select", *options, id="colour"))
     training = tag("label", tag("input", type="checkbox", id="training", checked=""), " training images too")
-    data = Html(
-        json.dumps(map_data(last, drawn, images), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    )
+    lasso = tag("button", "Lasso", type="button", id="lasso", aria_pressed="false")
     return [
-        tag("div", search, training, class_="tools"),
+        tag("div", search, colour, training, lasso, class_="tools"),
         tag("div", *maps, class_="maps"),
+        tag("div", id="pinned", class_="pinned", aria_live="polite", hidden=""),
+        tag("div", id="selected", class_="selected", aria_live="polite", hidden=""),
         tag("div", id="classes", class_="classes"),
         tag("div", id="card", class_="tip", hidden=""),
-        tag("script", data, type="application/json", id="data"),
-        tag("script", Html(beside("map.js"))),
-    ]
+        script(json.dumps(map_data(found, drawn, images, sim), ensure_ascii=False, separators=(",", ":")),
+               type="application/json", id="data"),
+        script(asset("map.js")),
+        script(asset("map_select.js")),
+    ]  # fmt: skip
 
 
-def map_data(last: Embeddings, drawn: Mapping[str, Cloud], images: Images | None) -> dict[str, object]:
-    """Data for the script, one entry per image."""
+COLOURINGS = {
+    "class": "by class",
+    "part": "by part: training grey, validation orange, test blue",
+    "right": "by nearest neighbour: right green, wrong red",
+}
+
+
+def map_data(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim: str) -> dict[str, object]:
+    """Data for the scripts: the shown images first, then neighbours of these that are not on the map."""
+    at_N, embeddings = found.at, found.embeddings
+    last = embeddings.take(at_N.tolist())
+    around = neighbourhood(embeddings, at_N, spec.bind("sim", sim))
+    beyond = np.setdiff1d(around.place[around.place >= 0], at_N)
+    index = np.full(len(embeddings) + 1, -1)
+    index[np.concatenate([at_N, beyond])] = np.arange(len(at_N) + len(beyond))
+    listed = np.concatenate([at_N, beyond])
     return {
-        "classes": last.classes,
-        "colours": colours(last.labels, len(last.classes)),
-        "ids": last.ids,
-        "labels": last.labels.tolist(),
-        "held_out": (last.split != SPLITS.index("train")).int().tolist(),
-        "maps": [places(cloud.xy).tolist() for cloud in drawn.values()],
-        "images": data_uris(last.ids, images),
-    }
+        "classes": embeddings.classes,
+        "colours": colours(embeddings.labels, len(embeddings.classes)),
+        "ids": [embeddings.ids[n] for n in listed.tolist()],
+        "shown": len(at_N),
+        "labels": packed(embeddings.labels[listed.tolist()], "u4"),
+        "parts": packed(embeddings.split[listed.tolist()], "u1"),
+        "right": packed(around.right, "u1"),
+        "neighbours": packed(index[around.place], "i4"),
+        "similarities": packed(around.sim, "f4"),
+        "maps": [packed(placed(found.stages[title], cloud, last), "u2") for title, cloud in drawn.items()],
+        "sprites": sprites(last.ids, images),
+        "buttons": CLASSES,
+    }  # fmt: skip
 
 
-def places(xy_N2: np.ndarray) -> np.ndarray:
-    """Centred integer coordinates from 0 to GRID with equal axis scales; y points down, as on a screen."""
-    low, high = xy_N2.min(0), xy_N2.max(0)
-    scale = GRID / max(float((high - low).max()), 1e-12)
-    place_N2 = GRID / 2 + (xy_N2 - (low + high) / 2) * scale * (1, -1)
-    return place_N2.round().astype(int)
+def placed(stage: Embeddings, cloud: Cloud, last: Embeddings) -> np.ndarray:
+    """Coordinates of the shown images in a stage, [N, 2]; NOWHERE for those that it lacks."""
+    if stage.ids == last.ids:
+        return places(cloud.xy)
+    at = {name: n for n, name in enumerate(last.ids)}
+    place_N2 = np.full((len(last), 2), NOWHERE)
+    place_N2[[at[name] for name in stage.ids]] = places(cloud.xy)
+    return place_N2
 
 
 def colours(labels_N: Tensor, classes: int) -> list[str]:
@@ -173,16 +230,3 @@ def colours(labels_N: Tensor, classes: int) -> list[str]:
 
 def hexadecimal(hue: float, lightness: float) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, lightness, 0.62))
-
-
-def data_uris(ids: Sequence[str], images: Images | None) -> list[str]:
-    """Thumbnails as data URIs; empty if the data are not images or no longer available."""
-    if images is None or len(images.shape) != 3 or not set(ids) <= set(images.ids):
-        return []
-    at = {name: n for n, name in enumerate(images.ids)}
-    chunks = torch.tensor([at[name] for name in ids]).split(256)
-    return [data_uri(image.numpy(), side=SIDE) for chunk in chunks for image in images.batch(chunk)]
-
-
-def beside(file: str) -> str:
-    return (Path(__file__).parent / file).read_text(encoding="utf-8")

@@ -45,6 +45,7 @@ def budget(comparison: Comparison) -> str:
 def recipes(comparison: Comparison) -> list[Html]:
     """Fields that differ between the methods, shared fields, and where their runs are."""
     ran = {row.label: recipe_of(row.runs[0]) for row in comparison.rows}
+    missing = [row for row in comparison.rows if not row.runs[0].report.is_file()]
     first = next(iter(ran.values()))
     names = [f.name for f in fields(Recipe) if f.name != "seed"]
     apart = [name for name in names if len({getattr(recipe, name) for recipe in ran.values()}) > 1]
@@ -52,14 +53,13 @@ def recipes(comparison: Comparison) -> list[Html]:
     same = "".join(line for line in first.to_toml().splitlines(keepends=True) if line.split(" ")[0] not in apart)
     differ = [tag("p", "Differences:"), table(["Method", *apart], rows)] if apart else []
     above = comparison.folder.resolve().name
-    reports = "\n".join(
-        f"likewise report {above}/{row.runs[0].path.relative_to(comparison.folder)}" for row in comparison.rows
-    )
+    reports = "\n".join(f"likewise report {above}/{row.runs[0].path.relative_to(comparison.folder)}" for row in missing)
     return [
         *differ,
         tag("details", tag("summary", "Shared fields"), tag("pre", same)),
-        tag("p", f"Each run is a folder as any other; for its own report, from the folder that contains {above}:"),
-        tag("pre", reports),
+        tag("p", "Each run is a folder as any other, with pages of its own."),
+        *([tag("p", f"To write their reports, from the folder that contains {above}:")] if missing else []),
+        *([tag("pre", reports)] if missing else []),
     ]
 
 

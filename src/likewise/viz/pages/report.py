@@ -6,28 +6,29 @@ from pathlib import Path
 
 from likewise.atomic import replacing
 from likewise.data.images import Images
-from likewise.viz.pages import baselines, batch, cases, charts, embedding_state, scores
+from likewise.viz.pages import baselines, batch, cases, charts, embedding_state, scores, threshold
 from likewise.viz.pages.document import document
 from likewise.viz.pages.html import Html, tag
 from likewise.viz.pages.run_data import RunData, read
+from likewise.viz.pages.workspace import head
 
 __all__ = ["write_report"]
 
 # Anchor, heading and builder of each section, in page order. Empty sections are omitted.
 PARTS = (
-    ("scores", "Scores", scores.scores),
-    ("without-training", "Without training", baselines.baselines),
-    ("training", "Training", charts.training),
-    ("batch", "A batch in training", batch.batch),
-    ("map", "Map of the embedding", charts.embedding_map),
-    ("before-after", "Before and after training", charts.before_after),
-    ("neighbours", "Nearest neighbours", cases.neighbours),
     ("errors", "Worst errors", cases.worst_errors),
     ("confusions", "Confused classes", cases.confusions),
-    ("silhouette", "Silhouette of each class", charts.silhouette),
-    ("health", "State of the embedding", embedding_state.state),
-    ("pairs", "Similarity of pairs", charts.pair_similarities),
     ("classes", "Class by class", cases.class_table),
+    ("threshold", "Threshold", threshold.threshold),
+    ("neighbours", "Nearest neighbours", cases.neighbours),
+    ("scores", "Scores", scores.scores),
+    ("without-training", "Without training", baselines.baselines),
+    ("map", "Map of the embedding", charts.embedding_map),
+    ("before-after", "Before and after training", charts.before_after),
+    ("silhouette", "Silhouette of each class", charts.silhouette),
+    ("training", "Training", charts.training),
+    ("batch", "A batch in training", batch.batch),
+    ("health", "State of the embedding", embedding_state.state),
     ("skipped", "Images left out", cases.skipped),
 )
 
@@ -50,7 +51,8 @@ def page(m: RunData) -> str:
     made = [(anchor, heading, make(m)) for anchor, heading, make in PARTS]
     parts = [(anchor, heading, content) for anchor, heading, content in made if content]
     parts.append(("recipe", "Recipe", _recipe(m)))
-    return document(m.run.name, "Likewise report", [*baselines.warning(m), scores.facts(m)], parts)
+    facts = [scores.summary(m), *scores.tiles(m)]
+    return document(m.run.name, "Likewise report", facts, parts, top=head(m.run, "report.html"))
 
 
 def _recipe(m: RunData) -> list[Html]:
@@ -59,4 +61,9 @@ def _recipe(m: RunData) -> list[Html]:
     recipe, folder = (shlex.quote(f"{above}/{name}{file}") for file in ("/recipe.toml", ""))
     again = f"likewise train {recipe} --name {shlex.quote(name + '-again')}\nlikewise report {folder}"
     text = f"To train it again, and to rebuild this page, from the folder that contains {above}:"
-    return [tag("p", text), tag("pre", again), tag("pre", m.run.recipe_file.read_text(encoding="utf-8"))]
+    return [
+        scores.facts(m),
+        tag("p", text),
+        tag("pre", again),
+        tag("pre", m.run.recipe_file.read_text(encoding="utf-8")),
+    ]

@@ -12,7 +12,7 @@ from likewise.viz.pages.rates import error_rates
 from likewise.viz.pages.run_data import RunData
 from likewise.viz.plots.style import decimal
 
-__all__ = ["facts", "scores"]
+__all__ = ["chosen_threshold", "facts", "scores", "summary", "tiles"]
 
 
 def facts(m: RunData) -> Html:
@@ -64,23 +64,39 @@ def scores(m: RunData) -> list[Html]:
     measured: dict[str, Any] = m.metrics.get("scores", {})
     if not measured:
         return []
-    return [
-        *_headlines(m, measured),
-        *_setting(m),
-        *_caveats(m),
-        *_threshold(m),
-        *_all_scores(m, measured),
-        *error_rates(m),
-    ]
+    words = [row for name in _headline_names(measured) for row in _in_words(m, name, measured[name])]
+    return [*words, *_setting(m), *_caveats(m), *_all_scores(m, measured), *error_rates(m)]
 
 
-def _headlines(m: RunData, measured: dict[str, Any]) -> list[Html]:
-    """The most important scores as sentences."""
+def _headline_names(measured: dict[str, Any]) -> list[str]:
+    """The most important scores that were measured."""
     names = (
         next((name for head in group for name in measured if name == head or name.startswith(f"{head}@")), None)
         for group in score_texts.HEADLINES
     )
-    return [row for name in names if name for row in _in_words(m, name, measured[name])]
+    return [name for name in names if name]
+
+
+def summary(m: RunData) -> Html:
+    """What was trained on what, in one line."""
+    recipe = m.recipe
+    known = (m.data or recipe.get("data"), _parts(m), recipe.get("network"), recipe.get("loss"), _training(m))
+    return tag("p", " · ".join(str(one) for one in known if one), class_="note summary")
+
+
+def tiles(m: RunData) -> list[Html]:
+    """The most important scores as numbers with their intervals."""
+    measured: dict[str, Any] = m.metrics.get("scores", {})
+    made = []
+    for name in _headline_names(measured):
+        if math.isfinite(measured[name]["value"]):
+            interval = score_texts.interval(name, measured[name])
+            notes = [tag("dd", f"95 % interval {interval}", class_="note")] if interval else []
+            title = score_texts.title(name, open_set=m.open)
+            made.append(
+                tag("div", tag("dt", title), tag("dd", score_texts.number(name, measured[name]["value"])), *notes)
+            )
+    return [tag("dl", *made, class_="tiles scores")] if made else []
 
 
 def _in_words(m: RunData, name: str, score: dict[str, Any]) -> list[Html]:
@@ -133,7 +149,8 @@ def _without_positives(m: RunData) -> list[str]:
     return [f" {n:,} image{'s are' if n > 1 else ' is'} {WITHOUT_POSITIVES[kind]}" for kind, n in counted.items()]
 
 
-def _threshold(m: RunData) -> list[Html]:
+def chosen_threshold(m: RunData) -> list[Html]:
+    """The threshold that validation pairs chose, with its interval and what it was chosen for."""
     chosen = m.metrics.get("threshold")
     if not chosen or not math.isfinite(chosen.get("value", math.nan)):
         return []
@@ -155,9 +172,12 @@ def _all_scores(m: RunData, measured: dict[str, Any]) -> list[Html]:
     note = "Count: number of images, pairs or tasks that the score is computed from."
     words = [row for name, score in measured.items() for row in _in_words(m, name, score)]
     return [
-        tag("h3", "All scores"),
-        table(head, rows, numbers=[1, 2, 4, 5][: 3 + bool(validation)]),
-        tag("p", note, class_="note"),
+        tag(
+            "details",
+            tag("summary", f"All {len(measured)} scores"),
+            table(head, rows, numbers=[1, 2, 4, 5][: 3 + bool(validation)]),
+            tag("p", note, class_="note"),
+        ),
         tag("details", tag("summary", "All scores as sentences"), *words) if words else Html(""),
     ]
 

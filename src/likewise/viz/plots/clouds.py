@@ -39,9 +39,10 @@ def maps(
     columns = min(columns, len(panels))
     rows = ceil(len(panels) / columns)
     figure, axes = sheet(side * columns, side * rows + 0.6, rows, columns)
+    bitmap = sum(len(cloud.xy) for cloud in clouds) > MANY
     shared_box = limits([cloud.xy for cloud in clouds])
     for ax, (title, cloud) in zip(axes, panels.items(), strict=False):
-        scatter(ax, cloud, key, side)
+        scatter(ax, cloud, key, side, bitmap=bitmap)
         frame(ax, shared_box if shared else limits([cloud.xy]))
         ax.set_title(title)
         if shared:
@@ -87,10 +88,13 @@ def _region_colours(predicted_GG: np.ndarray, key: Key, classes: int) -> np.ndar
     return table_C3[predicted_GG]
 
 
-def scatter(ax: "Axes", cloud: Cloud, key: Key, side: float = 4.2) -> list[tuple[np.ndarray, Any]]:
+def scatter(
+    ax: "Axes", cloud: Cloud, key: Key, side: float = 4.2, *, bitmap: bool = False
+) -> list[tuple[np.ndarray, Any]]:
     """Draw the points; marker size falls with their number and with the panel size (`side`, inches); grey points first.
 
-    Points are drawn in random order, so that no class covers the others. Returns one artist per marker with the indices
+    Points are drawn in random order, so that no class covers the others; `bitmap` embeds them in an SVG as one.
+    Returns one artist per marker with the indices
     of its points.
     """
     style_N = [key.get(int(c), GREY) for c in cloud.labels]
@@ -104,7 +108,7 @@ def scatter(ax: "Axes", cloud: Cloud, key: Key, side: float = 4.2) -> list[tuple
         artist.set(
             sizes=[3 * size if coloured and GREY in style_N else size], alpha=0.75 if coloured else 0.4, linewidths=0
         )
-        artist.set_rasterized(len(style_N) > MANY)
+        artist.set_rasterized(bitmap or len(style_N) > MANY)
         drawn.append((at_P, artist))
     return drawn
 
