@@ -46,6 +46,7 @@ def test_commands_in_the_readme_exist_with_their_options(words):
         audit,
         compare,
         doctor,
+        explore,
         export,
         listing,
         pairs,

@@ -110,19 +110,17 @@ class Audit:
     @property
     def leak(self) -> str:
         """A sentence on whether held-out images leaked into training."""
-        count = int((self.embeddings.split != 0).sum())
-        if not count:
+        if not (self.embeddings.split != 0).any():
             return "There are no held-out images, so none can have leaked into training."
         if self.copies is None:
             return "Leakage into training was not checked: the images are no longer available."
-        if not self.leaked:
-            return f"None of the {count:,} held-out images has a near-duplicate in training."
-        share = len(self.leaked) / count
-        found = (
-            f"{len(self.leaked):,} of {count:,} held-out images ({share:.1%}) have a near-duplicate in training "
-            f"({self.kinds})"
-        )
-        if share < LEAK_DOUBTFUL or len(self.leaked) < 2:
+        part, leaked, count = self.scored
+        part = {"val": "validation"}.get(part, part)
+        if not leaked:
+            return f"None of the {count:,} {part} images has a near-duplicate in training."
+        share = leaked / count
+        found = f"{leaked:,} of {count:,} {part} images ({share:.1%}) have a near-duplicate in training ({self.kinds})"
+        if share < LEAK_DOUBTFUL or leaked < 2:
             return f"{found}: the scores are too good by that share at most."
         way_out = "keep images taken together in one part: split by day, by scene or by source."
         if share < LEAK_BAD:
@@ -132,15 +130,22 @@ class Audit:
         )
 
     @property
+    def scored(self) -> tuple[str, int, int]:
+        """The part that scores are of, test where there is one, else val; its leaked images, and its images."""
+        part = "test" if (self.embeddings.split == SPLITS.index("test")).any() else "val"
+        leaked = sum(self.part(at) == part for at in self.leaked)
+        return part, leaked, int((self.embeddings.split == SPLITS.index(part)).sum())
+
+    @property
     def counts(self) -> dict[str, Any]:
-        """What the verdict on the run weighs: images, held-out ones, leaked ones (None if not searched), suspects."""
-        drawn = self.leaked and all(self.part(at) in self.drawn for at in self.leaked)
+        """What the verdict on the run weighs: images, scored ones, leaked ones (None if not searched), suspects."""
+        part, leaked, held_out = self.scored
         return {
             "images": len(self.embeddings),
-            "held_out": int((self.embeddings.split != 0).sum()),
-            "leaked": None if self.copies is None else len(self.leaked),
+            "held_out": held_out,
+            "leaked": None if self.copies is None else leaked,
             "suspects": len(self.suspects),
-            "split": ("by_group" if self.embeddings.groups else "by_scene") if drawn else "",
+            "split": ("by_group" if self.embeddings.groups else "by_scene") if part in self.drawn else "",
         }
 
     @property

@@ -191,7 +191,7 @@ def leakage(facts: Facts) -> Iterator[Reason]:
 def without_training(facts: Facts) -> Iterator[Reason]:
     """A baseline without training that is as good, or better."""
     gain = facts.gain
-    if gain is None or gain.better or (gain.elsewhere and not gain.worse):
+    if gain is None or gain.better or (gain.elsewhere and gain.difference >= 0):
         return
     again = (facts.again(gain.settings),) if gain.settings else ()
     name = "training-harmed" if gain.worse else "training-unproven"

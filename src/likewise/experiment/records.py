@@ -160,7 +160,7 @@ class Metrics(TypedDict):
     verification: NotRequired[VerificationRecord]
     majority: NotRequired[float | None]  # share of the most frequent scored class, in a closed set
     near_copies: NotRequired[list[dict[str, Any]]]  # of a sample: part, other, copies, checked, split
-    audit: NotRequired[dict[str, Any]]  # counts of `likewise audit`: images, held_out, leaked, suspects
+    audit: NotRequired[dict[str, Any]]  # counts of `likewise audit`: images, held_out (scored), leaked, suspects
     left_out: dict[str, str]
     queries_without_positives: dict[str, int]
     health: dict[str, Any]  # one number or a list a name, see evaluate/diagnostics.py

@@ -26,7 +26,7 @@ def warning(record: WithoutTraining, recipe: Recipe, steps: int | None = None) -
     """The sentence to say first: training made it worse, or did not help beyond doubt; empty where it helped.
 
     Training helped where its main score is above that of every baseline by the paired difference, or where another of
-    the main scores is and this one is not below; `remark` says the latter.
+    the main scores is and this one is not lower; `remark` says the latter.
     """
     main = record["main"]
     apart = {name: one["difference"][main] for name, one in record["baselines"].items() if main in one["difference"]}
@@ -44,7 +44,7 @@ def remark(record: WithoutTraining, recipe: Recipe) -> list[str]:
     main = record["main"]
     apart = {name: one["difference"][main] for name, one in record["baselines"].items() if main in one["difference"]}
     failed = {name: one for name, one in apart.items() if not is_better(one)}  # type: ignore[arg-type]
-    if not failed or any(is_worse(one) for one in failed.values()):  # type: ignore[arg-type]
+    if not failed or any(one["difference"] < 0 for one in failed.values()):
         return []
     if not all(also_better(record["baselines"][name], main) for name in failed):
         return []

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from likewise.atomic import replacing
-from likewise.audit import TINY, Audit, Copy
+from likewise.audit import TINY, Audit, Copy, Suspect
 from likewise.data.images import Images
 from likewise.experiment.run import Run
 from likewise.viz.pages.document import NOTHING, document
@@ -88,16 +88,17 @@ def labels(result: Audit, thumbs: Thumbs) -> list[Html]:
         tag(
             "div",
             tag("div", card(result, thumbs, s.at, f"{result.part(s.at)} · {s.score:.3f}"), class_="query"),
-            tag(
-                "div",
-                *(card(result, thumbs, n, result.part(n), "wrong") for n in s.against[:AGAINST]),
-                class_="neighbours",
-            ),
+            tag("div", *against(result, thumbs, s), class_="neighbours"),
             class_="row",
         )
         for s in result.suspects
     )
     return [tag("p", text), *some(rows, len(result.suspects), class_="queries")]
+
+
+def against(result: Audit, thumbs: Thumbs, suspect: Suspect) -> Iterator[Html]:
+    """The neighbours that contradict a label, the nearest AGAINST of them."""
+    return (card(result, thumbs, n, result.part(n), "wrong") for n in suspect.against[:AGAINST])
 
 
 def within(result: Audit, thumbs: Thumbs) -> list[Html]:

@@ -166,7 +166,7 @@ def viewer(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim
     training = tag("label", tag("input", type="checkbox", id="training", checked=""), " training images too")
     lasso = tag("button", "Lasso", type="button", id="lasso", aria_pressed="false")
     return [
-        tag("div", search, colour, training, lasso, class_="tools"),
+        tag("div", search, colour, training, lasso, tag("span", id="legend", class_="note"), class_="tools"),
         tag("div", *maps, class_="maps"),
         tag("div", id="pinned", class_="pinned", aria_live="polite", hidden=""),
         tag("div", id="selected", class_="selected", aria_live="polite", hidden=""),
@@ -181,8 +181,8 @@ def viewer(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim
 
 COLOURINGS = {
     "class": "by class",
-    "part": "by part: training grey, validation orange, test blue",
-    "right": "by nearest neighbour: right green, wrong red",
+    "part": "by part",
+    "right": "by right or wrong",
 }
 
 

@@ -183,6 +183,16 @@ document.getElementById("find").addEventListener("keydown", event => {
   if (n >= 0) pin(n);
 });
 for (const control of [training, colour]) control.addEventListener("change", restyle);
+const LEGENDS = {
+  class: [],
+  part: [["training", "--faint"], ["validation", "--same"], ["test", "--different"]],
+  right: [["nearest neighbour right", "--right"], ["wrong", "--wrong"]],
+};
+colour.addEventListener("change", () => document.getElementById("legend").replaceChildren(...LEGENDS[colour.value].map(([name, tone]) => {
+  const one = element("span", `● ${name}\u2002`);
+  one.style.color = `var(${tone})`;
+  return one;
+})));
 addEventListener("resize", refresh);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", restyle);
 addEventListener("beforeprint", drawAll);
