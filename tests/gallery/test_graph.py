@@ -202,8 +202,8 @@ def test_an_index_saved_while_another_process_forgets_is_thrown_away(copy, monke
     real, other = upkeep.links.write, Gallery.open(copy)
 
     def write(path, links):
-        real(path, links)
         other.forget("c1")
+        real(path, links)
 
     Path(f"{copy}.index").unlink()
     monkeypatch.setattr(upkeep.links, "write", write)
@@ -396,7 +396,7 @@ def test_info_names_the_index(copy):
         assert 0.99 <= told["recall@10"] <= 1
         # 4 bytes a number, twice, and 64 links or more of 4 bytes
         assert 2 * 4 * DIM + 4 * 64 < told["bytes_per_vector"] < 2 * 4 * DIM + 4 * 64 + 60
-        assert told["search_growth"] == "with the logarithm of the number of items"
+        assert told["search_growth"].startswith("more slowly than the number of items")
         assert told["search_ms"] > 0
 
 
