@@ -177,10 +177,12 @@ def test_a_saved_index_names_no_removed_item(copy):
         gallery.remove([str(i) for i in range(5, 15)])
         enroll(gallery, vectors(80, seed=11), first=SIZE)
         gallery.ready()
+        stored = {row.seq for row in gallery.store.scan()}
     saved = links.read(Path(f"{copy}.index"), 2 * SIZE)
     assert len(saved.seqs) == SIZE + 80
     assert np.flatnonzero(saved.seqs == 0).tolist() == np.flatnonzero(saved.crcs == 0).tolist() == list(range(5, 15))
-    assert not set(gone.tolist()) & set(saved.seqs.tolist())
+    assert set(saved.seqs.tolist()) == stored | {0}
+    assert not set(gone.tolist()) & stored
     with Gallery.open(copy) as gallery:
         assert gallery.state().view.removed == 10
         assert agrees(gallery, vectors(100, seed=12)) >= 0.99
@@ -202,8 +204,8 @@ def test_an_index_saved_while_another_process_forgets_is_thrown_away(copy, monke
     real, other = upkeep.links.write, Gallery.open(copy)
 
     def write(path, links):
-        real(path, links)
         other.forget("c1")
+        real(path, links)
 
     Path(f"{copy}.index").unlink()
     monkeypatch.setattr(upkeep.links, "write", write)
@@ -396,7 +398,7 @@ def test_info_names_the_index(copy):
         assert 0.99 <= told["recall@10"] <= 1
         # 4 bytes a number, twice, and 64 links or more of 4 bytes
         assert 2 * 4 * DIM + 4 * 64 < told["bytes_per_vector"] < 2 * 4 * DIM + 4 * 64 + 60
-        assert told["search_growth"] == "with the logarithm of the number of items"
+        assert told["search_growth"].startswith("more slowly than the number of items")
         assert told["search_ms"] > 0
 
 

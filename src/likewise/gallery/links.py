@@ -23,7 +23,23 @@ SUM = 32  # bytes of the checksum
 LINKS = 32  # links of a node in each upper layer; twice as many in the lowest
 HIGHEST = 6  # layers that a node may be in
 WIDTHS = np.array([0, *(2 * LINKS + LINKS * layer for layer in range(HIGHEST))], np.int64)  # slots of so many layers
-BEAMS = (32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512)  # candidates kept during a search: FAISS's efSearch
+BEAMS = (
+    32,
+    40,
+    48,
+    64,
+    80,
+    96,
+    112,
+    128,
+    160,
+    192,
+    256,
+    384,
+    512,
+    768,
+    1024,
+)  # candidates kept during a search: FAISS's efSearch
 KINDS = {"seqs": "<i8", "crcs": "<u4", "levels": "u1", "neighbors": "<i4"}
 
 

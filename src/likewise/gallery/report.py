@@ -42,6 +42,6 @@ def timed(state: State) -> float:
 def growth(state: State, milliseconds: float | None) -> str:
     """How the time of a search depends on the number of items."""
     if state.view is not None:
-        return "with the logarithm of the number of items"
+        return "more slowly than the number of items; with its logarithm at the same efSearch"
     told = "" if milliseconds is None else f": about {10 * milliseconds:.3g} ms at ten times as many"
     return f"in proportion to the number of items{told}"
