@@ -2,11 +2,13 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from ranks import Ranks
 
 settings.register_profile("likewise", deadline=None, derandomize=True)
 settings.load_profile("likewise")
@@ -55,6 +57,24 @@ def vision() -> object:
         for name in ("nms", "qnms"):
             operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         return operators
+
+
+@pytest.fixture(scope="session")
+def two() -> Iterator[Ranks]:
+    """Two processes of one group."""
+    ranks = Ranks(2)
+    ranks(os.getpid)  # they start with the first call
+    yield ranks
+    ranks.stop()
+
+
+@pytest.fixture(scope="session")
+def four() -> Iterator[Ranks]:
+    """Four processes of one group."""
+    ranks = Ranks(4)
+    ranks(os.getpid)  # they start with the first call
+    yield ranks
+    ranks.stop()
 
 
 @pytest.fixture(autouse=True)
