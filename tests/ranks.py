@@ -79,7 +79,7 @@ def serve(end: Connection, rank: int, size: int, port: int) -> None:
         while True:
             try:
                 function, args, given = end.recv()
-            except EOFError:
+            except (EOFError, ConnectionError):
                 return
             try:
                 end.send(("", function(*args, **given)))

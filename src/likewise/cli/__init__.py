@@ -56,6 +56,9 @@ def main() -> None:
 
 
 def exit_code(error: Any) -> int:
+    """Of an error that another process tells of; two that fail alike end alike."""
+    if type(error).__name__ == "RankFailedError":
+        error = error.__cause__ or error
     return CALL if hasattr(error, "format_message") else explained(error)[1]
 
 

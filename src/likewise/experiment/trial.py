@@ -121,8 +121,7 @@ def pretrained(parts: Parts, run: Run | None, watch: Watch | None) -> Parts:
         first = Run((run.path if run else Path(distributed.from_main(scratch))) / "pretraining")
         if not distributed.from_main(is_ours(first.model)):  # nothing, or a save that was cut short
             train_classifier(parts, first, watch, resume_with=run)
-        with distributed.main_first():
-            return build(parts.recipe.replace(weights=str(first.model)), parts.images)
+        return build(parts.recipe.replace(weights=str(first.model)), parts.images)
 
 
 def train_classifier(parts: Parts, first: Run, watch: Watch | None, *, resume_with: Run | None) -> None:
