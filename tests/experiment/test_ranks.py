@@ -37,9 +37,8 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 def files(folder: Path) -> set[str]:
-    return {
-        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and "tfevents" not in path.name
-    }
+    found = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    return {name for name in found if "tfevents" not in name}
 
 
 def test_a_recipe_ends_in_the_weights_of_one_process_and_rank_0_alone_writes(two, tmp_path):
@@ -98,10 +97,6 @@ def torchrun(*words: str, processes: int = 2) -> subprocess.CompletedProcess:
     )
 
 
-def one_process(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "likewise", *words], capture_output=True, text=True, check=True)
-
-
 def said(result: subprocess.CompletedProcess) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.startswith("likewise: ")]
 
@@ -109,10 +104,10 @@ def said(result: subprocess.CompletedProcess) -> list[str]:
 @pytest.mark.slow
 def test_torchrun_trains_digits_with_the_scores_of_one_process(tmp_path):
     words = ("train", "digits", "epochs=2", "--out", str(tmp_path), "--name")
-    one_process(*words, "one")
+    alone = subprocess.run([sys.executable, "-m", "likewise", *words, "one"], capture_output=True, check=False)
+    assert alone.returncode == 0, alone.stderr
     shared = torchrun(*words, "two")
     assert shared.returncode == 0, shared.stderr
-    assert shared.stdout.count("knn@1") == one_process("evaluate", str(tmp_path / "two")).stdout.count("knn@1")
     assert shared.stdout.count("report: ") == 1
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
     assert two.pop("ranks") == 2

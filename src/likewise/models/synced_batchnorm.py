@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -32,12 +33,9 @@ class SyncedBatchNorm(_BatchNorm):
             share = self.share()
             self.running_mean.lerp_(mean_C.to(self.running_mean), share)
             self.running_var.lerp_((var_C * (count / max(count - 1, 1))).to(self.running_var), share)
-        inverse_C = (var_C + self.eps).rsqrt()
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        unit = _Standardised.apply(x.to(dtype), mean_C.to(dtype), inverse_C.to(dtype), count)
-        if self.affine:
-            unit = torch.addcmul(by_channel(self.bias, x), unit, by_channel(self.weight, x))
-        return unit.to(x.dtype)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        out = _Normalised.apply(wide, self.weight, self.bias, mean_C.to(wide), var_C.to(wide), self.eps, count)
+        return out.to(x.dtype)
 
     def share(self) -> float:
         """The weight of this batch, which is counted, in the running statistics; a momentum of None averages all."""
@@ -66,24 +64,43 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor, int]:
     return mean_C, var_C, int(whole)
 
 
-class _Standardised(torch.autograd.Function):
-    """(x - mean) * inverse for the mean and deviation of all processes' rows, which depend on x."""
+class _Normalised(torch.autograd.Function):
+    """(x - mean) / deviation * weight + bias for the mean and variance of all processes' rows, which depend on x.
+
+    Torch's kernels for constant statistics do one pass forward and one for the sums of the backward pass.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mean_C: Tensor, inverse_C: Tensor, count: int) -> Tensor:
-        unit = (x - by_channel(mean_C, x)).mul_(by_channel(inverse_C, x))
-        ctx.save_for_backward(unit, inverse_C)
-        ctx.count = count
-        return unit
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight_C: Tensor | None,
+        bias_C: Tensor | None,
+        mean_C: Tensor,
+        var_C: Tensor,
+        eps: float,
+        count: int,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight_C, mean_C, var_C)
+        ctx.eps, ctx.count = eps, count
+        return F.batch_norm(x, mean_C, var_C, weight_C, bias_C, False, 0.0, eps) if len(x) else x.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor):  # pyright: ignore[reportIncompatibleMethodOverride]
-        unit, inverse_C = ctx.saved_tensors
-        dims = (0, *range(2, grad.ndim))
-        own_2C = torch.stack([grad.sum(dims).double(), (grad * unit).sum(dims).double()])
-        mean_2C = (distributed.total(own_2C) / ctx.count).to(grad.dtype)
-        direct = torch.addcmul(grad - by_channel(mean_2C[0], grad), unit, by_channel(-mean_2C[1], grad))
-        return direct.mul_(by_channel(inverse_C, grad)), None, None, None
+        x, weight_C, mean_C, var_C = ctx.saved_tensors
+        by_unit_C = summed_C = torch.zeros_like(mean_C)
+        if len(x):
+            given = (grad, x, torch.ones_like(mean_C), mean_C, var_C, None, None, False, ctx.eps, [False, True, True])
+            _, by_unit_C, summed_C = torch.ops.aten.native_batch_norm_backward(*given)
+        all_2C = distributed.total(torch.stack([by_unit_C, summed_C]).double()) / ctx.count
+        inverse_C = (var_C.double() + ctx.eps).rsqrt()
+        scale_C = inverse_C if weight_C is None else inverse_C * weight_C
+        slope_C = -scale_C * inverse_C * all_2C[0]
+        shift_C = -scale_C * all_2C[1] - slope_C * mean_C
+        scale, slope, shift = (by_channel(value_C.to(x.dtype), x) for value_C in (scale_C, slope_C, shift_C))
+        grad_x = torch.addcmul(shift, x, slope).addcmul_(grad, scale)
+        affine = weight_C is not None
+        return grad_x, by_unit_C if affine else None, summed_C if affine else None, None, None, None, None
 
 
 def by_channel(value_C: Tensor, x: Tensor) -> Tensor:
