@@ -59,7 +59,7 @@ UNDRAWN = {"__main__"}
 LAYER = {name: number for number, names in enumerate(LAYERS.values()) for name in names}
 CAPTIONS = {name: caption for names in LAYERS.values() for name, caption in names.items()}
 
-WIDTH, MARGIN, LABEL = 1400, 24, 120  # pixels: of the picture, around it, of the layers' names on the left
+WIDTH, MARGIN, LABEL = 1440, 24, 120  # pixels: of the picture, around it, of the layers' names on the left
 BOX, HEIGHT, GAP, LANE = 142, 44, 14, 18  # a box, the space beside it, and the width of an arrow that passes a row
 ROW = 92  # from one row to the next
 
