@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from ranks import Ranks
+
 settings.register_profile("likewise", deadline=None, derandomize=True)
 settings.load_profile("likewise")
 
@@ -68,6 +70,24 @@ def server() -> Iterator[object]:
     started = Server()
     yield started
     started.remove()
+
+
+@pytest.fixture(scope="session")
+def two() -> Iterator[Ranks]:
+    """Two processes of one group."""
+    ranks = Ranks(2)
+    ranks(os.getpid)  # they start with the first call
+    yield ranks
+    ranks.stop()
+
+
+@pytest.fixture(scope="session")
+def four() -> Iterator[Ranks]:
+    """Four processes of one group."""
+    ranks = Ranks(4)
+    ranks(os.getpid)  # they start with the first call
+    yield ranks
+    ranks.stop()
 
 
 @pytest.fixture(autouse=True)

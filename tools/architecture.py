@@ -216,22 +216,27 @@ def room(name: str) -> float:
 
 
 def apart(row: list[str], wanted: dict[str, float], left: float, right: float) -> dict[str, float]:
-    """Places in order: pushed to the right where they overlap, then back from the right edge; the mean of both ways."""
+    """Places in order: pushed to the right where they overlap, and back from the right edge; the mean of both ways.
+
+    The mean may pass the right edge, so it is pushed back from there once more.
+    """
     forth: list[float] = []
     edge = left
     for name in row:
         forth.append(max(wanted[name], edge + room(name) / 2))
         edge = forth[-1] + room(name) / 2
-    back: list[float] = []
+    back = pushed_back(row, wanted, right)
+    return pushed_back(row, {name: (x + back[name]) / 2 for name, x in zip(row, forth, strict=True)}, right)
+
+
+def pushed_back(row: list[str], wanted: dict[str, float], right: float) -> dict[str, float]:
+    """The places wanted, moved to the left as far as the right edge and the next box ask."""
+    places: dict[str, float] = {}
     edge = right
     for name in reversed(row):
-        back.append(min(wanted[name], edge - room(name) / 2))
-        edge = back[-1] - room(name) / 2
-    middle = [(a + b) / 2 for a, b in zip(forth, reversed(back), strict=True)]
-    return dict(zip(row, middle, strict=True))
-
-
-# Drawing
+        places[name] = min(wanted[name], edge - room(name) / 2)
+        edge = places[name] - room(name) / 2
+    return places
 
 
 def bands(row_of: dict[str, int], y_of: dict[str, int]) -> list[str]:

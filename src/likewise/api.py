@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from likewise import spec
+from likewise import distributed, spec
 from likewise.audit import Audit
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
@@ -75,12 +75,14 @@ def trusts(function: Call) -> Call:
 
 
 @trusts
+@distributed.joined()
 def train(
     recipe: Recipe | str | os.PathLike, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None
 ) -> Run:
     """Train a recipe, evaluate it and write its pages: report, map, doctor, and the audit where it is cheap.
 
-    recipe: a Recipe, or what `load_recipe` takes: a shipped one's name, a .toml, a folder. Errors: ValueError.
+    recipe: a Recipe, or what `load_recipe` takes: a shipped one's name, a .toml, a folder. In a script that torchrun
+    starts, all processes train it together, and rank 0 writes. Errors: ValueError.
     """
     wanted = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
     if isinstance(recipe, str | os.PathLike) and is_own(recipe):
@@ -94,6 +96,7 @@ def train(
 
 
 @trusts
+@distributed.joined()
 def resume(run: str | os.PathLike, *, watch: Watch | None = None, force: bool = False) -> Run:
     """Go on with an interrupted run; it ends in the weights it would have had.
 
@@ -212,7 +215,8 @@ def known(run: Run, file: str | os.PathLike | None) -> Embeddings:
 
 
 def reported(run: Run, images: Images | None) -> Run:
-    write_workspace(run, images)
+    if distributed.is_main():
+        write_workspace(run, images)
     return run
 
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from likewise import geometry, spec
+from likewise import distributed, geometry, spec
 from likewise.atomic import replacing
 from likewise.data.images import SPLITS, Images
 from likewise.geometry import DivergedError
@@ -22,7 +22,7 @@ from likewise.models.inputs import at_once
 from likewise.safety import bounds
 from likewise.safety.parquet import read_table
 
-__all__ = ["DivergedError", "Embeddings", "as_seen", "check", "embed"]
+__all__ = ["DivergedError", "Embeddings", "as_seen", "check", "embed", "embed_shared"]
 
 COLUMNS = ("id", "label", "class", "split", "vector", "group")
 
@@ -219,14 +219,41 @@ def embed(model: nn.Module, images: Images, batch: int | None = None) -> Embeddi
 
     batch: how many pass it at once, by their size where it is not said.
     """
+    places = torch.arange(len(images)).split(batch or at_once(images.shape))
+    return with_vectors(images, vectors(model, images, places))
+
+
+@torch.no_grad()
+def embed_shared(model: nn.Module, images: Images) -> Embeddings:
+    """As `embed`, each process embedding every so many-th batch; all of them call it, and all get all vectors.
+
+    A batch holds the same images as with one process, so that the vectors are the same to the bit.
+    """
+    places = torch.arange(len(images)).split(at_once(images.shape))
+    rank, ranks = distributed.rank(), distributed.world_size()
+    own = vectors(model, images, places[rank::ranks])
+    if ranks == 1 or not len(images):
+        return with_vectors(images, own)
+    rows = [places[r::ranks] for r in range(ranks)]
+    width = int(distributed.from_main(own.shape[1]))  # rank 0 has a batch wherever another has one
+    counts = [sum(map(len, of_rank)) for of_rank in rows]
+    all_ND = distributed.gather(own if len(own) else own.new_zeros(0, width), counts)
+    order_N = torch.cat([at for of_rank in rows for at in of_rank]).argsort()
+    return with_vectors(images, all_ND[order_N])
+
+
+def vectors(model: nn.Module, images: Images, places: Sequence[Tensor]) -> Tensor:
+    """The vectors of these images, float32 [N, D] on the CPU, a batch at a time."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     training = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        places = torch.arange(len(images)).split(batch or at_once(images.shape))
         parts = [model(images.batch(at).to(device)).float().cpu() for at in places if len(at)]
     finally:
         for module, was in training.items():
             module.training = was
-    vectors = torch.cat(parts) if parts else torch.zeros(0, 0)
-    return Embeddings(vectors, images.labels.cpu(), images.ids, images.split.cpu(), images.classes, images.groups)
+    return torch.cat(parts) if parts else torch.zeros(0, 0)
+
+
+def with_vectors(images: Images, vectors_ND: Tensor) -> Embeddings:
+    return Embeddings(vectors_ND, images.labels.cpu(), images.ids, images.split.cpu(), images.classes, images.groups)

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from likewise.cli.app import app, stop
 from likewise.cli.failures import CALL, explained
+from likewise.cli.ranks import silent
 from likewise.cli.terminal import plain
 from likewise.malloc import keep_memory
 
@@ -47,12 +48,21 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except Exception as error:
+        if silent(error):
+            sys.exit(exit_code(error))
         if hasattr(error, "format_message"):  # what typer says of the call
             misused(error)
         if os.environ.get("LIKEWISE_TRACEBACK"):
             raise
         stop(*explained(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def exit_code(error: Any) -> int:
+    """Of an error that another process tells of; two that fail alike end alike."""
+    if type(error).__name__ == "RankFailedError":
+        error = error.__cause__ or error
+    return CALL if hasattr(error, "format_message") else explained(error)[1]
 
 
 def misused(error: Any) -> NoReturn:

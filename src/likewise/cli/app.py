@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from likewise.cli.ranks import check_shared, quiet
 from likewise.cli.terminal import plain, plain_output
 
 __all__ = ["App", "Json", "RunFolder", "app", "interruptible", "stop"]
@@ -32,7 +33,8 @@ def safely(command: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, trust_code: bool = False, **given: Any) -> Any:
         from likewise.spec import trusting
 
-        with plain_output(), trusting(trust_code):
+        check_shared(command.__name__)
+        with plain_output(), quiet(), trusting(trust_code):
             return command(*args, **given)
 
     signature = inspect.signature(command)

@@ -9,6 +9,7 @@ import typer
 
 from likewise.cli.app import Json, RunFolder, app, interruptible
 from likewise.cli.fields import help_text
+from likewise.cli.ranks import is_other
 
 
 @app.command(epilog=help_text())
@@ -42,12 +43,12 @@ def train(
         raise ValueError("--plan and --minutes are of a new training; give none of them with --resume")
     if resume is None and not what:
         raise ValueError("no recipe given; give one (`likewise list recipes`), a .toml or a folder of images")
-    from likewise import api
+    from likewise import api, distributed
     from likewise.cli.screen import Progress, headline, scores_json
     from likewise.recipes.load import is_own, load_recipe, name_of, with_columns
     from likewise.recipes.plan import plan as planned
 
-    with interruptible(), Progress() as progress:
+    with interruptible(), distributed.joined(), Progress() as progress:
         if resume is not None:
             progress.epochs = api.epochs_of(resume)
             run = api.resume(resume, watch=progress.watch, force=force)
@@ -65,7 +66,8 @@ def train(
                 raise ValueError(f"--plan and --minutes are for a folder, table or .npz of your own, not {what!r}")
             progress.epochs = recipe.epochs
             run = api.train(recipe, out=out, name=name_of(what) if name is None else name, watch=progress.watch)
-    print(scores_json(run) if as_json else headline(run))
+    if not is_other():  # rank 0 has written the scores
+        print(scores_json(run) if as_json else headline(run))
 
 
 @app.command()

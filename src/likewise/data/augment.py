@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from likewise import spec
-from likewise.data.resample import Augment, Random, Step
+from likewise.data.resample import Augment, Random, Step, piece_of
 
 __all__ = [
     "affine",
@@ -166,11 +166,15 @@ def noise(*, amount: float = 0.05) -> Augment:
     def noises(x: Tensor, generator: Random) -> Step:
         std = uniform(x, 0, amount, generator)[:, None, None, None]
         # a piece draws from a generator of its own: so the pieces of a batch may be made at the same time
+        count = piece_of(x, len(x))
         seeds = torch.randint(2**62, (len(x),), device=x.device, generator=generator)
 
         def noisy(x: Tensor, at: slice) -> Tensor:
-            own = Generator(x.device).manual_seed(int(seeds[at.start]))
-            return x.addcmul_(std[at], torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=own))
+            first = at.start // count * count
+            size = max(at.stop, min(first + count, len(seeds))) - first  # of the piece; some of it may be at hand only
+            own = Generator(x.device).manual_seed(int(seeds[first]))
+            drawn = torch.randn(size, *x.shape[1:], device=x.device, dtype=x.dtype, generator=own)
+            return x.addcmul_(std[at], drawn[at.start - first : at.stop - first])
 
         return noisy
 

@@ -12,6 +12,7 @@ cache: a batch of photographs as floats is larger than any, and the memory of ev
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from torch import Generator, Tensor
 from likewise.data.files import together
 from likewise.imaging.values import check_unit_range
 
-__all__ = ["Augment", "Random", "Step"]
+__all__ = ["Augment", "Places", "Random", "Step", "piece_of"]
 
 PIECE = 1 << 18  # numbers in a piece of a batch: 1 MB as float32
 
@@ -47,8 +48,10 @@ class Augment:
     paper: bool = False
     whole: bool = False
 
-    def __call__(self, images: Tensor, generator: Random = None) -> Tensor:
-        if not (self.maps or self.bends or self.changes) or not len(images):
+    def __call__(self, images: Tensor, generator: Random = None, *, places: "Places | None" = None) -> Tensor:
+        """The batch varied; with `places`, some images of a larger batch, each as it would be in the whole."""
+        places = places or Places(len(images), (slice(0, len(images)),))
+        if not (self.maps or self.bends or self.changes) or not places.of:
             return images
         if images.ndim != 4 or not (images.dtype == torch.uint8 or images.is_floating_point()):
             raise ValueError(
@@ -57,30 +60,25 @@ class Augment:
             )
         if images.is_floating_point():
             check_unit_range(images)
-        steps = self.drawn(images, generator)
+        steps = self.drawn(images, places.of, generator)
         out = torch.empty_like(images, memory_format=torch.contiguous_format)
 
-        def done(at: slice) -> None:
-            x = images[at]
+        def done(piece: tuple[slice, slice]) -> None:
+            at, here = piece
+            x = images[here]
             for step in steps:
                 x = step(x, at)
-            out[at] = nearest(x) if x.dtype != out.dtype else x
+            out[here] = nearest(x) if x.dtype != out.dtype else x
 
-        together(done, self.pieces(images))
+        together(done, places.cut(places.of if self.whole else piece_of(images, places.of)))
         return out
 
     def __add__(self, after: "Augment") -> "Augment":
         parts = (self.maps + after.maps, self.bends + after.bends, self.changes + after.changes)
         return Augment(*parts, self.paper or after.paper, self.whole or after.whole)
 
-    def pieces(self, images: Tensor) -> list[slice]:
-        count = max(1, PIECE // images[0].numel())
-        if self.whole or images.device.type != "cpu":
-            count = len(images)
-        return [slice(start, min(start + count, len(images))) for start in range(0, len(images), count)]
-
-    def drawn(self, images: Tensor, generator: Random) -> list[Step]:
-        like = unit(images[:, :, :1, :1]).expand(images.shape)
+    def drawn(self, images: Tensor, count: int, generator: Random) -> list[Step]:
+        like = unit(images.new_zeros(1, images.shape[1], 1, 1)).expand(count, *images.shape[1:])
         moves = [self.move(images, like, generator)] if self.maps or self.bends else []
         changes = [change(like, generator) for change in self.changes]
         own = [in_floats if images.dtype == torch.uint8 or moves else copied] if changes else []
@@ -104,6 +102,29 @@ class Augment:
             return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
         paper = border_median(x)
         return F.grid_sample(x - paper, grid, padding_mode="zeros", align_corners=False) + paper
+
+
+class Places(NamedTuple):
+    """Which images of a larger batch are at hand: `parts` of its `of` images, one behind the other."""
+
+    of: int
+    parts: tuple[slice, ...]
+
+    def cut(self, count: int) -> list[tuple[slice, slice]]:
+        """Pieces of at most `count` images, cut where the larger batch is: (there, here)."""
+        pieces, here = [], 0
+        for part in self.parts:
+            start = part.start
+            while start < part.stop:
+                stop = min((start // count + 1) * count, part.stop)
+                pieces.append((slice(start, stop), slice(here, here + stop - start)))
+                start, here = stop, here + stop - start
+        return pieces
+
+
+def piece_of(images: Tensor, batch: int) -> int:
+    """Images in a piece of a batch of so many."""
+    return max(1, PIECE // max(1, images.shape[1:].numel())) if images.device.type == "cpu" else batch
 
 
 def unit(images: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from likewise import data, losses, spec
+from likewise import data, distributed, losses, spec
 from likewise.data.images import Images
 from likewise.data.options import as_path, data_home
 from likewise.data.rotated_classes import rotated_classes
@@ -21,6 +21,7 @@ from likewise.models import Embedder, weights
 from likewise.models.blocks import lr_multipliers
 from likewise.models.networks import smallest_side
 from likewise.models.pretrained import is_outside, makers_of
+from likewise.models.synced_batchnorm import synchronise
 from likewise.training.device import choose_device, seed_everything
 from likewise.training.loop import Feed, State
 from likewise.training.optim import param_groups
@@ -116,13 +117,17 @@ def build(recipe: Recipe, images: Images) -> Parts:
             "training images; give whiten=0"
         )
     model = embedder(recipe, images).to(device)
+    if recipe.sync_batchnorm and distributed.world_size() > 1:
+        synchronise(model)
     loss_fn = loss_of(recipe, model, feed.images).to(device)
+    distributed.broadcast_tensors(model), distributed.broadcast_tensors(loss_fn)
     check_trainable(recipe, model, loss_fn)
     multiples = lr_multipliers(model.backbone, backbone_lr=recipe.backbone_lr, layer_decay=recipe.layer_decay)
     groups = param_groups(model, loss_fn, proxy_lr=recipe.proxy_lr or None, lr_multipliers=multiples)
     optimizer = spec.bind("optimizer", recipe.optimizer)(groups, recipe.lr)
     average = average_of(model) if recipe.ema else None
     state = State(model, loss_fn, optimizer, recipe.epochs, max_seconds=recipe.max_seconds, average=average)
+    state.ranks = distributed.world_size()
     return Parts(recipe, images, state, feed, device)
 
 

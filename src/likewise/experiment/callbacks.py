@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from likewise import distributed
 from likewise.experiment.checkpoint import save_checkpoint
 from likewise.experiment.run import Run
 from likewise.training.loop import Callback, State
@@ -127,7 +128,9 @@ def snapshot(run: Run, embed: Callable[[nn.Module], Any], epochs: list[int]) -> 
 
     def call(state: State) -> None:
         if state.epoch_ended and state.epochs_done in epochs:
-            embed(state.final).save(run.snapshot(state.epochs_done))
+            found = embed(state.final)
+            if distributed.is_main():
+                found.save(run.snapshot(state.epochs_done))
 
     return call
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from likewise import distributed
 from likewise.atomic import replacing
 from likewise.experiment.run_files import finite, plain, whole
 from likewise.models import weights
@@ -31,6 +32,7 @@ NUMBERS = (
     "callback_state",
     "drawn",
     "stop",
+    "ranks",
 )
 # Names that earlier versions wrote, which are still read.
 EARLIER = {"batch_index": "at", "num_batches": "of", "callback_state": "memory"}
@@ -135,6 +137,7 @@ def opened_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 CHECKED: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("step", "epoch", "batch_index", "num_batches", "seen", "empty"), whole),
     "seconds": finite,
+    "ranks": lambda value: whole(value) and value > 0,
     "stop": lambda value: value is None or isinstance(value, str),
     **dict.fromkeys(("scores", "callback_state", "drawn"), lambda value: isinstance(value, dict) and plain(value)),
 }
@@ -205,6 +208,8 @@ def random_states() -> dict[str, Tensor]:
 
 def restore_random(tensors: dict[str, Tensor]) -> None:
     torch.set_rng_state(tensors["random.cpu"])
+    ranks = distributed.world_size() > 1
     for i in range(torch.cuda.device_count()):
-        if f"random.cuda.{i}" in tensors:
-            torch.cuda.set_rng_state(tensors[f"random.cuda.{i}"], i)
+        name = "random.cuda.0" if ranks else f"random.cuda.{i}"  # rank 0 has saved, and its stream is everyone's
+        if name in tensors:
+            torch.cuda.set_rng_state(tensors[name], i)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from likewise import distributed
 from likewise.experiment.lock import NAME as LOCK
 from likewise.experiment.lock import try_lock
 from likewise.experiment.run import Run, folder_in
@@ -20,9 +21,20 @@ EARLY = {LOCK, "inputs.json", "skipped.csv", "snapshots"}
 def new_run(out: Path, name: str, *, exactly: bool = False) -> Iterator[Run]:
     """A new run `out/name`, or `out/name-2` and so on where that is taken, locked inside the block.
 
-    A folder whose training was killed before it had begun is not taken. Errors: ValueError for a name that cannot be a
-    folder's, and, with `exactly`, where the folder is taken.
+    A folder whose training was killed before it had begun is not taken. Of several processes rank 0 makes and locks
+    it. Errors: ValueError for a name that cannot be a folder's, and, with `exactly`, where the folder is taken.
     """
+    if not distributed.is_main():
+        yield Run(Path(distributed.from_main("")))
+        return
+    with made(out, name, exactly) as run:
+        distributed.from_main(str(run.path))
+        yield run
+
+
+@contextmanager
+def made(out: Path, name: str, exactly: bool) -> Iterator[Run]:
+    """The folder of a new run; see `new_run`."""
     folder_in(out, name)
     for attempt in range(1, 2 if exactly else 10_000):
         path = out / (name if attempt == 1 else f"{name}-{attempt}")

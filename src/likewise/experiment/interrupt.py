@@ -4,6 +4,7 @@ import signal
 import threading
 from typing import Any
 
+from likewise import distributed
 from likewise.training.loop import Callback, State
 
 __all__ = ["INTERRUPTED", "interruptible", "stop_when_asked"]
@@ -33,8 +34,10 @@ class interruptible:  # noqa: N801 (used as `with interruptible() as asked`)
 
 
 def stop_when_asked(asked: threading.Event) -> Callback:
+    """Stop where any process was asked to."""
+
     def call(state: State) -> None:
-        if asked.is_set() and state.progress < 1:
+        if state.progress < 1 and distributed.any_rank(asked.is_set()):
             state.stop = INTERRUPTED
 
     return call

@@ -91,6 +91,9 @@ class Recipe:
         0.0,
         "whitens the embedding by the within-class covariance after training, with this shrinkage; 0 is none",
     )
+    sync_batchnorm: bool = documented(
+        True, "batch normalisation over the whole batch, if several processes train; false: over each one's rows"
+    )
     amp: str = documented("gpu", "bfloat16 in the network during training: gpu (if there is one) | always | never")
     patience: int = documented(0, "stop after this many validations without improvement and keep the best; 0 is never")
     monitor: str = documented("knn@1", "validation score that decides which epoch is best")

@@ -151,6 +151,7 @@ METRICS: dict[str, tuple[Check, str]] = {
     "steps": (whole, "a whole number"),
     "epochs": (whole, "a whole number"),
     "parameters": (whole, "a whole number"),
+    "ranks": (whole, "a whole number"),
     "stopped": (text, "a text"),
 }
 # Names of earlier versions, which are still read.

@@ -48,16 +48,18 @@ def evaluate_run(
     model: Embedder | None = None,
     images: Images | None = None,
     state: State | None = None,
+    found: Embeddings | None = None,
     threshold_at: str = "",
 ) -> dict[str, Any]:
     """Embed everything once, score the test part (validation, where there is none); returns what metrics.json holds.
 
-    threshold_at: what the threshold aims at, such as far=0.001; empty is as before, at first accuracy.
+    found: the embeddings of all images, where they are known. threshold_at: what the threshold aims at, such as
+    far=0.001; empty is as before, at first accuracy.
     """
     recipe = run.recipe
     model = model or Embedder.load(run.model)
     images = images or load_images(recipe)
-    found = embed(model, images)
+    found = embed(model, images) if found is None else found
     found.save(run.embeddings)
     split = "test" if len(found.part("test")) else "val"
     if not len(found.part(split)):
@@ -189,11 +191,12 @@ def of_training(state: State) -> dict[str, Any]:
         "epochs": state.epochs_done,
         "stopped": state.stop or "",
         "parameters": sum(p.numel() for p in state.model.parameters()),
+        **({"ranks": state.ranks} if state.ranks > 1 else {}),
     }
 
 
 def earlier(run: Run) -> dict[str, Any]:
     """What metrics.json said of the training before."""
-    kept = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters")
+    kept = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters", "ranks")
     held = run.metrics_or_nothing()
     return {name: held[name] for name in kept if name in held}

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
-from likewise import spec
+from likewise import distributed, spec
 from likewise.data.images import Images
 from likewise.data.options import on_stderr
+from likewise.embeddings import embed_shared
 from likewise.experiment.build import Parts, build, load_images, resolve_defaults
 from likewise.experiment.folder import new_run, sweep
 from likewise.experiment.inputs import check_inputs, write_inputs
@@ -41,17 +43,25 @@ def train(
 def prepared(recipe: Recipe, watch: Watch | None) -> Parts:
     """The parts of a recipe, so that what is wrong with it is said before a folder is made."""
     recipe = resolve_defaults(recipe)
-    parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
+    parts = build(recipe, read_images(recipe, watch))
     check_plateau(parts)
-    look(parts.images, recipe.split, on_stderr, seed=recipe.split_seed)
+    if distributed.is_main():
+        look(parts.images, recipe.split, on_stderr, seed=recipe.split_seed)
     return parts
+
+
+def read_images(recipe: Recipe, watch: Watch | None) -> Images:
+    """The images of a recipe; of several processes the first fills the cache of decoded images for the others."""
+    with distributed.main_first():
+        return load_images(recipe, stage(watch, "reading images"))
 
 
 def first_time(run: Run, parts: Parts, watch: Watch | None, extra: Extra | None) -> tuple[Run, Images]:
     """Train a new run. Its recipe is written last: a folder with it can be resumed, one without has not begun."""
-    write_inputs(run, parts.recipe, parts.images)
-    write_skipped(run, parts.images)
-    run.write("recipe.toml", parts.recipe.to_toml())
+    if distributed.is_main():
+        write_inputs(run, parts.recipe, parts.images)
+        write_skipped(run, parts.images)
+        run.write("recipe.toml", parts.recipe.to_toml())
     return train_and_evaluate(run, parts, watch, extra)
 
 
@@ -63,10 +73,12 @@ def resume(
     Errors: ValueError when recipe or data are not those it was started with, unless `force`; or another process has it.
     """
     run = Run.open(path)
-    with locked(run.path):
-        sweep(run.path)
+    with locked(run.path) if distributed.is_main() else nullcontext():
+        if distributed.is_main():
+            sweep(run.path)
+        distributed.barrier()
         recipe = run.recipe
-        parts = build(recipe, load_images(recipe, stage(watch, "reading images")))
+        parts = build(recipe, read_images(recipe, watch))
         if not force:
             check_inputs(run, recipe, parts.images)
         return train_and_evaluate(run, parts, watch, extra)
@@ -76,7 +88,9 @@ def train_and_evaluate(run: Run, parts: Parts, watch: Watch | None, extra: Extra
     """Train what is left, keep the model, evaluate."""
     parts = trial(parts, run=run, watch=watch, extra=extra)
     stage(watch, "scoring")(0, 0)
-    evaluate_run(run, model=parts.state.final, images=parts.images, state=parts.state)
+    found = embed_shared(parts.state.final, parts.images)
+    if distributed.is_main():
+        evaluate_run(run, model=parts.state.final, images=parts.images, state=parts.state, found=found)
     return run, parts.images
 
 

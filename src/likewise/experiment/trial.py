@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from likewise import spec
+from likewise import distributed, spec
 from likewise.data.images import Images
 from likewise.data.subset import sample, spaced
 from likewise.doctor import Setup
 from likewise.doctor.monitor import note_loss_at_collapse, watch_collapse
-from likewise.evaluate import embed, evaluate
+from likewise.embeddings import embed_shared
+from likewise.evaluate import evaluate
 from likewise.experiment.build import Parts, build, resolve_defaults
 from likewise.experiment.callbacks import (
     averaged,
@@ -72,7 +73,7 @@ def trial(
     Errors: KeyboardInterrupt, with how to resume, when the user stopped it; DivergedError.
     """
     check_plateau(parts)
-    if run is not None and resumable(run.last):
+    if run is not None and distributed.from_main(resumable(run.last)):
         restore(run, parts)
     else:
         parts = pretrained(parts, run, watch)
@@ -81,6 +82,7 @@ def trial(
         stage(watch, "whitening")(0, 0)
         train = parts.images.part("train")
         parts.state.final.whiten(train, train.labels, shrink=parts.recipe.whiten)
+        distributed.broadcast_tensors(parts.state.final)
     return parts
 
 
@@ -88,10 +90,24 @@ def restore(run: Run, parts: Parts) -> Parts:
     """The parts as the run's last checkpoint left them."""
     if warning := load_last(run.last, parts.state):
         print(f"likewise: {warning}", file=sys.stderr, flush=True)
-    if parts.state.stop == INTERRUPTED:  # by the user, who wants it to go on now
-        parts.state.stop = None
-    run.forget_after(parts.state.step)
+    state, ranks = parts.state, distributed.world_size()
+    if state.stop == INTERRUPTED:  # by the user, who wants it to go on now
+        state.stop = None
+    if distributed.is_main():
+        run.forget_after(state.step)
+        if state.ranks != ranks:
+            print(f"likewise: {other_ranks(state.ranks, ranks)}", file=sys.stderr, flush=True)
+    state.ranks = ranks
+    distributed.barrier()  # all have read the checkpoint before it is replaced
     return parts
+
+
+def other_ranks(before: int, now: int) -> str:
+    """What is said where a training goes on with another number of processes."""
+    return (
+        f"this run was trained by {before} process{'es' * (before > 1)} and goes on with {now}: its weights will be "
+        f"those of {before} within rounding, not bit for bit"
+    )
 
 
 def pretrained(parts: Parts, run: Run | None, watch: Watch | None) -> Parts:
@@ -102,8 +118,8 @@ def pretrained(parts: Parts, run: Run | None, watch: Watch | None) -> Parts:
     if not parts.recipe.pretrain_epochs:
         return parts
     with tempfile.TemporaryDirectory() as scratch:
-        first = Run((run.path if run else Path(scratch)) / "pretraining")
-        if not is_ours(first.model):  # nothing, or a save that was cut short
+        first = Run((run.path if run else Path(distributed.from_main(scratch))) / "pretraining")
+        if not distributed.from_main(is_ours(first.model)):  # nothing, or a save that was cut short
             train_classifier(parts, first, watch, resume_with=run)
         return build(parts.recipe.replace(weights=str(first.model)), parts.images)
 
@@ -112,9 +128,9 @@ def train_classifier(parts: Parts, first: Run, watch: Watch | None, *, resume_wi
     """Train the recipe's network as a softmax classifier into the run `first`, or go on where it stopped."""
     classifier = parts.recipe.replace(**CLASSIFIER, epochs=parts.recipe.pretrain_epochs)
     stage_parts = build(resolve_defaults(classifier), parts.images)
-    if resumable(first.last):
+    if distributed.from_main(resumable(first.last)):
         restore(first, stage_parts)
-    else:
+    elif distributed.is_main():
         (first.path / "snapshots").mkdir(parents=True, exist_ok=True)
         first.write("recipe.toml", stage_parts.recipe.to_toml())
     train_loop(stage_parts, first, watch, None, resume_with=resume_with)
@@ -131,13 +147,15 @@ def train_loop(
     further = extra(run, parts) if extra else ()
     with Records(run, watch) as write, interruptible() as asked:
         fit(loop(parts), callbacks(parts, run, write, best, further, asked))
+    distributed.barrier()  # what rank 0 saves of the last step is saved
     if state.stop == INTERRUPTED:
         saved = f" and saved; go on with: likewise train --resume {resume_with.path}" if resume_with else ""
         raise KeyboardInterrupt(f"stopped at step {state.step}{saved}")
     if parts.recipe.patience:
         best.restore(state)
-    if run is not None:
+    if run is not None and distributed.is_main():
         state.final.save(run.model)
+    distributed.barrier()
 
 
 class Best:
@@ -149,16 +167,19 @@ class Best:
 
     def save(self, state: State) -> None:
         if self.run is not None:
-            save_checkpoint(self.run.best, state)
+            if distributed.is_main():
+                save_checkpoint(self.run.best, state)
         else:
             self.weights = {name: clone(module.state_dict()) for name, module in evaluated(state).items()}
 
     def restore(self, state: State) -> None:
         """Put the best weights back; nothing where no validation was made."""
-        if self.run is not None and self.run.best.exists():
+        if self.run is not None and distributed.is_main() and self.run.best.exists():
             load_checkpoint(self.run.best, state, numbers=False)
         for name, weights in self.weights.items():
             evaluated(state)[name].load_state_dict(weights)
+        for module in evaluated(state).values():
+            distributed.broadcast_tensors(module)
 
 
 def evaluated(state: State) -> dict[str, nn.Module]:
@@ -174,8 +195,11 @@ def clone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def begin(run: Run, parts: Parts) -> None:
     """Before the first step: the snapshot of epoch 0, when it is wanted, and a checkpoint to come back to."""
     if 0 in epochs_of(parts.recipe.snapshot_epochs, parts.recipe.epochs):
-        embed(parts.state.final, sample(parts.images)).save(run.snapshot(0))
-    save_checkpoint(run.last, parts.state)
+        first = embed_shared(parts.state.final, sample(parts.images))
+        if distributed.is_main():
+            first.save(run.snapshot(0))
+    if distributed.is_main():
+        save_checkpoint(run.last, parts.state)
 
 
 def loop(parts: Parts) -> Iterator[State]:
@@ -205,11 +229,11 @@ def callbacks(
     if recipe.eval_every_epochs and len(parts.images.part("val")):
         listed.append(at_epoch_end(recipe.eval_every_epochs, validation(parts, write, best)))
     if run is not None and (wanted := epochs_of(recipe.snapshot_epochs, recipe.epochs)):
-        listed.append(snapshot(run, partial(embed, images=sample(parts.images)), wanted))
-    if run is not None and recipe.doctor:
+        listed.append(snapshot(run, partial(embed_shared, images=sample(parts.images)), wanted))
+    if run is not None and recipe.doctor and distributed.is_main():
         listed.append(doctor(run, parts, write))
     listed += [*extra, stop_when_asked(asked)]
-    return [*listed, checkpoint(run)] if run is not None else listed
+    return [*listed, checkpoint(run)] if run is not None and distributed.is_main() else listed
 
 
 def doctor(run: Run, parts: Parts, write: Watch) -> Callback:
@@ -258,9 +282,12 @@ def validation_score(recipe: Recipe, images: Images) -> Callable[[nn.Module], di
     reference = spaced(train, VALIDATION_REFERENCES) if closed else None
 
     def score(model: nn.Module) -> dict[str, Any]:
-        known = embed(model, reference) if reference is not None else None
-        scores = evaluate(embed(model, query), known, sim=recipe.sim, seed=recipe.split_seed, quick=True)
-        return {name: dataclasses.asdict(value) for name, value in scores.items()}
+        known = embed_shared(model, reference) if reference is not None else None
+        found = embed_shared(model, query)
+        if not distributed.is_main():
+            return distributed.from_main({})
+        scores = evaluate(found, known, sim=recipe.sim, seed=recipe.split_seed, quick=True)
+        return distributed.from_main({name: dataclasses.asdict(value) for name, value in scores.items()})
 
     return score
 
@@ -269,8 +296,9 @@ class Records:
     """Where a record goes: metrics.jsonl and TensorBoard of a run, where there is one, and whoever watches."""
 
     def __init__(self, run: Run | None, watch: Watch | None):
-        self.events = tensorboard(run) if run is not None else None
-        self.sinks: list[Watch] = [sink for sink in (run and run.append, self.events, watch) if sink]
+        writes = distributed.is_main()
+        self.events = tensorboard(run) if run is not None and writes else None
+        self.sinks: list[Watch] = [sink for sink in (run and run.append, self.events, watch) if sink and writes]
 
     def __enter__(self) -> Watch:
         return self.write
@@ -288,7 +316,7 @@ def stage(watch: Watch | None, name: str) -> Callable[[int, int], None]:
     """Tells who watches what is being done, and how far it is; (0, 0) where that is not known."""
 
     def report(done: int, total: int) -> None:
-        if watch:
+        if watch and distributed.is_main():
             watch({"kind": "stage", "stage": name, "done": done, "total": total})
 
     return report

@@ -1,9 +1,9 @@
 """A batch larger than memory: its exact loss and gradient, chunk by chunk. Gao et al., 2021 (GradCache)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from likewise.losses.terms import BatchContext
 
@@ -12,11 +12,12 @@ __all__ = ["cached"]
 
 def cached(
     model: Callable[[Tensor], Tensor],
-    loss: nn.Module,
+    loss: Callable[..., Tensor],
     images: Tensor,
     labels_N: Tensor,
     *,
     chunk: int,
+    parts: int = 0,
     batch: BatchContext | None = None,
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> Tensor:
@@ -25,14 +26,15 @@ def cached(
     Embeds chunk by chunk without a graph, takes the gradient by the embeddings [N, D], then embeds each chunk again,
     with the same random numbers (dropout, device augmentation), and passes its part of that gradient on. Memory is
     that of one chunk of images and of the loss; time is one more forward pass. Any model, any loss that looks at
-    embeddings. backward: how to start, such as `lambda t: scaler.scale(t).backward()`. Batch normalisation is over a
-    chunk, not over the batch, and its running statistics see every chunk twice. Errors: ValueError for a chunk below
-    1.
+    embeddings. backward: how to start, such as `lambda t: scaler.scale(t).backward()`. parts: the least number of
+    chunks, of which the last may be empty, so that several processes make as many. Batch normalisation is over a chunk,
+    not over the batch, and its running statistics see every chunk twice. Errors: ValueError for a chunk below 1.
     """
     if chunk < 1:
         raise ValueError(f"a chunk holds at least one image, got chunk={chunk}")
-    parts = images.split(chunk)
-    emb_ND, states = embed(model, parts)
+    chunks = [*images.split(chunk)]
+    chunks += [images[:0]] * (parts - len(chunks))
+    emb_ND, states = embed(model, chunks)
     emb_ND.requires_grad_()
     value = loss(emb_ND, labels_N, batch)
     backward(value)
@@ -40,7 +42,7 @@ def cached(
     torch.clear_autocast_cache()
     after = random_state(images.device)
     grad_ND = torch.zeros_like(emb_ND) if emb_ND.grad is None else emb_ND.grad
-    for part, state, grad in zip(parts, states, grad_ND.split(chunk), strict=True):
+    for part, state, grad in zip(chunks, states, grad_ND.split([len(part) for part in chunks]), strict=True):
         restore(state, images.device)
         model(part).backward(grad)
     restore(after, images.device)
@@ -48,7 +50,7 @@ def cached(
 
 
 @torch.no_grad()
-def embed(model: Callable[[Tensor], Tensor], parts: tuple[Tensor, ...]) -> tuple[Tensor, list[list[Tensor]]]:
+def embed(model: Callable[[Tensor], Tensor], parts: Sequence[Tensor]) -> tuple[Tensor, list[list[Tensor]]]:
     """Embeddings [N, D], and the state of the random numbers before each chunk."""
     rows, states = [], []
     for part in parts:

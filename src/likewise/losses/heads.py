@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from likewise.losses.masked import softplus
-from likewise.losses.pair import PairLoss, at_least_float32, check, in_batch
-from likewise.losses.terms import BatchContext, Terms
+from likewise.losses.pair import PairLoss, at_least_float32, check, in_batch, of_anchors
+from likewise.losses.terms import BatchContext, Terms, reduce
 from likewise.match import Refs
 
 __all__ = ["barlow", "siamese_bce", "vae", "vicreg"]
@@ -134,9 +134,11 @@ class VAE(nn.Module):
         dtype = self.log_variance.weight.dtype
         emb_ND, log_var_ND = emb_ND.to(dtype), self.log_variance(batch.features.to(dtype))
         noise_ND = torch.randn_like(emb_ND) if self.training else torch.zeros_like(emb_ND)
+        if batch.own is not None:  # images and features are those of this process
+            emb_ND, noise_ND = (of_anchors(x, 1 + batch.partners, batch.own) for x in (emb_ND, noise_ND))
         logit_NX = self.decoder(emb_ND + noise_ND * (0.5 * log_var_ND).exp())
-        error = LIKELIHOODS[self.likelihood](logit_NX, self.target(batch.images)).sum(-1).mean()
-        kl = 0.5 * (emb_ND.square() + log_var_ND.exp() - 1 - log_var_ND).sum(-1).mean()
+        error = mean(LIKELIHOODS[self.likelihood](logit_NX, self.target(batch.images)).sum(-1), batch)
+        kl = 0.5 * mean((emb_ND.square() + log_var_ND.exp() - 1 - log_var_ND).sum(-1), batch)
         batch.notes.update(reconstruction=error.detach(), kl=kl.detach())
         return error + self.beta * kl
 
@@ -157,6 +159,13 @@ class VAE(nn.Module):
 
     def at_collapse(self, labels_N: Tensor | None = None) -> None:
         """None: it depends on the images."""
+
+
+def mean(value_N: Tensor, batch: BatchContext) -> Tensor:
+    """The mean over the batch, of which a process may have some rows only."""
+    if batch.own is None:
+        return value_N.mean()
+    return reduce([Terms(value_N, torch.ones_like(value_N, dtype=torch.long))], over_ranks=True)
 
 
 def gaussian(mean_NX: Tensor, target_NX: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from likewise.losses.terms import random
+
 __all__ = [
     "angular",
     "distance_weighted",
@@ -104,6 +106,7 @@ def nearest(sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, k: int = 8) -> Ma
     return pos_NM, torch.zeros_like(neg_NM).scatter_(-1, top_NK, True) & neg_NM
 
 
+@random
 def distance_weighted(
     sim_NM: Tensor, pos_NM: Tensor, neg_NM: Tensor, *, dim: int = 64, near: float = 0.5, far: float = 1.4
 ) -> Masks:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from likewise import geometry
+from likewise import distributed, geometry
 from likewise.losses.collapse import loss_at_collapse
-from likewise.losses.terms import BatchContext, Rule, Terms, as_terms, is_marked, reduce
+from likewise.losses.terms import BatchContext, Rule, Terms, as_terms, draws, is_marked, reduce
 from likewise.losses.tile import rows_within, tiled
 from likewise.match import Refs, Relation, match, match_partners, same
 
@@ -32,6 +32,8 @@ class PairLoss(nn.Module):
     rows depend on one another. The result does not depend on it.
 
     A batch without terms gives 0 with zero gradient, noted as `empty`. Half precision is computed in float32.
+    With several processes (see across_ranks) each computes the rows of its own anchors, and totals and counts are added
+    up before the division; a rule or miner that is random or needs every row computes all of them on each process.
     Errors: ValueError for wrong shapes and types and, on a CPU, for NaN or infinity (a GPU would have to synchronise).
 
     >>> from likewise.losses.rules import ntxent
@@ -54,35 +56,43 @@ class PairLoss(nn.Module):
         super().__init__()
         self.rule, self.sim, self.miner, self.references, self.relation = rule, sim, miner, references, relation
         self.balanced, self.tile, self.whole = balanced, tile, any(is_marked(f, "whole") for f in (rule, miner))
+        self.random = draws(rule) or draws(miner)
         if tile is not None and (tile < 1 or self.whole):
             raise ValueError(f"tile={tile}: it is 1 or more, and not for a rule or miner that needs every row at once")
 
     def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None = None) -> Tensor:
         check(emb_ND, labels_N)
+        own = batch.own if batch and not (self.whole or self.random) else None
         with torch.autocast(emb_ND.device.type, enabled=False):
-            terms = self.terms(at_least_float32(emb_ND), labels_N, batch.partners if batch else 0)
+            terms = self.terms(at_least_float32(emb_ND), labels_N, batch.partners if batch else 0, own)
         if batch is not None:
-            batch.notes.update(notes(terms))
-        return reduce(terms)
+            batch.notes.update(notes(terms, over_ranks=own is not None))
+        return reduce(terms, over_ranks=own is not None)
 
-    def terms(self, emb_ND: Tensor, labels_N: Tensor, partners: int = 0) -> tuple[Terms, ...]:
-        """The rule's Terms for a batch, before the division."""
+    def terms(self, emb_ND: Tensor, labels_N: Tensor, partners: int = 0, own: slice | None = None) -> tuple[Terms, ...]:
+        """The rule's Terms for a batch, or for these anchors of it, before the division."""
         if not len(emb_ND):
             return (Terms(emb_ND.sum(-1), emb_ND.new_zeros(0, dtype=torch.long)),)
+        if own is not None and own.start == own.stop:
+            return none_of(self.terms(emb_ND, labels_N, partners, slice(0, 1)))
         if partners:
-            rows = slice(0, len(emb_ND) // (1 + partners))
-            return self.apply_rule(self.own_partners(emb_ND, labels_N, partners), labels_N, rows)
+            rows = own or slice(0, len(emb_ND) // (1 + partners))
+            own_ND, own_N = (x if own is None else of_anchors(x, 1 + partners, own) for x in (emb_ND, labels_N))
+            return self.apply_rule(self.own_partners(own_ND, own_N, partners), labels_N, rows)
         refs = self.references(emb_ND, labels_N)
+        first, anchor_ND, anchor_N = 0, emb_ND, labels_N
+        if own is not None:
+            first, anchor_ND, anchor_N = own.start, emb_ND[own], labels_N[own]
+            refs = refs._replace(offset=None if refs.offset is None else refs.offset + first)
 
-        def of_rows(emb_ND: Tensor, ref_MD: Tensor, rows: slice) -> tuple[Terms, ...]:
-            return self.apply_rule(
-                self.similarities_and_masks(emb_ND, labels_N, refs._replace(emb=ref_MD), rows), labels_N, rows
-            )
+        def of_rows(anchor_ND: Tensor, ref_MD: Tensor, rows: slice) -> tuple[Terms, ...]:
+            compared = self.similarities_and_masks(anchor_ND, anchor_N, refs._replace(emb=ref_MD), rows)
+            return self.apply_rule(compared, labels_N, slice(first + rows.start, first + rows.stop))
 
         tile = self.tile or rows_within(refs.emb)
-        if self.whole or tile >= len(emb_ND):
-            return of_rows(emb_ND, refs.emb, slice(0, len(emb_ND)))
-        return tiled(of_rows, emb_ND, refs.emb, list(self.parameters()), tile)
+        if self.whole or tile >= len(anchor_ND):
+            return of_rows(anchor_ND, refs.emb, slice(0, len(anchor_ND)))
+        return tiled(of_rows, anchor_ND, refs.emb, list(self.parameters()), tile)
 
     def apply_rule(self, compared: Compared, labels_N: Tensor, rows: slice) -> tuple[Terms, ...]:
         """Terms of these rows of the batch."""
@@ -153,9 +163,22 @@ def class_size(labels_N: Tensor) -> Tensor:
     return torch.searchsorted(sorted_N, labels_N, right=True) - torch.searchsorted(sorted_N, labels_N)
 
 
+def none_of(terms: tuple[Terms, ...]) -> tuple[Terms, ...]:
+    """No rows of these Terms, for a process without anchors: as many sums as the others have, with zero gradient."""
+    return tuple(Terms(t.total[:0], t.count[:0]) for t in terms)
+
+
+def of_anchors(x: Tensor, blocks: int, own: slice) -> Tensor:
+    """Rows of these anchors, then of their partners, of anchors followed by `blocks` - 1 blocks of partners."""
+    return x.unflatten(0, (blocks, -1))[:, own].flatten(0, 1)
+
+
 @torch.no_grad()
-def notes(terms: tuple[Terms, ...]) -> dict[str, Tensor]:
+def notes(terms: tuple[Terms, ...], *, over_ranks: bool = False) -> dict[str, Tensor]:
     """`active`: share of anchors with terms whose loss is nonzero. `empty`: 1 if the batch had no terms."""
     has_N = torch.stack([t.count > 0 for t in terms]).any(0)
     alive_N = torch.stack([t.total != 0 for t in terms]).any(0)
-    return {"active": (has_N & alive_N).sum() / has_N.sum().clamp_min(1), "empty": (~has_N.any()).float()}
+    both, has = (has_N & alive_N).sum(), has_N.sum()
+    if over_ranks:
+        both, has = distributed.total(torch.stack([both, has]))
+    return {"active": both / has.clamp_min(1), "empty": (has == 0).float()}

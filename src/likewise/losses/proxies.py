@@ -14,7 +14,7 @@ from likewise import geometry
 from likewise.losses.angle import at_positives, multiplied, widened
 from likewise.losses.masked import lse, softplus, total
 from likewise.losses.proxy import over
-from likewise.losses.terms import Terms
+from likewise.losses.terms import Terms, whole
 
 __all__ = [
     "arcface",
@@ -226,6 +226,7 @@ def proxy_nca_pp(sim_NC: Tensor, pos_NC: Tensor, neg_NC: Tensor, *, temperature:
     return likelihood(sim_NC * (2 / temperature), pos_NC)
 
 
+@whole
 @over(geometry.cosine)
 def proxy_anchor(
     sim_NC: Tensor, pos_NC: Tensor, neg_NC: Tensor, *, margin: float = 0.1, alpha: float = 32.0

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from likewise.losses.collapse import loss_at_collapse
-from likewise.losses.pair import check, notes
-from likewise.losses.terms import BatchContext, Rule, Terms, as_terms, reduce
+from likewise.losses.pair import check, none_of, notes
+from likewise.losses.terms import BatchContext, Rule, Terms, as_terms, draws, is_marked, reduce
 from likewise.match import Refs, match, same, shared
 
 __all__ = ["ProxyLoss", "over"]
@@ -74,14 +74,19 @@ class ProxyLoss(nn.Module):
     def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None = None) -> Tensor:
         check(emb_ND, labels_N)
         self.check(emb_ND, labels_N)
+        own = batch.own if batch and not (is_marked(self.rule, "whole") or draws(self.rule)) else None
         with torch.autocast(emb_ND.device.type, enabled=False):
-            terms = self.terms(emb_ND, labels_N)
+            terms = self.terms(emb_ND, labels_N, own)
         if batch is not None:
-            batch.notes.update(notes(terms))
-        return reduce(terms)
+            batch.notes.update(notes(terms, over_ranks=own is not None))
+        return reduce(terms, over_ranks=own is not None)
 
-    def terms(self, emb_ND: Tensor, labels_N: Tensor) -> tuple[Terms, ...]:
-        """The rule's Terms for a batch, before the division."""
+    def terms(self, emb_ND: Tensor, labels_N: Tensor, own: slice | None = None) -> tuple[Terms, ...]:
+        """The rule's Terms for a batch, or for these rows of it, before the division."""
+        if own is not None:
+            if own.start == own.stop and len(emb_ND):
+                return none_of(self.terms(emb_ND, labels_N, slice(0, 1)))
+            emb_ND, labels_N = emb_ND[own], labels_N[own]
         dtype = torch.promote_types(emb_ND.dtype, self.proxies.dtype)
         emb_ND, proxies_MD = emb_ND.to(dtype), self.proxies.to(dtype)
         sim_NM = self.sim(emb_ND, proxies_MD)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from likewise.losses.masked import highest, lowest, lse, softplus, total
 from likewise.losses.sorted_triplets import draw_violating, violating_triplets
-from likewise.losses.terms import Terms, whole
+from likewise.losses.terms import Terms, random, whole
 from likewise.losses.triplet_tiles import over_positives, square
 
 __all__ = [
@@ -59,6 +59,7 @@ def contrastive(
     return Terms(total(pull_NM, pos_NM), pos_NM.sum(-1)), Terms(total(grad_wrt_sim_NM, neg_NM), neg_NM.sum(-1))
 
 
+@random(when="random-hard")
 @whole(when="swap")
 def triplet(
     sim_NM: Tensor,

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["BatchContext", "Rule", "Terms", "as_terms", "is_marked", "reduce", "whole"]
+from likewise import distributed
+
+__all__ = ["BatchContext", "Rule", "Terms", "as_terms", "draws", "is_marked", "random", "reduce", "whole"]
 
 
 class Terms(NamedTuple):
@@ -23,12 +25,17 @@ Rule = Callable[..., "Terms | tuple[Terms, ...]"]
 
 @dataclass
 class BatchContext:
-    """A batch as the network saw it. `notes` is where a loss writes detached tensors for the progress line."""
+    """A batch as the network saw it. `notes` is where a loss writes detached tensors for the progress line.
+
+    With several processes, embeddings and labels are those of all of them, images and features those of `own`.
+    """
 
     images: Tensor | None = None
     features: Tensor | None = None  # before the embedding head
     partners: int = 0  # P > 0: N anchors, then N first partners, ... ; a row is compared with its own partners only
     notes: dict[str, Tensor] = field(default_factory=dict)
+    sizes: tuple[int, ...] = ()  # anchors of each process, where they are known
+    own: slice | None = None  # anchors of this process; None: all, there is one process
 
 
 def whole(rule: Rule | None = None, *, columns: bool = True, when: str = "") -> Callable:
@@ -52,14 +59,43 @@ def is_marked(rule: Callable | None, mark: str) -> bool:
     return bool(getattr(plain, mark, False) and (not when or bound.get(when)))
 
 
+def random(rule: Callable | None = None, *, when: str = "") -> Callable:
+    """Marks a rule (or miner) that draws random numbers, which every process then draws for the whole batch.
+
+    when: the value of a keyword that makes it so.
+    """
+
+    def mark(rule: Callable) -> Callable:
+        vars(rule)["draws"] = when or True
+        return rule
+
+    return mark(rule) if rule else mark
+
+
+def draws(rule: Callable | None) -> bool:
+    """Whether a rule or miner, with the keywords bound to it, is marked as `random`."""
+    mark = getattr(getattr(rule, "func", rule), "draws", False)
+    return mark is True or (bool(mark) and mark in getattr(rule, "keywords", {}).values())
+
+
 def as_terms(result: Terms | tuple[Terms, ...]) -> tuple[Terms, ...]:
     """One Terms or several, as a tuple."""
     return (result,) if isinstance(result, Terms) else tuple(result)
 
 
-def reduce(terms: Iterable[Terms]) -> Tensor:
-    """Sum over Terms of total over count, a scalar; a Terms without any term gives 0 with zero gradient."""
-    return functools.reduce(torch.add, (_divide(t.total.sum(), t.count.sum()) for t in terms))
+def reduce(terms: Iterable[Terms], *, over_ranks: bool = False) -> Tensor:
+    """Sum over Terms of total over count, a scalar; a Terms without any term gives 0 with zero gradient.
+
+    over_ranks: totals and counts are first added up over processes, each of which has the terms of its own anchors.
+    """
+    sums = [(t.total.sum(), t.count.sum()) for t in terms]
+    return functools.reduce(torch.add, (_divide(*pair) for pair in (_over_ranks(sums) if over_ranks else sums)))
+
+
+def _over_ranks(sums: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    flat = distributed.total(torch.stack([x.double() for pair in sums for x in pair]))
+    totals, counts = flat[::2], flat[1::2].detach()
+    return [(totals[i].to(total.dtype), counts[i].to(count.dtype)) for i, (total, count) in enumerate(sums)]
 
 
 def _divide(total: Tensor, count: Tensor) -> Tensor:

@@ -1,22 +1,28 @@
 """The training loop: `steps` is a generator; whoever consumes it logs, evaluates, saves or stops."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from likewise import geometry
+from likewise import distributed, geometry
 from likewise.data.images import Images
-from likewise.embeddings import check, embed
+from likewise.data.resample import Places
+from likewise.embeddings import check, embed_shared
 from likewise.losses.cached import cached
+from likewise.losses.gathered import across_ranks
 from likewise.losses.terms import BatchContext
 from likewise.metrics.neighbours import Sim
+from likewise.models.synced_batchnorm import is_unsynced
 from likewise.training.embedding_samplers import EpochEmbeddings
+from likewise.training.ranks import augmented, own_random, places_of, sizes_of
 
 __all__ = ["Batch", "Callback", "Feed", "State", "at_epoch_end", "every", "fit", "steps"]
 
@@ -27,6 +33,7 @@ class Batch(NamedTuple):
     images: Tensor  # uint8 or float32 [N, ...]
     labels: Tensor  # int64 [N]
     partners: int = 0
+    places: Places | None = None  # with several processes: which rows of the whole batch these are
 
 
 @dataclass
@@ -54,6 +61,7 @@ class State:
     plan: Sequence[Tensor] = ()  # the epoch's batches, where they follow from what the weights were at its start
     drawn: dict[str, int] = field(default_factory=dict)  # what the sampler noted when it drew them
     stop: str | None = None  # why training should end early
+    ranks: int = 1  # processes that train
 
     @property
     def progress(self) -> float:
@@ -82,6 +90,7 @@ class Feed:
     """The batches of every epoch, a function of (seed, epoch, rank) alone, so that any batch can be found again.
 
     Of a sampler that looks they follow from what it sees too: the embedding of `images`, compared by `sim`.
+    With several processes all have the same plan, and each takes its rows of every batch.
     """
 
     def __init__(
@@ -103,7 +112,7 @@ class Feed:
 
     def embed_all(self, model: Any) -> EpochEmbeddings:
         """What a model makes of all images, as they are. Errors: DivergedError."""
-        found = embed(model, self.images)
+        found = embed_shared(model, self.images)
         check(found)
         return EpochEmbeddings(found.vectors.to(self.images.labels.device), self.sim)
 
@@ -122,8 +131,12 @@ class Feed:
                 yield coming.result()
 
     def batch(self, indices: Tensor) -> Batch:
-        pixels = self.images.batch(indices)
-        return Batch(pixels, self.images.labels[indices], self.partners)
+        if distributed.world_size() == 1:
+            return Batch(self.images.batch(indices), self.images.labels[indices], self.partners)
+        places = places_of(len(indices), self.partners)
+        own = torch.cat([indices[part] for part in places.parts])
+        pixels = self.images.batch(indices if getattr(self.augment, "whole", False) else own)
+        return Batch(pixels, self.images.labels[own], self.partners, places)
 
 
 def partners_of(sampler: Callable) -> int:
@@ -155,6 +168,7 @@ def steps(
     network. freeze: called with the epoch, the model in train mode.
     """
     params = [p for group in state.optimizer.param_groups for p in group["params"]]
+    unsynced = distributed.world_size() > 1 and is_unsynced(state.model)
     began = time.perf_counter()
     while state.progress < 1 and not state.stop:
         plan = planned(state, feed, device, amp)
@@ -164,17 +178,27 @@ def steps(
             state.model.train(), state.loss_fn.train()
             freeze(state.epoch)
             images, labels = batch.images.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
+            seed = f"{feed.seed} {state.step}"
             if feed.augment:
-                images = feed.augment(images)
-            shown = BatchContext(images, partners=batch.partners)
-            state.loss, state.notes = backward(state, shown, labels, device, amp, accumulate), shown.notes
+                images = augmented(feed.augment, images, batch.places, seed)
+            rows = batch.places.of if batch.places else len(labels)
+            sizes = sizes_of(rows // (1 + batch.partners), distributed.world_size()) if batch.places else ()
+            shown = BatchContext(images, partners=batch.partners, sizes=sizes)
+            if unsynced and not len(images):
+                state.model.eval()  # no rows, no mean
+            state.loss, state.notes = backward(state, shown, labels, device, amp, accumulate, seed), shown.notes
+            distributed.average_gradients(params)
             if clip:
                 nn.utils.clip_grad_norm_(params, clip)
             state.optimizer.step()
             state.optimizer.zero_grad(set_to_none=True)
             state.empty = state.empty + state.notes.get("empty", 0)
-            state.step, state.batch_index, state.seen = state.step + 1, state.batch_index + 1, state.seen + len(labels)
+            if unsynced:
+                distributed.broadcast_tensors(state.model, buffers_only=True)
+            state.step, state.batch_index, state.seen = state.step + 1, state.batch_index + 1, state.seen + rows
             state.seconds += time.perf_counter() - began
+            if state.max_seconds:  # every process ends at the same step
+                state.seconds = distributed.from_main(state.seconds)
             yield state
             if state.stop or state.progress == 1:
                 return
@@ -189,7 +213,7 @@ def planned(state: State, feed: Feed, device: torch.device | str, amp: bool) -> 
     if state.batch_index == 0:
         with mixed(device, amp):
             seen = feed.embed_all(state.final) if state.epoch else None
-        state.plan = feed.plan(state.epoch, seen)
+        state.plan = distributed.from_main(feed.plan(state.epoch, seen))
         state.drawn = seen.notes if seen else {}
     return state.plan
 
@@ -199,23 +223,34 @@ def mixed(device: torch.device | str, amp: bool) -> AbstractContextManager:
     return torch.autocast(torch.device(device).type, torch.bfloat16) if amp else nullcontext()
 
 
-def backward(state: State, batch: BatchContext, labels: Tensor, device, amp: bool, accumulate: int) -> Tensor:
-    """The loss of one batch, detached. Its gradient is in every `.grad`, and what it noted in `batch.notes`."""
+def backward(
+    state: State, batch: BatchContext, labels: Tensor, device, amp: bool, accumulate: int, seed: str = ""
+) -> Tensor:
+    """The loss of one batch, detached. Its gradient is in every `.grad`, and what it noted in `batch.notes`.
+
+    seed: of what the network draws (dropout), where several processes each have rows of the batch.
+    """
     images = batch.images
     assert images is not None
 
-    def encoded(images: Tensor) -> tuple[Tensor, Tensor]:
+    def encoded(images: Tensor, part: int = 0) -> tuple[Tensor, Tensor]:
         """Features and embedding."""
-        with mixed(device, amp):
+        with mixed(device, amp), own_random(images.device, f"{seed} {part}"):
             features = state.model.features(images)
             emb_ND = state.model.head(features)
         return features, emb_ND.float() if amp else emb_ND
 
+    loss_fn = partial(across_ranks, state.loss_fn) if batch.sizes else state.loss_fn
     if accumulate > 1:
-        chunk = -(-len(images) // accumulate)
-        return cached(lambda part: encoded(part)[1], state.loss_fn, images, labels, chunk=chunk, batch=batch)
+        most = max(batch.sizes) * (1 + batch.partners) if batch.sizes else len(images)
+        chunk = max(1, -(-most // accumulate))
+        parts = -(-most // chunk)
+        number = itertools.cycle(range(parts))
+        return cached(
+            lambda part: encoded(part, next(number))[1], loss_fn, images, labels, chunk=chunk, parts=parts, batch=batch
+        )
     batch.features, emb_ND = encoded(images)
-    loss = state.loss_fn(emb_ND, labels, batch)
+    loss = loss_fn(emb_ND, labels, batch)
     loss.backward()
     return loss.detach()
 
