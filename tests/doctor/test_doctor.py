@@ -534,7 +534,9 @@ def test_the_command(tmp_path, monkeypatch, capsys, as_json):
             "lr-too-high: the loss is 0.2000 = the margin after epoch 3: all images are embedded at one point;"
         )
         shown = ["3", "0.2000", "0.2000", "0.0000", "8.0", "0%", "30%", "0.800", "0.700"]
-        assert said.splitlines()[-1].split() == shown
+        *_, last, _, page = said.splitlines()
+        assert last.split() == shown
+        assert page == str(run.path / "doctor.html")
 
 
 def test_every_loss_can_be_asked_what_it_compares():

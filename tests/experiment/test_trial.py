@@ -75,6 +75,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "seed": (1, {}),
     "split_seed": (1, {}),
     "device": ("auto", {}),
+    "sync_batchnorm": (False, {}),
 }
 
 
@@ -164,9 +165,9 @@ SEEN_IN: dict[str, Callable[[building.Parts], object]] = {
     "tile": lambda parts: parts.state.loss_fn.tile,
     "relation": lambda parts: type(parts.state.loss_fn),
 }
-# The same images by another name; nothing is broken and nothing too small here; the machine has one device; accuracy
-# and map@r may agree on what is best. Tests of their own cover these.
-ELSEWHERE = {"data", "strict", "min_per_class", "device", "monitor"}
+# The same images by another name; nothing is broken and nothing too small here; the machine has one device and the
+# training one process; accuracy and map@r may agree on what is best. Tests of their own cover these.
+ELSEWHERE = {"data", "strict", "min_per_class", "device", "monitor", "sync_batchnorm"}
 
 
 @pytest.mark.slow

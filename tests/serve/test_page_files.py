@@ -135,4 +135,7 @@ def test_the_colours_are_those_of_the_reports():
     """One look: the page of the service and the pages of a run share their palette."""
     css = (Path(likewise.__file__).parent / "viz" / "pages" / "style.css").read_text(encoding="utf-8")
     shared = re.findall(r"--([\w-]+): (#[0-9a-f]{6})", re.findall(r":root \{(.*?)\}", css, re.DOTALL)[0])
-    assert dict(shared).items() <= palettes()["light"].items()
+    page = palettes()["light"]
+    both = dict(shared).keys() & page.keys()
+    assert {"ink", "muted", "line", "paper", "raised", "accent", "right", "wrong"} <= both
+    assert {name: dict(shared)[name] for name in both} == {name: page[name] for name in both}
