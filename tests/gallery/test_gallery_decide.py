@@ -34,7 +34,7 @@ def test_an_answer_names_its_margin_and_neighbours():
     answer = d.decide(SIMS, LABELS, "nearest", 0.85, PLATT, neighbours=2)
     assert (answer.label, answer.best, answer.runner_up) == ("b", "b", "a")
     assert answer.margin == pytest.approx(0.1)
-    assert answer.neighbours == ((1, "b", 0.9), (2, "a", 0.8))
+    assert answer.neighbours == ((1, "b", 0.9, ""), (2, "a", 0.8, ""))
     assert answer.why == "b reaches the threshold: 0.9000 >= 0.8500; the runner-up is a"
 
 

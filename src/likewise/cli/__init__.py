@@ -33,6 +33,7 @@ def main() -> None:
         listing,
         rank,
         reproduce,
+        serve,
         train,
         translate,
         tune,

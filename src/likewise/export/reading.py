@@ -14,7 +14,7 @@ from likewise.imaging.find import image_files as files
 from likewise.imaging.headers import ORIENTATION, TURNED, grey_alpha, orientation, true_transparency
 from likewise.safety import bounds
 
-__all__ = ["files", "pixels", "sides"]
+__all__ = ["files", "pixels", "sides", "smaller"]
 
 # mode: (the profile's colours, the mode that sRGB comes out in)
 PROFILED = {"RGB": ("RGB ", "RGB"), "RGBA": ("RGB ", "RGBA"), "CMYK": ("CMYK", "RGB"), "L": ("GRAY", "RGB")}
@@ -37,6 +37,22 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
     if upright.size != (width, height):
         upright = upright.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(upright).reshape(height, width, channels)
+
+
+def smaller(path: str | os.PathLike, side: int) -> Any:
+    """The upright image in sRGB, at most `side` pixels long and wide. Errors: ValueError naming the file and why."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            bounds.image_size(*image.size, os.stat(path).st_size)
+            turn = orientation(image)
+            image.draft(None, (side, side))
+            upright = plain(image, "RGB", turn)
+            upright.thumbnail((side, side))
+    except Exception as error:  # decoders raise many exception types
+        raise ValueError(f"cannot read {os.fspath(path)} as an image: {error}") from None
+    return upright
 
 
 def sides(path: str | os.PathLike) -> tuple[int, int]:

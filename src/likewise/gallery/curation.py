@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from likewise.gallery import attachments
 from likewise.gallery.opened import Opened
 from likewise.gallery.store import Item, Row
+from likewise.gallery.texts import LONGEST_TEXT, storable
 from likewise.safety import bounds
 
-__all__ = ["forget", "merge", "remove", "rename", "split", "undo"]
+__all__ = ["drop", "erase", "forget", "merge", "remove", "rename", "split", "undo"]
 
 
 def rename(gallery: Opened, old: str, new: str) -> int:
@@ -71,20 +73,37 @@ def remove(gallery: Opened, ids: Sequence[str]) -> int:
 def forget(gallery: Opened, label: str) -> dict[str, Any]:
     """Erase a class: its rows, marks that name it, its name in the audit log, the whole undo history, free pages, WAL.
 
-    `erased` is False where another process was reading, so that old pages may be left until the next `vacuum`.
+    `erased` is False where another process was reading, so that old pages may be left until the next `vacuum`. `beyond`
+    says where it may be left, out of the store's reach.
+    """
+    with gallery.store.begin():
+        removed = drop(gallery, label)
+    return {"removed": removed, "erased": erase(gallery), "beyond": gallery.store.beyond}
+
+
+def drop(gallery: Opened, label: str) -> int:
+    """Delete all that names a class, inside a write transaction; `erase` afterwards leaves nothing of it in the files.
+
+    Errors: ValueError for a class that is not there.
     """
     store = gallery.store
-    with store.begin():
-        ids = _present(gallery, label)
-        removed = store.delete(ids)
-        store.drop_negatives(label=label, items=ids)
-        store.clear_steps()
-        store.redact(label)
-        store.log("forget", removed)
-    erased = store.erase()
+    ids = _present(gallery, label)
+    removed = store.delete(ids)
+    store.drop_negatives(label=label, items=ids)
+    store.clear_steps()
+    store.redact(label)
+    attachments.drop_unused(store)
+    store.log("forget", removed)
+    return removed
+
+
+def erase(gallery: Opened) -> bool:
+    """Leave nothing of what was deleted in files or memory; False where another process kept it from that."""
+    gallery.drop_index()
+    erased = gallery.store.erase()
     gallery.memory = None
     gallery.state()
-    return {"removed": removed, "erased": erased}
+    return erased
 
 
 def undo(gallery: Opened) -> str:
@@ -97,6 +116,8 @@ def undo(gallery: Opened) -> str:
         for id_, label in step.undo.get("relabel", {}).items():
             store.relabel([id_], label)
         store.delete(step.undo.get("remove", []))
+        if mark := step.undo.get("unmark"):
+            store.run("DELETE FROM negatives WHERE content = ? AND label = ? AND item = ?", mark)
         store.put([_unpacked(packed) for packed in step.undo.get("restore", [])])
         store.drop_step(step.seq)
         store.touch()
@@ -106,6 +127,7 @@ def undo(gallery: Opened) -> str:
 
 
 def _ids(gallery: Opened, label: str) -> list[str]:
+    storable(label, "a label", LONGEST_TEXT)
     return [row[0] for row in gallery.store.run("SELECT id FROM items WHERE label = ? ORDER BY seq", (label,))]
 
 

@@ -38,6 +38,7 @@ class Neighbour(NamedTuple):
     place: int  # index into the similarities given
     label: str
     similarity: float
+    id: str = ""  # of the enrolled image, where a gallery answers
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from likewise.export.reading import sides
-from likewise.gallery import quality
+from likewise.gallery import attachments, quality
 from likewise.gallery.index import check_vectors, prepare, similarities
 from likewise.gallery.opened import Opened
 from likewise.gallery.quality import Finding
 from likewise.gallery.store import Item
+from likewise.gallery.texts import LONGEST_NAME, storable
 
 __all__ = ["Enrolled", "enroll", "enroll_vectors"]
 
@@ -36,16 +37,15 @@ class Given(NamedTuple):
     metadata: Sequence[Mapping[str, Any]] | None
     groups: Sequence[str] | None
 
-    def item(self, i: int, content: str, vector: np.ndarray, *, path: str = "", look: bytes = b"") -> Item:
+    def item(self, i: int, content: str, vector: np.ndarray, **known: Any) -> Item:
         return Item(
             id=self.ids[i] if self.ids else content[:32],
             content=content,
             label=self.labels[i],
             vector=vector,
             group=self.groups[i] if self.groups else "",
-            path=path,
             metadata=dict(self.metadata[i]) if self.metadata else {},
-            look=look,
+            **known,
         )
 
 
@@ -60,7 +60,7 @@ def enroll(
         sources: dict[str, str] = {}
         items = []
         for i in range(start, min(start + PIECE, len(paths))):
-            if item := _readable(paths[i], i, told, gate, result, private=gallery.about["private"]):
+            if item := _readable(gallery, paths[i], i, told, gate, result):
                 sources.setdefault(item.content, paths[i])
                 items.append(item)
         if fresh := _new(gallery, items, sources, result):
@@ -70,11 +70,12 @@ def enroll(
     return result
 
 
-def _readable(path: str, i: int, told: Given, gate: str, result: Enrolled, *, private: bool) -> Item | None:
+def _readable(gallery: Opened, path: str, i: int, told: Given, gate: str, result: Enrolled) -> Item | None:
     """The image without its vector; None, with a finding, where it cannot be read or the gate keeps it out."""
     try:
         content, look = quality.content_of(path), quality.look_of(path)
         small = min(sides(path)) < quality.SMALLEST
+        thumbnail = quality.thumbnail_of(path) if gallery.about.get("thumbnails") else b""
     except ValueError as error:
         result.findings.append(Finding(path, str(error), False))
         return None
@@ -82,7 +83,8 @@ def _readable(path: str, i: int, told: Given, gate: str, result: Enrolled, *, pr
         result.findings.append(Finding(path, f"smaller than {quality.SMALLEST} pixels", gate == "warn"))
         if gate == "strict":
             return None
-    return told.item(i, content, np.zeros(0, np.float32), path="" if private else os.path.abspath(path), look=look)
+    stored = "" if gallery.about["private"] else gallery.path_of(path)
+    return told.item(i, content, np.zeros(0, np.float32), path=stored, look=look, thumbnail=thumbnail)
 
 
 def enroll_vectors(
@@ -131,6 +133,7 @@ def _write(gallery: Opened, items: Sequence[Item], sources: Mapping[str, str], g
     with gallery.store.begin():
         added = gallery.store.put(kept)
         if added:
+            attachments.put_thumbnails(gallery.store, kept)
             gallery.store.push_step("enroll", {"remove": added})
             gallery.store.log("enroll", len(added))
     gallery.state()
@@ -177,6 +180,7 @@ def _checked(
         for text in texts:
             if not isinstance(text, str) or not text.strip():
                 raise ValueError(f"a {name} is text that is not empty, got {text!r}")
+            storable(text, f"a {name}", LONGEST_NAME)
     if gate not in quality.GATES:
         raise ValueError(f"gate is {', '.join(quality.GATES)}; got {gate!r}")
     return Given(names, ids, metadata, groups)

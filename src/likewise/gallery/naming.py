@@ -2,33 +2,49 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from likewise.gallery import filters, negatives
 from likewise.gallery.calibrate import CANDIDATES, Promise, calibrate, centres, leave_out
-from likewise.gallery.decide import Answer, decide, same
-from likewise.gallery.index import prepare, similarities
+from likewise.gallery.decide import Answer, Calibration, decide, same
+from likewise.gallery.index import Found, prepare, similarities
 from likewise.gallery.opened import Opened, Query
 from likewise.gallery.state import State
 
-__all__ = ["identify", "promise", "verify"]
+__all__ = ["compare", "identify", "pair_threshold", "promise", "verify"]
 
 
-def identify(gallery: Opened, query: Query, *, far: float | None, where: Sequence[str]) -> Answer:
-    """See `Gallery.identify`."""
+class Candidates(NamedTuple):
+    """Similarities `[K]` of a query to what its class is decided by; ids are empty for class centres."""
+
+    sims: np.ndarray
+    labels: list[str]
+    ids: list[str]
+
+
+def identify(gallery: Opened, queries: Sequence[Query], *, far: float | None, where: Sequence[str]) -> list[Answer]:
+    """See `Gallery.identify_all`."""
     conditions, state, about = filters.parse(where), gallery.state(), gallery.about_now()
-    vector_1D = gallery.embed(query)[:1]
+    vectors_QD = gallery.embed(queries)
     if not len(state.index):
-        return decide([], [])
+        return [decide([], []) for _ in queries]
     promised = about.get("promise") if far is None else promise(gallery, far).as_json()
     rule = about["rule"] if promised is None else promised["rule"]
-    rows = state.allowed(conditions, negatives.hidden(gallery, state, query, vector_1D[0]))
-    sims, labels = candidates(gallery, state, vector_1D, rule, rows)
     threshold, fit = (promised["threshold"], promised["calibration"]) if promised else (None, None)
-    answer = decide(sims, labels, rule, threshold, fit)
-    return replace(answer, why=answer.why + (outdated(about, state) if far is None else ""))
+    note = outdated(about, state) if far is None else ""
+    answers = []
+    for query, vector_D in zip(queries, vectors_QD, strict=True):
+        hidden = negatives.hidden(gallery, state, query, vector_D)
+        if rule == "centre":
+            found = of_centres(gallery, state, vector_D[None], state.allowed(conditions, hidden))
+        else:
+            found = labelled(state, state.search(vector_D[None], CANDIDATES, conditions, hidden))
+        answer = decide(found.sims, found.labels, rule, threshold, fit)
+        near = tuple(n._replace(id=found.ids[n.place]) for n in answer.neighbours)
+        answers.append(replace(answer, why=answer.why + note, neighbours=near))
+    return answers
 
 
 def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> dict[str, Any]:
@@ -40,8 +56,12 @@ def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> d
     promised = about.get("promise") if far is None else promise(gallery, far).as_json()
     if promised is None:
         raise ValueError(f"{gallery.store.url} has no threshold; give --far 0.01, or run `likewise gallery calibrate`")
-    sims, labels = candidates(gallery, state, gallery.embed(query)[:1], promised["rule"], rows)
-    score = decide(sims, labels, promised["rule"]).similarity
+    vector_1D = gallery.embed(query)[:1]
+    if promised["rule"] == "centre":
+        found = of_centres(gallery, state, vector_1D, rows)
+    else:
+        found = labelled(state, state.index.search(vector_1D, CANDIDATES, rows))
+    score = decide(found.sims, found.labels, promised["rule"]).similarity
     return {
         **same(score, promised["threshold"], promised["calibration"])._asdict(),
         "label": label,
@@ -52,6 +72,46 @@ def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> d
     }
 
 
+def compare(gallery: Opened, a: Query, b: Query) -> dict[str, Any]:
+    """See `Gallery.compare`."""
+    chosen = pair_threshold(gallery)
+    if chosen is None:
+        raise ValueError(
+            f"the model of {gallery.store.url} has no threshold for two images: its validation part had no pairs; "
+            "train with val=0.1 and 2 images a class, or compare an image with a class"
+        )
+    first_1D, second_1D = gallery.embed(a)[:1], gallery.embed(b)[:1]
+    score = float(similarities(first_1D, prepare(second_1D, gallery.sim), gallery.sim)[0, 0])
+    return {
+        **same(score, chosen["value"], _calibration(gallery.model().info.get("calibration")))._asdict(),
+        "similarity": score,
+        "threshold": chosen["value"],
+        "threshold_interval": [chosen.get("low"), chosen.get("high")],
+        "target": chosen.get("target"),
+        "pairs": chosen.get("n"),
+    }
+
+
+def pair_threshold(gallery: Opened) -> dict[str, Any] | None:
+    """The threshold for two images that the model's validation pairs chose; None where it has none."""
+    chosen = gallery.model().info.get("threshold")
+    return chosen if isinstance(chosen, dict) and _numbers([chosen.get("value")]) else None
+
+
+def _calibration(stored: object) -> Calibration | None:
+    """What a model file holds as its calibration; None where it is none."""
+    if not isinstance(stored, dict):
+        return None
+    if stored.get("kind") == "platt":
+        return stored if _numbers([stored.get("slope"), stored.get("offset")]) else None
+    scores, chances = stored.get("scores"), stored.get("probabilities")
+    return stored if _numbers(scores) and _numbers(chances) and len(scores) == len(chances) else None  # type: ignore[arg-type]
+
+
+def _numbers(values: object) -> bool:
+    return isinstance(values, list) and bool(values) and all(type(x) in (int, float) and abs(x) < 1e6 for x in values)
+
+
 def promise(gallery: Opened, far: float, rule: str = "") -> Promise:
     """See `Gallery.promise`. Errors: ValueError for fewer than two classes, or too few images for the rate."""
     rule, state = rule or gallery.about["rule"], gallery.state()
@@ -59,28 +119,34 @@ def promise(gallery: Opened, far: float, rule: str = "") -> Promise:
     labels = state.labels[:count]
     if len(set(labels)) < 2:
         raise ValueError("a threshold is found by leaving classes out, so that two are needed; enroll another class")
-    trials = leave_out(state.index.prepared[:count], labels, None, labels, sim=gallery.sim, rule=rule)
+    with gallery.lock:  # the same trials serve every rate, until the gallery changes
+        trials = gallery.trials.get((state.version, rule))
+        if trials is None:
+            trials = leave_out(state.index.prepared[:count], labels, None, labels, sim=gallery.sim, rule=rule)
+            gallery.trials = {(state.version, rule): trials}
     return calibrate(trials, far, rule=rule, source="the gallery, each class left out")
 
 
-def candidates(
-    gallery: Opened, state: State, vector_1D: np.ndarray, rule: str, rows: np.ndarray | None
-) -> tuple[np.ndarray, list[str]]:
-    """Similarities and labels that a rule decides by: of the 64 nearest, or of the class centres."""
+def of_centres(gallery: Opened, state: State, vector_1D: np.ndarray, rows: np.ndarray | None) -> Candidates:
+    """Similarities to the centres of the classes of rows."""
     sim = gallery.sim
-    if rule == "centre":
-        chosen = np.arange(len(state.index)) if rows is None else rows
-        labels = [state.labels[i] for i in chosen.tolist()]
-        centre_CD, names = centres(state.index.prepared[chosen], labels, sim)
-        return similarities(vector_1D, prepare(centre_CD, sim), sim)[0], names
-    found = state.index.search(vector_1D, CANDIDATES, rows)
+    chosen = np.arange(len(state.index)) if rows is None else rows
+    labels = [state.labels[i] for i in chosen.tolist()]
+    centre_CD, names = centres(state.index.prepared[chosen], labels, sim)
+    return Candidates(similarities(vector_1D, prepare(centre_CD, sim), sim)[0], names, [""] * len(names))
+
+
+def labelled(state: State, found: Found) -> Candidates:
+    """What one query found: what a rule decides by."""
     present = found.row[0] >= 0
-    return found.sim[0][present], [state.labels[i] for i in found.row[0][present].tolist()]
+    chosen_rows = found.row[0][present].tolist()
+    ids = [state.rows[i].id for i in chosen_rows]
+    return Candidates(found.sim[0][present], [state.labels[i] for i in chosen_rows], ids)
 
 
 def outdated(about: Mapping[str, Any], state: State) -> str:
     """A note where the gallery has other numbers of classes than when it was calibrated."""
-    promised, classes = about.get("promise"), len(set(state.labels))
+    promised, classes = about.get("promise"), len(state.classes)
     if promised and not 0.8 <= classes / max(promised["classes"], 1) <= 1.25:
         return f"; calibrated with {promised['classes']} classes, now {classes}: run `likewise gallery calibrate`"
     return ""

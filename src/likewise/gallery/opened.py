@@ -7,10 +7,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from likewise.gallery.calibrate import Trials
 from likewise.gallery.encoder import Encoder, open_encoder
 from likewise.gallery.index import check_vectors
 from likewise.gallery.state import State, load
-from likewise.gallery.store import LARGEST_DIM, DamagedError, SqlStore
+from likewise.gallery.store import LARGEST_DIM, DamagedError, SqlStore, Version
+from likewise.gallery.upkeep import Upkeep
 
 __all__ = ["Opened", "Query"]
 
@@ -21,13 +23,16 @@ class Opened:
     """A store, pinned to one model. Safe to share among threads; a context manager."""
 
     def __init__(self, store: SqlStore, encoder: Encoder | None = None):
-        self.store, self.encoder = store, encoder
+        self.store = store
+        self.encoder: Encoder | None = None
         self.lock = threading.RLock()
         self.memory: State | None = None
+        self.trials: dict[tuple[Version, str], Trials] = {}
         try:
             self.about = _checked(store.meta(), store.url)
             if encoder is not None:
-                self._pin(encoder)
+                self.pin(encoder)
+            self.upkeep = Upkeep(store, self.dim, self.sim)
         except BaseException:
             store.close()
             raise
@@ -39,6 +44,8 @@ class Opened:
         self.close()
 
     def close(self) -> None:
+        with self.lock:
+            self.upkeep.close()
         self.store.close()
 
     def __len__(self) -> int:
@@ -52,12 +59,14 @@ class Opened:
     def sim(self) -> str:
         return self.about["sim"]
 
-    def _pin(self, encoder: Encoder) -> None:
+    def pin(self, encoder: Encoder) -> None:
+        """Use this model. Errors: ValueError for another than the gallery was made with."""
         if encoder.fingerprint != self.about["fingerprint"]:
             raise ValueError(
                 f"{self.store.url} holds vectors of the model {self.about['fingerprint']}, and {encoder.path} is "
                 f"{encoder.fingerprint}: give the model it was made with"
             )
+        self.encoder = encoder
 
     def model(self) -> Encoder:
         with self.lock:
@@ -66,15 +75,33 @@ class Opened:
                 if not isinstance(stored, str) or not os.path.exists(stored):
                     raise ValueError(f"the model of {self.store.url} is not at {stored}; give it with --model RUN")
                 encoder = open_encoder(stored)
-                self._pin(encoder)
-                self.encoder = encoder
+                self.pin(encoder)
+                return encoder
             return self.encoder
 
     def state(self) -> State:
-        """What is searched, as the store is now."""
+        """What is searched, as the store is now; inside a write transaction, as it was when that began."""
         with self.lock:
+            if self.memory is not None and self.store.writing():  # what is not committed may yet be rolled back
+                return self.memory
             self.memory = load(self.store, self.memory, self.dim, self.sim)
+            self.upkeep.refresh(self.memory)
             return self.memory
+
+    def ready(self) -> State:
+        """As `state`, once the index of a large gallery is there whole; building it takes minutes for a million."""
+        while True:
+            with self.lock:
+                state = self.state()
+                self.upkeep.refresh(state, now=True)
+                if not self.upkeep.working:
+                    return state
+            self.upkeep.wait()
+
+    def drop_index(self) -> None:
+        """Erase the index and its file, and with them every trace of what was removed."""
+        with self.lock:
+            self.upkeep.forget()
 
     def embed(self, query: Query | Sequence[Query]) -> np.ndarray:
         """float32 `[N, D]` of image files, or of vectors as they are."""
@@ -86,6 +113,10 @@ class Opened:
         if all(isinstance(one, np.ndarray) for one in many):
             return check_vectors(np.stack(many), self.dim, "query vectors")
         return check_vectors(self.model().embed(many), self.dim)
+
+    def path_of(self, image: str | os.PathLike) -> str:
+        """What is stored as the place of an enrolled image file."""
+        return os.path.abspath(image)
 
     def place(self, state: State, id: str) -> int:
         if id not in state.place:

@@ -1,6 +1,7 @@
 """The enrollment gate: what should not be enrolled unseen, each with its reason; and the perceptual hash it uses."""
 
 import hashlib
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["GATES", "Finding", "content_of", "inspect", "look_of", "near_copy"]
+__all__ = ["GATES", "Finding", "content_of", "inspect", "look_of", "near_copy", "thumbnail_of"]
 
 GATES = ("off", "warn", "strict")
 SMALLEST = 8  # pixels of the shorter side
 SIDE = 16  # of the perceptual hash: 16 x 16 bits
+THUMBNAIL = 160  # pixels of the longer side
 NEAR_BITS = 13  # of 256 that near copies may differ by: 5 %
 NEAR_COSINE = 0.9  # near copies lie at least this close in the embedding as well
 OUTLIER = 4.0  # robust deviations below the median similarity within the class
@@ -42,6 +44,15 @@ def look_of(path: str | os.PathLike) -> bytes:
 
     grey = pixels(path, (1, SIDE, SIDE + 1))[..., 0].astype(np.int16)
     return np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes()
+
+
+def thumbnail_of(path: str | os.PathLike) -> bytes:
+    """A JPEG of at most 160 pixels a side, without the file's metadata. Errors: ValueError."""
+    from likewise.export.reading import smaller
+
+    file = io.BytesIO()
+    smaller(path, THUMBNAIL).save(file, "JPEG", quality=80)
+    return file.getvalue()
 
 
 def near_copy(look: bytes, vector_D: np.ndarray, looks_N: Sequence[bytes], vectors_ND: np.ndarray) -> int | None:

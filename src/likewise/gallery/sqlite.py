@@ -14,7 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from likewise.gallery.store import BATCH, FORMAT, LARGEST_DIM, LONGEST_TEXT, DamagedError, SqlStore, StoreError, schema
+from likewise.gallery.store import (
+    ADDED,
+    BATCH,
+    FORMAT,
+    LARGEST_DIM,
+    LONGEST_TEXT,
+    TABLES,
+    DamagedError,
+    SqlStore,
+    StoreError,
+    schema,
+)
 
 __all__ = ["SqliteStore"]
 
@@ -34,11 +45,14 @@ WAIT = 30.0  # seconds that a writer waits for another
 class SqliteStore(SqlStore):
     """One connection, shared by the threads of a process under a lock."""
 
+    path: Path
+
     def __init__(self, path: str | os.PathLike, *, create: bool = False, wait: float = WAIT):
         self.path = Path(path)
         self.url = os.fspath(path)
         self.lock = threading.RLock()
         self.depth = 0
+        self.writer = 0  # the thread inside `begin`
         self.wait = wait
         self.read_only = False
         if create:
@@ -64,8 +78,10 @@ class SqliteStore(SqlStore):
                     made.execute(f"PRAGMA application_id = {APPLICATION}")
                     made.execute(f"PRAGMA user_version = {FORMAT}")
                     made.execute("PRAGMA journal_mode = DELETE")
+                    made.execute("BEGIN")
                     for statement in schema(TYPES):
                         made.execute(statement)
+                    made.execute("COMMIT")
                 finally:
                     made.close()
             os.link(temporary, self.path)  # fails where another process was first
@@ -105,22 +121,37 @@ class SqliteStore(SqlStore):
         application, version = (int(self.run(f"PRAGMA {key}")[0][0]) for key in ("application_id", "user_version"))
         if application != APPLICATION:
             raise ValueError(f"{self.url} is an SQLite file, but no gallery; create one with `likewise gallery create`")
-        if version != FORMAT:
+        if not 1 <= version <= FORMAT:
             raise ValueError(
                 f"{self.url} has gallery format {version} and this version reads {FORMAT}; update likewise"
             )
-        found = {
-            sql
-            for (sql,) in self.run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence'")
-        }
-        if found != set(schema(TYPES)):
+        if self._statements() != set(schema(TYPES, version)):
             raise DamagedError(f"{self.url} has tables other than a gallery's: it is damaged or was changed")
+        if version < FORMAT:
+            self._upgrade()
         texts = ", ".join(
             f"max(length({name}))" for name in ("id", "content", "label", "grp", "path", "metadata", "look")
         )
         *lengths, most = self.run(f"SELECT {texts}, max(length(vector)) FROM items")[0]
         if max((length or 0 for length in lengths), default=0) > LONGEST_TEXT or (most or 0) > 4 * LARGEST_DIM:
             raise DamagedError(f"{self.url} holds values longer than a gallery writes: it is damaged or was changed")
+
+    def _statements(self) -> set[str]:
+        rows = self.run("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence'")
+        return {sql for (sql,) in rows}
+
+    def _upgrade(self) -> None:
+        """Add the tables of later formats. Errors: ValueError for a file that cannot be written."""
+        if self.read_only:
+            raise ValueError(
+                f"{self.url} has an older gallery format and is read-only; open it once where it can be written"
+            )
+        with self.begin():
+            version = int(self.run("PRAGMA user_version")[0][0])  # another process may have been first
+            for added in range(version + 1, FORMAT + 1):
+                for name in ADDED[added]:
+                    self.run(TABLES[name].format(**TYPES))
+            self.run(f"PRAGMA user_version = {FORMAT}")
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
         with self.lock, _plainly(self.url):
@@ -141,7 +172,7 @@ class SqliteStore(SqlStore):
                 yield
                 return
             self.run("BEGIN IMMEDIATE")
-            self.depth = 1
+            self.depth, self.writer = 1, threading.get_ident()
             try:
                 yield
                 self.run("COMMIT")
@@ -150,7 +181,10 @@ class SqliteStore(SqlStore):
                     self.connection.rollback()
                 raise
             finally:
-                self.depth = 0
+                self.depth = self.writer = 0
+
+    def writing(self) -> bool:
+        return self.writer == threading.get_ident()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -183,6 +217,11 @@ class SqliteStore(SqlStore):
             except ValueError as error:
                 return [str(error)]
         return [] if found == ["ok"] else found
+
+    def discard(self) -> None:
+        self.close()
+        for rest in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + rest).unlink(missing_ok=True)
 
     def close(self) -> None:
         with self.lock:

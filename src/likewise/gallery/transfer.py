@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from likewise.atomic import replacing
+from likewise.gallery import attachments
 from likewise.gallery.index import check_vectors
 from likewise.gallery.opened import Opened
-from likewise.gallery.store import LARGEST_DIM, Item
+from likewise.gallery.store import LARGEST_DIM, LONGEST_TEXT, Item
 from likewise.safety import bounds
 
 __all__ = ["export", "import_"]
@@ -26,8 +27,10 @@ def export(gallery: Opened, path: str | os.PathLike) -> int:
     with gallery.store.reading():
         rows = list(gallery.store.scan())
         about = gallery.store.meta()
+        thumbnails = [attachments.thumbnail(gallery.store, row.content) for row in rows]
     columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in TEXTS}
     columns["look"] = pa.array([row.look for row in rows], pa.binary())
+    columns["thumbnail"] = pa.array(thumbnails, pa.binary())
     flat = pa.array(np.frombuffer(b"".join(row.vector for row in rows), "<f4"))
     columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, gallery.dim)
     told = {key: about[key] for key in ("dim", "sim", "fingerprint")}
@@ -51,10 +54,12 @@ def import_(gallery: Opened, path: str | os.PathLike) -> int:
         raise ValueError(f"{os.fspath(path)} has vectors of another length than {gallery.dim}")
     vectors = check_vectors(flat.reshape(len(table), gallery.dim), gallery.dim)
     lists = {name: table[name].to_pylist() for name in (*TEXTS, "look")}
+    lists["thumbnail"] = table["thumbnail"].to_pylist() if "thumbnail" in table.column_names else [b""] * len(table)
     items = [_item({name: values[i] for name, values in lists.items()}, vectors[i], path) for i in range(len(table))]
     with gallery.store.begin():
         added = gallery.store.put(items)
         if added:
+            attachments.put_thumbnails(gallery.store, items)
             gallery.store.push_step("import", {"remove": added})
             gallery.store.log("import", len(added))
     gallery.state()
@@ -65,13 +70,16 @@ def _item(row: dict[str, Any], vector: np.ndarray, path: str | os.PathLike) -> I
     try:
         metadata = bounds.parsed_json(row["metadata"], path)
         whole = all(isinstance(row[name], str) and row[name] for name in TEXTS[:3])
+        whole = whole and isinstance(row["thumbnail"] or b"", bytes) and len(row["thumbnail"] or b"") <= LONGEST_TEXT
     except (ValueError, TypeError):
         whole = False
     if not whole:
-        raise ValueError(f"{os.fspath(path)} has a row without id, content, label or metadata as text")
+        raise ValueError(
+            f"{os.fspath(path)} has a row without id, content, label or metadata as text, or whose thumbnail is none"
+        )
     return Item(
         row["id"], row["content"], row["label"], vector, row["group"] or "", row["path"] or "", metadata,
-        row["look"] or b"",
+        row["look"] or b"", row["thumbnail"] or b"",
     )  # fmt: skip
 
 

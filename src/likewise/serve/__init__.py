@@ -1,0 +1,1 @@
+"""The service: galleries behind HTTP, and a page to ask them."""
