@@ -225,3 +225,19 @@ def test_the_terminal_names_the_pages(run: Run):
     assert f"report: {run.path / 'report.html'} (it links to map, doctor)" in said
     assert said.splitlines()[-1].startswith("      likewise ")
     assert isinstance(run.path, Path)
+
+
+def test_explore_writes_one_file(run, tmp_path, monkeypatch, capsys):
+    from likewise.cli import main
+
+    wanted = tmp_path / "all pages.html"
+    monkeypatch.setattr("sys.argv", ["likewise", "explore", str(run.path), "--file", str(wanted)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    said = capsys.readouterr()
+    assert said.out == f"{wanted}\n"
+    assert said.err == "written: audit.html\n"
+    assert set(
+        json.loads(wanted.read_text(encoding="utf-8").partition('id="pages">')[2].partition("</script>")[0])["pages"]
+    ) == set(heads.PAGES)

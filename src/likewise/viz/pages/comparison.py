@@ -137,7 +137,7 @@ def top(comparison: Comparison) -> Html:
     linked = [ranking.link(comparison, row.label) for row in comparison.rows]
     reports = [link for link in linked if isinstance(link, Html)]
     return tag(
-        "div",
+        "header",
         tag("span", "Likewise", class_="brand"),
         tag("span", comparison.folder.resolve().name, class_="run"),
         tag("nav", here, *(reports if len(reports) <= LINKS else ()), aria_label="Comparison and its runs"),

@@ -32,7 +32,8 @@ def document(
     links = [tag("a", heading, href=f"#{anchor}") for anchor, heading, _ in parts]
     kicked = [] if top else [tag("p", kicker, class_="kicker"), tag("h1", title)]
     heading = [tag("h1", f"{title}: {kicker.removeprefix('Likewise ')}", class_="hidden")] if top else kicked
-    header = tag("header", *heading, *facts) if heading or facts else NOTHING
+    about = ("section", {"aria_label": "Summary", "class_": "about-run"}) if top else ("header", {})
+    header = tag(about[0], *heading, *facts, **about[1])
     nav = [tag("nav", *links, aria_label="Contents", class_="contents")] if len(links) > 1 else []
     body = [tag("section", tag("h2", heading), *content, id=anchor) for anchor, heading, content in parts]
     return "<!doctype html>\n" + tag(

@@ -58,10 +58,15 @@ def table(
     class_: `sortable` for headings that sort (sort.js), by a cell's `Sorted` key or its text.
     """
     kinds = ["number" if i in numbers else None for i in range(len(head))]
-    top = tag("tr", *(tag("th", cell, scope="col", class_=kind) for cell, kind in zip(head, kinds, strict=True)))
+    top = tag("tr", *(heading(name, kind) for name, kind in zip(head, kinds, strict=True)))
     body = (tag("tr", *(cell(c, kind) for c, kind in zip(row, kinds, strict=True))) for row in rows)
     made = tag("table", tag("thead", top), tag("tbody", *body), class_=class_)
     return tag("div", made, class_="scroll", tabindex=0, role="group", aria_label="table")
+
+
+def heading(name: object, kind: str | None) -> Html:
+    """The head of a column; one without a name is an ordinary cell."""
+    return tag("th", name, scope="col", class_=kind) if name else tag("td", class_=kind)
 
 
 class Sorted(NamedTuple):

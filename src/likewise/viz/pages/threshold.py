@@ -109,7 +109,7 @@ def slider(m: RunData, counted: Counts) -> Html:
         tag("div", histogram(counted, start), control, class_="histogram"),
         tag("p", *legend(), class_="note"),
         tag("div", *buttons, class_="buttons", role="group", aria_label="thresholds"),
-        tag("dl", *tiles, class_="tiles", role="status"),
+        tag("div", tag("dl", *tiles, class_="tiles"), role="status"),
         script(json.dumps(data, separators=(",", ":")), type="application/json", id="pair-counts"),
         script(asset("threshold.js")),
         class_="threshold",
@@ -117,8 +117,8 @@ def slider(m: RunData, counted: Counts) -> Html:
 
 
 def legend() -> Sequence[Html | str]:
-    kinds = (tag("span", f"▬ {name} class", class_=name) for name in ("different", "same"))
-    return (*(part for kind in kinds for part in (kind, "  ")), "Heights are square roots of the shares.")
+    kinds = ((tag("span", "▬", class_=name), f" {name} class  ") for name in ("different", "same"))
+    return (*(part for kind in kinds for part in kind), "Heights are square roots of the shares.")
 
 
 def rate(n: int, of: int, what: str) -> tuple[str, str]:

@@ -45,7 +45,7 @@ def links(run: Run, here: str) -> Html:
     if in_comparison(run):
         items.append(tag("a", "Comparison", href=COMPARISON))
     bar = tag(
-        "div",
+        "header",
         tag("span", "Likewise", class_="brand"),
         tag("span", run.name, class_="run"),
         tag("nav", *items, aria_label="Pages of this run"),
@@ -54,7 +54,7 @@ def links(run: Run, here: str) -> Html:
     if not missing:
         return bar
     hint = [part for one in missing for part in (" · ", one)][1:]
-    return join(bar, tag("p", "Not made yet: ", *hint, class_="note missing"))
+    return join(bar, tag("aside", "Not made yet: ", *hint, class_="note missing", aria_label="missing pages"))
 
 
 def in_comparison(run: Run) -> bool:
