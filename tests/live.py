@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -64,10 +65,12 @@ def create(folder: Path) -> Path:
 class Live:
     """`python -m likewise serve ...`, or another command that serves; its log lies in a file."""
 
-    def __init__(self, folder: Path, *arguments: str, command: tuple[str, ...] = (), verify: str | bool = True):
+    def __init__(
+        self, folder: Path, *arguments: str, command: tuple[str, ...] = (), verify: Any = True, threads: int = 1
+    ):
         self.log = folder / "serve.log"
         command = command or (sys.executable, "-m", "likewise", "serve")
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error,ignore::ResourceWarning"}
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "error,ignore::ResourceWarning"}
         with self.log.open("ab") as log:
             start = log.tell()
             self.process = subprocess.Popen([*command, *arguments], stdout=log, stderr=log, env=env)

@@ -23,6 +23,9 @@ def serve(
     model: Annotated[str, typer.Option(metavar="RUN|MODEL.onnx", help="where the model is, if it has moved")] = "",
     certificate: Annotated[Path | None, typer.Option(metavar="FILE", help="TLS certificate (PEM)")] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="private key of the certificate (PEM)")] = None,
+    rate: Annotated[
+        float, typer.Option(min=0.1, max=1e6, help="requests a second and token; twice as many at once")
+    ] = 100,
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes; more than one needs PostgreSQL")] = 1,
 ) -> None:
     """Serve galleries: an HTTP interface (/openapi.json) and a page to search, identify, compare and enroll."""
@@ -32,7 +35,7 @@ def serve(
         if error.name not in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "multipart"):
             raise
         raise ValueError(f"the service needs {error.name}; run {INSTALL}") from None
-    from likewise.serve.settings import Settings
+    from likewise.serve.settings import Limits, Settings
 
     settings = Settings(
         galleries=tuple(galleries),
@@ -43,6 +46,7 @@ def serve(
         certificate=str(certificate or ""),
         key=str(key or ""),
         workers=workers,
+        limits=Limits(rate=rate, burst=max(1, int(2 * rate))),
     )
     run(settings)
 

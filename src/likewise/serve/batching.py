@@ -1,8 +1,8 @@
 """Images of many clients through the model at once.
 
 Requests hand in files and wait; a worker takes all that wait, up to a batch, decodes and embeds them together. No
-request waits for others to come: a batch is whatever arrived while the ones before were computed. There are two workers,
-so that one decodes while the model computes for the other.
+request waits for others to come: a batch is whatever arrived while the ones before were computed. Two workers, so
+that one decodes while the model computes for the other.
 """
 
 import os
