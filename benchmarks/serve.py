@@ -3,13 +3,13 @@ r"""identify through `likewise serve` against the bare encoder on the same image
     LIKEWISE_DATA=... python benchmarks/serve.py --weights mobilenet_v2-b0353104.pth
     LIKEWISE_DATA=... python benchmarks/serve.py --network colours          # a net that costs nothing: the rest alone
 
-The service runs over a gallery of `--enrolled` photographs of groceries (JPEG). Clients are threads of another process;
-each keeps its connection and sends one photograph a request, the next when the answer has come. `bare` embeds the same
-files with the same model.onnx in batches of 64 in a process of its own, decoding included, while the service waits: what
-the machine could do without HTTP, search and answers. All settings take turns, `--rounds` times, so that a slow minute
-of the machine hits all; `to bare` compares medians. p50 and p99 are of all requests of all rounds. Clients and service
-share the machine's cores. `CPU` is the processor time of an image; `by CPU`, bare's to the service's, says the same
-where other programs run, which wait for cores as the clients do. An error is any answer but 200.
+The service runs over a gallery of `--enrolled` photographs of groceries (JPEG). Clients are threads of another
+process; each keeps its connection and sends one photograph a request, the next when the answer has come. `bare` embeds
+the same files with the same model.onnx in batches of 64 in a process of its own, decoding included, while the service
+waits: what the machine could do without HTTP, search and answers. All settings take turns, `--rounds` times, so that a
+slow minute of the machine hits all; `to bare` compares medians. p50 and p99 are of all requests of all rounds. Clients
+and service share the machine's cores. `CPU` is the processor time of an image; `by CPU`, bare's to the service's, says
+the same where other programs run. An error is any answer but 200.
 """
 
 import argparse
