@@ -1,5 +1,6 @@
 """likewise serve and likewise token: galleries behind HTTP."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,8 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes; more than one needs PostgreSQL")] = 1,
 ) -> None:
     """Serve galleries: an HTTP interface (/openapi.json) and a page to search, identify, compare and enroll."""
+    # requests are answered side by side; threads of OpenBLAS that spin between searches would double an answer's cost
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from likewise.serve.run import serve as run
     except ModuleNotFoundError as error:
