@@ -97,7 +97,7 @@ def soak(minutes: float, restarts: int) -> tuple[list[str], int, list[str]]:
         clients = [Client(live.url, number, stop, paused) for number in range(CLIENTS)]
         try:
             for life in range(restarts + 1):
-                for step in range(10):
+                for _ in range(10):
                     time.sleep(minutes * 60 / (restarts + 1) / 10)
                     live.client.post("/v1/vacuum")
                     items = live.client.get("/v1/info").json()["items"]
