@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx2
 from starlette.testclient import TestClient
 
+from colours import BLUE, GREEN, RED, Colours, coloured, make
 from likewise.serve.app import create_app
 from likewise.serve.batching import BatchingEncoder
 from likewise.serve.served import Served, ServedGallery
 from likewise.serve.settings import Limits, Settings
 from likewise.serve.tokens import create_token
-from small_gallery import BLUE, GREEN, RED, Colours, coloured, make
 
 __all__ = ["SCOPED", "classes", "detail", "enroll", "photo", "service", "tokens"]
 

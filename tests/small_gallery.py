@@ -1,48 +1,39 @@
-"""A small gallery for tests: its encoder is the mean colour of an image, so that similarities are worked by hand."""
+"""A small gallery without a model, in either store, and the images of a folder with their classes."""
 
-import io
+import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from likewise import Gallery
-from likewise.gallery.sqlite import SqliteStore
+from likewise.gallery.store import Item
+from likewise.gallery.stores import open_store
 
-RED, GREEN, BLUE = (200, 20, 20), (20, 200, 20), (20, 20, 200)
+__all__ = ["DIM", "create", "enroll", "files", "item"]
 
-
-class Colours:
-    """An encoder whose vector is the mean colour of an image."""
-
-    path, sim, fingerprint, dim = "colours", "cosine", "c0ffee", 3
-
-    def __init__(self, **info: object):
-        self.info = info
-
-    def embed(self, paths) -> np.ndarray:
-        return np.stack([self.one(path) for path in paths])
-
-    def one(self, path) -> np.ndarray:
-        try:
-            with Image.open(path) as image:
-                return np.asarray(image.convert("RGB"), np.float32).mean((0, 1)) + 1
-        except OSError as error:
-            raise ValueError(f"cannot read {path} as an image: {error}") from None
+DIM = 8
 
 
-def make(path: Path, encoder=None, kind: type[Gallery] = Gallery, **given: object) -> Gallery:
-    """An empty gallery of colours."""
-    store = SqliteStore(path, create=True)
-    about = {"dim": 3, "sim": "cosine", "fingerprint": "c0ffee", "model": "colours", "rule": "nearest"}
+def files(folder: Path) -> tuple[list[Path], list[str]]:
+    paths = sorted(folder.rglob("*.png"))
+    return paths, [path.parent.name for path in paths]
+
+
+def create(place: str | os.PathLike, dim: int = DIM) -> Gallery:
+    """An empty gallery of vectors."""
+    store = open_store(place, create=True)
     with store.begin():
-        store.set_meta(**{**about, "private": False, "thumbnails": True, "revision": 0, "edits": 0, **given})
-    return kind(store, encoder or Colours())
+        about = {"dim": dim, "sim": "cosine", "fingerprint": "none", "private": True, "rule": "nearest"}
+        store.set_meta(**about, revision=0, edits=0)
+    return Gallery(store)
 
 
-def coloured(colour: tuple[int, int, int], seed: int = 0, size: tuple[int, int] = (40, 30), kind: str = "PNG") -> bytes:
-    """An image file of about one colour; other seeds give other bytes and other perceptual hashes."""
-    noise = np.random.default_rng(seed).integers(-15, 16, (size[1], size[0], 3))
-    file = io.BytesIO()
-    Image.fromarray((np.asarray(colour) + noise).astype(np.uint8)).save(file, kind)
-    return file.getvalue()
+def enroll(gallery: Gallery, labels: list[str], seed: int = 0, **given) -> list[str]:
+    """The ids of random vectors that were added."""
+    vectors = np.random.default_rng(seed).normal(size=(len(labels), gallery.dim))
+    return gallery.enroll_vectors(vectors, labels, fingerprint="none", gate="off", **given).added
+
+
+def item(name: str, label: str = "a", vector: np.ndarray | None = None, **given) -> Item:
+    vector = np.ones(DIM, np.float32) if vector is None else vector
+    return Item(name, given.pop("content", f"content of {name}"), label, vector, **given)

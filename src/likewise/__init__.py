@@ -13,6 +13,7 @@ quiet_libraries()
 
 __version__ = "0.1.0"
 __all__ = [
+    "Client",
     "Embedder",
     "Embeddings",
     "Gallery",
@@ -35,6 +36,7 @@ __all__ = [
 
 # name: (module, attribute)
 HOMES = {
+    "Client": ("likewise.client", "Client"),
     "Embedder": ("likewise.models", "Embedder"),
     "Embeddings": ("likewise.evaluate", "Embeddings"),
     "Gallery": ("likewise.gallery.gallery", "Gallery"),

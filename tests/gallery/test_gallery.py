@@ -1,71 +1,31 @@
 """The gallery on a real run: enroll, search, identify, verify, correct, forget; damaged files and wrong calls."""
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from likewise import Gallery, api, load_data
+from likewise import Gallery, api
 from likewise.cli import main
 from likewise.gallery import transfer
-
-DIM = 8
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    recipe = api.load_recipe("digits").replace(size=16, epochs=3, dim=DIM, max_per_class=40)
-    return api.train(recipe, out=tmp_path_factory.mktemp("runs"), name="d").path
+from postgres_server import PASSWORD
+from small_gallery import DIM, files
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory) -> Path:
-    """Held-out digits, a folder a class."""
-    folder = tmp_path_factory.mktemp("images")
-    part = load_data("digits", size=16).part("test")
-    for i in range(150):
-        label = part.classes[int(part.labels[i])]
-        (folder / label).mkdir(exist_ok=True)
-        Image.fromarray(part.pixels[i, 0].numpy()).save(folder / label / f"{i}.png")
-    return folder
-
-
-def files(folder: Path) -> tuple[list[Path], list[str]]:
-    paths = sorted(folder.rglob("*.png"))
-    return paths, [path.parent.name for path in paths]
-
-
-@pytest.fixture(scope="module")
-def filled(run, images, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("filled") / "digits.gallery"
-    paths, labels = files(images)
-    with Gallery.create(path, run) as gallery:
-        gallery.enroll(paths, labels, metadata=[{"n": i, "site": "ab"[i % 2]} for i in range(len(paths))], gate="off")
-    return path
-
-
-@pytest.fixture
-def copy(filled, tmp_path) -> Path:
-    """A copy to change."""
-    with Gallery.open(filled) as gallery:
-        gallery.store.erase()
-    path = tmp_path / "copy.gallery"
-    path.write_bytes(filled.read_bytes())
-    return path
-
-
-def test_search_is_that_of_a_loop(filled, run, images):
+def test_search_is_that_of_a_loop(copy, run, images):
     from likewise import Embedder
 
     paths, labels = files(images)
     emb = Embedder.load(run).embed(paths).numpy()
-    with Gallery.open(filled) as gallery:
+    with Gallery.open(copy) as gallery:
         hits = gallery.search(paths[7], k=10)
         more = gallery.search(id=hits[0].id, k=9)
     unit = emb / np.linalg.norm(emb, axis=1, keepdims=True)
@@ -76,9 +36,9 @@ def test_search_is_that_of_a_loop(filled, run, images):
     assert [hit.id for hit in more] == [hit.id for hit in hits[1:]]
 
 
-def test_filters(filled, images):
+def test_filters(copy, images):
     paths, _ = files(images)
-    with Gallery.open(filled) as gallery:
+    with Gallery.open(copy) as gallery:
         hits = gallery.search(paths[0], k=200, where=["site=a", "n>=10", "label in 3,5"])
         assert hits
         assert all(h.metadata["site"] == "a" and h.metadata["n"] >= 10 and h.label in ("3", "5") for h in hits)
@@ -137,8 +97,8 @@ def test_identify_at_a_promised_rate_and_unknown(copy, images, tmp_path):
             gallery.calibrate(far=0.001)
 
 
-def test_identifying_below_the_threshold_is_unknown(tmp_path, run):
-    with Gallery.create(tmp_path / "g", run) as gallery:
+def test_identifying_below_the_threshold_is_unknown(place, run):
+    with Gallery.create(place(), run) as gallery:
         rng = np.random.default_rng(0)
         centres = np.eye(DIM)[:6]
         x = np.repeat(centres, 10, axis=0) + 0.05 * rng.normal(size=(60, DIM))
@@ -200,13 +160,14 @@ def test_forgetting_leaves_no_byte(tmp_path, run, images):
         assert len(gallery) == 40 - len(vectors)
 
 
-def test_export_and_import(copy, run, tmp_path):
-    with Gallery.open(copy) as gallery, Gallery.create(tmp_path / "other.gallery", run) as other:
+def test_export_and_import_between_the_stores(copy, place, run, tmp_path):
+    with Gallery.open(copy) as gallery, Gallery.create(place(), run) as other:
         assert transfer.export(gallery, tmp_path / "all.parquet") == 150
         assert transfer.import_(other, tmp_path / "all.parquet") == 150
         assert transfer.import_(other, tmp_path / "all.parquet") == 0
-        mine, theirs = (sorted(row[1:] for row in g.store.scan()) for g in (gallery, other))
-        assert mine == theirs
+        assert [row[1:] for row in gallery.store.scan()] == [row[1:] for row in other.store.scan()]
+        transfer.export(other, tmp_path / "again.parquet")
+    assert (tmp_path / "all.parquet").read_bytes() == (tmp_path / "again.parquet").read_bytes()
 
 
 def test_two_processes_write_and_readers_see_one_state(copy):
@@ -249,9 +210,9 @@ def test_threads_share_a_gallery(copy, images):
         assert len(gallery) == 150 + 60
 
 
-def test_a_flipped_byte_is_an_error_or_changes_nothing(copy, images, tmp_path):
-    whole, rng = copy.read_bytes(), np.random.default_rng(0)
-    with Gallery.open(copy) as gallery:
+def test_a_flipped_byte_is_an_error_or_changes_nothing(file_copy, images, tmp_path):
+    whole, rng = file_copy.read_bytes(), np.random.default_rng(0)
+    with Gallery.open(file_copy) as gallery:
         before = list(gallery.store.scan())
     told = []
     for at in rng.integers(0, len(whole), 150).tolist():
@@ -270,12 +231,12 @@ def test_a_flipped_byte_is_an_error_or_changes_nothing(copy, images, tmp_path):
     assert all("flipped.gallery" in sentence for sentence in told)
 
 
-def test_a_file_with_a_trigger_is_refused(copy):
-    with sqlite3.connect(copy) as connection:
+def test_a_file_with_a_trigger_is_refused(file_copy):
+    with sqlite3.connect(file_copy) as connection:
         connection.execute("CREATE TRIGGER t AFTER INSERT ON items BEGIN DELETE FROM items; END")
     connection.close()
     with pytest.raises(ValueError, match="tables other than a gallery's"):
-        Gallery.open(copy)
+        Gallery.open(file_copy)
 
 
 def test_a_gallery_of_another_model_is_refused(copy, tmp_path, images):
@@ -302,27 +263,27 @@ def call(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_the_command_line(call, run, images, tmp_path):
+def test_the_command_line(call, place, run, images):
     paths, labels = files(images)
-    assert call("create", "g.gallery", "--model", run)[0] == 0
-    code, out, err = call("enroll", "g.gallery", images, "--gate", "off", "--json")
+    at = place()
+    assert call("create", at, "--model", run)[0] == 0
+    code, out, err = call("enroll", at, images, "--gate", "off", "--json")
     assert (code, len(json.loads(out)["added"])) == (0, 150), err
-    assert call("enroll", "g.gallery", images)[1].startswith("0 enrolled, 150 enrolled before")
-    code, out, err = call("calibrate", "g.gallery", "--far", "0.1")
+    assert call("enroll", at, images)[1].startswith("0 enrolled, 150 enrolled before")
+    code, out, err = call("calibrate", at, "--far", "0.1")
     assert "trials of 10 classes" in out, err
-    code, out, _ = call("identify", "g.gallery", paths[0], "--json")
+    code, out, _ = call("identify", at, paths[0], "--json")
     assert json.loads(out)[0]["best"] == labels[0]
-    assert len(json.loads(call("search", "g.gallery", paths[0], "--k", "3", "--json")[1])) == 3
-    assert json.loads(call("verify", "g.gallery", paths[0], labels[0], "--json")[1])["same"]
-    assert call("rename", "g.gallery", "3", "three")[0] == 0
-    assert call("undo", "g.gallery")[1] == "undone: rename\n"
-    assert call("forget", "g.gallery", "3")[0] == 0
-    assert call("export", "g.gallery", "all.parquet")[0] == 0
-    assert call("check", "g.gallery")[1].endswith("all sound\n")
-    assert json.loads(call("info", "g.gallery", "--json")[1])["classes"] == 9
+    assert len(json.loads(call("search", at, paths[0], "--k", "3", "--json")[1])) == 3
+    assert json.loads(call("verify", at, paths[0], labels[0], "--json")[1])["same"]
+    assert call("rename", at, "3", "three")[0] == 0
+    assert call("undo", at)[1] == "undone: rename\n"
+    assert call("forget", at, "3")[0] == 0
+    assert call("export", at, "all.parquet")[0] == 0
+    assert call("check", at)[1].endswith("all sound\n")
+    assert json.loads(call("info", at, "--json")[1])["classes"] == 9
 
 
-ONE = "0/x.png"
 WRONG = [
     (("info", "absent.gallery"), "there is no gallery absent.gallery; create one"),
     (("info", "."), "is no file; a gallery is one file"),
@@ -367,10 +328,10 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("words", "sentence"), WRONG, ids=lambda x: " ".join(x) if isinstance(x, tuple) else None)
-def test_wrong_calls(call, copy, run, images, tmp_path, words, sentence):
+def test_wrong_calls(call, file_copy, run, images, tmp_path, words, sentence):
     (tmp_path / "text").write_text("hello")
     sqlite3.connect(tmp_path / "plain.db").execute("CREATE TABLE t (x)")
-    (tmp_path / "later.gallery").write_bytes(copy.read_bytes())
+    (tmp_path / "later.gallery").write_bytes(file_copy.read_bytes())
     with sqlite3.connect(tmp_path / "later.gallery") as later:
         later.execute("PRAGMA user_version = 9")
     later.close()
@@ -383,22 +344,38 @@ def test_wrong_calls(call, copy, run, images, tmp_path, words, sentence):
     assert "Traceback" not in err
     assert out == ""
     assert {p.name for p in tmp_path.iterdir() if not p.name.endswith(("-wal", "-shm"))} <= before
-    with Gallery.open(copy) as gallery:
+    with Gallery.open(file_copy) as gallery:
         assert len(gallery) == 150
 
 
-def test_an_empty_gallery_answers_unknown(run, images, tmp_path):
-    with Gallery.create(tmp_path / "g", run) as gallery:
+@pytest.mark.system
+@pytest.mark.parametrize(("words", "sentence"), [call for call in WRONG if "copy.gallery" in call[0]])
+def test_wrong_calls_of_a_url(call, url_copy, run, images, tmp_path, words, sentence):
+    shown = re.sub(":[^@/]+@", "@", url_copy)
+    (tmp_path / "text").write_text("hello")
+    known = {"RUN": run, "IMAGE": files(images)[0][0], "copy.gallery": url_copy}
+    code, out, err = call(*[known.get(word, word) for word in words])
+    assert (code, out) == (2, ""), err
+    assert sentence.replace("copy.gallery", shown) in err
+    assert PASSWORD not in err
+    assert quote(PASSWORD, safe="") not in err
+    assert "Traceback" not in err
+    with Gallery.open(url_copy) as gallery:
+        assert len(gallery) == 150
+
+
+def test_an_empty_gallery_answers_unknown(run, images, place):
+    with Gallery.create(place(), run) as gallery:
         assert gallery.search(files(images)[0][0]) == []
         assert gallery.identify(files(images)[0][0]).label is None
 
 
-def test_a_locked_file_is_one_sentence(copy):
+def test_a_locked_file_is_one_sentence(file_copy):
     from likewise.gallery.sqlite import SqliteStore
 
-    blocker = sqlite3.connect(copy, isolation_level=None)
+    blocker = sqlite3.connect(file_copy, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
-    store = SqliteStore(copy, wait=0.1)
+    store = SqliteStore(file_copy, wait=0.1)
     with pytest.raises(ValueError, match="is locked by another process"), store.begin():
         pass
     store.close()

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,14 @@ def test_public_names_are_there():
         assert getattr(likewise, name)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         likewise.nothing  # noqa: B018
+
+
+def test_every_dependency_is_explained_where_it_is_declared():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {"Core": declared["dependencies"]}
+    wanted |= {f"`likewise[{name}]`": deps for name, deps in declared["optional-dependencies"].items() if name != "dev"}
+    page = (ROOT / "docs/dependencies.md").read_text(encoding="utf-8")
+    sections = {part.partition("\n")[0]: part for part in page.split("## ")[1:]}
+    for name, deps in wanted.items():
+        named = set(re.findall(r"^\| ([a-z][\w-]*) \|", sections[name], flags=re.MULTILINE)) - {"package"}
+        assert named == {re.split(r"[\[<>=]", dep)[0].lower() for dep in deps}, name

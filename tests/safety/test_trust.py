@@ -192,7 +192,7 @@ READERS = {
     "pq.ParquetFile": {"safety/parquet.py"},
     "safe_open": {"models/weights.py", "experiment/checkpoint.py"},
     "load_file": set(),
-    "Image.open": {"export/reading.py", "reproduce/section.py"},
+    "Image.open": {"export/reading.py", "reproduce/section.py", "serve/uploads.py"},
     "importlib.import_module": {"spec.py", "losses/interop.py", "models/pretrained.py", "models/libraries.py"},
 }
 NEVER = {"pickle.load", "pickle.loads", "yaml.load", "eval", "exec", "os.system", "marshal.loads", "shelve.open"}

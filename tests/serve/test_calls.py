@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from colours import BLUE, GREEN, RED
 from serving import classes, detail, enroll, fill, photo, service
-from small_gallery import BLUE, GREEN, RED
 
 
 @pytest.fixture(scope="module")

@@ -90,5 +90,7 @@ def interruptible() -> Iterator[None]:
 
 def stop(sentence: str, code: int) -> NoReturn:
     """Print one sentence to stderr and exit with `code`."""
-    print(f"likewise: {plain(sentence)}", file=sys.stderr)
+    from likewise.gallery.address import without_password
+
+    print(f"likewise: {plain(without_password(sentence))}", file=sys.stderr)
     sys.exit(code)

@@ -9,6 +9,7 @@ import numpy as np
 from likewise.gallery import attachments
 from likewise.gallery.opened import Opened
 from likewise.gallery.store import Item, Row
+from likewise.gallery.texts import LONGEST_TEXT, storable
 from likewise.safety import bounds
 
 __all__ = ["drop", "erase", "forget", "merge", "remove", "rename", "split", "undo"]
@@ -72,11 +73,12 @@ def remove(gallery: Opened, ids: Sequence[str]) -> int:
 def forget(gallery: Opened, label: str) -> dict[str, Any]:
     """Erase a class: its rows, marks that name it, its name in the audit log, the whole undo history, free pages, WAL.
 
-    `erased` is False where another process was reading, so that old pages may be left until the next `vacuum`.
+    `erased` is False where another process was reading, so that old pages may be left until the next `vacuum`. `beyond`
+    says where it may be left, out of the store's reach.
     """
     with gallery.store.begin():
         removed = drop(gallery, label)
-    return {"removed": removed, "erased": erase(gallery)}
+    return {"removed": removed, "erased": erase(gallery), "beyond": gallery.store.beyond}
 
 
 def drop(gallery: Opened, label: str) -> int:
@@ -97,6 +99,7 @@ def drop(gallery: Opened, label: str) -> int:
 
 def erase(gallery: Opened) -> bool:
     """Leave nothing of what was deleted in files or memory; False where another process kept it from that."""
+    gallery.drop_index()
     erased = gallery.store.erase()
     gallery.memory = None
     gallery.state()
@@ -113,6 +116,8 @@ def undo(gallery: Opened) -> str:
         for id_, label in step.undo.get("relabel", {}).items():
             store.relabel([id_], label)
         store.delete(step.undo.get("remove", []))
+        if mark := step.undo.get("unmark"):
+            store.run("DELETE FROM negatives WHERE content = ? AND label = ? AND item = ?", mark)
         store.put([_unpacked(packed) for packed in step.undo.get("restore", [])])
         store.drop_step(step.seq)
         store.touch()
@@ -122,6 +127,7 @@ def undo(gallery: Opened) -> str:
 
 
 def _ids(gallery: Opened, label: str) -> list[str]:
+    storable(label, "a label", LONGEST_TEXT)
     return [row[0] for row in gallery.store.run("SELECT id FROM items WHERE label = ? ORDER BY seq", (label,))]
 
 

@@ -14,6 +14,7 @@ from likewise.gallery.index import check_vectors, prepare, similarities
 from likewise.gallery.opened import Opened
 from likewise.gallery.quality import Finding
 from likewise.gallery.store import Item
+from likewise.gallery.texts import LONGEST_NAME, storable
 
 __all__ = ["Enrolled", "enroll", "enroll_vectors"]
 
@@ -179,6 +180,7 @@ def _checked(
         for text in texts:
             if not isinstance(text, str) or not text.strip():
                 raise ValueError(f"a {name} is text that is not empty, got {text!r}")
+            storable(text, f"a {name}", LONGEST_NAME)
     if gate not in quality.GATES:
         raise ValueError(f"gate is {', '.join(quality.GATES)}; got {gate!r}")
     return Given(names, ids, metadata, groups)

@@ -45,6 +45,8 @@ WAIT = 30.0  # seconds that a writer waits for another
 class SqliteStore(SqlStore):
     """One connection, shared by the threads of a process under a lock."""
 
+    path: Path
+
     def __init__(self, path: str | os.PathLike, *, create: bool = False, wait: float = WAIT):
         self.path = Path(path)
         self.url = os.fspath(path)
@@ -215,6 +217,11 @@ class SqliteStore(SqlStore):
             except ValueError as error:
                 return [str(error)]
         return [] if found == ["ok"] else found
+
+    def discard(self) -> None:
+        self.close()
+        for rest in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + rest).unlink(missing_ok=True)
 
     def close(self) -> None:
         with self.lock:

@@ -10,20 +10,21 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from likewise.gallery.texts import LONGEST_NAME, LONGEST_TEXT, storable
 from likewise.safety import bounds
 
 __all__ = [
     "ADDED", "FORMAT", "LARGEST_DIM", "LONGEST_TEXT", "TABLES", "DamagedError", "Item", "Negative", "Row", "SqlStore",
-    "Step", "Store", "StoreError", "Version", "schema",
+    "Step", "StoreError", "Version", "schema",
 ]  # fmt: skip
 
 FORMAT = 2
 LARGEST_DIM = 65_536
-LONGEST_TEXT = 1 << 20  # bytes of a label, id, path or metadata
 BATCH = 2000
 BY_ID = 500  # ids in one statement
 
@@ -125,29 +126,22 @@ def schema(types: dict[str, str], version: int = FORMAT) -> list[str]:
     return [statement.format(**types) for name, statement in TABLES.items() if name not in later]
 
 
-class Store(Protocol):
-    """The contract of both stores; the tests run it over each."""
-
-    url: str
-
-    def begin(self) -> AbstractContextManager[None]: ...
-    def meta(self) -> dict[str, Any]: ...
-    def version(self) -> Version: ...
-    def put(self, items: Sequence[Item]) -> list[str]: ...
-    def delete(self, ids: Sequence[str]) -> int: ...
-    def scan(self, after: int = 0) -> Iterator[Row]: ...
-    def erase(self) -> bool: ...
-    def close(self) -> None: ...
-
-
 class SqlStore:
-    """Statements over a connection. Abstract: `sqlite` and `postgres` say how to run one."""
+    """The contract of both stores, which tests run over each. `sqlite` and `postgres` say how to run a statement."""
 
     url: str
+    largest_dim = LARGEST_DIM
+    beyond = ""  # where what was erased may be left, out of the store's reach
+    path: Path | None = None  # the file that it is
+    read_only = False
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
         """Run one statement; its rows."""
         raise NotImplementedError
+
+    def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> list[list[tuple]]:
+        """Run one statement with the values of each row; what each returns."""
+        return [self.run(statement, row) for row in rows]
 
     def begin(self) -> AbstractContextManager[None]:
         """A write transaction, one at a time; left by an error, nothing of it is written."""
@@ -173,6 +167,10 @@ class SqlStore:
 
     def erase(self) -> bool:
         """Leave nothing of what was deleted in the files; False where another process kept it from that."""
+        raise NotImplementedError
+
+    def discard(self) -> None:
+        """Remove the gallery that was just created, and close."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -235,19 +233,14 @@ class SqlStore:
     # writing, inside `begin`
 
     def put(self, items: Sequence[Item]) -> list[str]:
-        """Add items whose id and content are both new; the ids that were added."""
-        added = []
-        for item in items:
-            metadata = json.dumps(item.metadata, ensure_ascii=False, sort_keys=True)
-            vector = item.vector.astype("<f4").tobytes()
-            row = Row(0, item.id, item.content, item.label, item.group, item.path, metadata, item.look, vector)
-            found = self.run(
-                "INSERT INTO items (id, content, label, grp, path, metadata, look, vector, crc) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING seq",
-                (*row[1:8], self.vector_in(item.vector), checksum(row)),
-            )
-            if found:
-                added.append(item.id)
+        """Add items whose id and content are both new; the ids that were added. Errors: ValueError, see `storable`."""
+        rows = [_row_of(item) for item in items]
+        found = self.run_many(
+            "INSERT INTO items (id, content, label, grp, path, metadata, look, vector, crc) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING seq",
+            [(*row[1:8], self.vector_in(item.vector), checksum(row)) for row, item in zip(rows, items, strict=True)],
+        )
+        added = [row.id for row, new in zip(rows, found, strict=True) if new]
         if added:
             self.touch(edit=False)
         return added
@@ -260,28 +253,30 @@ class SqlStore:
     def delete(self, ids: Sequence[str]) -> int:
         """Remove items."""
         seqs = [row.seq for row in self.find("id", ids).values()]
-        for seq in seqs:
-            self.run("DELETE FROM items WHERE seq = ?", (seq,))
+        self.run_many("DELETE FROM items WHERE seq = ?", [(seq,) for seq in seqs])
         if seqs:
             self.touch()
         return len(seqs)
 
     def relabel(self, ids: Sequence[str], label: str) -> int:
         """Move items to a class."""
+        storable(label, "a label", LONGEST_NAME)
         rows = self.find("id", ids).values()
-        for row in rows:
-            crc = checksum(row._replace(label=label))
-            self.run("UPDATE items SET label = ?, crc = ? WHERE seq = ?", (label, crc, row.seq))
+        values = [(label, checksum(row._replace(label=label)), row.seq) for row in rows]
+        self.run_many("UPDATE items SET label = ?, crc = ? WHERE seq = ?", values)
         if rows:
             self.touch()
         return len(rows)
 
-    def add_negative(self, negative: Negative) -> None:
-        self.run(
-            "INSERT INTO negatives (content, look, vector, label, item) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    def add_negative(self, negative: Negative) -> bool:
+        """Whether it is a new one."""
+        added = self.run(
+            "INSERT INTO negatives (content, look, vector, label, item) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING "
+            "RETURNING seq",
             tuple(negative),
         )
         self.touch()
+        return bool(added)
 
     def negatives(self) -> list[Negative]:
         rows = self.run("SELECT content, look, vector, label, item FROM negatives ORDER BY seq")
@@ -330,6 +325,17 @@ class SqlStore:
 
     def clear_steps(self) -> None:
         self.run("DELETE FROM steps")
+
+
+def _row_of(item: Item) -> Row:
+    """An item as it is written. Errors: ValueError, see `storable`."""
+    metadata = json.dumps(item.metadata, ensure_ascii=False, sort_keys=True)
+    for text, what in ((item.id, "an id"), (item.content, "a content hash"), (item.label, "a label")):
+        storable(text, what, LONGEST_NAME)
+    for text, what in ((item.group, "a group"), (item.path, "a path"), (metadata, "metadata")):
+        storable(text, what, LONGEST_TEXT)
+    vector = item.vector.astype("<f4").tobytes()
+    return Row(0, item.id, item.content, item.label, item.group, item.path, metadata, item.look, vector)
 
 
 def _binary(value: object) -> bytes:

@@ -68,7 +68,7 @@ def create_app(settings: Settings, galleries: dict[str, Served] | None = None) -
     def page() -> FileResponse:
         return FileResponse(os.path.join(PAGE, "index.html"), headers={"Cache-Control": "no-cache"})
 
-    app.mount("/page", StaticFiles(directory=PAGE, check_dir=False), name="page")
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
     return app
 
 

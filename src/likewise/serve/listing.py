@@ -50,11 +50,16 @@ def galleries(request: Request, token: Token = read) -> dict[str, Any]:
 
 
 @router.get("/info", dependencies=[read], response_model=schemas.Info, summary="What a gallery is")
-def info(served: Chosen) -> dict[str, Any]:
+def info(request: Request, served: Chosen) -> dict[str, Any]:
     found = served.gallery.info()
     names = ("items", "dim", "sim", "fingerprint", "private", "thumbnails", "rule", "index", "promise", "classes")
-    pair_threshold = naming.pair_threshold(served.gallery)
-    return {"gallery": served.name, **{name: found[name] for name in names}, "pair_threshold": pair_threshold}
+    limits = request.app.state.settings.limits
+    return {
+        "gallery": served.name,
+        **{name: found[name] for name in names},
+        "pair_threshold": naming.pair_threshold(served.gallery),
+        "limits": {name: getattr(limits, name) for name in ("images", "image_bytes", "image_pixels")},
+    }
 
 
 @router.get(
@@ -138,8 +143,8 @@ def start(cursor: str, kind: type) -> Any:
     if not cursor:
         return None
     try:
-        found = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-    except (ValueError, binascii.Error, RecursionError):
+        found = bounds.parsed_json(base64.urlsafe_b64decode(cursor.encode("ascii")), "the cursor", kind)
+    except (ValueError, binascii.Error):
         found = None
     if type(found) is not kind or (isinstance(found, int) and not 0 <= found < 2**63):
         raise ProblemError(400, "the cursor is none of this service's; take `next` of the page before")

@@ -113,7 +113,7 @@ def open_all(settings: Settings, telemetry: Telemetry) -> dict[str, Served]:
             path = settings.model or str(gallery.about.get("model") or "")
             if path not in encoders:
                 if not os.path.exists(path):
-                    raise ValueError(f"the model of {url} is not at {path}; give it with --model RUN")
+                    raise ValueError(f"the model of {gallery.store.url} is not at {path}; give it with --model RUN")
                 encoders[path] = BatchingEncoder(open_encoder(path), telemetry.batches.observe)
             gallery.pin(encoders[path])
             gallery.state()

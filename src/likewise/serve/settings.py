@@ -5,6 +5,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from likewise.gallery.address import URL, parse, without_password
+from likewise.safety import bounds
+
 __all__ = ["Limits", "Settings", "named_galleries"]
 
 MiB = 1 << 20
@@ -72,13 +75,13 @@ class Settings:
 
     @classmethod
     def of_json(cls, text: str) -> "Settings":
-        fields = json.loads(text)
+        fields = bounds.parsed_json(text, "the settings of the service")
         fields["galleries"] = tuple(fields["galleries"])
         return cls(**{**fields, "limits": Limits(**fields["limits"])})
 
 
 def named_galleries(galleries: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Names and URLs: `birds=path/to.gallery`, or a path whose name without suffix is the gallery's.
+    """Names and places: `birds=path/to.gallery`, a path whose name without suffix is the gallery's, or a URL.
 
     Errors: ValueError for a name that is none, or two galleries of one name.
     """
@@ -86,10 +89,10 @@ def named_galleries(galleries: tuple[str, ...]) -> list[tuple[str, str]]:
     for given in galleries:
         name, _, url = given.partition("=")
         if not url or not name.replace("-", "").replace("_", "").isalnum():
-            name, url = Path(given.partition("?")[0]).stem, given
+            name, url = parse(given).gallery if URL.match(given) else Path(given).stem, given
         if not name.strip():
-            raise ValueError(f"{given!r} has no name; write NAME={given}")
+            raise ValueError(f"{without_password(given)!r} has no name; write NAME={without_password(given)}")
         if name in found:
-            raise ValueError(f"two galleries are named {name}; write NAME={given} with another name")
+            raise ValueError(f"two galleries are named {name}; write NAME={without_password(given)} with another name")
         found[name] = url
     return list(found.items())
