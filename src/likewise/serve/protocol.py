@@ -29,14 +29,15 @@ class Protocol(H11Protocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.head, self.reader = cancelled(self.head), cancelled(self.reader)
+        self._head_came()
+        self._taken()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before:  # a head was read
-            self.head = cancelled(self.head)
+            self._head_came()
         elif (self.cycle is None or self.cycle.response_complete) and self.head is None:
             self._await_head()
 
@@ -46,7 +47,7 @@ class Protocol(H11Protocol):
             self.reader = self.loop.call_later(READ_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        self.reader = cancelled(self.reader)
+        self._taken()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
@@ -73,12 +74,17 @@ class Protocol(H11Protocol):
     def _await_head(self) -> None:
         self.head = self.loop.call_later(HEAD_SECONDS, self._close)
 
+    def _head_came(self) -> None:
+        if self.head is not None:
+            self.head.cancel()
+            self.head = None
+
+    def _taken(self) -> None:
+        if self.reader is not None:
+            self.reader.cancel()
+            self.reader = None
+
     def _close(self) -> None:
         self.head = None
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
-
-
-def cancelled(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()
