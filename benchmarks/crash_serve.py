@@ -23,9 +23,9 @@ import httpx2
 import machine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from colours import coloured
 from likewise import Gallery
 from live import Live, create
-from small_gallery import coloured
 
 CLIENTS = 4
 

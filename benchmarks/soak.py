@@ -22,8 +22,8 @@ import machine
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from crash_serve import free_port
 
+from colours import coloured
 from live import Live, create
-from small_gallery import coloured
 
 CLIENTS = 6
 CLASSES = 12

@@ -2,7 +2,7 @@
 
 import threading
 
-from small_gallery import make
+from colours import make
 
 
 def test_a_write_asks_for_the_state_while_another_thread_waits_for_the_write(tmp_path):

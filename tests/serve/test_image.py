@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from colours import RED, coloured
 from live import create, running
-from small_gallery import RED, coloured
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

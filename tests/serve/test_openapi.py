@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 
+from colours import RED, coloured
 from likewise.serve.settings import Limits
 from serving import fill, service
-from small_gallery import RED, coloured
 
 schemathesis = pytest.importorskip("schemathesis")
 pytestmark = [

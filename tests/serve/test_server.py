@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from colours import BLUE, GREEN, RED, coloured
 from likewise.serve.app import PAGE
 from live import PATIENCE, Live, create, running
-from small_gallery import BLUE, GREEN, RED, coloured
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
