@@ -440,7 +440,7 @@ def test_one_broken_image_does_not_fail_the_others_of_its_batch(tmp_path):
     from likewise.serve.batching import BatchingEncoder
 
     sizes: list[int] = []
-    encoder = BatchingEncoder(Colours(), sizes.append)
+    encoder = BatchingEncoder(Colours(), sizes.append, workers=1)
     good, bad = tmp_path / "a.png", tmp_path / "b.png"
     good.write_bytes(coloured(RED))
     bad.write_bytes(coloured(RED)[:200])

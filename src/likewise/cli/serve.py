@@ -1,5 +1,6 @@
 """likewise serve and likewise token: galleries behind HTTP."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -23,16 +24,21 @@ def serve(
     model: Annotated[str, typer.Option(metavar="RUN|MODEL.onnx", help="where the model is, if it has moved")] = "",
     certificate: Annotated[Path | None, typer.Option(metavar="FILE", help="TLS certificate (PEM)")] = None,
     key: Annotated[Path | None, typer.Option(metavar="FILE", help="private key of the certificate (PEM)")] = None,
+    rate: Annotated[
+        float, typer.Option(min=0.1, max=1e6, help="requests a second and token; twice as many at once")
+    ] = 100,
     workers: Annotated[int, typer.Option(min=1, max=64, help="processes; more than one needs PostgreSQL")] = 1,
 ) -> None:
     """Serve galleries: an HTTP interface (/openapi.json) and a page to search, identify, compare and enroll."""
+    # requests are answered side by side; threads of OpenBLAS that spin between searches would double an answer's cost
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from likewise.serve.run import serve as run
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "multipart"):
             raise
         raise ValueError(f"the service needs {error.name}; run {INSTALL}") from None
-    from likewise.serve.settings import Settings
+    from likewise.serve.settings import Limits, Settings
 
     settings = Settings(
         galleries=tuple(galleries),
@@ -43,6 +49,7 @@ def serve(
         certificate=str(certificate or ""),
         key=str(key or ""),
         workers=workers,
+        limits=Limits(rate=rate, burst=max(1, int(2 * rate))),
     )
     run(settings)
 

@@ -54,6 +54,8 @@ class Session:
             )
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or processors()
+        # threads that spin while they wait take the cores from whatever decodes or answers beside them
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self.inner = runtime.InferenceSession(self.path.read_bytes(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises many exception types

@@ -81,9 +81,10 @@ class Opened:
 
     def state(self) -> State:
         """What is searched, as the store is now; inside a write transaction, as it was when that began."""
+        if self.store.writing() and self.memory is not None:
+            # what is not committed may yet be rolled back; and a thread that has the lock may wait for this transaction
+            return self.memory
         with self.lock:
-            if self.memory is not None and self.store.writing():  # what is not committed may yet be rolled back
-                return self.memory
             self.memory = load(self.store, self.memory, self.dim, self.sim)
             self.upkeep.refresh(self.memory)
             return self.memory

@@ -1,5 +1,6 @@
 """The application: galleries, calls, the page."""
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,9 +20,10 @@ from likewise.serve.settings import Settings
 from likewise.serve.telemetry import Telemetry
 from likewise.serve.tokens import Tokens
 
-__all__ = ["SETTINGS", "create_app", "from_environment"]
+__all__ = ["LINE", "SETTINGS", "create_app", "from_environment"]
 
 SETTINGS = "LIKEWISE_SERVE"  # where worker processes find their settings
+LINE = "%(asctime)s %(name)s %(message)s"
 PAGE = str(files("likewise.serve") / "page")
 DESCRIPTION = "Search, identify, verify and enroll images. Answers name a class, or say unknown (label null)."
 
@@ -88,4 +90,5 @@ def _describe_problems(app: FastAPI) -> None:
 
 def from_environment() -> FastAPI:
     """The application of a worker process."""
+    logging.basicConfig(level=logging.INFO, format=LINE)
     return create_app(Settings.of_json(os.environ[SETTINGS]))

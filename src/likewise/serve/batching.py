@@ -1,7 +1,8 @@
 """Images of many clients through the model at once.
 
-Requests hand in files and wait; one thread takes all that wait, up to a batch, decodes and embeds them together. No
-request waits for others to come: a batch is whatever arrived while the one before was computed.
+Requests hand in files and wait; a worker takes all that wait, up to a batch, decodes and embeds them together. No
+request waits for others to come: a batch is whatever arrived while the ones before were computed. Two workers, so
+that one decodes while the model computes for the other.
 """
 
 import os
@@ -14,10 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from likewise.gallery.encoder import Encoder
+from likewise.serve.problems import RETRY, ProblemError
 
 __all__ = ["BatchingEncoder"]
 
 BATCH = 64  # images
+WORKERS = 2
 
 
 class _Job(NamedTuple):
@@ -28,27 +31,44 @@ class _Job(NamedTuple):
 class BatchingEncoder:
     """An encoder that may be called from many threads. `observe` is told the number of images of each batch."""
 
-    def __init__(self, encoder: Encoder, observe: Callable[[int], None] | None = None):
+    def __init__(
+        self, encoder: Encoder, observe: Callable[[int], None] = lambda images: None, *, workers: int = WORKERS
+    ):
         self.inner = encoder
         self.path, self.sim, self.fingerprint, self.info = encoder.path, encoder.sim, encoder.fingerprint, encoder.info
         self.dim = encoder.dim
-        self.observe = observe or (lambda images: None)
+        self.observe = observe
         self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._work, name="likewise-embed", daemon=True)
-        self.thread.start()
+        self.lock, self.closed = threading.Lock(), False
+        self.threads = [
+            threading.Thread(target=self._work, name=f"likewise-embed-{i}", daemon=True) for i in range(workers)
+        ]
+        for thread in self.threads:
+            thread.start()
 
     def embed(self, paths: Sequence[str | os.PathLike]) -> np.ndarray:
-        """float32 `[N, dim]` of image files. Errors: ValueError naming what cannot be read."""
+        """float32 `[N, dim]` of image files. Errors: ValueError naming what cannot be read; Problem 503 once closed."""
         if not len(paths):
             return np.zeros((0, self.dim), np.float32)
         job = _Job(paths, Future())
-        self.jobs.put(job)
+        with self.lock:
+            if self.closed:
+                raise ProblemError(503, "the service is stopping; try again", RETRY)
+            self.jobs.put(job)
         return job.result.result()
+
+    def alive(self) -> bool:
+        """Whether images are still embedded."""
+        return not self.closed and all(thread.is_alive() for thread in self.threads)
 
     def close(self) -> None:
         """Finish what waits, then stop."""
-        self.jobs.put(None)
-        self.thread.join()
+        with self.lock:
+            self.closed = True
+        for _ in self.threads:
+            self.jobs.put(None)
+        for thread in self.threads:
+            thread.join()
 
     def _work(self) -> None:
         last = False

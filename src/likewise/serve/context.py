@@ -23,7 +23,7 @@ UNAUTHORIZED = {"WWW-Authenticate": "Bearer"}
 def need(scope: str) -> Any:
     """The caller's token, if it may do this."""
 
-    def check(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Token:
+    async def check(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Token:
         tokens: Tokens | None = request.app.state.tokens
         if tokens is None:
             return NOBODY
@@ -45,7 +45,7 @@ def need(scope: str) -> Any:
 read, write, admin = need("read"), need("write"), need("admin")
 
 
-def chosen(
+async def chosen(
     request: Request,
     gallery: Annotated[str, Query(max_length=200, description="the gallery's name; none: the first")] = "",
 ) -> Served:
@@ -117,7 +117,7 @@ class Write:
         self.served.gallery.state()
 
 
-def idempotent(request: Request, served: Chosen, key: IdempotencyKey = None, token: Token = write) -> Write:
+async def idempotent(request: Request, served: Chosen, key: IdempotencyKey = None, token: Token = write) -> Write:
     return Write(served, token, request.url.path, key)
 
 

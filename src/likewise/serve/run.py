@@ -1,61 +1,60 @@
-"""uvicorn, with the limits it has not itself."""
+"""uvicorn: an address that is ours before a model is loaded, an orderly stop, TLS, worker processes."""
 
-import asyncio
+import errno
 import logging
 import os
+import signal
+import socket
+import ssl
+from contextlib import closing
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.supervisors import Multiprocess
 
-from likewise.serve.app import SETTINGS, create_app
+from likewise.serve.app import LINE, SETTINGS, create_app
+from likewise.serve.protocol import Protocol
 from likewise.serve.settings import Settings
 
 __all__ = ["serve"]
 
-HEAD_SECONDS = 10  # in which the head of a request has to arrive
+log = logging.getLogger("likewise.serve")
 HEAD_BYTES = 32_768
+IDLE_SECONDS = 15  # for which a connection is kept without a request
 FINISH_SECONDS = 30  # for requests in flight when the service is stopped
 
 
-class Protocol(H11Protocol):
-    """Closes a connection on which no whole head of a request arrives in time."""
+class Server(uvicorn.Server):
+    """Says where it listens once it does."""
 
-    waiting: asyncio.TimerHandle | None = None
+    def __init__(self, config: uvicorn.Config, where: str):
+        super().__init__(config)
+        self.where = where
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._await_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        before = self.cycle
-        super().data_received(data)
-        if self.cycle is not before:  # a head was read
-            self._cancel()
-        elif (self.cycle is None or self.cycle.response_complete) and self.waiting is None:
-            self._await_head()
-
-    def _await_head(self) -> None:
-        self.waiting = self.loop.call_later(HEAD_SECONDS, self._close)
-
-    def _cancel(self) -> None:
-        if self.waiting is not None:
-            self.waiting.cancel()
-            self.waiting = None
-
-    def _close(self) -> None:
-        self.waiting = None
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.close()
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        log.info("listening on %s", self.where)
 
 
 def serve(settings: Settings) -> None:
-    """Serve until interrupted; requests in flight are finished. Errors: ValueError before anything is listened to."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    """Serve until SIGINT or SIGTERM; requests in flight are finished. Errors: ValueError before anything is served."""
+    logging.basicConfig(level=logging.INFO, format=LINE)
+    with closing(bound(settings.host, settings.port)) as sock:
+        address = sock.getsockname()
+        shown = f"[{address[0]}]" if sock.family == socket.AF_INET6 else address[0]
+        where = f"{'https' if settings.certificate else 'http'}://{shown}:{address[1]}"
+        if settings.workers > 1:
+            os.environ[SETTINGS] = settings.as_json()
+            config = configured("likewise.serve.app:from_environment", settings, factory=True, workers=settings.workers)
+            log.info("listening on %s with %d processes", where, settings.workers)
+            Multiprocess(config, [sock]).run()
+        else:
+            config = configured(create_app(settings), settings)
+            until_told(Server(config, where), sock)
+
+
+def configured(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
+    """Errors: ValueError for a certificate or key that cannot be used."""
     options: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
@@ -65,7 +64,7 @@ def serve(settings: Settings) -> None:
         "access_log": False,
         "server_header": False,
         "date_header": True,
-        "timeout_keep_alive": 15,
+        "timeout_keep_alive": IDLE_SECONDS,
         "timeout_graceful_shutdown": FINISH_SECONDS,
         "h11_max_incomplete_event_size": HEAD_BYTES,
         "limit_concurrency": 4 * settings.limits.concurrency,
@@ -74,8 +73,46 @@ def serve(settings: Settings) -> None:
     }
     if settings.certificate:
         options |= {"ssl_certfile": settings.certificate, "ssl_keyfile": settings.key}
-    if settings.workers > 1:
-        os.environ[SETTINGS] = settings.as_json()
-        uvicorn.run("likewise.serve.app:from_environment", factory=True, workers=settings.workers, **options)
-    else:
-        uvicorn.run(create_app(settings), **options)
+    config = uvicorn.Config(app, **options, **more)
+    try:
+        config.load()
+    except ssl.SSLError as error:
+        raise ValueError(
+            f"{settings.certificate} and {settings.key} are no certificate with its private key ({error.reason}); "
+            "give both as PEM, the key without a password"
+        ) from None
+    return config
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at an address, before a model is loaded for it. Errors: ValueError."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError):
+        raise ValueError(f"there is no address {host!r:.100}; give --host 127.0.0.1, or one of this machine") from None
+    sock = socket.socket(family, kind)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        reasons = {
+            errno.EADDRINUSE: f"port {port} of {host} is used by another program; give another --port",
+            errno.EADDRNOTAVAIL: f"{host} is no address of this machine; give --host 127.0.0.1, or one that it has",
+            errno.EACCES: f"port {port} needs privileges; give a --port from 1024 on",
+        }
+        if error.errno in reasons:
+            raise ValueError(reasons[error.errno]) from None
+        raise
+    sock.set_inheritable(True)
+    return sock
+
+
+def until_told(server: uvicorn.Server, sock: socket.socket) -> None:
+    """Run; the signal that asked for an orderly stop, which uvicorn raises again at its end, is no failure."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run(sockets=[sock])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

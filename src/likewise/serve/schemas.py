@@ -233,7 +233,7 @@ class Audit(BaseModel):
 
 
 class Map(BaseModel):
-    points: list[tuple[float, float, int]]
+    points: list[Annotated[list[int | float], Field(min_length=3, max_length=3)]]
     ids: list[str]
     classes: list[str]
     total: int

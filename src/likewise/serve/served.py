@@ -94,7 +94,7 @@ class Served:
         except ValueError as error:
             return self.plain(str(error))
         encoder = self.gallery.encoder
-        if isinstance(encoder, BatchingEncoder) and not encoder.thread.is_alive():
+        if isinstance(encoder, BatchingEncoder) and not encoder.alive():
             return "the model does not answer"
         return ""
 
