@@ -220,7 +220,7 @@ def calibrate(
         f"threshold {found.threshold:.4f} for FAR {far:g}: {found.accepted} of {found.trials:,} trials of "
         f"{found.classes} classes accepted, 95 % interval {found.low:.4f} to {found.high:.4f}{named_rightly}"
     )
-    show(found.as_json(), as_json, text)
+    show(found.as_json(), as_json, "\n".join([text, *filter(None, [found.note])]))
 
 
 @commands.command()
@@ -252,6 +252,7 @@ def info(gallery: File, as_json: Json = False) -> None:
     promise = found["promise"]
     if promise:
         shown.append(f"threshold: {promise['threshold']:.4f} for FAR {promise['far']:g}")
+        shown += filter(None, [promise.get("note")])
     show(found, as_json, "\n".join(shown))
 
 

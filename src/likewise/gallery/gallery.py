@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from likewise.gallery import attachments, curation, enrollment, filters, naming, negatives
+from likewise.gallery import attachments, curation, enrollment, filters, naming, negatives, renewal
 from likewise.gallery.calibrate import Promise
 from likewise.gallery.decide import Answer, find_rule, probability
 from likewise.gallery.encoder import open_encoder
@@ -113,10 +113,8 @@ class Gallery(Opened):
         gate: str = "warn",
     ) -> Enrolled:
         """Enroll vectors of the gallery's model, whose fingerprint is given with them, in one transaction."""
-        if fingerprint != self.about["fingerprint"]:
-            raise ValueError(
-                f"the vectors are of the model {fingerprint} and the gallery holds those of {self.about['fingerprint']}"
-            )
+        if fingerprint != (now := self.state().fingerprint):
+            raise ValueError(f"the vectors are of the model {fingerprint} and the gallery holds those of {now}")
         given = {"ids": ids, "metadata": metadata, "groups": groups}
         return enrollment.enroll_vectors(self, vectors_ND, labels, gate=gate, **given)
 
@@ -137,15 +135,17 @@ class Gallery(Opened):
         """
         if k < 1:
             raise ValueError(f"k is the number of results, from 1; got {k}")
-        conditions, state = filters.parse(where), self.state()
+        conditions = filters.parse(where)
         hidden: set[int] = set()
         if id:
+            state = self.state()
             row = self.place(state, id)
             vector_1D, hidden = state.index.prepared[row : row + 1], {row}
         elif query is None:
             raise ValueError("search needs an image, a vector or an id")
         else:
-            vector_1D = self.embed(query)[:1]
+            state, vectors_ND, _ = self.asked(query)
+            vector_1D = vectors_ND[:1]
             hidden = negatives.hidden(self, state, query, vector_1D[0])
         found = state.index.search(vector_1D, k, state.allowed(conditions, hidden))
         promise = self.about_now().get("promise") or {}
@@ -194,8 +194,9 @@ class Gallery(Opened):
     def calibrate(self, far: float = 0.01, rule: str = "") -> Promise:
         """Store the threshold for a false-accept rate; `identify` and `verify` use it from then on."""
         find_rule(rule or self.about["rule"])
-        found = naming.promise(self, far, rule)
-        with self.store.begin():
+        state = self.state()
+        found = naming.promise(self, far, rule, state)
+        with self.writing(state.fingerprint):
             self.store.set_meta(promise=found.as_json())
             self.store.log("calibrate", found.trials)
         return found
@@ -238,6 +239,25 @@ class Gallery(Opened):
             self.store.log("vacuum", 0)
         return self.store.erase()
 
+    def upgrade(
+        self,
+        model: str | os.PathLike,
+        *,
+        images: Sequence[str | os.PathLike] = (),
+        drop_missing: str | os.PathLike | None = None,
+        progress: renewal.Progress | None = None,
+    ) -> renewal.Upgraded:
+        """Move to another model: embed every image anew, and replace all vectors at once when that is done.
+
+        Until then the gallery answers with its old model, also in other processes. A call that was interrupted goes on
+        when it is repeated. The calibration and the undo history end with the old model.
+
+        images: files or folders where images may be that are not at their stored paths; known by their content.
+        drop_missing: a Parquet file to which items are written whose image is gone or changed; they then leave the
+        gallery. Without it, such items are a ValueError that names them, and nothing changes.
+        """
+        return renewal.upgrade(self, model, images=images, drop_missing=drop_missing, progress=progress)
+
     # about
 
     def info(self) -> dict[str, Any]:
@@ -257,6 +277,7 @@ class Gallery(Opened):
             "index": "exact",
             "bytes_per_vector": 4 * self.dim,
             "promise": about.get("promise"),
+            "upgrading": renewal.pending(self.store),
             "audit": self.store.audit(10),
         }
 

@@ -26,14 +26,13 @@ class Candidates(NamedTuple):
 
 def identify(gallery: Opened, queries: Sequence[Query], *, far: float | None, where: Sequence[str]) -> list[Answer]:
     """See `Gallery.identify_all`."""
-    conditions, state, about = filters.parse(where), gallery.state(), gallery.about_now()
-    vectors_QD = gallery.embed(queries)
+    conditions, (state, vectors_QD, about) = filters.parse(where), gallery.asked(queries)
     if not len(state.index):
         return [decide([], []) for _ in queries]
-    promised = about.get("promise") if far is None else promise(gallery, far).as_json()
+    promised = about.get("promise") if far is None else promise(gallery, far, state=state).as_json()
     rule = about["rule"] if promised is None else promised["rule"]
     threshold, fit = (promised["threshold"], promised["calibration"]) if promised else (None, None)
-    note = outdated(about, state) if far is None else ""
+    note = outdated(about, state) if far is None else f"; {promised['note']}" if promised and promised["note"] else ""
     answers = []
     for query, vector_D in zip(queries, vectors_QD, strict=True):
         rows = state.allowed(conditions, negatives.hidden(gallery, state, query, vector_D))
@@ -46,14 +45,14 @@ def identify(gallery: Opened, queries: Sequence[Query], *, far: float | None, wh
 
 def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> dict[str, Any]:
     """See `Gallery.verify`."""
-    state, about = gallery.state(), gallery.about_now()
+    state, vectors_ND, about = gallery.asked(query)
     rows = np.asarray([i for i, name in enumerate(state.labels) if name == label], np.int64)
     if not len(rows):
         raise ValueError(f"there is no class {label!r} in {gallery.store.url}")
-    promised = about.get("promise") if far is None else promise(gallery, far).as_json()
+    promised = about.get("promise") if far is None else promise(gallery, far, state=state).as_json()
     if promised is None:
         raise ValueError(f"{gallery.store.url} has no threshold; give --far 0.01, or run `likewise gallery calibrate`")
-    found = candidates(gallery, state, gallery.embed(query)[:1], promised["rule"], rows)
+    found = candidates(gallery, state, vectors_ND[:1], promised["rule"], rows)
     score = decide(found.sims, found.labels, promised["rule"]).similarity
     return {
         **same(score, promised["threshold"], promised["calibration"])._asdict(),
@@ -105,9 +104,9 @@ def _numbers(values: object) -> bool:
     return isinstance(values, list) and bool(values) and all(type(x) in (int, float) and abs(x) < 1e6 for x in values)
 
 
-def promise(gallery: Opened, far: float, rule: str = "") -> Promise:
+def promise(gallery: Opened, far: float, rule: str = "", state: State | None = None) -> Promise:
     """See `Gallery.promise`. Errors: ValueError for fewer than two classes, or too few images for the rate."""
-    rule, state = rule or gallery.about["rule"], gallery.state()
+    rule, state = rule or gallery.about["rule"], state or gallery.state()
     count = len(state.index)
     labels = state.labels[:count]
     if len(set(labels)) < 2:

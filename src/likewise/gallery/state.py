@@ -1,23 +1,23 @@
 """What a gallery keeps in memory to search: made from the store, brought up to date before every search."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from likewise.gallery.filters import Condition
 from likewise.gallery.index import ExactIndex
-from likewise.gallery.store import DamagedError, Row, SqlStore, Version
+from likewise.gallery.store import LARGEST_DIM, DamagedError, Row, SqlStore, Version
 from likewise.safety import bounds
 
-__all__ = ["State", "load"]
+__all__ = ["State", "described", "load"]
 
 
 class State:
     """Rows of the store in order, their vectors indexed. Rows are only ever added; an edit makes a new State."""
 
-    def __init__(self, dim: int, sim: str):
-        self.dim, self.sim = dim, sim
+    def __init__(self, dim: int, sim: str, fingerprint: str = ""):
+        self.dim, self.sim, self.fingerprint = dim, sim, fingerprint
         self.version = Version(-1, -1)
         self.last = 0
         self.rows: list[Row] = []
@@ -62,14 +62,14 @@ class State:
         return np.asarray(kept, np.int64)
 
 
-def load(store: SqlStore, state: State | None, dim: int, sim: str) -> State:
+def load(store: SqlStore, state: State | None) -> State:
     """The state of the store now: additions are read alone, anything else anew. Errors: DamagedError."""
     if state is not None and state.version == store.version():
         return state
     with store.reading():
         version = store.version()
         fresh = state is None or state.version.edits != version.edits
-        current = State(dim, sim) if fresh or state is None else state
+        current = State(**described(store.meta(), store.url)) if fresh or state is None else state
         batch: list[Row] = []
         for row in store.scan(current.last):
             batch.append(row)
@@ -79,3 +79,14 @@ def load(store: SqlStore, state: State | None, dim: int, sim: str) -> State:
         current.add(batch)
         current.version = version
     return current
+
+
+def described(about: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """Length, similarity and fingerprint of a gallery's vectors. Errors: DamagedError for values that none writes."""
+    told = {key: about.get(key) for key in ("dim", "sim", "fingerprint")}
+    for key, kind in (("dim", int), ("sim", str), ("fingerprint", str)):
+        if not isinstance(told[key], kind):
+            raise DamagedError(f"{url}: its description has no {key}; it is damaged, restore an export")
+    if not 1 <= about["dim"] <= LARGEST_DIM:
+        raise DamagedError(f"{url}: vectors of length {about['dim']} are none; it is damaged, restore an export")
+    return told

@@ -21,7 +21,7 @@ __all__ = [
     "Step", "Store", "StoreError", "Version", "schema",
 ]  # fmt: skip
 
-FORMAT = 2
+FORMAT = 3
 LARGEST_DIM = 65_536
 LONGEST_TEXT = 1 << 20  # bytes of a label, id, path or metadata
 BATCH = 2000
@@ -113,8 +113,12 @@ TABLES: dict[str, str] = {
     "requests": (
         "CREATE TABLE requests (key TEXT PRIMARY KEY, at {real} NOT NULL, digest TEXT NOT NULL, answer TEXT NOT NULL)"
     ),
+    "renewed": (
+        "CREATE TABLE renewed (content TEXT NOT NULL, fingerprint TEXT NOT NULL, vector {blob} NOT NULL, "
+        "crc {big} NOT NULL, PRIMARY KEY (content, fingerprint))"
+    ),
 }
-ADDED = {2: ("thumbnails", "requests")}  # tables that a format has and the one before has not
+ADDED = {2: ("thumbnails", "requests"), 3: ("renewed",)}  # tables that a format has and the one before has not
 COLUMNS = "seq, id, content, label, grp, path, metadata, look, vector"
 DROPPED = "(forgotten)"
 
@@ -275,6 +279,15 @@ class SqlStore:
         if rows:
             self.touch()
         return len(rows)
+
+    def revector(self, seq: int, vector: np.ndarray) -> None:
+        """Give an item another vector. Errors: DamagedError where the item does not have its checksum."""
+        for *values, crc in self.run(f"SELECT {COLUMNS}, crc FROM items WHERE seq = ?", (seq,)):
+            row = self._row(values)
+            if checksum(row) != crc:
+                raise DamagedError(f"{self.url}: item {row.id!r} is damaged: its checksum differs; restore an export")
+            crc = checksum(row._replace(vector=vector.astype("<f4").tobytes()))
+            self.run("UPDATE items SET vector = ?, crc = ? WHERE seq = ?", (self.vector_in(vector), crc, seq))
 
     def add_negative(self, negative: Negative) -> None:
         self.run(
