@@ -29,6 +29,7 @@ def main() -> None:
         doctor,
         export,
         gallery,
+        gallery_enroll,
         gallery_upgrade,
         listing,
         rank,

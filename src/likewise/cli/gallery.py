@@ -56,28 +56,6 @@ def create(
 
 
 @commands.command()
-def enroll(
-    gallery: File,
-    images: Images,
-    label: Annotated[str, typer.Option(help="their class; none: the name of the folder each lies in")] = "",
-    gate: Annotated[str, typer.Option(help="doubtful images: off, warn, or strict (not enrolled)")] = "warn",
-    model: Model = None,
-    as_json: Json = False,
-) -> None:
-    """Enroll images; the class is --label, or the folder that each lies in. A repeated call enrolls nothing twice."""
-    from likewise.export.reading import files
-
-    paths = files(images)
-    with opened(gallery, model) as open_gallery:
-        labels = label or [path.resolve().parent.name for path in paths]
-        result = open_gallery.enroll(paths, labels, gate=gate)
-    findings = [finding._asdict() for finding in result.findings]
-    lines = [f"{len(result.added)} enrolled, {len(result.unchanged)} enrolled before"]
-    lines += [f"{'enrolled, but' if f.enrolled else 'not enrolled'}: {f.source}: {f.reason}" for f in result.findings]
-    show({"added": result.added, "unchanged": result.unchanged, "findings": findings}, as_json, "\n".join(lines))
-
-
-@commands.command()
 def search(
     gallery: File,
     image: Annotated[Path | None, typer.Argument(metavar="[IMAGE]")] = None,

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from likewise.gallery.store import Item
 __all__ = ["Enrolled", "enroll", "enroll_vectors"]
 
 PIECE = 256  # images embedded and committed together
+
+Progress = Callable[[int, int], None]  # how many images are done, of how many
 
 
 class Enrolled(NamedTuple):
@@ -49,7 +51,13 @@ class Given(NamedTuple):
 
 
 def enroll(
-    gallery: Opened, images: Sequence[str | os.PathLike], labels: Sequence[str] | str, *, gate: str, **given: Any
+    gallery: Opened,
+    images: Sequence[str | os.PathLike],
+    labels: Sequence[str] | str,
+    *,
+    gate: str,
+    progress: Progress | None = None,
+    **given: Any,
 ) -> Enrolled:
     """See `Gallery.enroll`."""
     paths = [os.fspath(path) for path in images]
@@ -66,6 +74,8 @@ def enroll(
             vectors = check_vectors(encoder.embed([sources[item.content] for item in fresh]), gallery.dim)
             whole = [replace(item, vector=vector) for item, vector in zip(fresh, vectors, strict=True)]
             _write(gallery, whole, sources, gate, result, encoder.fingerprint)
+        if progress:
+            progress(min(start + PIECE, len(paths)), len(paths))
     return result
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from likewise.gallery import attachments, curation, enrollment, filters, naming, negatives, renewal
+from likewise.gallery import attachments, curation, enrollment, filters, listing, naming, negatives, renewal
 from likewise.gallery.calibrate import Promise
 from likewise.gallery.decide import Answer, find_rule, probability
 from likewise.gallery.encoder import open_encoder
@@ -92,6 +92,7 @@ class Gallery(Opened):
         metadata: Sequence[Mapping[str, Any]] | None = None,
         groups: Sequence[str] | None = None,
         gate: str = "warn",
+        progress: enrollment.Progress | None = None,
     ) -> Enrolled:
         """Enroll image files; in pieces of 256, each of which holds once it is written.
 
@@ -99,7 +100,8 @@ class Gallery(Opened):
         ids: the client's own; without, 32 digits of the content's hash. gate: off, warn (doubtful images are enrolled
         and reported) or strict (they are not). Errors: ValueError for a call that is wrong, before anything is written.
         """
-        return enrollment.enroll(self, images, labels, ids=ids, metadata=metadata, groups=groups, gate=gate)
+        given = {"ids": ids, "metadata": metadata, "groups": groups}
+        return enrollment.enroll(self, images, labels, gate=gate, progress=progress, **given)
 
     def enroll_vectors(
         self,
@@ -117,6 +119,31 @@ class Gallery(Opened):
             raise ValueError(f"the vectors are of the model {fingerprint} and the gallery holds those of {now}")
         given = {"ids": ids, "metadata": metadata, "groups": groups}
         return enrollment.enroll_vectors(self, vectors_ND, labels, gate=gate, **given)
+
+    def enroll_listed(
+        self,
+        path: str | os.PathLike,
+        *,
+        label: str = "",
+        made_by: str | os.PathLike | None = None,
+        gate: str = "warn",
+        progress: enrollment.Progress | None = None,
+        **columns: str,
+    ) -> Enrolled:
+        """Enroll what a file lists: CSV, TSV or Parquet of images, or .npz or Parquet of vectors.
+
+        label: one for all; without, each row's. made_by: the model that made the vectors, a run or model.onnx.
+        columns: the names of the columns image, label, id and group; without, the usual names. Other columns become
+        metadata. Errors: ValueError for a file, column or model that is wrong, before anything is written.
+        """
+        listed = listing.read(path, label=label, **columns)
+        given: dict[str, Any] = {"ids": listed.ids, "metadata": listed.metadata, "groups": listed.groups, "gate": gate}
+        if listed.vectors is None:
+            found = self.enroll(listed.images, listed.labels, progress=progress, **given)
+        else:
+            made = listing.fingerprint(path, made_by)
+            found = self.enroll_vectors(listed.vectors, listed.labels, fingerprint=made, **given)
+        return found._replace(findings=listed.findings + found.findings)
 
     # ask
 
