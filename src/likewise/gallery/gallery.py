@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from likewise.gallery import attachments, curation, enrollment, filters, listing, naming, negatives, renewal
+from likewise.gallery import attachments, curation, enrollment, listing, naming, negatives, renewal, searching
 from likewise.gallery.calibrate import Promise
 from likewise.gallery.decide import Answer, find_rule, probability
 from likewise.gallery.encoder import open_encoder
@@ -149,36 +149,26 @@ class Gallery(Opened):
 
     def search(
         self,
-        query: Query | None = None,
+        query: Query | Sequence[Query] | None = None,
         k: int = 5,
         *,
         id: str = "",
         where: Sequence[str] = (),
+        together: str = "mean",
+        rerank: str = "",
     ) -> list[Hit]:
-        """The k nearest enrolled images of one image or vector, or of an enrolled id ("more like this").
+        """The k nearest enrolled images of an image or vector, or of an enrolled id ("more like this").
 
-        where: conditions such as `label=heron`, `year>=2000` or `site in pond,lake`. Fewer come where fewer there are.
+        query: one, or several images (or vectors) of one object, which `together` makes one query: by their mean
+        vector, or by the best similarity of any. rerank: order the 1,000 nearest anew, by k-reciprocal or
+        query-expansion; similarities stay as they are. where: conditions such as `label=heron`, `year>=2000` or
+        `site in pond,lake`. Fewer come where fewer there are.
         Errors: ValueError for an id that is not there, a condition that is none, or k below 1.
         """
-        if k < 1:
-            raise ValueError(f"k is the number of results, from 1; got {k}")
-        conditions = filters.parse(where)
-        hidden: set[int] = set()
-        if id:
-            state = self.state()
-            row = self.place(state, id)
-            vector_1D, hidden = state.index.prepared[row : row + 1], {row}
-        elif query is None:
-            raise ValueError("search needs an image, a vector or an id")
-        else:
-            state, vectors_ND, _ = self.asked(query)
-            vector_1D = vectors_ND[:1]
-            hidden = negatives.hidden(self, state, query, vector_1D[0])
-        found = state.index.search(vector_1D, k, state.allowed(conditions, hidden))
-        promise = self.about_now().get("promise") or {}
-        fit = promise.get("calibration")
+        found = searching.search(self, query, k, id=id, where=where, together=together, rerank=rerank)
+        fit = (self.about_now().get("promise") or {}).get("calibration")
         return [
-            self._hit(state, int(r), float(s), fit) for s, r in zip(found.sim[0], found.row[0], strict=True) if r >= 0
+            self._hit(found.state, row, similarity, fit) for row, similarity in zip(found.rows, found.sims, strict=True)
         ]
 
     def _hit(self, state: State, row: int, similarity: float, fit: Mapping[str, Any] | None) -> Hit:
@@ -186,13 +176,21 @@ class Gallery(Opened):
         metadata = {key: value for key, value in facts.items() if key not in ("label", "group", "id")}
         return Hit(state.rows[row].id, state.labels[row], similarity, probability(similarity, fit), metadata)
 
-    def identify(self, query: Query, *, far: float | None = None, where: Sequence[str] = ()) -> Answer:
-        """The class of an image, or unknown (label None).
+    def identify(
+        self,
+        query: Query | Sequence[Query],
+        *,
+        far: float | None = None,
+        where: Sequence[str] = (),
+        together: str = "mean",
+    ) -> Answer:
+        """The class of an image, or of one object in several images, or unknown (label None).
 
+        together: several images by their mean vector, or by the best similarity of any (mean, best).
         far: the promised false-accept rate; None takes the gallery's stored threshold, or names the best class where
         it was never calibrated. Errors: ValueError where the gallery's images are too few for the rate.
         """
-        return naming.identify(self, [query], far=far, where=where)[0]
+        return naming.identify(self, searching.as_many(query), far=far, where=where, together=together)[0]
 
     def identify_all(
         self, queries: Sequence[Query], *, far: float | None = None, where: Sequence[str] = ()

@@ -12,6 +12,7 @@ from likewise.gallery.decide import Answer, Calibration, decide, same
 from likewise.gallery.index import prepare, similarities
 from likewise.gallery.opened import Opened, Query
 from likewise.gallery.state import State
+from likewise.gallery.together import as_queries, check_way, merged
 
 __all__ = ["compare", "identify", "pair_threshold", "promise", "verify"]
 
@@ -24,19 +25,25 @@ class Candidates(NamedTuple):
     ids: list[str]
 
 
-def identify(gallery: Opened, queries: Sequence[Query], *, far: float | None, where: Sequence[str]) -> list[Answer]:
-    """See `Gallery.identify_all`."""
+def identify(
+    gallery: Opened, queries: Sequence[Query], *, far: float | None, where: Sequence[str], together: str = ""
+) -> list[Answer]:
+    """See `Gallery.identify_all`. together: the queries are images of one object, with one answer."""
+    if together:
+        check_way(together)
     conditions, (state, vectors_QD, about) = filters.parse(where), gallery.asked(queries)
     if not len(state.index):
-        return [decide([], []) for _ in queries]
+        return [decide([], []) for _ in (queries[:1] if together else queries)]
     promised = about.get("promise") if far is None else promise(gallery, far, state=state).as_json()
     rule = about["rule"] if promised is None else promised["rule"]
     threshold, fit = (promised["threshold"], promised["calibration"]) if promised else (None, None)
     note = outdated(about, state) if far is None else f"; {promised['note']}" if promised and promised["note"] else ""
     answers = []
-    for query, vector_D in zip(queries, vectors_QD, strict=True):
-        rows = state.allowed(conditions, negatives.hidden(gallery, state, query, vector_D))
-        found = candidates(gallery, state, vector_D[None], rule, rows)
+    for places in [range(len(queries))] if together else [[i] for i in range(len(queries))]:
+        hidden = set().union(*(negatives.hidden(gallery, state, queries[i], vectors_QD[i]) for i in places))
+        one_QD = vectors_QD[list(places)]
+        one_QD = as_queries(one_QD, gallery.sim, together) if together and len(one_QD) > 1 else one_QD
+        found = candidates(gallery, state, one_QD, rule, state.allowed(conditions, hidden))
         answer = decide(found.sims, found.labels, rule, threshold, fit)
         near = tuple(n._replace(id=found.ids[n.place]) for n in answer.neighbours)
         answers.append(replace(answer, why=answer.why + note, neighbours=near))
@@ -119,15 +126,15 @@ def promise(gallery: Opened, far: float, rule: str = "", state: State | None = N
     return calibrate(trials, far, rule=rule, source="the gallery, each class left out")
 
 
-def candidates(gallery: Opened, state: State, vector_1D: np.ndarray, rule: str, rows: np.ndarray | None) -> Candidates:
-    """What a rule decides by: the 64 nearest, or the class centres."""
+def candidates(gallery: Opened, state: State, query_QD: np.ndarray, rule: str, rows: np.ndarray | None) -> Candidates:
+    """What a rule decides by: the 64 nearest of one object's queries, or the class centres."""
     sim = gallery.sim
     if rule == "centre":
         chosen = np.arange(len(state.index)) if rows is None else rows
         labels = [state.labels[i] for i in chosen.tolist()]
         centre_CD, names = centres(state.index.prepared[chosen], labels, sim)
-        return Candidates(similarities(vector_1D, prepare(centre_CD, sim), sim)[0], names, [""] * len(names))
-    found = state.index.search(vector_1D, CANDIDATES, rows)
+        return Candidates(similarities(query_QD, prepare(centre_CD, sim), sim).max(0), names, [""] * len(names))
+    found = merged(state.index.search(query_QD, CANDIDATES, rows), CANDIDATES)
     present = found.row[0] >= 0
     chosen_rows = found.row[0][present].tolist()
     ids = [state.rows[i].id for i in chosen_rows]
