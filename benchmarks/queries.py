@@ -137,10 +137,8 @@ def main() -> None:
             lines.append(f"| {name} | {count} | {' | '.join(cells)} | {rates} |")
         scores, spent = reranking(unit_ND, taken.label, taken.group if name == "groceries" else None)
         base, gain = shown(over_classes(scores["none"])), {way: shown(over_classes(scores[way])) for way in RERANKS}
-        second.append(
-            f"| {name} | {base} | {gain['query-expansion']} | {spent['query-expansion']:.1f} | {gain['k-reciprocal']} | "
-            f"{spent['k-reciprocal']:.1f} |"
-        )
+        cells = [f"{gain[way]} | {spent[way]:.1f}" for way in ("query-expansion", "k-reciprocal")]
+        second.append(f"| {name} | {base} | {' | '.join(cells)} |")
     machine.write("queries", "\n".join([*lines, "", *second]), __doc__ or "")
 
 

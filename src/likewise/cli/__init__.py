@@ -30,6 +30,7 @@ def main() -> None:
         export,
         gallery,
         gallery_enroll,
+        gallery_suggest,
         gallery_upgrade,
         listing,
         rank,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from likewise.gallery import attachments, curation, enrollment, listing, naming, negatives, renewal, searching
+from likewise.gallery import suggest as suggestions
 from likewise.gallery.calibrate import Promise
 from likewise.gallery.decide import Answer, find_rule, probability
 from likewise.gallery.encoder import open_encoder
@@ -229,6 +230,22 @@ class Gallery(Opened):
     def reject(self, query: Query, *, label: str = "", id: str = "") -> None:
         """Mark "not this one": neither this image nor a near copy of it is given that class (or that item) again."""
         negatives.reject(self, query, label=label, id=id)
+
+    def suggest(
+        self,
+        images: Sequence[str | os.PathLike],
+        *,
+        far: float | None = None,
+        smallest: int = 2,
+        enroll: bool = False,
+    ) -> suggestions.Suggested:
+        """Clusters of images that the gallery does not know, proposed as new classes, the largest first.
+
+        far: the rate whose threshold tells unknown from known and cuts the clusters; None takes the stored one.
+        smallest: images of a cluster. enroll: enroll them at once under the proposed names.
+        Errors: ValueError without a threshold, or for more than 10,000 images.
+        """
+        return suggestions.suggest(self, images, far=far, smallest=smallest, enroll=enroll)
 
     # curate
 

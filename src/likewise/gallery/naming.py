@@ -14,7 +14,7 @@ from likewise.gallery.opened import Opened, Query
 from likewise.gallery.state import State
 from likewise.gallery.together import as_queries, check_way, merged
 
-__all__ = ["compare", "identify", "pair_threshold", "promise", "verify"]
+__all__ = ["compare", "identify", "pair_threshold", "promise", "threshold", "verify"]
 
 
 class Candidates(NamedTuple):
@@ -36,7 +36,7 @@ def identify(
         return [decide([], []) for _ in (queries[:1] if together else queries)]
     promised = about.get("promise") if far is None else promise(gallery, far, state=state).as_json()
     rule = about["rule"] if promised is None else promised["rule"]
-    threshold, fit = (promised["threshold"], promised["calibration"]) if promised else (None, None)
+    least, fit = (promised["threshold"], promised["calibration"]) if promised else (None, None)
     note = outdated(about, state) if far is None else f"; {promised['note']}" if promised and promised["note"] else ""
     answers = []
     for places in [range(len(queries))] if together else [[i] for i in range(len(queries))]:
@@ -44,7 +44,7 @@ def identify(
         one_QD = vectors_QD[list(places)]
         one_QD = as_queries(one_QD, gallery.sim, together) if together and len(one_QD) > 1 else one_QD
         found = candidates(gallery, state, one_QD, rule, state.allowed(conditions, hidden))
-        answer = decide(found.sims, found.labels, rule, threshold, fit)
+        answer = decide(found.sims, found.labels, rule, least, fit)
         near = tuple(n._replace(id=found.ids[n.place]) for n in answer.neighbours)
         answers.append(replace(answer, why=answer.why + note, neighbours=near))
     return answers
@@ -124,6 +124,14 @@ def promise(gallery: Opened, far: float, rule: str = "", state: State | None = N
             trials = leave_out(state.index.prepared[:count], labels, None, labels, sim=gallery.sim, rule=rule)
             gallery.trials = {(state.version, rule): trials}
     return calibrate(trials, far, rule=rule, source="the gallery, each class left out")
+
+
+def threshold(gallery: Opened, far: float | None) -> float:
+    """The stored threshold, or that of a rate. Errors: ValueError where there is none."""
+    stored = gallery.about_now().get("promise") if far is None else promise(gallery, far).as_json()
+    if stored is None:
+        raise ValueError(f"{gallery.store.url} has no threshold; give --far 0.01, or run `likewise gallery calibrate`")
+    return float(stored["threshold"])
 
 
 def candidates(gallery: Opened, state: State, query_QD: np.ndarray, rule: str, rows: np.ndarray | None) -> Candidates:
