@@ -4,8 +4,8 @@
 
 One image of each class is enrolled, all others are queries; 10 draws of the enrolled image. Omniglot: the evaluation
 alphabets, embedded by a run that was trained on the background alphabets only. The other sets: a frozen ImageNet
-MobileNetV2 (96 pixels). `named` is the share of queries that are named right at the threshold for a false-accept rate of
-0.1, calibrated on the enrolled images alone. Intervals are the bootstrap over classes, 95 %.
+MobileNetV2 (96 pixels). The last column is the share of queries named right at the threshold for a false-accept rate
+of 0.1, calibrated on the enrolled images alone. Intervals are the bootstrap over classes, 95 %.
 """
 
 import argparse

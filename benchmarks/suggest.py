@@ -2,10 +2,10 @@
 
     LIKEWISE_DATA=... python benchmarks/suggest.py --weights mobilenet_v2-b0353104.pth
 
-Vectors of a frozen ImageNet MobileNetV2 (96 pixels). Half of the classes are enrolled and calibrated; images of the other
-half (at most 20 of a class) that are unknown at the threshold are clustered. Means over 20 random halves, with the middle
-95 % of them. Agreement with the true classes: normalized mutual information, and purity; NMI of as many random clusters
-of the same sizes, for comparison.
+Vectors of a frozen ImageNet MobileNetV2 (96 pixels). Half of the classes are enrolled and calibrated; images of the
+other half (at most 20 of a class) that are unknown at the threshold are clustered. Means over 20 halves, with the
+middle 95 % of them. Agreement with the true classes: normalized mutual information, and purity; NMI of as many random
+clusters of the same sizes, for comparison.
 """
 
 import argparse

@@ -53,7 +53,7 @@ def test_a_table_by_its_usual_names(gallery, tmp_path):
 
 def test_columns_by_name_and_one_label_for_all(gallery, tmp_path):
     (tmp_path / "t.tsv").write_text("path\tspecies\tnumber\na.png\tred\t7\nb.png\tgreen\t8\n")
-    gallery.enroll_listed(tmp_path / "t.tsv", label="all", id="number")
+    gallery.enroll_listed(tmp_path / "t.tsv", label="all", columns={"id": "number"})
     assert [(item["id"], item["label"], item["metadata"]) for item in rows(gallery)] == [
         ("7", "all", {"species": "red"}),
         ("8", "all", {"species": "green"}),
@@ -109,7 +109,7 @@ def test_wrong_lists(gallery, tmp_path, name):
     text, columns, sentence = WRONG[name]
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=sentence):
-        gallery.enroll_listed(tmp_path / name, **columns)
+        gallery.enroll_listed(tmp_path / name, columns=columns)
     assert len(gallery) == 0
 
 

@@ -52,7 +52,7 @@ def enroll(
 
         if lists:
             result = open_gallery.enroll_listed(
-                lists[0], label=label, made_by=made_by, gate=gate, progress=progress, **columns
+                lists[0], label=label, made_by=made_by, gate=gate, progress=progress, columns=columns
             )
         else:
             labels = label or [path.resolve().parent.name for path in paths]

@@ -129,15 +129,15 @@ class Gallery(Opened):
         made_by: str | os.PathLike | None = None,
         gate: str = "warn",
         progress: enrollment.Progress | None = None,
-        **columns: str,
+        columns: Mapping[str, str] | None = None,
     ) -> Enrolled:
         """Enroll what a file lists: CSV, TSV or Parquet of images, or .npz or Parquet of vectors.
 
         label: one for all; without, each row's. made_by: the model that made the vectors, a run or model.onnx.
-        columns: the names of the columns image, label, id and group; without, the usual names. Other columns become
+        columns: the names of the columns of image, label, id and group; without, the usual names. Other columns become
         metadata. Errors: ValueError for a file, column or model that is wrong, before anything is written.
         """
-        listed = listing.read(path, label=label, **columns)
+        listed = listing.read(path, label=label, columns=columns or {})
         given: dict[str, Any] = {"ids": listed.ids, "metadata": listed.metadata, "groups": listed.groups, "gate": gate}
         if listed.vectors is None:
             found = self.enroll(listed.images, listed.labels, progress=progress, **given)

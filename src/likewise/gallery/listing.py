@@ -1,7 +1,7 @@
 """What a file lists for enrollment: images of a table with label, id, group and metadata, or vectors."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +49,7 @@ def fingerprint(path: str | os.PathLike, made_by: str | os.PathLike | None) -> s
     return open_encoder(made_by).fingerprint
 
 
-def read(path: str | os.PathLike, *, label: str = "", **columns: str) -> Listed:
+def read(path: str | os.PathLike, *, label: str, columns: Mapping[str, str]) -> Listed:
     """See `Gallery.enroll_listed`."""
     file = Path(path)
     if unknown := [name for name in columns if name not in ("image", "label", "id", "group")]:

@@ -36,11 +36,11 @@ class State:
         vectors_ND = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), self.dim)
         if not np.isfinite(vectors_ND).all():
             raise DamagedError("the gallery holds vectors with NaN or infinity")
-        self.index.add(vectors_ND)
-        for row in rows:
-            self.place[row.id] = len(self.rows)
-            self.rows.append(row._replace(vector=b""))
-            self.labels.append(row.label)
+        first = len(self.rows)
+        self.labels += [row.label for row in rows]
+        self.rows += [row._replace(vector=b"") for row in rows]
+        self.index.add(vectors_ND)  # behind what is known of its rows: a search in another thread may find them now
+        self.place.update((row.id, first + i) for i, row in enumerate(rows))
         self.last = rows[-1].seq
 
     def facts(self, row: int) -> dict[str, Any]:
