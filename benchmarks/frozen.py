@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from likewise import Embedder, load_data
+from likewise.gallery.calibrate import promise
 
 CACHE = Path(tempfile.gettempdir()) / "likewise-frozen"
 WEIGHTS = "mobilenet_v2-b0353104.pth"
@@ -43,3 +44,9 @@ def _embedded(name: str, most: int, weights: str, skip: int) -> Frozen:
     x_ND = torch.cat([model.embed(images.batch(torch.from_numpy(part))) for part in parts]).numpy()
     groups = [images.groups[i] for i in places] if images.groups is not None else [""] * len(places)
     return Frozen(x_ND, images.labels.numpy()[places], np.asarray(groups), np.asarray(images.classes))
+
+
+def threshold(sim_NN: np.ndarray, label_N: np.ndarray, mine_N: np.ndarray, far: float) -> float:
+    """As `gallery calibrate` finds it with the rule nearest: each class of a gallery left out in turn."""
+    sim_MM = np.where(label_N[mine_N][:, None] == label_N[mine_N], -np.inf, sim_NN[np.ix_(mine_N, mine_N)])
+    return promise(sim_MM.max(1).astype(np.float64), far)

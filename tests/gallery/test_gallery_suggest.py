@@ -109,3 +109,15 @@ def test_the_command(gallery, images, monkeypatch, capsys):
     assert not ended.value.code
     told = json.loads(capsys.readouterr().out)
     assert [one["size"] for one in told["clusters"]] == [3, 2]
+
+
+def test_the_cut_is_the_one_that_agrees_best_with_the_classes():
+    angles = np.radians([0, 4, 8, 60, 65, 70, 130, 131])
+    x = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    cut = suggest.best_cut(x, list("aaabbbcc"), "cosine", 0.5)
+    assert np.cos(np.radians(50)) < cut <= np.cos(np.radians(10)) + 1e-6  # classes span 10 degrees, and lie 52 apart
+    assert np.unique(suggest.clusters(x, cut, "cosine")[[0, 1, 2]]).size == 1
+    halves = suggest.best_cut(x, list("aaaaaacc"), "cosine", 0.5)
+    assert halves < np.cos(np.radians(60))
+    assert suggest.best_cut(x, list("abcdefgh"), "cosine", 0.5) == 0.5
+    assert suggest.best_cut(x[:0], [], "cosine", 0.5) == 0.5

@@ -27,7 +27,7 @@ def suggest(
         f"{one.name}: {one.size} images, cohesion {one.cohesion:.3f}, such as {one.example}" for one in found.clusters
     ]
     rest = f"{len(found.known)} known, {len(found.single)} unknown in smaller clusters"
-    lines.append(f"{len(found.clusters)} classes proposed at threshold {found.threshold:.4f}; {rest}")
+    lines.append(f"{len(found.clusters)} classes proposed, pairs of similarity {found.cut:.4f} or more; {rest}")
     lines += [f"not used: {finding.source}: {finding.reason}" for finding in found.unreadable]
     if enroll:
         lines.append(f"{found.enrolled} enrolled; `likewise gallery rename GALLERY suggested-001 NAME` names them")
