@@ -171,7 +171,7 @@ def test_an_interrupted_upgrade_goes_on_where_it_was(gallery, images, monkeypatc
 
 def test_an_interruption_of_the_switch_changes_nothing(gallery, images, monkeypatch):
     before = vectors(gallery)
-    for name in ("revector", "clear_steps", "touch", "log"):
+    for name in ("vector_in", "clear_steps", "touch", "log"):
         with monkeypatch.context() as patched:
             patched.setattr(gallery.store, name, lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):

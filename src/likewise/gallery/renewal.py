@@ -19,11 +19,12 @@ from likewise.gallery import quality, transfer
 from likewise.gallery.encoder import Encoder, open_encoder
 from likewise.gallery.index import check_vectors
 from likewise.gallery.opened import Opened
-from likewise.gallery.store import LARGEST_DIM, DamagedError, SqlStore
+from likewise.gallery.store import LARGEST_DIM, DamagedError, Row, SqlStore, checksum
 
 __all__ = ["Upgraded", "pending", "upgrade"]
 
 PIECE = 64  # images embedded and kept together
+AT_ONCE = 500  # rows replaced by one query
 SHOWN = 5  # ids that an error names
 
 Progress = Callable[[str, int, int], None]  # what is done, how many of how many
@@ -217,10 +218,10 @@ def _switch(gallery: Opened, encoder: Encoder, lost: Sequence[str]) -> None:
     store = gallery.store
     store.delete(lost)
     store.drop_negatives(items=lost)
-    seqs = [seq for (seq,) in store.run("SELECT seq FROM items ORDER BY seq")]
-    for start in range(0, len(seqs), 500):
-        part = seqs[start : start + 500]
-        _replace(store, part[0], part[-1], encoder)
+    last, count = 0, 0
+    while rows := list(islice(store.scan(last), AT_ONCE)):  # each with its checksum, so that no damage is sealed
+        _replace(store, rows, encoder)
+        last, count = rows[-1].seq, count + len(rows)
     blank = np.zeros(encoder.dim, "<f4").tobytes()  # near copies of marked images are known by their look alone
     store.run("UPDATE negatives SET vector = ?", (blank,))
     store.set_meta(
@@ -234,16 +235,20 @@ def _switch(gallery: Opened, encoder: Encoder, lost: Sequence[str]) -> None:
     store.run("DELETE FROM renewed")
     store.run("DELETE FROM thumbnails WHERE content NOT IN (SELECT content FROM items)")
     store.touch()
-    store.log("upgrade", len(seqs))
+    store.log("upgrade", count)
 
 
-def _replace(store: SqlStore, first: int, last: int, encoder: Encoder) -> None:
-    rows = store.run(
-        "SELECT items.seq, renewed.vector, renewed.crc FROM items JOIN renewed ON renewed.content = items.content "
-        "WHERE renewed.fingerprint = ? AND items.seq BETWEEN ? AND ?",
-        (encoder.fingerprint, first, last),
+def _replace(store: SqlStore, rows: Sequence[Row], encoder: Encoder) -> None:
+    contents = [row.content for row in rows]
+    marks = ", ".join("?" * len(rows))
+    found = store.run(
+        f"SELECT content, vector, crc FROM renewed WHERE fingerprint = ? AND content IN ({marks})",
+        (encoder.fingerprint, *contents),
     )
-    for seq, vector, crc in rows:
-        if not _whole(vector, crc, encoder.dim):
+    renewed = {content: vector for content, vector, crc in found if _whole(vector, crc, encoder.dim)}
+    for row in rows:
+        if row.content not in renewed:
             raise DamagedError(f"{store.url}: a vector of the new model is damaged; run the upgrade again")
-        store.revector(seq, np.frombuffer(bytes(vector), "<f4"))
+        vector_D = np.frombuffer(bytes(renewed[row.content]), "<f4")
+        crc = checksum(row._replace(vector=vector_D.tobytes()))
+        store.run("UPDATE items SET vector = ?, crc = ? WHERE seq = ?", (store.vector_in(vector_D), crc, row.seq))

@@ -18,7 +18,7 @@ from likewise.safety import bounds
 
 __all__ = [
     "ADDED", "FORMAT", "LARGEST_DIM", "LONGEST_TEXT", "TABLES", "DamagedError", "Item", "Negative", "Row", "SqlStore",
-    "Step", "Store", "StoreError", "Version", "schema",
+    "Step", "Store", "StoreError", "Version", "checksum", "schema",
 ]  # fmt: skip
 
 FORMAT = 3
@@ -279,15 +279,6 @@ class SqlStore:
         if rows:
             self.touch()
         return len(rows)
-
-    def revector(self, seq: int, vector: np.ndarray) -> None:
-        """Give an item another vector. Errors: DamagedError where the item does not have its checksum."""
-        for *values, crc in self.run(f"SELECT {COLUMNS}, crc FROM items WHERE seq = ?", (seq,)):
-            row = self._row(values)
-            if checksum(row) != crc:
-                raise DamagedError(f"{self.url}: item {row.id!r} is damaged: its checksum differs; restore an export")
-            crc = checksum(row._replace(vector=vector.astype("<f4").tobytes()))
-            self.run("UPDATE items SET vector = ?, crc = ? WHERE seq = ?", (self.vector_in(vector), crc, seq))
 
     def add_negative(self, negative: Negative) -> None:
         self.run(
