@@ -1,6 +1,7 @@
 """Is a query of several images better by their mean or by the best of any? Does re-ranking pay?
 
-    LIKEWISE_DATA=... python benchmarks/queries.py --weights mobilenet_v2-b0353104.pth
+    LIKEWISE_DATA=... python benchmarks/queries.py --part together --weights mobilenet_v2-b0353104.pth
+    LIKEWISE_DATA=... python benchmarks/queries.py --part rerank --weights mobilenet_v2-b0353104.pth
 
 Vectors of a frozen ImageNet MobileNetV2 (96 pixels). Intervals are the bootstrap over classes, 95 %.
 
@@ -8,7 +9,7 @@ Several images: 3 images of each class are enrolled, n others are one query; the
 of their class, over 10 draws. False accepts: half of the classes enrolled, all their images, and calibrated for single
 images at 0.1; queries of n images of the other half, over 10 halves.
 
-Re-ranking: each of 200 images searches all others (of grocery-store, those of other bursts); the mean average precision
+Re-ranking: each of 100 images searches all others (of grocery-store, those of other bursts); the mean average precision
 of the nearest R, R being the number of other images of the class, and what re-ranking the nearest 1,000 adds to it.
 """
 
@@ -22,10 +23,9 @@ import numpy as np
 
 from likewise.gallery.index import prepare
 from likewise.gallery.rerank import POOL, RERANKS, reranked
-from likewise.gallery.together import as_queries
 
 SETS = {"faces": 40, "groceries": 80, "omniglot": 200}
-DRAWS, ENROLLED, QUERIES = 10, 3, 200
+DRAWS, ENROLLED, QUERIES = 10, 3, 100
 Scores = dict[int, list[float]]  # by class
 
 
@@ -41,12 +41,15 @@ def shown(found: tuple[float, float, float]) -> str:
     return f"{found[0]:.3f} ({found[1]:.3f} to {found[2]:.3f})"
 
 
-def similarity(query_ND: np.ndarray, way: str, unit_MD: np.ndarray) -> np.ndarray:
-    """Of one object in n images to each row: `[M]`."""
-    return (prepare(as_queries(query_ND, "cosine", way), "cosine") @ unit_MD.T).max(0)
+def similarity(sim_NN: np.ndarray, places: np.ndarray, way: str, rows_N: np.ndarray) -> np.ndarray:
+    """Of one object in some images to each row, `[M]`, as in gallery.together."""
+    sim_QM = sim_NN[np.ix_(places, rows_N)]
+    if way != "mean":
+        return sim_QM.max(0)
+    return sim_QM.mean(0) / np.sqrt(sim_NN[np.ix_(places, places)].mean())
 
 
-def together(unit_ND: np.ndarray, label_N: np.ndarray, count: int) -> dict[str, Scores]:
+def together(sim_NN: np.ndarray, label_N: np.ndarray, count: int) -> dict[str, Scores]:
     """Per class, whether each query finds it: one image, and count images by their mean and by the best."""
     found: dict[str, Scores] = {"single": {}, "mean": {}, "best": {}}
     for seed in range(DRAWS):
@@ -54,15 +57,15 @@ def together(unit_ND: np.ndarray, label_N: np.ndarray, count: int) -> dict[str, 
         drawn = {c: rng.permutation(np.flatnonzero(label_N == c)) for c in np.unique(label_N).tolist()}
         rows = np.concatenate([places[:ENROLLED] for places in drawn.values()])
         for one, places in drawn.items():
-            query_ND = unit_ND[places[ENROLLED : ENROLLED + count]]
+            query = places[ENROLLED : ENROLLED + count]
             for way in found:
-                asked = query_ND[:1] if way == "single" else query_ND
-                nearest = rows[similarity(asked, "best" if way == "single" else way, unit_ND[rows]).argmax()]
+                asked = query[:1] if way == "single" else query
+                nearest = rows[similarity(sim_NN, asked, way, rows).argmax()]
                 found[way].setdefault(one, []).append(float(label_N[nearest] == one))
     return found
 
 
-def false_accepts(unit_ND: np.ndarray, sim_NN: np.ndarray, label_N: np.ndarray, count: int) -> dict[str, float]:
+def false_accepts(sim_NN: np.ndarray, label_N: np.ndarray, count: int) -> dict[str, float]:
     """The share of unknown objects that reach the threshold for single images."""
     rates: dict[str, list[float]] = {"single": [], "mean": [], "best": []}
     for seed in range(DRAWS):
@@ -73,10 +76,10 @@ def false_accepts(unit_ND: np.ndarray, sim_NN: np.ndarray, label_N: np.ndarray, 
         for one in order[len(order) // 2 :]:
             places = np.random.default_rng(seed).permutation(np.flatnonzero(label_N == one))
             for start in range(0, len(places) - count + 1, count):
-                query_ND = unit_ND[places[start : start + count]]
+                query = places[start : start + count]
                 for way in rates:
-                    asked = query_ND[:1] if way == "single" else query_ND
-                    best = similarity(asked, "best" if way == "single" else way, unit_ND[mine_N]).max()
+                    asked = query[:1] if way == "single" else query
+                    best = similarity(sim_NN, asked, way, np.flatnonzero(mine_N)).max()
                     hits[way].append(bool(best >= threshold))
         for way, values in hits.items():
             rates[way].append(float(np.mean(values)))
@@ -115,30 +118,41 @@ def reranking(
     return scores, {way: 1000 * seconds / len(queries) for way, seconds in spent.items()}
 
 
+def several(name: str, unit_ND: np.ndarray, label_N: np.ndarray, burst_N: np.ndarray | None) -> list[str]:
+    sim_NN, lines = unit_ND @ unit_ND.T, []
+    for count in (2, 3, 5):
+        found, accepted = together(sim_NN, label_N, count), false_accepts(sim_NN, label_N, count)
+        cells = [shown(over_classes(found[way])) for way in ("single", "mean", "best")]
+        rates = ", ".join(f"{accepted[way]:.3f}" for way in ("single", "mean", "best"))
+        lines.append(f"| {name} | {count} | {' | '.join(cells)} | {rates} |")
+    return lines
+
+
+def again(name: str, unit_ND: np.ndarray, label_N: np.ndarray, burst_N: np.ndarray | None) -> list[str]:
+    scores, spent = reranking(unit_ND, label_N, burst_N)
+    cells = [f"{shown(over_classes(scores[way]))} | {spent[way]:.1f}" for way in ("query-expansion", "k-reciprocal")]
+    return [f"| {name} | {shown(over_classes(scores['none']))} | {' | '.join(cells)} |"]
+
+
+PARTS = {
+    "together": (several, ["| data | n | one image | mean of n | best of n | false accepts: one, mean, best |"]),
+    "rerank": (again, ["| data | map@r | + query expansion | ms | + k-reciprocal | ms |"]),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--weights", default=frozen.WEIGHTS)
+    parser.add_argument("--part", choices=PARTS, required=True)
     options = parser.parse_args()
-    lines = [
-        "| data | n | one image | mean of n | best of n | false accepts: one, mean, best |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    second = ["| data | map@r | + query expansion | ms | + k-reciprocal | ms |", "|---|---:|---:|---:|---:|---:|"]
+    measure, lines = PARTS[options.part]
+    lines = [*lines, "|---" + "|---:" * (lines[0].count("|") - 2) + "|"]
     for name, most in SETS.items():
         taken = frozen.embedded(name, most, options.weights)
-        unit_ND = prepare(taken.x, "cosine")
-        sim_NN = unit_ND @ unit_ND.T
-        for count in (2, 3, 5):
-            found = together(unit_ND, taken.label, count)
-            accepted = false_accepts(unit_ND, sim_NN, taken.label, count)
-            cells = [shown(over_classes(found[way])) for way in ("single", "mean", "best")]
-            rates = ", ".join(f"{accepted[way]:.3f}" for way in ("single", "mean", "best"))
-            lines.append(f"| {name} | {count} | {' | '.join(cells)} | {rates} |")
-        scores, spent = reranking(unit_ND, taken.label, taken.group if name == "groceries" else None)
-        base, gain = shown(over_classes(scores["none"])), {way: shown(over_classes(scores[way])) for way in RERANKS}
-        cells = [f"{gain[way]} | {spent[way]:.1f}" for way in ("query-expansion", "k-reciprocal")]
-        second.append(f"| {name} | {base} | {' | '.join(cells)} |")
-    machine.write("queries", "\n".join([*lines, "", *second]), __doc__ or "")
+        burst_N = taken.group if name == "groceries" else None
+        lines += measure(name, prepare(taken.x, "cosine"), taken.label, burst_N)
+        print(lines[-1], flush=True)
+    machine.write(f"queries_{options.part}", "\n".join(lines), __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -137,3 +137,10 @@ def test_a_search_is_reranked_and_keeps_its_similarities(tmp_path):
 def test_reranking_is_for_cosine(tmp_path):
     with make(tmp_path / "g", sim="euclidean") as gallery, pytest.raises(ValueError, match="defined for cosine"):
         gallery.search(X[0], rerank="k-reciprocal")
+
+
+def test_the_answer_says_that_the_rate_is_of_single_images(gallery):
+    gallery.store.set_meta(promise={"threshold": 0.9, "rule": "nearest", "calibration": None, "classes": 4, "note": ""})
+    assert gallery.identify(X[0]).why.endswith("the runner-up is both")
+    for way in ("mean", "best"):
+        assert "; the rate is promised for single images" in gallery.identify([X[0], X[1]], together=way).why

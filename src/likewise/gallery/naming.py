@@ -38,6 +38,10 @@ def identify(
     rule = about["rule"] if promised is None else promised["rule"]
     least, fit = (promised["threshold"], promised["calibration"]) if promised else (None, None)
     note = outdated(about, state) if far is None else f"; {promised['note']}" if promised and promised["note"] else ""
+    if together and len(queries) > 1 and promised:
+        note += (
+            "; the rate is promised for single images, and several of an unknown object reach the threshold more often"
+        )
     answers = []
     for places in [range(len(queries))] if together else [[i] for i in range(len(queries))]:
         hidden = set().union(*(negatives.hidden(gallery, state, queries[i], vectors_QD[i]) for i in places))
