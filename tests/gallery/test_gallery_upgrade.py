@@ -14,19 +14,9 @@ from likewise import Gallery
 from likewise.gallery import opened, renewal, transfer
 from likewise.gallery.sqlite import SqliteStore
 from likewise.gallery.store import StoreError
-from small_gallery import BLUE, GREEN, RED, Colours, coloured, make
+from small_gallery import BLUE, GREEN, RED, Colours, Halves, coloured, make
 
 NAMES = {"red": RED, "green": GREEN, "blue": BLUE}
-
-
-class Halves(Colours):
-    """Another model: the mean colours of the left and right half, as a vector of 6 under the Euclidean distance."""
-
-    path, sim, fingerprint, dim = "halves", "euclidean", "ha1f", 6
-
-    def one(self, path) -> np.ndarray:
-        colour = super().one(path)
-        return np.concatenate([colour, 255 - colour])
 
 
 class Stopping(Halves):
@@ -245,16 +235,17 @@ def test_forgetting_leaves_nothing_of_an_unfinished_upgrade(gallery, images, mon
 
 CHILD = """
 import sys, time
-sys.path[:0] = [sys.argv[2], str(__import__("pathlib").Path(sys.argv[2]).parent)]
-import test_gallery_upgrade as t
-class Slow(t.Halves):
+sys.path.insert(0, sys.argv[2])
+from likewise.gallery import renewal
+from small_gallery import Colours, Gallery, Halves, SqliteStore
+class Slow(Halves):
     def embed(self, paths):
         time.sleep(0.004)
         return super().embed(paths)
-t.renewal.PIECE = 4
-with t.Gallery(t.SqliteStore(sys.argv[1]), t.Colours()) as gallery:
+renewal.PIECE = 10
+with Gallery(SqliteStore(sys.argv[1]), Colours()) as gallery:
     print("ready", flush=True)
-    t.renewal.upgrade(gallery, Slow())
+    renewal.upgrade(gallery, Slow())
 """
 
 
@@ -267,17 +258,17 @@ def test_a_kill_at_any_moment_leaves_the_old_model_or_the_new(tmp_path):
         paths.append(tmp_path / f"{i}.png")
         paths[-1].write_bytes(coloured((RED, GREEN, BLUE)[i % 3], i, size=(12, 10)))
     old, new = expected(Colours(), paths), expected(Halves(), paths)
-    for trial in range(6):
+    for trial in range(3):
         file = tmp_path / f"{trial}.gallery"
         with make(file) as gallery:
             gallery.enroll(paths, [str(i % 3) for i in range(120)], ids=[p.stem for p in paths], gate="off")
         kept = 0
         for _ in range(40):
-            command = [sys.executable, "-c", CHILD, str(file), str(Path(__file__).parent)]
+            command = [sys.executable, "-c", CHILD, str(file), str(Path(__file__).parents[1])]
             child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             assert child.stdout is not None
             child.stdout.readline()
-            time.sleep(rng.uniform(0.0, 0.15))
+            time.sleep(rng.uniform(0.0, 0.1))
             child.send_signal(signal.SIGKILL)
             child.communicate()
             with Gallery(SqliteStore(file)) as gallery:
