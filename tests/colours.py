@@ -31,6 +31,16 @@ class Colours:
             raise ValueError(f"cannot read {path} as an image: {error}") from None
 
 
+class Halves(Colours):
+    """Another model: the mean colours of the left and right half, as a vector of 6 under the Euclidean distance."""
+
+    path, sim, fingerprint, dim = "halves", "euclidean", "ha1f", 6
+
+    def one(self, path) -> np.ndarray:
+        colour = super().one(path)
+        return np.concatenate([colour, 255 - colour])
+
+
 def make(path: str | Path, encoder=None, kind: type[Gallery] = Gallery, **given: object) -> Gallery:
     """An empty gallery of colours."""
     store = open_store(path, create=True)

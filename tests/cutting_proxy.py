@@ -51,8 +51,8 @@ class Proxy:
                 if self.word in data and self.cut:
                     how, self.cut = self.cut, ""
                     if how == "after":
+                        self._end(client)  # first, so that no answer slips through
                         server.sendall(data)
-                        self._end(client)
                         return  # the server's own end comes when it has answered
                     self._end(client)
                     break

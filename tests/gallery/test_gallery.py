@@ -289,7 +289,7 @@ WRONG = [
     (("info", "."), "is no file; a gallery is one file"),
     (("info", "text"), "is no gallery: it does not begin as an SQLite file does"),
     (("info", "plain.db"), "is an SQLite file, but no gallery"),
-    (("info", "later.gallery"), "has gallery format 9 and this version reads 2; update likewise"),
+    (("info", "later.gallery"), "has gallery format 9 and this version reads 3; update likewise"),
     (("create", "g", "--model", "absent"), "no model at absent; give a run folder"),
     (("create", "g", "--model", "absent.onnx"), "there is no file absent.onnx"),
     (("create", "no/such/g", "--model", "RUN"), "there is no folder no/such"),

@@ -107,20 +107,6 @@ def test_the_promise_holds_on_average():
     assert 0.075 < np.mean(rates) <= 0.1
 
 
-def test_exact_intervals():
-    assert c.exact_interval(0, 10) == pytest.approx((0, 1 - 0.025**0.1))
-    assert c.exact_interval(5, 10) == pytest.approx((0.18709, 0.81291), abs=1e-5)
-    classes = np.repeat(np.arange(10), 10)
-    clumped = classes == 0  # ten accepts, all of one class
-    spread = np.arange(100) % 10 == 0
-    assert c.clustered_interval(spread, classes) == pytest.approx(c.exact_interval(10, 100))
-    assert c.clustered_interval(clumped, classes)[1] > 1.5 * c.clustered_interval(spread, classes)[1]
-    assert c.clustered_interval(np.zeros(100, bool), classes) == pytest.approx(c.exact_interval(0, 10))
-    # what as many further classes will show varies twice as much: half the trials
-    assert c.clustered_interval(spread, classes, further=True) == pytest.approx(c.exact_interval(5, 50))
-    assert c.clustered_interval(np.zeros(100, bool), classes, further=True) == pytest.approx(c.exact_interval(0, 5))
-
-
 @pytest.mark.parametrize("rule", ["nearest", "vote(k=3)", "best(n=2)", "centre"])
 @pytest.mark.parametrize("same", [True, False])
 def test_leaving_out_is_that_of_a_loop(rule, same):

@@ -218,9 +218,9 @@ def test_many_writers_are_serial_and_a_reader_misses_none(place):
             with Gallery.open(at) as gallery:
                 state = None
                 while not done.is_set():
-                    state = load(gallery.store, state, DIM, "cosine")
+                    state = load(gallery.store, state)
                     assert state.version.revision <= len(state.rows) <= 2 * state.version.revision
-                state = load(gallery.store, state, DIM, "cosine")
+                state = load(gallery.store, state)
                 assert [row.id for row in state.rows] == [row.id for row in gallery.store.scan()]
         except BaseException as error:
             failures.append(error)

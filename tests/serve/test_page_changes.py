@@ -164,7 +164,7 @@ def test_a_point_of_the_map_opens_its_image(open_page, service):
     assert tab.locator("dialog h2").inner_text() == first
     assert tab.locator("dialog .hits > li").count() == 8
     tab.keyboard.press("Escape")
-    assert tab.locator("dialog").count() == 0
+    tab.locator("dialog").wait_for(state="detached")
     assert tab.evaluate("document.activeElement.id") == "map-canvas", "the focus returns"
     tab.select_option("#map-class", label="0")
     tab.mouse.wheel(0, -200)

@@ -62,58 +62,57 @@ def create(
         show(made.info(), as_json, f"{made.store.url}: empty, vectors of length {made.dim}, similarity {made.sim}")
 
 
-@commands.command()
-def enroll(
-    gallery: File,
-    images: Images,
-    label: Annotated[str, typer.Option(help="their class; none: the name of the folder each lies in")] = "",
-    gate: Annotated[str, typer.Option(help="doubtful images: off, warn, or strict (not enrolled)")] = "warn",
-    model: Model = None,
-    as_json: Json = False,
-) -> None:
-    """Enroll images; the class is --label, or the folder that each lies in. A repeated call enrolls nothing twice."""
-    from likewise.export.reading import files
-
-    paths = files(images)
-    with opened(gallery, model) as open_gallery:
-        labels = label or [path.resolve().parent.name for path in paths]
-        result = open_gallery.enroll(paths, labels, gate=gate)
-        open_gallery.ready()
-    findings = [finding._asdict() for finding in result.findings]
-    lines = [f"{len(result.added)} enrolled, {len(result.unchanged)} enrolled before"]
-    lines += [f"{'enrolled, but' if f.enrolled else 'not enrolled'}: {f.source}: {f.reason}" for f in result.findings]
-    show({"added": result.added, "unchanged": result.unchanged, "findings": findings}, as_json, "\n".join(lines))
+Together = Annotated[str, typer.Option(help="several images of one object: by their mean vector, or the best of any")]
 
 
 @commands.command()
 def search(
     gallery: File,
-    image: Annotated[Path | None, typer.Argument(metavar="[IMAGE]")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="[IMAGES]...", help="one, or several of one object")
+    ] = None,
     id: Annotated[str, typer.Option(help="search for what is like an enrolled id")] = "",
     k: Annotated[int, typer.Option(help="results")] = 5,
     where: Where = None,
+    together: Together = "mean",
+    rerank: Annotated[str, typer.Option(help="order the 1,000 nearest anew: k-reciprocal or query-expansion")] = "",
     model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Find the nearest enrolled images of an image, or of an enrolled id."""
+    """Find the nearest enrolled images of an image, of several images of one object, or of an enrolled id."""
     with opened(gallery, model) as open_gallery:
-        hits = open_gallery.search(image, k, id=id, where=where or ())
+        hits = open_gallery.search(images or None, k, id=id, where=where or (), together=together, rerank=rerank)
     lines = [f"{hit.similarity:+.4f}  {hit.label}  {hit.id}" for hit in hits]
     show([hit._asdict() for hit in hits], as_json, "\n".join(lines) or "nothing is enrolled that meets this")
 
 
 @commands.command()
 def identify(
-    gallery: File, images: Images, far: Far = None, where: Where = None, model: Model = None, as_json: Json = False
+    gallery: File,
+    images: Images,
+    far: Far = None,
+    where: Where = None,
+    together: Annotated[str, typer.Option(help="the images show one object: mean or best; none: each its own")] = "",
+    model: Model = None,
+    as_json: Json = False,
 ) -> None:
-    """Name the class of each image, or answer unknown."""
+    """Name the class of each image, or of one object in several images, or answer unknown."""
     from likewise.export.reading import files
 
     paths = files(images)
     with opened(gallery, model) as open_gallery:
-        answers = list(zip(paths, open_gallery.identify_all(paths, far=far, where=where or ()), strict=True))
-    found = [{"image": str(path), **asdict(answer)} for path, answer in answers]
-    show(found, as_json, "\n".join(f"{path}: {named(answer)}" for path, answer in answers))
+        if together:
+            shown = [
+                (
+                    ", ".join(map(str, paths)),
+                    open_gallery.identify(paths, far=far, where=where or (), together=together),
+                )
+            ]
+        else:
+            found_each = open_gallery.identify_all(paths, far=far, where=where or ())
+            shown = [(str(path), answer) for path, answer in zip(paths, found_each, strict=True)]
+    found = [{"image": name, **asdict(answer)} for name, answer in shown]
+    show(found, as_json, "\n".join(f"{name}: {named(answer)}" for name, answer in shown))
 
 
 def named(answer: Any) -> str:
@@ -229,7 +228,7 @@ def calibrate(
         f"threshold {found.threshold:.4f} for FAR {far:g}: {found.accepted} of {found.trials:,} trials of "
         f"{found.classes} classes accepted, 95 % interval {found.low:.4f} to {found.high:.4f}{named_rightly}"
     )
-    show(found.as_json(), as_json, text)
+    show(found.as_json(), as_json, "\n".join([text, *filter(None, [found.note])]))
 
 
 @commands.command()
@@ -262,6 +261,7 @@ def info(gallery: File, as_json: Json = False) -> None:
     promise = found["promise"]
     if promise:
         shown.append(f"threshold: {promise['threshold']:.4f} for FAR {promise['far']:g}")
+        shown += filter(None, [promise.get("note")])
     show(found, as_json, "\n".join(shown))
 
 

@@ -4,6 +4,7 @@ import math
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Collection
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from likewise.imaging.values import check_unit_range
 from likewise.safety import bounds
 from likewise.spec import near
 
-__all__ = ["arrays", "from_arrays", "holds_rows"]
+__all__ = ["arrays", "from_arrays", "holds_rows", "load_arrays"]
 
 # The usual names of the arrays of a file, in lower case.
 NAMES = {
@@ -43,7 +44,7 @@ def arrays(want: LoadOptions, *, path: str) -> Images:
     Errors: ValueError for no such file, or an array that is missing or holds Python objects.
     """
     file = as_path(path)
-    held = _by_use(_load(file))
+    held = _by_use(load_arrays(file))
     for key in ("X", "y"):
         if key not in held:
             present = ", ".join(held) or "nothing"
@@ -102,7 +103,8 @@ def holds_rows(path: Path) -> bool:
         return False
 
 
-def _load(file: Path) -> dict[str, np.ndarray]:
+def load_arrays(file: Path, keys: Collection[str] = KEYS) -> dict[str, np.ndarray]:
+    """The arrays of an .npz whose names, in lower case, are among keys; all where they are few. Errors: ValueError."""
     try:
         with file.open("rb") as opened:
             first = opened.read(6)
@@ -113,7 +115,7 @@ def _load(file: Path) -> dict[str, np.ndarray]:
             opened.seek(0)
             check_announced(file)
             held = np.load(opened, allow_pickle=False, max_header_size=10_000)
-            return {key: held[key] for key in held.files if key.casefold() in KEYS or len(held.files) <= len(NAMES)}
+            return {key: held[key] for key in held.files if key.casefold() in keys or len(held.files) <= len(NAMES)}
     except FileNotFoundError:
         raise ValueError(f"{legible(file)} does not exist; give an .npz file with X and y") from None
     except UNREADABLE as error:

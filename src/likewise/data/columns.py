@@ -38,13 +38,18 @@ def plain(name: str) -> str:
 
 
 def resolve(
-    asked: Mapping[str, str | int], names: Sequence[str] | None, file: Path, first: Sequence[object] = ()
+    asked: Mapping[str, str | int],
+    names: Sequence[str] | None,
+    file: Path,
+    first: Sequence[object] = (),
+    *,
+    command: str = "train",
 ) -> dict[str, int]:
     """The place of the column for each use: as asked, else the one with a usual name.
 
     asked: image, label, split and group, each a name, a number from 0, or "" (look for a usual name). names: None where
     the table has no header. first: the cells of its first row, by which the suggestion of an error finds the images.
-    Errors: ValueError that names the columns there are, with the line to type.
+    command: what the suggested line calls. Errors: ValueError that names the columns there are, with the line to type.
     """
     columns = {use: _asked(column, use, names, file) for use, column in asked.items() if column != ""}
     for use in USUAL:
@@ -55,7 +60,7 @@ def resolve(
         if place is not None:
             columns[use] = place
         elif use in REQUIRED:
-            raise ValueError(_missing(use, columns, names, file, first))
+            raise ValueError(_missing(use, columns, names, file, first, command))
     return columns
 
 
@@ -86,7 +91,12 @@ def _asked(column: str | int, use: str, names: Sequence[str] | None, file: Path)
 
 
 def _missing(
-    use: str, columns: Mapping[str, int], names: Sequence[str] | None, file: Path, first: Sequence[object]
+    use: str,
+    columns: Mapping[str, int],
+    names: Sequence[str] | None,
+    file: Path,
+    first: Sequence[object],
+    command: str,
 ) -> str:
     if names is None:
         return f"with header=False columns are numbers from 0: say image=0, label=1 for {legible(file)}"
@@ -98,7 +108,7 @@ def _missing(
     line = " ".join(f"--{wanted}-column {shlex.quote(guess[wanted])}" for wanted in REQUIRED)
     return (
         f"{legible(file)} has no column of {WHAT[use]} ({', '.join(USUAL[use])}); it has "
-        f"{', '.join(map(repr, names))}. Type: likewise train {shlex.quote(legible(file))} {line} "
+        f"{', '.join(map(repr, names))}. Type: likewise {command} {shlex.quote(legible(file))} {line} "
         "(or say header=False where the first row is an image already)"
     )
 

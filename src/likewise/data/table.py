@@ -15,7 +15,7 @@ from likewise.data.table_file import Row, parquet_names, parquet_rows, text_rows
 from likewise.imaging.find import legible
 from likewise.safety import bounds
 
-__all__ = ["list_rows", "table"]
+__all__ = ["NO_LABEL", "image_of", "list_rows", "table"]
 
 URL = re.compile(r"[a-z][a-z0-9+.\-]+://", re.IGNORECASE)
 NO_LABEL = {"", "nan", "<na>"}
@@ -144,7 +144,7 @@ def _listed(
         else:
             parts = drawn.parts
     for row, part in zip(complete, parts, strict=True):
-        source, name, key = _image(row, columns["image"], base, file)
+        source, name, key = image_of(row, columns["image"], base, file)
         label = str(row.cells[columns["label"]])
         if source is None or label.strip().casefold() in NO_LABEL:
             skipped.append(Skipped(name, f"{row.where} has no {'image' if source is None else 'label'}"))
@@ -168,7 +168,7 @@ def _complete(rows: Sequence[Row], columns: dict[str, int], skipped: list[Skippe
             skipped.append(Skipped(row.where, f"it has {len(row.cells)} columns, and column {most} is asked for"))
 
 
-def _image(row: Row, column: int, base: Path, file: Path) -> tuple[Path | bytes | None, str, str]:
+def image_of(row: Row, column: int, base: Path, file: Path) -> tuple[Path | bytes | None, str, str]:
     """The file or bytes of a row's image, its id, and what two spellings of one file have in common."""
     cell: Any = row.cells[column]
     if isinstance(cell, dict):  # as the datasets library keeps images

@@ -62,8 +62,9 @@ def damaged(store: SqlStore) -> list[str]:
 
 
 def drop_unused(store: SqlStore) -> None:
-    """Remove thumbnails of images that are not enrolled, and what answers said."""
-    store.run("DELETE FROM thumbnails WHERE content NOT IN (SELECT content FROM items)")
+    """Remove thumbnails and unfinished upgrades of images that are not enrolled, and what answers said."""
+    for table in ("thumbnails", "renewed"):
+        store.run(f"DELETE FROM {table} WHERE content NOT IN (SELECT content FROM items)")
     store.run("UPDATE requests SET answer = ?", (json.dumps(ERASED),))
 
 

@@ -5,9 +5,8 @@ an impostor score. With only itself left out it is a known query: the score of t
 
 The threshold is the conformal one (Vovk et al., 2005; Bates et al., 2023, https://arxiv.org/abs/2104.08279): with n
 impostor scores of which k reach it, (k + 1) / (n + 1) <= far, so that a further unknown query is accepted with at most
-that probability where it is exchangeable with those. The interval is Clopper and Pearson's (1934) exact one, with n
-divided by twice the design effect of the classes (Kish, 1965): images of one class are no independent trials, and
-the further classes that the promise is about vary as much as those left out.
+that probability where it is exchangeable with those. The interval is of the rate that as many further classes will
+show: `further`.
 """
 
 from collections.abc import Sequence
@@ -17,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from likewise.gallery.decide import Rule, class_scores, find_rule
+from likewise.gallery.further import design_effect, further_interval, support
 from likewise.gallery.index import prepare, similarities, top
-from likewise.metrics.exact import exact_interval
 
-__all__ = ["CANDIDATES", "Promise", "Trials", "calibrate", "centres", "exact_interval", "leave_out", "platt", "promise"]
+__all__ = ["CANDIDATES", "Promise", "Trials", "calibrate", "centres", "leave_out", "platt", "promise"]
 
 CANDIDATES = 64  # nearest references that a rule looks at
 QUERIES = 4000  # items tried; more are sampled
@@ -33,7 +32,7 @@ class Promise:
 
     far: float
     threshold: float
-    low: float  # 95 % interval of the false-accept rate at the threshold
+    low: float  # 95 % interval of the false-accept rate that further classes will show
     high: float
     accepted: int  # impostor trials that reach it
     trials: int
@@ -42,6 +41,8 @@ class Promise:
     rule: str
     source: str
     calibration: dict[str, Any] | None  # score -> probability that the best class is right
+    effective: float = 0.0  # independent trials that the trials are worth
+    note: str = ""  # where the trials do not support the rate: one sentence
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -179,7 +180,9 @@ def calibrate(trials: Trials, far: float, *, rule: str = "nearest", source: str 
     """
     threshold = promise(trials.impostor, far)
     accepted_U = trials.impostor >= threshold
-    low, high = clustered_interval(accepted_U, trials.impostor_class, further=True)
+    low, high = further_interval(trials.impostor, trials.impostor_class, threshold)
+    effective = len(accepted_U) / design_effect(accepted_U, trials.impostor_class)
+    classes = len(np.unique(trials.impostor_class))
     named = trials.genuine >= threshold
     fit = None
     if trials.right.any():
@@ -193,11 +196,13 @@ def calibrate(trials: Trials, far: float, *, rule: str = "nearest", source: str 
         high=high,
         accepted=int(accepted_U.sum()),
         trials=len(trials.impostor),
-        classes=len(np.unique(trials.impostor_class)),
+        classes=classes,
         detected=float((named & trials.right).mean()) if len(trials.genuine) else None,
         rule=rule,
         source=source,
         calibration=fit,
+        effective=effective,
+        note=support(far, high, len(accepted_U), effective, classes),
     )
 
 
@@ -220,27 +225,6 @@ def promise(impostor_U: np.ndarray, far: float) -> float:
     below = float(ranked_U[allowed])
     middle = (above + below) / 2
     return middle if np.isfinite(middle) and middle > below else float(np.nextafter(below, np.inf))
-
-
-def clustered_interval(accepted_U: np.ndarray, class_U: np.ndarray, *, further: bool = False) -> tuple[float, float]:
-    """95 % interval of a rate whose trials come in classes: the exact one at the effective number of trials.
-
-    further: of the rate that as many further classes will show. Those vary as much as these, so half the trials count.
-    """
-    n, k = len(accepted_U), int(accepted_U.sum())
-    sizes = np.bincount(class_U)
-    hits = np.bincount(class_U, weights=accepted_U)[sizes > 0]
-    sizes = sizes[sizes > 0]
-    rate, groups = k / n, len(sizes)
-    binomial = rate * (1 - rate) / n
-    effect = 1.0
-    if binomial > 0 and groups > 1:
-        between = groups / (groups - 1) * float(((hits - rate * sizes) ** 2).sum()) / n**2
-        effect = max(between / binomial, 1.0)
-    elif binomial == 0:
-        effect = n / groups  # nothing was accepted, or all: as many trials as classes is all that is sure
-    effect *= 2 if further else 1
-    return exact_interval(k / effect, n / effect)
 
 
 def platt(score_T: np.ndarray, right_T: np.ndarray) -> dict[str, Any]:

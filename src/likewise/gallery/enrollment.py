@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,6 +19,8 @@ from likewise.gallery.texts import LONGEST_NAME, storable
 __all__ = ["Enrolled", "enroll", "enroll_vectors"]
 
 PIECE = 256  # images embedded and committed together
+
+Progress = Callable[[int, int], None]  # how many images are done, of how many
 
 
 class Enrolled(NamedTuple):
@@ -50,7 +52,13 @@ class Given(NamedTuple):
 
 
 def enroll(
-    gallery: Opened, images: Sequence[str | os.PathLike], labels: Sequence[str] | str, *, gate: str, **given: Any
+    gallery: Opened,
+    images: Sequence[str | os.PathLike],
+    labels: Sequence[str] | str,
+    *,
+    gate: str,
+    progress: Progress | None = None,
+    **given: Any,
 ) -> Enrolled:
     """See `Gallery.enroll`."""
     paths = [os.fspath(path) for path in images]
@@ -66,7 +74,9 @@ def enroll(
         if fresh := _new(gallery, items, sources, result):
             vectors = check_vectors(encoder.embed([sources[item.content] for item in fresh]), gallery.dim)
             whole = [replace(item, vector=vector) for item, vector in zip(fresh, vectors, strict=True)]
-            _write(gallery, whole, sources, gate, result)
+            _write(gallery, whole, sources, gate, result, encoder.fingerprint)
+        if progress:
+            progress(min(start + PIECE, len(paths)), len(paths))
     return result
 
 
@@ -96,7 +106,7 @@ def enroll_vectors(
     hashes = [hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest() for vector in vectors_ND]
     items = [told.item(i, content, vectors_ND[i]) for i, content in enumerate(hashes)]
     result, sources = Enrolled([], [], []), {item.content: item.id for item in items}
-    _write(gallery, _new(gallery, items, sources, result), sources, gate, result)
+    _write(gallery, _new(gallery, items, sources, result), sources, gate, result, gallery.about["fingerprint"])
     return result
 
 
@@ -122,15 +132,18 @@ def _new(gallery: Opened, items: Sequence[Item], sources: Mapping[str, str], res
     return list(fresh.values())
 
 
-def _write(gallery: Opened, items: Sequence[Item], sources: Mapping[str, str], gate: str, result: Enrolled) -> None:
+def _write(
+    gallery: Opened, items: Sequence[Item], sources: Mapping[str, str], gate: str, result: Enrolled, fingerprint: str
+) -> None:
     """Commit, then the index, then the answer."""
     kept = list(items)
+    gallery.same_model(gallery.state().fingerprint, fingerprint)
     if gate != "off":
         doubts = {item.content: doubt for item in items if (doubt := _doubt(gallery, item))}
         for content, doubt in doubts.items():
             result.findings.append(Finding(sources[content], doubt, gate == "warn"))
         kept = [item for item in items if gate == "warn" or item.content not in doubts]
-    with gallery.store.begin():
+    with gallery.writing(fingerprint):
         added = gallery.store.put(kept)
         if added:
             attachments.put_thumbnails(gallery.store, kept)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["Condition", "parse"]
+__all__ = ["Condition", "parse", "value_of"]
 
 FORM = re.compile(r"^\s*([\w.-]+)\s*(!=|>=|<=|=|>|<|\bin\b)\s*(.+?)\s*$", re.DOTALL)
 NUMBER = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?", re.ASCII)
@@ -51,11 +51,11 @@ def _one(text: str) -> Condition:
         )
     key, operator, value = found.groups()
     if operator == "in":
-        return Condition(key, operator, [_value(part.strip()) for part in value.split(",")])
-    return Condition(key, operator, _value(value))
+        return Condition(key, operator, [value_of(part.strip()) for part in value.split(",")])
+    return Condition(key, operator, value_of(value))
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """A number where it reads as one, else the text."""
     if text in ("true", "false"):
         return text == "true"

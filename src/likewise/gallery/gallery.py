@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from likewise.gallery import attachments, curation, enrollment, filters, naming, negatives, report
+from likewise.gallery import attachments, curation, enrollment, listing, naming, negatives, renewal, report, searching
+from likewise.gallery import suggest as suggestions
 from likewise.gallery.calibrate import Promise
 from likewise.gallery.decide import Answer, find_rule, probability
 from likewise.gallery.encoder import open_encoder
@@ -95,6 +96,7 @@ class Gallery(Opened):
         metadata: Sequence[Mapping[str, Any]] | None = None,
         groups: Sequence[str] | None = None,
         gate: str = "warn",
+        progress: enrollment.Progress | None = None,
     ) -> Enrolled:
         """Enroll image files; in pieces of 256, each of which holds once it is written.
 
@@ -102,7 +104,8 @@ class Gallery(Opened):
         ids: the client's own; without, 32 digits of the content's hash. gate: off, warn (doubtful images are enrolled
         and reported) or strict (they are not). Errors: ValueError for a call that is wrong, before anything is written.
         """
-        return enrollment.enroll(self, images, labels, ids=ids, metadata=metadata, groups=groups, gate=gate)
+        given = {"ids": ids, "metadata": metadata, "groups": groups}
+        return enrollment.enroll(self, images, labels, gate=gate, progress=progress, **given)
 
     def enroll_vectors(
         self,
@@ -116,45 +119,60 @@ class Gallery(Opened):
         gate: str = "warn",
     ) -> Enrolled:
         """Enroll vectors of the gallery's model, whose fingerprint is given with them, in one transaction."""
-        if fingerprint != self.about["fingerprint"]:
-            raise ValueError(
-                f"the vectors are of the model {fingerprint} and the gallery holds those of {self.about['fingerprint']}"
-            )
+        if fingerprint != (now := self.state().fingerprint):
+            raise ValueError(f"the vectors are of the model {fingerprint} and the gallery holds those of {now}")
         given = {"ids": ids, "metadata": metadata, "groups": groups}
         return enrollment.enroll_vectors(self, vectors_ND, labels, gate=gate, **given)
+
+    def enroll_listed(
+        self,
+        path: str | os.PathLike,
+        *,
+        label: str = "",
+        made_by: str | os.PathLike | None = None,
+        gate: str = "warn",
+        progress: enrollment.Progress | None = None,
+        columns: Mapping[str, str] | None = None,
+    ) -> Enrolled:
+        """Enroll what a file lists: CSV, TSV or Parquet of images, or .npz or Parquet of vectors.
+
+        label: one for all; without, each row's. made_by: the model that made the vectors, a run or model.onnx.
+        columns: the names of the columns of image, label, id and group; without, the usual names. Other columns become
+        metadata. Errors: ValueError for a file, column or model that is wrong, before anything is written.
+        """
+        listed = listing.read(path, label=label, columns=columns or {})
+        given: dict[str, Any] = {"ids": listed.ids, "metadata": listed.metadata, "groups": listed.groups, "gate": gate}
+        if listed.vectors is None:
+            found = self.enroll(listed.images, listed.labels, progress=progress, **given)
+        else:
+            made = listing.fingerprint(path, made_by)
+            found = self.enroll_vectors(listed.vectors, listed.labels, fingerprint=made, **given)
+        return found._replace(findings=listed.findings + found.findings)
 
     # ask
 
     def search(
         self,
-        query: Query | None = None,
+        query: Query | Sequence[Query] | None = None,
         k: int = 5,
         *,
         id: str = "",
         where: Sequence[str] = (),
+        together: str = "mean",
+        rerank: str = "",
     ) -> list[Hit]:
-        """The k nearest enrolled images of one image or vector, or of an enrolled id ("more like this").
+        """The k nearest enrolled images of an image or vector, or of an enrolled id ("more like this").
 
-        where: conditions such as `label=heron`, `year>=2000` or `site in pond,lake`. Fewer come where fewer there are.
+        query: one, or several images (or vectors) of one object, which `together` makes one query: by their mean
+        vector, or by the best similarity of any. rerank: order the 1,000 nearest anew, by k-reciprocal or
+        query-expansion; similarities stay as they are. where: conditions such as `label=heron`, `year>=2000` or
+        `site in pond,lake`. Fewer come where fewer there are.
         Errors: ValueError for an id that is not there, a condition that is none, or k below 1.
         """
-        if k < 1:
-            raise ValueError(f"k is the number of results, from 1; got {k}")
-        conditions, state = filters.parse(where), self.state()
-        hidden: set[int] = set()
-        if id:
-            row = self.place(state, id)
-            vector_1D, hidden = state.index.prepared[row : row + 1], {row}
-        elif query is None:
-            raise ValueError("search needs an image, a vector or an id")
-        else:
-            vector_1D = self.embed(query)[:1]
-            hidden = negatives.hidden(self, state, query, vector_1D[0])
-        found = state.search(vector_1D, k, conditions, hidden)
-        promise = self.about_now().get("promise") or {}
-        fit = promise.get("calibration")
+        found = searching.search(self, query, k, id=id, where=where, together=together, rerank=rerank)
+        fit = (self.about_now().get("promise") or {}).get("calibration")
         return [
-            self._hit(state, int(r), float(s), fit) for s, r in zip(found.sim[0], found.row[0], strict=True) if r >= 0
+            self._hit(found.state, row, similarity, fit) for row, similarity in zip(found.rows, found.sims, strict=True)
         ]
 
     def _hit(self, state: State, row: int, similarity: float, fit: Mapping[str, Any] | None) -> Hit:
@@ -162,13 +180,21 @@ class Gallery(Opened):
         metadata = {key: value for key, value in facts.items() if key not in ("label", "group", "id")}
         return Hit(state.rows[row].id, state.labels[row], similarity, probability(similarity, fit), metadata)
 
-    def identify(self, query: Query, *, far: float | None = None, where: Sequence[str] = ()) -> Answer:
-        """The class of an image, or unknown (label None).
+    def identify(
+        self,
+        query: Query | Sequence[Query],
+        *,
+        far: float | None = None,
+        where: Sequence[str] = (),
+        together: str = "mean",
+    ) -> Answer:
+        """The class of an image, or of one object in several images, or unknown (label None).
 
+        together: several images by their mean vector, or by the best similarity of any (mean, best).
         far: the promised false-accept rate; None takes the gallery's stored threshold, or names the best class where
         it was never calibrated. Errors: ValueError where the gallery's images are too few for the rate.
         """
-        return naming.identify(self, [query], far=far, where=where)[0]
+        return naming.identify(self, searching.as_many(query), far=far, where=where, together=together)[0]
 
     def identify_all(
         self, queries: Sequence[Query], *, far: float | None = None, where: Sequence[str] = ()
@@ -197,8 +223,9 @@ class Gallery(Opened):
     def calibrate(self, far: float = 0.01, rule: str = "") -> Promise:
         """Store the threshold for a false-accept rate; `identify` and `verify` use it from then on."""
         find_rule(rule or self.about["rule"])
-        found = naming.promise(self, far, rule)
-        with self.store.begin():
+        state = self.state()
+        found = naming.promise(self, far, rule, state)
+        with self.writing(state.fingerprint):
             self.store.set_meta(promise=found.as_json())
             self.store.log("calibrate", found.trials)
         return found
@@ -206,6 +233,22 @@ class Gallery(Opened):
     def reject(self, query: Query, *, label: str = "", id: str = "") -> None:
         """Mark "not this one": neither this image nor a near copy of it is given that class (or that item) again."""
         negatives.reject(self, query, label=label, id=id)
+
+    def suggest(
+        self,
+        images: Sequence[str | os.PathLike],
+        *,
+        far: float | None = None,
+        smallest: int = 2,
+        enroll: bool = False,
+    ) -> suggestions.Suggested:
+        """Clusters of images that the gallery does not know, proposed as new classes, the largest first.
+
+        far: the rate whose threshold tells unknown from known and cuts the clusters; None takes the stored one.
+        smallest: images of a cluster. enroll: enroll them at once under the proposed names.
+        Errors: ValueError without a threshold, or for more than 10,000 images.
+        """
+        return suggestions.suggest(self, images, far=far, smallest=smallest, enroll=enroll)
 
     # curate
 
@@ -242,6 +285,25 @@ class Gallery(Opened):
         self.drop_index()
         return self.store.erase()
 
+    def upgrade(
+        self,
+        model: str | os.PathLike,
+        *,
+        images: Sequence[str | os.PathLike] = (),
+        drop_missing: str | os.PathLike | None = None,
+        progress: renewal.Progress | None = None,
+    ) -> renewal.Upgraded:
+        """Move to another model: embed every image anew, and replace all vectors at once when that is done.
+
+        Until then the gallery answers with its old model, also in other processes. A call that was interrupted goes on
+        when it is repeated. The calibration and the undo history end with the old model.
+
+        images: files or folders where images may be that are not at their stored paths; known by their content.
+        drop_missing: a Parquet file to which items are written whose image is gone or changed; they then leave the
+        gallery. Without it, such items are a ValueError that names them, and nothing changes.
+        """
+        return renewal.upgrade(self, model, images=images, drop_missing=drop_missing, progress=progress)
+
     # about
 
     def info(self) -> dict[str, Any]:
@@ -261,6 +323,7 @@ class Gallery(Opened):
             **report.describe(state),
             **({"index": UNBUILT} if state.view is None and self.upkeep.needed(state) else {}),
             "promise": about.get("promise"),
+            "upgrading": renewal.pending(self.store),
             "audit": self.store.audit(10),
         }
 
@@ -273,17 +336,8 @@ class Gallery(Opened):
         wrong += getattr(self.store, "integrity", list)()
         told = {"gallery": self.store.url, "items": len(self), "sound": not wrong, "problems": wrong}
         if not wrong:
-            told["index"] = self._index_checked()
+            told["index"] = report.checked(self)
         return told
-
-    def _index_checked(self) -> str:
-        if not self.upkeep.needed(self.state()):
-            return "none, and none is needed"
-        if (why := self.upkeep.fault()) and self.upkeep.graph is not None:  # damaged after it was read
-            self.drop_index()
-        sound, why = self.upkeep.graph is not None, why or self.upkeep.why
-        made = self.ready().view is not None
-        return "sound" if sound else f"made anew ({why or 'it was missing'})" if made else f"none: {self.upkeep.why}"
 
     def items(self) -> Iterator[dict[str, Any]]:
         """Every item without its vector."""

@@ -2,7 +2,7 @@
 
 __all__ = ["ADDED", "FORMAT", "TABLES", "schema"]
 
-FORMAT = 2
+FORMAT = 3
 
 TABLES: dict[str, str] = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -25,8 +25,12 @@ TABLES: dict[str, str] = {
     "requests": (
         "CREATE TABLE requests (key TEXT PRIMARY KEY, at {real} NOT NULL, digest TEXT NOT NULL, answer TEXT NOT NULL)"
     ),
+    "renewed": (
+        "CREATE TABLE renewed (content TEXT NOT NULL, fingerprint TEXT NOT NULL, vector {blob} NOT NULL, "
+        "crc {big} NOT NULL, PRIMARY KEY (content, fingerprint))"
+    ),
 }
-ADDED = {2: ("thumbnails", "requests")}  # tables that a format has and the one before has not
+ADDED = {2: ("thumbnails", "requests"), 3: ("renewed",)}  # tables that a format has and the one before has not
 
 
 def schema(types: dict[str, str], version: int = FORMAT) -> list[str]:

@@ -12,8 +12,9 @@ from likewise.gallery.decide import Answer, Calibration, decide, same
 from likewise.gallery.index import Found, prepare, similarities
 from likewise.gallery.opened import Opened, Query
 from likewise.gallery.state import State
+from likewise.gallery.together import as_queries, check_way, merged
 
-__all__ = ["compare", "identify", "pair_threshold", "promise", "verify"]
+__all__ = ["compare", "identify", "pair_threshold", "promise", "threshold", "verify"]
 
 
 class Candidates(NamedTuple):
@@ -24,24 +25,33 @@ class Candidates(NamedTuple):
     ids: list[str]
 
 
-def identify(gallery: Opened, queries: Sequence[Query], *, far: float | None, where: Sequence[str]) -> list[Answer]:
-    """See `Gallery.identify_all`."""
-    conditions, state, about = filters.parse(where), gallery.state(), gallery.about_now()
-    vectors_QD = gallery.embed(queries)
+def identify(
+    gallery: Opened, queries: Sequence[Query], *, far: float | None, where: Sequence[str], together: str = ""
+) -> list[Answer]:
+    """See `Gallery.identify_all`. together: the queries are images of one object, with one answer."""
+    if together:
+        check_way(together)
+    conditions, (state, vectors_QD, about) = filters.parse(where), gallery.asked(queries)
     if not len(state.index):
-        return [decide([], []) for _ in queries]
-    promised = about.get("promise") if far is None else promise(gallery, far).as_json()
+        return [decide([], []) for _ in (queries[:1] if together else queries)]
+    promised = about.get("promise") if far is None else promise(gallery, far, state=state).as_json()
     rule = about["rule"] if promised is None else promised["rule"]
-    threshold, fit = (promised["threshold"], promised["calibration"]) if promised else (None, None)
-    note = outdated(about, state) if far is None else ""
+    least, fit = (promised["threshold"], promised["calibration"]) if promised else (None, None)
+    note = outdated(about, state) if far is None else f"; {promised['note']}" if promised and promised["note"] else ""
+    if together and len(queries) > 1 and promised:
+        note += (
+            "; the rate is promised for single images, and several of an unknown object reach the threshold more often"
+        )
     answers = []
-    for query, vector_D in zip(queries, vectors_QD, strict=True):
-        hidden = negatives.hidden(gallery, state, query, vector_D)
+    for places in [range(len(queries))] if together else [[i] for i in range(len(queries))]:
+        hidden = set().union(*(negatives.hidden(gallery, state, queries[i], vectors_QD[i]) for i in places))
+        one_QD = vectors_QD[list(places)]
+        one_QD = as_queries(one_QD, gallery.sim, together) if together and len(one_QD) > 1 else one_QD
         if rule == "centre":
-            found = of_centres(gallery, state, vector_D[None], state.allowed(conditions, hidden))
+            found = of_centres(state, one_QD, state.allowed(conditions, hidden))
         else:
-            found = labelled(state, state.search(vector_D[None], CANDIDATES, conditions, hidden))
-        answer = decide(found.sims, found.labels, rule, threshold, fit)
+            found = labelled(state, state.search(one_QD, CANDIDATES, conditions, hidden))
+        answer = decide(found.sims, found.labels, rule, least, fit)
         near = tuple(n._replace(id=found.ids[n.place]) for n in answer.neighbours)
         answers.append(replace(answer, why=answer.why + note, neighbours=near))
     return answers
@@ -49,18 +59,17 @@ def identify(gallery: Opened, queries: Sequence[Query], *, far: float | None, wh
 
 def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> dict[str, Any]:
     """See `Gallery.verify`."""
-    state, about = gallery.state(), gallery.about_now()
+    state, vectors_ND, about = gallery.asked(query)
     rows = np.asarray([i for i, name in enumerate(state.labels) if name == label], np.int64)
     if not len(rows):
         raise ValueError(f"there is no class {label!r} in {gallery.store.url}")
-    promised = about.get("promise") if far is None else promise(gallery, far).as_json()
+    promised = about.get("promise") if far is None else promise(gallery, far, state=state).as_json()
     if promised is None:
         raise ValueError(f"{gallery.store.url} has no threshold; give --far 0.01, or run `likewise gallery calibrate`")
-    vector_1D = gallery.embed(query)[:1]
     if promised["rule"] == "centre":
-        found = of_centres(gallery, state, vector_1D, rows)
+        found = of_centres(state, vectors_ND[:1], rows)
     else:
-        found = labelled(state, state.index.search(vector_1D, CANDIDATES, rows))
+        found = labelled(state, state.index.search(vectors_ND[:1], CANDIDATES, rows))
     score = decide(found.sims, found.labels, promised["rule"]).similarity
     return {
         **same(score, promised["threshold"], promised["calibration"])._asdict(),
@@ -112,9 +121,9 @@ def _numbers(values: object) -> bool:
     return isinstance(values, list) and bool(values) and all(type(x) in (int, float) and abs(x) < 1e6 for x in values)
 
 
-def promise(gallery: Opened, far: float, rule: str = "") -> Promise:
+def promise(gallery: Opened, far: float, rule: str = "", state: State | None = None) -> Promise:
     """See `Gallery.promise`. Errors: ValueError for fewer than two classes, or too few images for the rate."""
-    rule, state = rule or gallery.about["rule"], gallery.state()
+    rule, state = rule or gallery.about["rule"], state or gallery.state()
     count = len(state.index)
     labels = state.labels[:count]
     if len(set(labels)) < 2:
@@ -127,17 +136,26 @@ def promise(gallery: Opened, far: float, rule: str = "") -> Promise:
     return calibrate(trials, far, rule=rule, source="the gallery, each class left out")
 
 
-def of_centres(gallery: Opened, state: State, vector_1D: np.ndarray, rows: np.ndarray | None) -> Candidates:
-    """Similarities to the centres of the classes of rows."""
-    sim = gallery.sim
+def threshold(gallery: Opened, far: float | None) -> float:
+    """The stored threshold, or that of a rate. Errors: ValueError where there is none."""
+    stored = gallery.about_now().get("promise") if far is None else promise(gallery, far).as_json()
+    if stored is None:
+        raise ValueError(f"{gallery.store.url} has no threshold; give --far 0.01, or run `likewise gallery calibrate`")
+    return float(stored["threshold"])
+
+
+def of_centres(state: State, query_QD: np.ndarray, rows: np.ndarray | None) -> Candidates:
+    """The centres of the classes of rows, each by the best of one object's queries."""
     chosen = np.arange(len(state.index)) if rows is None else rows
     labels = [state.labels[i] for i in chosen.tolist()]
-    centre_CD, names = centres(state.index.prepared[chosen], labels, sim)
-    return Candidates(similarities(vector_1D, prepare(centre_CD, sim), sim)[0], names, [""] * len(names))
+    centre_CD, names = centres(state.index.prepared[chosen], labels, state.sim)
+    sims_C = similarities(query_QD, prepare(centre_CD, state.sim), state.sim).max(0)
+    return Candidates(sims_C, names, [""] * len(names))
 
 
-def labelled(state: State, found: Found) -> Candidates:
-    """What one query found: what a rule decides by."""
+def labelled(state: State, of_each: Found) -> Candidates:
+    """The 64 nearest of one object's queries."""
+    found = merged(of_each, CANDIDATES)
     present = found.row[0] >= 0
     chosen_rows = found.row[0][present].tolist()
     ids = [state.rows[i].id for i in chosen_rows]

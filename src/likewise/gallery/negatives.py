@@ -14,7 +14,7 @@ __all__ = ["hidden", "reject"]
 
 def reject(gallery: Opened, query: Query, *, label: str, id: str) -> None:
     """Errors: ValueError for neither or both of label and id, or one that is not there."""
-    state = gallery.state()
+    state, (vector, *_), _ = gallery.asked(query)
     if bool(label) == bool(id):
         raise ValueError("say what the image is not: either a label or an id")
     if label and label not in state.labels:
@@ -22,8 +22,7 @@ def reject(gallery: Opened, query: Query, *, label: str, id: str) -> None:
     if id:
         gallery.place(state, id)
     content, look = _identity(query)
-    vector = gallery.embed(query)[0]
-    with gallery.store.begin():
+    with gallery.writing(state.fingerprint):
         mark = Negative(content, look, vector.astype("<f4").tobytes(), label, id)
         if gallery.store.add_negative(mark):
             gallery.store.push_step("reject", {"unmark": [content, label, id]})

@@ -2,21 +2,30 @@
 
 import os
 import threading
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from likewise.gallery.calibrate import Trials
 from likewise.gallery.encoder import Encoder, open_encoder
 from likewise.gallery.index import check_vectors
-from likewise.gallery.state import State, load
-from likewise.gallery.store import LARGEST_DIM, DamagedError, SqlStore, Version
+from likewise.gallery.state import State, described, load
+from likewise.gallery.store import DamagedError, SqlStore, StoreError, Version
 from likewise.gallery.upkeep import Upkeep
 
 __all__ = ["Opened", "Query"]
 
 Query = str | os.PathLike | np.ndarray
+
+
+class Asked(NamedTuple):
+    """What is searched, and by what: all of one model."""
+
+    state: State
+    vectors: np.ndarray  # float32 [N, D]
+    about: dict[str, Any]
 
 
 class Opened:
@@ -85,7 +94,9 @@ class Opened:
             # what is not committed may yet be rolled back; and a thread that has the lock may wait for this transaction
             return self.memory
         with self.lock:
-            self.memory = load(self.store, self.memory, self.dim, self.sim)
+            self.memory = load(self.store, self.memory)
+            if self.memory.fingerprint != self.about["fingerprint"]:
+                self.follow()
             self.upkeep.refresh(self.memory)
             return self.memory
 
@@ -103,6 +114,35 @@ class Opened:
         """Erase the index and its file, and with them every trace of what was removed."""
         with self.lock:
             self.upkeep.forget()
+
+    def follow(self) -> None:
+        """Take the model that the gallery has been upgraded to, by this process or another."""
+        with self.lock:
+            about = _checked(self.store.meta(), self.store.url)
+            if about["fingerprint"] != self.about["fingerprint"]:
+                self.about, self.encoder, self.trials = about, None, {}
+                self.upkeep.close()
+                self.upkeep = Upkeep(self.store, self.dim, self.sim)
+
+    @contextmanager
+    def writing(self, fingerprint: str) -> Iterator[None]:
+        """A write transaction for vectors of this model. Errors: StoreError where the gallery has another by now."""
+        with self.store.begin():
+            self.same_model(self.store.meta().get("fingerprint"), fingerprint)
+            yield
+
+    def same_model(self, now: object, fingerprint: str) -> None:
+        if now != fingerprint:
+            raise StoreError(f"{self.store.url} was upgraded to another model during this call; repeat it")
+
+    def asked(self, queries: "Query | Sequence[Query]") -> Asked:
+        """Queries embedded by the model whose vectors are searched, with the threshold of that model."""
+        while True:
+            state, about = self.state(), self.about_now()
+            if about.get("fingerprint") == state.fingerprint == self.about["fingerprint"]:
+                vectors_ND = self.embed(queries)
+                if state.fingerprint == self.about["fingerprint"]:  # no other thread has followed an upgrade meanwhile
+                    return Asked(state, vectors_ND, about)
 
     def embed(self, query: Query | Sequence[Query]) -> np.ndarray:
         """float32 `[N, D]` of image files, or of vectors as they are."""
@@ -130,10 +170,8 @@ class Opened:
 
 def _checked(about: dict[str, Any], url: str) -> dict[str, Any]:
     """Errors: DamagedError for a description whose values no gallery writes."""
-    right = {"dim": int, "sim": str, "fingerprint": str, "rule": str, "private": bool}
-    for key, kind in right.items():
+    described(about, url)
+    for key, kind in (("rule", str), ("private", bool)):
         if not isinstance(about.get(key), kind):
             raise DamagedError(f"{url}: its description has no {key}; it is damaged, restore an export")
-    if not 1 <= about["dim"] <= LARGEST_DIM:
-        raise DamagedError(f"{url}: vectors of length {about['dim']} are none; it is damaged, restore an export")
     return about

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from likewise.gallery import nearest
+from likewise.gallery.opened import Opened
 from likewise.gallery.state import State
 
-__all__ = ["describe"]
+__all__ = ["checked", "describe"]
 
 TIMED = 20  # searches whose median time is told
 
@@ -26,6 +27,20 @@ def describe(state: State) -> dict[str, Any]:
         }
     milliseconds = timed(state) if size else None
     return {**told, "search_ms": milliseconds, "search_growth": growth(state, milliseconds)}
+
+
+def checked(gallery: Opened) -> str:
+    """What was found of the index, which is built where it lacks."""
+    upkeep = gallery.upkeep
+    if not upkeep.needed(gallery.state()):
+        return "none, and none is needed"
+    if (why := upkeep.fault()) and upkeep.graph is not None:  # damaged after it was read
+        gallery.drop_index()
+    sound, why = upkeep.graph is not None, why or upkeep.why
+    if sound:
+        return "sound"
+    made = gallery.ready().view is not None
+    return f"made anew ({why or 'it was missing'})" if made else f"none: {upkeep.why}"
 
 
 def timed(state: State) -> float:

@@ -1,7 +1,7 @@
 """What a gallery keeps in memory to search: made from the store, brought up to date before every search."""
 
 import zlib
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -9,17 +9,17 @@ import numpy as np
 from likewise.gallery import nearest
 from likewise.gallery.filters import Condition
 from likewise.gallery.index import ExactIndex, Found
-from likewise.gallery.store import DamagedError, LostError, Row, SqlStore, Version
+from likewise.gallery.store import LARGEST_DIM, DamagedError, LostError, Row, SqlStore, Version
 from likewise.safety import bounds
 
-__all__ = ["State", "load"]
+__all__ = ["State", "described", "load"]
 
 
 class State:
     """Rows of the store in order, their vectors indexed. Rows are only ever added; an edit makes a new State."""
 
-    def __init__(self, dim: int, sim: str):
-        self.dim, self.sim = dim, sim
+    def __init__(self, dim: int, sim: str, fingerprint: str = ""):
+        self.dim, self.sim, self.fingerprint = dim, sim, fingerprint
         self.version = Version(-1, -1)
         self.last = 0
         self.rows: list[Row] = []
@@ -42,14 +42,14 @@ class State:
         vectors_ND = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), self.dim)
         if not np.isfinite(vectors_ND).all():
             raise DamagedError("the gallery holds vectors with NaN or infinity")
-        self.index.add(vectors_ND)
-        for row in rows:
-            self.place[row.id] = len(self.rows)
-            self.rows.append(row._replace(vector=b""))
-            self.labels.append(row.label)
+        first = len(self.rows)
+        self.labels += [row.label for row in rows]
+        self.rows += [row._replace(vector=b"") for row in rows]
         self.classes.update(row.label for row in rows)
         self.seqs = np.append(self.seqs, [row.seq for row in rows])
         self.crcs = np.append(self.crcs, np.array([zlib.crc32(row.vector) for row in rows], np.uint32))
+        self.index.add(vectors_ND)  # behind what is known of its rows: a search in another thread may find them now
+        self.place.update((row.id, first + i) for i, row in enumerate(rows))
         self.last = rows[-1].seq
 
     def search(
@@ -92,21 +92,21 @@ def without(found: Found, hidden: Set[int], k: int) -> Found:
     return Found(np.take_along_axis(sim_QK, order_Qk, 1), np.take_along_axis(row_QK, order_Qk, 1))
 
 
-def load(store: SqlStore, state: State | None, dim: int, sim: str) -> State:
+def load(store: SqlStore, state: State | None) -> State:
     """The state of the store now: additions are read alone, anything else anew. Errors: DamagedError."""
     if state is not None and state.version == store.version():
         return state
     try:
-        return _read(store, state, dim, sim)
+        return _read(store, state)
     except LostError:  # once more, over a new connection; what was read already is kept
-        return _read(store, state, dim, sim)
+        return _read(store, state)
 
 
-def _read(store: SqlStore, state: State | None, dim: int, sim: str) -> State:
+def _read(store: SqlStore, state: State | None) -> State:
     with store.reading():
         version = store.version()
         fresh = state is None or state.version.edits != version.edits
-        current = State(dim, sim) if fresh or state is None else state
+        current = State(**described(store.meta(), store.url)) if fresh or state is None else state
         batch: list[Row] = []
         for row in store.scan(current.last):
             batch.append(row)
@@ -116,3 +116,14 @@ def _read(store: SqlStore, state: State | None, dim: int, sim: str) -> State:
         current.add(batch)
         current.version = version
     return current
+
+
+def described(about: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """Length, similarity and fingerprint of a gallery's vectors. Errors: DamagedError for values that none writes."""
+    told = {key: about.get(key) for key in ("dim", "sim", "fingerprint")}
+    for key, kind in (("dim", int), ("sim", str), ("fingerprint", str)):
+        if not isinstance(told[key], kind):
+            raise DamagedError(f"{url}: its description has no {key}; it is damaged, restore an export")
+    if not 1 <= about["dim"] <= LARGEST_DIM:
+        raise DamagedError(f"{url}: vectors of length {about['dim']} are none; it is damaged, restore an export")
+    return told

@@ -20,7 +20,7 @@ from likewise.safety import bounds
 
 __all__ = [
     "LARGEST_DIM", "LONGEST_TEXT", "DamagedError", "Item", "LostError", "Negative", "Row",
-    "SqlStore", "Step", "StoreError", "Version",
+    "SqlStore", "Step", "StoreError", "Version", "checksum",
 ]  # fmt: skip
 
 LARGEST_DIM = 65_536

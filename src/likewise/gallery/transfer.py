@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,25 @@ from likewise.gallery.opened import Opened
 from likewise.gallery.store import LARGEST_DIM, LONGEST_TEXT, Item
 from likewise.safety import bounds
 
-__all__ = ["export", "import_"]
+__all__ = ["described", "export", "import_"]
 
 TEXTS = ("id", "content", "label", "group", "path", "metadata")
 
 
-def export(gallery: Opened, path: str | os.PathLike) -> int:
-    """Write every item as it is at one moment; how many. Undo history, marks and audit log are not part of it."""
+def export(gallery: Opened, path: str | os.PathLike, *, ids: Collection[str] | None = None) -> int:
+    """Write every item, or these, as they are at one moment; how many. Without undo history, marks and audit log."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with gallery.store.reading():
-        rows = list(gallery.store.scan())
+        rows = [row for row in gallery.store.scan() if ids is None or row.id in ids]
         about = gallery.store.meta()
         thumbnails = [attachments.thumbnail(gallery.store, row.content) for row in rows]
     columns = {name: pa.array([getattr(row, name) for row in rows], pa.string()) for name in TEXTS}
     columns["look"] = pa.array([row.look for row in rows], pa.binary())
     columns["thumbnail"] = pa.array(thumbnails, pa.binary())
     flat = pa.array(np.frombuffer(b"".join(row.vector for row in rows), "<f4"))
-    columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, gallery.dim)
+    columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, about["dim"])
     told = {key: about[key] for key in ("dim", "sim", "fingerprint")}
     table = pa.table(columns).replace_schema_metadata({"likewise_gallery": json.dumps(told)})
     with replacing(Path(path)) as temporary:
@@ -56,7 +57,7 @@ def import_(gallery: Opened, path: str | os.PathLike) -> int:
     lists = {name: table[name].to_pylist() for name in (*TEXTS, "look")}
     lists["thumbnail"] = table["thumbnail"].to_pylist() if "thumbnail" in table.column_names else [b""] * len(table)
     items = [_item({name: values[i] for name, values in lists.items()}, vectors[i], path) for i in range(len(table))]
-    with gallery.store.begin():
+    with gallery.writing(str(told["fingerprint"])):
         added = gallery.store.put(items)
         if added:
             attachments.put_thumbnails(gallery.store, items)
@@ -64,6 +65,11 @@ def import_(gallery: Opened, path: str | os.PathLike) -> int:
             gallery.store.log("import", len(added))
     gallery.state()
     return len(added)
+
+
+def described(path: Path) -> dict[str, Any]:
+    """What an export says of its gallery: dim, sim, fingerprint. Errors: ValueError for a file that is none."""
+    return _read(path)[1]
 
 
 def _item(row: dict[str, Any], vector: np.ndarray, path: str | os.PathLike) -> Item:

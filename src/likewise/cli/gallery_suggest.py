@@ -1,0 +1,38 @@
+"""likewise gallery suggest: unknown images in clusters, proposed as new classes."""
+
+from typing import Annotated
+
+import typer
+
+from likewise.cli.app import Json
+from likewise.cli.gallery import Far, File, Images, Model, commands, opened, show
+
+
+@commands.command()
+def suggest(
+    gallery: File,
+    images: Images,
+    far: Far = None,
+    smallest: Annotated[int, typer.Option(help="images of a cluster, at least")] = 2,
+    enroll: Annotated[bool, typer.Option("--enroll", help="enroll them under the names that are proposed")] = False,
+    model: Model = None,
+    as_json: Json = False,
+) -> None:
+    """Propose new classes: clusters of images that are unknown to the gallery."""
+    from likewise.export.reading import files
+
+    with opened(gallery, model) as open_gallery:
+        found = open_gallery.suggest(files(images), far=far, smallest=smallest, enroll=enroll)
+    lines = [
+        f"{one.name}: {one.size} images, cohesion {one.cohesion:.3f}, such as {one.example}" for one in found.clusters
+    ]
+    rest = f"{len(found.known)} known, {len(found.single)} unknown in smaller clusters"
+    lines.append(f"{len(found.clusters)} classes proposed, pairs of similarity {found.cut:.4f} or more; {rest}")
+    lines += [f"not used: {finding.source}: {finding.reason}" for finding in found.unreadable]
+    if enroll:
+        lines.append(f"{found.enrolled} enrolled; `likewise gallery rename GALLERY suggested-001 NAME` names them")
+    told = found._asdict() | {
+        "clusters": [one._asdict() for one in found.clusters],
+        "unreadable": [finding._asdict() for finding in found.unreadable],
+    }
+    show(told, as_json, "\n".join(lines))
