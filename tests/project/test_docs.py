@@ -50,6 +50,7 @@ def test_commands_in_the_readme_exist_with_their_options(words):
         listing,
         rank,
         reproduce,
+        serve,
         train,
         translate,
         tune,
