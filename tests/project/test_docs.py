@@ -52,6 +52,7 @@ def test_commands_in_the_readme_exist_with_their_options(words):
         pairs,
         rank,
         reproduce,
+        serve,
         train,
         translate,
         tune,
