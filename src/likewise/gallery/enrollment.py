@@ -72,7 +72,7 @@ def enroll(
                 sources.setdefault(item.content, paths[i])
                 items.append(item)
         if fresh := _new(gallery, items, sources, result):
-            vectors = check_vectors(encoder.embed([sources[item.content] for item in fresh]), gallery.dim)
+            vectors = check_vectors(encoder.embed([sources[item.content] for item in fresh]), encoder.dim)
             whole = [replace(item, vector=vector) for item, vector in zip(fresh, vectors, strict=True)]
             _write(gallery, whole, sources, gate, result, encoder.fingerprint)
         if progress:

@@ -153,7 +153,8 @@ class Opened:
             raise ValueError("there are no queries; give an image, several, or vectors")
         if all(isinstance(one, np.ndarray) for one in many):
             return check_vectors(np.stack(many), self.dim, "query vectors")
-        return check_vectors(self.model().embed(many), self.dim)
+        encoder = self.model()
+        return check_vectors(encoder.embed(many), encoder.dim)  # another thread may follow an upgrade meanwhile
 
     def path_of(self, image: str | os.PathLike) -> str:
         """What is stored as the place of an enrolled image file."""
