@@ -194,7 +194,7 @@ def test_another_process_follows_and_no_old_vector_is_written(gallery, images, t
     with Gallery(SqliteStore(gallery.store.path), Colours()) as other:
         old = Colours()
         other.encoder = Stopping(before=lambda: gallery.upgrade(tmp_path / "halves"))
-        other.encoder.fingerprint, other.encoder.one = "c0ffee", old.one
+        other.encoder.fingerprint, other.encoder.dim, other.encoder.one = "c0ffee", 3, old.one
         with pytest.raises(StoreError, match="was upgraded to another model during this call; repeat it"):
             other.enroll([new], "red", ids=["new"])
         assert other.enroll([new], "red", ids=["new"]).added == ["new"]
