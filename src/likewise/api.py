@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast
 
 import torch
 
@@ -56,14 +56,25 @@ __all__ = [
 ]
 
 
-Call = TypeVar("Call", bound=Callable[..., Any])
+class Verification(TypedDict):
+    """Whether two images show the same class. prior: see `verify`. target: what the threshold was chosen for."""
+
+    same: bool
+    probability: float | None
+    prior: float | None
+    similarity: float
+    threshold: float
+    target: str
+
+
+Call = TypeVar("Call", bound=Callable[..., object])
 
 
 def trusts(function: Call) -> Call:
     """The function with a keyword `trust_code`: what it reads may then name code outside the package, which is run."""
 
     @functools.wraps(function)
-    def call(*args: Any, trust_code: bool = False, **given: Any) -> Any:
+    def call(*args: object, trust_code: bool = False, **given: object) -> object:
         with spec.trusting(trust_code):
             return function(*args, **given)
 
@@ -170,14 +181,14 @@ def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool 
 
     Errors: ValueError where the run was not evaluated yet, or most_per_class is below 0.
     """
-    found = embedded(Run.open(run)).part("train")
+    references = embedded(Run.open(run)).part("train")
     if most_per_class:
-        found = at_most(found, most_per_class, seed=Run.open(run).recipe.split_seed)
-    return centred(found) if centres else found
+        references = at_most(references, most_per_class, seed=Run.open(run).recipe.split_seed)
+    return centred(references) if centres else references
 
 
 @trusts
-def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, Any]:
+def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, object]:
     """How well the encodings of a file name the held-out images of a run, top-1 and top-5; the run keeps nothing.
 
     Errors: ValueError for a file without classes, or of another model.
@@ -186,8 +197,8 @@ def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[
     split = opened.metrics()["split"]
     recipe = opened.recipe
     scores = naming(embedded(opened).part(split), known(opened, file), sim=recipe.sim, seed=recipe.split_seed)
-    said = {name: dataclasses.asdict(score) for name, score in scores.items()}
-    return {"run": opened.name, "split": split, "encodings": os.fspath(file), "scores": said}
+    records = {name: dataclasses.asdict(score) for name, score in scores.items()}
+    return {"run": opened.name, "split": split, "encodings": os.fspath(file), "scores": records}
 
 
 def embedded(run: Run) -> Embeddings:
@@ -201,13 +212,13 @@ def known(run: Run, file: str | os.PathLike | None) -> Embeddings:
     """What a run's images are named by: the encodings of a file, else all its training images."""
     if file is None:
         return embedded(run).part("train")
-    found = Embeddings.load(file)
-    if not any(found.classes):
+    references = Embeddings.load(file)
+    if not any(references.classes):
         raise ValueError(
             f"{os.fspath(file)} has no classes to name images by; write such a file with "
             f"`likewise embed {run.path} -o FILE`"
         )
-    return found
+    return references
 
 
 def reported(run: Run, images: Images | None) -> Run:
@@ -241,10 +252,10 @@ def audit(run: str | os.PathLike) -> Audit:
     """
     opened = Run.open(run)
     images = images_of(opened)
-    told = examine(opened, Embeddings.load(opened.embeddings), images)
-    write_csv(opened, told)
-    write_audit(opened, told, images)
-    return told
+    result = examine(opened, Embeddings.load(opened.embeddings), images)
+    write_csv(opened, result)
+    write_audit(opened, result, images)
+    return result
 
 
 @trusts
@@ -286,14 +297,14 @@ def predict(
     promised = None if far is None else promise_of(opened, by, embedded(opened).part("val"), k, far, model.sim)
     near = nearest(model.embed(paths), by.vectors, k, sim=spec.bind("sim", model.sim))
     rows = zip(paths, near.place.tolist(), near.sim.tolist(), strict=True)
-    found = [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
-    for row, name in zip(found, folder_classes(paths, images, by.classes), strict=True):
+    predictions = [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
+    for row, name in zip(predictions, folder_classes(paths, images, by.classes), strict=True):
         row |= {} if name is None else {"folder_class": name}
-    return found
+    return predictions
 
 
 @trusts
-def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> dict[str, Any]:
+def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> Verification:
     """Whether two images show the same class, at the threshold that validation pairs chose, and how probable that is.
 
     The probability agrees with the decision: it holds where the share of same pairs is `prior`, the share for which
@@ -308,13 +319,15 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
         )
     emb_ND = model.embed([a, b])
     similarity = float(spec.bind("sim", model.sim)(emb_ND[:1], emb_ND[1:]))
-    found = same(similarity, threshold["value"], fit)
-    return {
-        **found._asdict(),
-        "similarity": similarity,
-        "threshold": threshold["value"],
-        "target": threshold["target"],
-    }
+    is_same, probability, prior = same(similarity, threshold["value"], fit)
+    return Verification(
+        same=is_same,
+        probability=probability,
+        prior=prior,
+        similarity=similarity,
+        threshold=threshold["value"],
+        target=threshold["target"],
+    )
 
 
 def images_of(run: Run) -> Images | None:

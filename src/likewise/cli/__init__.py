@@ -53,7 +53,7 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def misused(error: Any) -> NoReturn:
+def misused(error: Any) -> NoReturn:  # Any: click is part of typer, and its errors have no public name
     """One sentence for a wrong option or argument; a command that needs some and got none prints its help."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -25,11 +25,15 @@ TRUST = Annotated[
 ]
 
 
-def safely(command: Callable[..., Any]) -> Callable[..., Any]:
+Result = TypeVar("Result")
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def safely(command: Callable[..., Result]) -> Callable[..., Result]:
     """The command with the option --trust-code, its output passed through `terminal.plain`."""
 
     @functools.wraps(command)
-    def call(*args: Any, trust_code: bool = False, **given: Any) -> Any:
+    def call(*args: object, trust_code: bool = False, **given: object) -> Result:
         from likewise.spec import trusting
 
         with plain_output(), trusting(trust_code):
@@ -43,12 +47,12 @@ def safely(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class App(typer.Typer):
-    """Whatever command is added to it is called `safely`."""
+    """A typer application whose commands are all wrapped by `safely`."""
 
-    def command(self, *args: Any, **settings: Any) -> Any:
+    def command(self, *args: Any, **settings: Any) -> Callable[[Command], Command]:  # the parameters of typer's own
         register = super().command(*args, **settings)
 
-        def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        def add(command: Command) -> Command:
             register(safely(command))
             return command
 

@@ -61,12 +61,12 @@ def system_number(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     kind, text = type(error).__name__, str(error)
-    if kind in ("OperationalError", "DatabaseError") and (found := [n for word, n in SQLITE.items() if word in text]):
-        return found[0]
-    told = re.search(r"\(os error (\d+)\)|\[errno (\d+)\]", text, re.IGNORECASE)
-    if told is None or not (kind == "SafetensorError" or isinstance(error, OSError | RuntimeError)):
+    if kind in ("OperationalError", "DatabaseError") and (numbers := [n for word, n in SQLITE.items() if word in text]):
+        return numbers[0]
+    match = re.search(r"\(os error (\d+)\)|\[errno (\d+)\]", text, re.IGNORECASE)
+    if match is None or not (kind == "SafetensorError" or isinstance(error, OSError | RuntimeError)):
         return None
-    return int(told[1] or told[2])
+    return int(match[1] or match[2])
 
 
 def system(error: BaseException, number: int) -> tuple[str, int]:

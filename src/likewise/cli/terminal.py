@@ -6,9 +6,9 @@ harmless, and inside JSON the same text. What the encoding of the terminal lacks
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TextIO
 
 __all__ = ["plain", "plain_output", "raw"]
 
@@ -27,7 +27,7 @@ def plain(text: str) -> str:
 class Plain:
     """A text stream that writes `plain` text to another; returns: whether a carriage return passes (progress bars)."""
 
-    def __init__(self, stream: Any, *, returns: bool):
+    def __init__(self, stream: TextIO, *, returns: bool):
         self.stream, self.returns = stream, returns
 
     def write(self, text: str) -> int:
@@ -38,16 +38,16 @@ class Plain:
             self.stream.write("".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in safe))
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.stream, name)
 
 
-def raw(stream: Any) -> Any:
-    """The stream behind, for what draws progress itself and prints no text of a file."""
+def raw(stream: "TextIO | Plain") -> TextIO:
+    """The wrapped stream, for progress bars, which print no text of a file."""
     return stream.stream if isinstance(stream, Plain) else stream
 
 

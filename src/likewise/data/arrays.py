@@ -6,10 +6,11 @@ import zipfile
 import zlib
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import IO, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from likewise.data.gather import number, split_of
@@ -21,6 +22,8 @@ from likewise.safety import bounds
 from likewise.spec import near
 
 __all__ = ["arrays", "from_arrays", "holds_rows"]
+
+Entry = TypeVar("Entry")
 
 # The usual names of the arrays of a file, in lower case.
 NAMES = {
@@ -43,19 +46,26 @@ def arrays(want: LoadOptions, *, path: str) -> Images:
     Errors: ValueError for no such file, or an array that is missing or holds Python objects.
     """
     file = as_path(path)
-    held = _by_use(_load(file))
+    loaded = _by_use(_load(file))
     for key in ("X", "y"):
-        if key not in held:
-            present = ", ".join(held) or "nothing"
+        if key not in loaded:
+            present = ", ".join(loaded) or "nothing"
             raise ValueError(
                 f"{legible(file)} holds {present} and no {key}; save it with numpy.savez(path, X=..., y=...)"
             )
     return from_arrays(
-        held["X"], held["y"], split=held.get("split"), groups=held.get("groups"), name=legible(file.stem)
+        loaded["X"], loaded["y"], split=loaded.get("split"), groups=loaded.get("groups"), name=legible(file.stem)
     )
 
 
-def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: str = "arrays") -> Images:
+def from_arrays(
+    X: ArrayLike | Tensor,
+    y: ArrayLike | Tensor,
+    *,
+    split: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    name: str = "arrays",
+) -> Images:
     """Images from arrays, lists or tensors; everything is copied.
 
     X       images uint8 [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, or numbers [N,...], which become float32;
@@ -82,15 +92,15 @@ def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: 
     )
 
 
-def _by_use(held: dict[str, Any]) -> dict[str, Any]:
+def _by_use(stored: dict[str, Entry]) -> dict[str, Entry]:
     """The arrays by what they are for, found by the usual names in any case; one of the exact name comes first."""
-    lowered = {key.casefold(): key for key in reversed(held)}
-    found = dict(held)
+    lowered = {key.casefold(): key for key in reversed(stored)}
+    by_use = dict(stored)
     for use, names in NAMES.items():
         key = next((lowered[name] for name in names if name in lowered), None)
-        if use not in held and key is not None:
-            found[use] = held[key]
-    return found
+        if use not in stored and key is not None:
+            by_use[use] = stored[key]
+    return by_use
 
 
 def holds_rows(path: Path) -> bool:
@@ -112,8 +122,10 @@ def _load(file: Path) -> dict[str, np.ndarray]:
                 raise ValueError("it is not an .npz, a zip of arrays")
             opened.seek(0)
             check_announced(file)
-            held = np.load(opened, allow_pickle=False, max_header_size=10_000)
-            return {key: held[key] for key in held.files if key.casefold() in KEYS or len(held.files) <= len(NAMES)}
+            content = np.load(opened, allow_pickle=False, max_header_size=10_000)
+            return {
+                key: content[key] for key in content.files if key.casefold() in KEYS or len(content.files) <= len(NAMES)
+            }
     except FileNotFoundError:
         raise ValueError(f"{legible(file)} does not exist; give an .npz file with X and y") from None
     except UNREADABLE as error:
@@ -135,7 +147,7 @@ def check_announced(file: Path) -> None:
                     )
 
 
-def array_header(opened: Any) -> tuple[tuple[int, ...], np.dtype]:
+def array_header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of an array in a .npy stream."""
     version = np.lib.format.read_magic(opened)
     if version not in ((1, 0), (2, 0)):
@@ -145,7 +157,7 @@ def array_header(opened: Any) -> tuple[tuple[int, ...], np.dtype]:
     return shape, kind
 
 
-def _array(values: Any, what: str) -> np.ndarray:
+def _array(values: ArrayLike | Tensor, what: str) -> np.ndarray:
     array = _from_tensor(values.detach().cpu()) if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim == 0 or len(array) == 0:
         raise ValueError(f"{what} holds no rows; it needs one an image")
@@ -213,7 +225,7 @@ def _whole(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     if not isinstance(value, str | Integral) or isinstance(value, bool):

@@ -113,12 +113,12 @@ def digest(*parts: bytes) -> str:
 
 def limit() -> int:
     """Bytes that the cache may take: LIKEWISE_CACHE_LIMIT, such as 50GB; 0 is no cache. Errors: ValueError."""
-    said = os.environ.get("LIKEWISE_CACHE_LIMIT", "").strip()
-    if not said:
+    text = os.environ.get("LIKEWISE_CACHE_LIMIT", "").strip()
+    if not text:
         return LIMIT
-    number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", said, re.IGNORECASE)
+    number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text, re.IGNORECASE)
     if not number:
-        raise ValueError(f"LIKEWISE_CACHE_LIMIT is a size such as 50GB or 500MB, or 0 for no cache; got {said!r}")
+        raise ValueError(f"LIKEWISE_CACHE_LIMIT is a size such as 50GB or 500MB, or 0 for no cache; got {text!r}")
     return int(float(number[1]) * UNITS[number[2].upper()])
 
 
@@ -140,20 +140,20 @@ def opened(folder: Path, settings: str) -> Entry | None:
     except OSError:
         return None
     try:
-        said = json.loads(content)
-        if said.pop("crc32") != zlib.crc32(json.dumps(said).encode()):
+        index = json.loads(content)
+        if index.pop("crc32") != zlib.crc32(json.dumps(index).encode()):
             raise ValueError("its index is damaged")
         entry = Entry(
             folder,
-            tuple(said["each"]),
-            {at: row for at, row in enumerate(said["rows"]) if row >= 0},
-            {int(at): why for at, why in said["wrong"].items()},
-            tuple(said["prints"]),
-            tuple(said["sums"]),
+            tuple(index["each"]),
+            {at: row for at, row in enumerate(index["rows"]) if row >= 0},
+            {int(at): why for at, why in index["wrong"].items()},
+            tuple(index["prints"]),
+            tuple(index["sums"]),
         )
-        if (folder / "pixels").stat().st_size != said["bytes"]:
+        if (folder / "pixels").stat().st_size != index["bytes"]:
             raise ValueError("its pixels are cut short")
-        return entry if said["settings"] == settings else None
+        return entry if index["settings"] == settings else None
     except (FileNotFoundError, KeyError):  # thrown away just now; of an earlier version, without checksums
         return None
     except (OSError, ValueError, TypeError, AttributeError):
@@ -163,15 +163,15 @@ def opened(folder: Path, settings: str) -> Entry | None:
 
 def known(key: Key, each: tuple[int, int, int]) -> dict[str, tuple[Stored, int]]:
     """By fingerprint: where images of this set lie decoded in the same way in another one."""
-    wanted, found = set(key.prints), {}
+    wanted, decoded = set(key.prints), {}
     for folder in entries():
         entry = opened(folder, key.settings)
         if entry and entry.each == each:
             stored = entry.stored
             for place, at in enumerate(entry.rows):
                 if entry.prints[at] in wanted:
-                    found[entry.prints[at]] = stored, place
-    return found
+                    decoded[entry.prints[at]] = stored, place
+    return decoded
 
 
 def entries() -> list[Path]:
@@ -297,12 +297,12 @@ def evict(most: int) -> None:
     for left in leftovers():
         throw_away(left)
     sizes = {folder: weight(folder) for folder in entries()}
-    held = sum(sizes.values())
+    total = sum(sizes.values())
     for folder, size in sizes.items():
-        if held <= most:
+        if total <= most:
             return
         throw_away(folder)
-        held -= size
+        total -= size
 
 
 def leftovers() -> Iterator[Path]:

@@ -168,8 +168,8 @@ def _append(url: str, part: Path, progress: Progress | None) -> None:
 
 def _starts_at(answer: HTTPResponse) -> int:
     """The first byte that an answer holds: 0 unless it says that it is a part."""
-    said = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range") or "")
-    return int(said[1]) if said and answer.status == 206 else 0
+    match = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range") or "")
+    return int(match[1]) if match and answer.status == 206 else 0
 
 
 def _size(part: Path) -> int:

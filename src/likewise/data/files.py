@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -32,9 +32,11 @@ LARGEST = 512  # longest side, where no size was asked for
 
 Shape = tuple[int, int, int]  # C, H, W
 Progress = Callable[[int, int], None] | None
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class Kept(NamedTuple):
+class Cached(NamedTuple):
     """An image that an older entry of the cache has."""
 
     source: ImageSource
@@ -118,7 +120,7 @@ def _decoded(
     sources: Sequence[ImageSource], want: LoadOptions, invert: bool, key: Key | None
 ) -> tuple[Tensor | Files, dict[int, str]]:
     # the heads tell the common shape; where that is given they need not be read
-    heads, wrong = ([], {}) if want.size and want.channels else _each(head, sources)
+    heads, wrong = ({}, {}) if want.size and want.channels else _each(head, sources)
     good = [i for i in range(len(sources)) if i not in wrong]
     if not good:
         return torch.empty((0, 1, 1, 1), dtype=torch.uint8), wrong
@@ -130,31 +132,31 @@ def _decoded(
         reading = _sources(chosen, [room.key.prints[i] for i in good], room.key, shape) if room else chosen
         place = room if pixels is None else pixels
         if place is None:
-            late = _each(partial(check, shape=shape), reading, want.progress)[1]
+            late = _each(partial(check, shape=shape), chosen, want.progress)[1]
         else:
             late = _fill(place, reading, shape, invert, want.progress)
     except BaseException:
         if room:
             room.leave()
         raise
-    kept = [row for row in range(len(good)) if row not in late]
+    readable = [row for row in range(len(good)) if row not in late]
     wrong |= {good[row]: why for row, why in late.items()}
     if pixels is None:
-        stored = _closed(room, {good[row]: row for row in kept}, wrong, want) if room else None
-        return Files(tuple(chosen[row] for row in kept), shape, invert, stored), wrong
-    pixels = pixels[kept] if late else pixels
+        stored = _closed(room, {good[row]: row for row in readable}, wrong, want) if room else None
+        return Files(tuple(chosen[row] for row in readable), shape, invert, stored), wrong
+    pixels = pixels[readable] if late else pixels
     if room:
-        rows = {good[row]: place for place, row in enumerate(kept)}
+        rows = {good[row]: place for place, row in enumerate(readable)}
         background.behind(partial(_written, room, pixels, pixels._version, rows, dict(wrong), want))
     return pixels, wrong
 
 
 def _sources(
     sources: Sequence[ImageSource], prints: Sequence[str], key: Key, shape: Shape
-) -> Sequence[ImageSource | Kept]:
+) -> Sequence[ImageSource | Cached]:
     """The images, or where older sets of the cache have them decoded."""
     known = cache.known(key, shape)
-    return [Kept(p, *known[print_]) if print_ in known else p for p, print_ in zip(sources, prints, strict=True)]
+    return [Cached(p, *known[print_]) if print_ in known else p for p, print_ in zip(sources, prints, strict=True)]
 
 
 def _empty(count: int, shape: Shape) -> Tensor:
@@ -219,7 +221,7 @@ def conform(pixels: Tensor, want: LoadOptions) -> Tensor | Files:
 
 def _fill(
     place: Tensor | Room,
-    sources: Sequence[ImageSource | Kept],
+    sources: Sequence[ImageSource | Cached],
     shape: Shape,
     invert: bool,
     progress: Progress = None,
@@ -235,8 +237,8 @@ def _fill(
     return _each(one, range(len(sources)), progress)[1]
 
 
-def _one(source: ImageSource | Kept, shape: Shape, invert: bool, out: Tensor | None = None) -> Tensor:
-    if isinstance(source, Kept):
+def _one(source: ImageSource | Cached, shape: Shape, invert: bool, out: Tensor | None = None) -> Tensor:
+    if isinstance(source, Cached):
         with suppress(OSError):
             pixels = torch.from_numpy(source.stored[[source.place]])[0]
             return pixels if out is None else out.copy_(pixels)
@@ -245,32 +247,33 @@ def _one(source: ImageSource | Kept, shape: Shape, invert: bool, out: Tensor | N
 
 
 def _each(
-    do: Callable[[Any], Any], items: Sequence[Any], progress: Progress = None
-) -> tuple[list[Any], dict[int, str]]:
-    """`do` of every item, in threads: what comes of each, in order, and the reason where that is a ImageError."""
-    seen: list[Any] = []
+    do: Callable[[Item], Result], items: Sequence[Item], progress: Progress = None
+) -> tuple[dict[int, Result], dict[int, str]]:
+    """`do(item)` for every item, in threads: the results, and the reasons of each ImageError, by the item's place."""
+    results: dict[int, Result] = {}
     wrong: dict[int, str] = {}
-    for result in _spread(do, items):
+    for done, result in enumerate(_spread(do, items), start=1):
         if isinstance(result, ImageError):
-            wrong[len(seen)] = str(result)
-        seen.append(result)
-        if progress and (len(seen) % CHUNK == 0 or len(seen) == len(items)):
-            progress(len(seen), len(items))
-    return seen, wrong
+            wrong[done - 1] = str(result)
+        else:
+            results[done - 1] = result
+        if progress and (done % CHUNK == 0 or done == len(items)):
+            progress(done, len(items))
+    return results, wrong
 
 
-def _spread(do: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """What comes of every item, in order; begun at once, in threads."""
+def _spread(do: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | ImageError]:
+    """The results in order; the threads start at once."""
     chunk = max(1, min(CHUNK, len(items) // (4 * (os.cpu_count() or 1))))
 
-    def some(start: int) -> list[Any]:
+    def some(start: int) -> list[Result | ImageError]:
         return [_tried(do, item) for item in items[start : start + chunk]]
 
     return chain.from_iterable(_pool().map(some, range(0, len(items), chunk)))
 
 
-def together(do: Callable[[Any], None], items: Sequence[Any]) -> None:
-    """`do` of every item, in as many threads as torch has here, each with one of torch's own."""
+def together(do: Callable[[Item], None], items: Sequence[Item]) -> None:
+    """Call `do` for every item, in as many threads as torch has here, each with one of torch's own."""
     threads = max(1, min(torch.get_num_threads(), len(items)))
 
     def some(first: int) -> None:
@@ -283,7 +286,7 @@ def together(do: Callable[[Any], None], items: Sequence[Any]) -> None:
         some(0)
 
 
-def _tried(do: Callable[[Any], Any], item: Any) -> Any:
+def _tried(do: Callable[[Item], Result], item: Item) -> Result | ImageError:
     try:
         return do(item)
     except ImageError as broken:

@@ -36,11 +36,11 @@ def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str 
     if parts not in PARTS:
         raise ValueError(f"no parts={parts!r}{near(parts, PARTS)}")
     skipped: list[Skipped] = []
-    found = list(list_images(top, skipped))
-    depth = 1 if parts == "yes" or (parts == "auto" and _has_parts(found, top)) else 0
-    listed = list(_listed(found, depth, skipped))
+    files = list(list_images(top, skipped))
+    depth = 1 if parts == "yes" or (parts == "auto" and _has_parts(files, top)) else 0
+    listed = list(_listed(files, depth, skipped))
     if not listed:
-        raise ValueError(_nothing(top, found, depth))
+        raise ValueError(_nothing(top, files, depth))
     return gather(
         listed, want, name=legible(top.resolve().name), where=legible(top), skipped=skipped, spellings=spellings
     )
@@ -51,12 +51,12 @@ def list_images(top: Path, skipped: list[Skipped]) -> Iterator[Found]:
     return images_below(top, lambda name, why: skipped.append(Skipped(name, why)))
 
 
-def _has_parts(found: Sequence[Found], top: Path) -> bool:
+def _has_parts(files: Sequence[Found], top: Path) -> bool:
     """Whether the uppermost folders are train, val and test. Errors: ValueError when that cannot be told."""
-    trains = [f for f in found if f.folders and split_of(f.folders[0]) == 0]
+    trains = [f for f in files if f.folders and split_of(f.folders[0]) == 0]
     if not trains or any(len(f.folders) == 1 for f in trains):
         return False  # no train/, or one with images of its own: a class that is called train
-    if others := sorted({legible(f.folders[0]) for f in found if f.folders and split_of(f.folders[0]) is None}):
+    if others := sorted({legible(f.folders[0]) for f in files if f.folders and split_of(f.folders[0]) is None}):
         raise ValueError(
             f"{legible(top)} holds {legible(trains[0].folders[0])}/ and also {others[0]}/; say parts='yes' to read "
             "the folders train, val and test alone, or parts='no' to take every folder as a class"
@@ -64,9 +64,9 @@ def _has_parts(found: Sequence[Found], top: Path) -> bool:
     return True
 
 
-def _listed(found: Sequence[Found], depth: int, skipped: list[Skipped]) -> Iterator[Listed]:
+def _listed(files: Sequence[Found], depth: int, skipped: list[Skipped]) -> Iterator[Listed]:
     """Images with class and part; those outside every class folder or part go to `skipped`."""
-    for path, folders in found:
+    for path, folders in files:
         name = joined((*folders, path.name))
         split = (split_of(folders[0]) if folders else None) if depth else 0
         if split is None:
@@ -77,11 +77,11 @@ def _listed(found: Sequence[Found], depth: int, skipped: list[Skipped]) -> Itera
             yield Listed(name, path, joined(folders[depth:]), split)
 
 
-def _nothing(top: Path, found: Sequence[Found], depth: int) -> str:
+def _nothing(top: Path, images: Sequence[Found], depth: int) -> str:
     """Why a folder gave no class, in one sentence."""
     layout = f"{legible(top)}/{'train/' * depth}<class>/<image>"
-    if found:
-        return f"{legible(top)} holds {len(found)} images and no folder for their class; what is needed is {layout}"
+    if images:
+        return f"{legible(top)} holds {len(images)} images and no folder for their class; what is needed is {layout}"
     kinds = Counter(Path(file).suffix.lower() or "no ending" for _, _, files in os.walk(top) for file in files)
     there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
     return f"no image below {legible(top)} ({there or 'it is empty'}); what is needed is {layout}"

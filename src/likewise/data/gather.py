@@ -53,18 +53,18 @@ def gather(
     spelled = one_spelling([item.label for item in listed], spellings)
     pixels, wrong = read([item.source for item in listed], want, invert=invert)
     left_out = (*skipped, *(Skipped(listed[i].id, why) for i, why in wrong.items()))
-    kept = [i for i in range(len(listed)) if i not in wrong]
-    if not kept:
+    readable = [i for i in range(len(listed)) if i not in wrong]
+    if not readable:
         example = f", for instance {left_out[0].id}: {left_out[0].why}" if left_out else ""
         raise ValueError(f"{where} holds no image that can be read{example}")
-    labels, classes = number([spelled[i] for i in kept])
-    groups = tuple(listed[i].group or "" for i in kept)
+    labels, classes = number([spelled[i] for i in readable])
+    groups = tuple(listed[i].group or "" for i in readable)
     return Images(
         pixels=pixels,
         labels=labels,
         classes=classes,
-        ids=tuple(listed[i].id for i in kept),
-        split=torch.tensor([listed[i].split for i in kept], dtype=torch.uint8),
+        ids=tuple(listed[i].id for i in readable),
+        split=torch.tensor([listed[i].split for i in readable], dtype=torch.uint8),
         groups=groups if any(groups) else None,
         skipped=left_out,
         name=name,

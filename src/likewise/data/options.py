@@ -24,14 +24,14 @@ def as_path(text: str | os.PathLike) -> Path:
 
 def data_home() -> Path:
     """`LIKEWISE_DATA`, else the folder `likewise` in the user's cache."""
-    given = os.environ.get("LIKEWISE_DATA")
-    return as_path(given) if given else _users_cache()
+    folder = os.environ.get("LIKEWISE_DATA")
+    return as_path(folder) if folder else _users_cache()
 
 
 def cache_home() -> Path:
     """Where decoded images are kept: `LIKEWISE_CACHE`, else `likewise/decoded` in the user's cache."""
-    given = os.environ.get("LIKEWISE_CACHE")
-    return as_path(given) if given else _users_cache() / "decoded"
+    folder = os.environ.get("LIKEWISE_CACHE")
+    return as_path(folder) if folder else _users_cache() / "decoded"
 
 
 def _users_cache() -> Path:
@@ -70,9 +70,9 @@ class LoadOptions:
 
     def find(self, name: str, paths: list[str], how: str = "") -> list[Path]:
         """The files or folders `paths` of source `name`, all there. Errors: AbsentError, which says how to get them."""
-        found = [self.root / path for path in paths]
-        if missing := [path for path in found if not path.exists()]:
+        wanted = [self.root / path for path in paths]
+        if missing := [path for path in wanted if not path.exists()]:
             folder = Path(paths[0]).parts[0]
             get = how or f"run `likewise data fetch {name}`, or set LIKEWISE_DATA to the folder that holds {folder}/"
             raise AbsentError(name, f"{name} is not here: looked for {missing[0]}; {get}")
-        return found
+        return wanted

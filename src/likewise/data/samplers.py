@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,14 +15,15 @@ from likewise.data.within_class import starts
 __all__ = ["pairs", "pk", "shuffled", "triplets"]
 
 Batches = list[Tensor]
+Sampler = TypeVar("Sampler", bound=Callable[..., object])
 Deal = Callable[[np.ndarray, int, Generator], tuple[np.ndarray, np.ndarray]]  # what `_deal` is
 
 
-def _partners(count: int) -> Callable[[Any], Any]:
-    """Write on a sampler how many partners stand behind each anchor in its batches."""
+def _partners(count: int) -> Callable[[Sampler], Sampler]:
+    """Set on a sampler the number of partners that follow each anchor in its batches."""
 
-    def mark(sampler: Any) -> Any:
-        sampler.partners = count
+    def mark(sampler: Sampler) -> Sampler:
+        sampler.partners = count  # type: ignore[attr-defined]
         return sampler
 
     return mark

@@ -72,7 +72,7 @@ def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
     if images.groups is None:
         raise ValueError(f"{name} has no groups to part by; use split='ratio' or 'by_class'")
     split = images.split.cpu().numpy().copy()
-    given = bool((split == TEST).any())
+    has_test = bool((split == TEST).any())
     at = np.flatnonzero(split != TEST)
     groups, group = np.unique(np.array(images.groups)[at], return_inverse=True)
     if len(groups) < 2:
@@ -81,7 +81,7 @@ def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
     low, high = np.full(len(groups), labels.max()), np.zeros(len(groups), labels.dtype)
     np.minimum.at(low, group, labels)
     np.maximum.at(high, group, labels)
-    of_groups = _each_image(np.where(low == high, low, -1), val, 0.0 if given else test, default_rng(seed))
+    of_groups = _each_image(np.where(low == high, low, -1), val, 0.0 if has_test else test, default_rng(seed))
     split[at] = of_groups[group]
     return _with(images, split)
 

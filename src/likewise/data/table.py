@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from likewise.data.columns import USUAL, resolve, split_parts
 from likewise.data.gather import Listed, gather
@@ -57,7 +56,7 @@ def table(
         rows = parquet_rows(file, listed_names, resolve(asked, listed_names, file).values())
     else:
         rows = text_rows(file, separator, most=min(want.memory, bounds.TEXT_FILE))
-        names = [cell.strip() for cell in rows.pop(0).cells] if header and rows else None
+        names = [str(cell).strip() for cell in rows.pop(0).cells] if header and rows else None
     if not rows:
         below = " below its first line; is header=False meant?" if header and names else ""
         raise ValueError(f"{legible(file)} has no rows{below}")
@@ -150,7 +149,7 @@ def _complete(rows: Sequence[Row], columns: dict[str, int], skipped: list[Skippe
 
 def _image(row: Row, column: int, base: Path, file: Path) -> tuple[Path | bytes | None, str, str]:
     """The file or bytes of a row's image, its id, and what two spellings of one file have in common."""
-    cell: Any = row.cells[column]
+    cell: object = row.cells[column]
     if isinstance(cell, dict):  # as the datasets library keeps images
         cell = cell.get("bytes") or cell.get("path") or ""
     if isinstance(cell, bytes):

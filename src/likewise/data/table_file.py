@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from likewise.data.columns import USUAL, plain
 from likewise.imaging.find import legible
@@ -19,12 +19,14 @@ SEPARATORS = (",", "\t", ";", "|")
 LOOK = 50  # lines that tell the separator
 NAMES = {name for names in USUAL.values() for name in names}
 
+Cell = str | bytes | dict[str, object] | None  # text, an image, {bytes, path} of one, or a column that was not read
+
 
 class Row(NamedTuple):
     """A row of the table and where it stands: `line 7` of text, `row 7` of Parquet."""
 
     where: str
-    cells: list[Any]
+    cells: Sequence[Cell]
 
 
 def text_rows(file: Path, separator: str = "", *, most: int = bounds.TEXT_FILE) -> list[Row]:
@@ -106,14 +108,14 @@ def parquet_rows(file: Path, names: Sequence[str], columns: Iterable[int]) -> li
     listed = [table.column(names[place]).to_pylist() for place in places]
     rows = []
     for n, values in enumerate(zip(*listed, strict=True), start=1):
-        cells: list[Any] = [None] * len(names)
+        cells: list[Cell] = [None] * len(names)
         for place, value in zip(places, values, strict=True):
             cells[place] = _cell(value)
         rows.append(Row(f"row {n}", cells))
     return rows
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> Cell:
     """Text for what is a name or a number, with 3.0 as 3 and "" for what is missing; images as they are."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""

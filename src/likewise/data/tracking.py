@@ -78,13 +78,13 @@ def tracking(
     """
     check(parts, every, train, gap)
     top = folder_of(want, path)
-    found = [read_sequence(here) for here in sorted(top.iterdir(), key=lambda p: natural(p.name)) if is_sequence(here)]
-    found = found[: sequences or None]
-    if not found:
+    videos = [read_sequence(here) for here in sorted(top.iterdir(), key=lambda p: natural(p.name)) if is_sequence(here)]
+    videos = videos[: sequences or None]
+    if not videos:
         raise ValueError(f"{legible(top)} holds no sequence, a folder img/ beside {BOXES}; {HOW}")
     skipped: list[Skipped] = []
-    listed = [item for i, video in enumerate(found) for item in crops(video, every, skipped)]
-    listed = [*parted(listed, [video.name for video in found], parts, train, gap)]
+    listed = [item for i, video in enumerate(videos) for item in crops(video, every, skipped)]
+    listed = [*parted(listed, [video.name for video in videos], parts, train, gap)]
     if background:
         listed += [piece for item in listed if item.split == TRAIN for piece in pieces(item)]
     asked = replace(want, size=want.size or SIDE)

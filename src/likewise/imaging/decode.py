@@ -10,7 +10,8 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +21,10 @@ from torch import Tensor
 from likewise.imaging import jpeg
 from likewise.imaging.headers import TURNED, grey_alpha, orientation, true_transparency
 from likewise.safety import bounds
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+    from PIL.ImageCms import ImageCmsProfile, ImageCmsTransform
 
 __all__ = ["RULES", "Crop", "Head", "ImageSource", "ImageError", "check", "decode", "decoded", "decoder", "fit", "head"]
 
@@ -48,15 +53,17 @@ class ImageError(ValueError):
 
 
 class Head(NamedTuple):
-    """What a file says of its image before it is decoded; upright."""
+    """Channels and sides of the upright image, from the header of its file."""
 
     channels: int
     height: int
     width: int
 
 
-def head(source: Path | bytes | Crop) -> Head:
+def head(source: ImageSource) -> Head:
     """Channels (1 grey, 3 colour), height and width, from the first bytes of the file. Errors: ImageError."""
+    if isinstance(source, Tensor):
+        return Head(*source.shape)
     if isinstance(source, Crop):
         left, top, right, bottom = source.box
         return Head(head(source.path).channels, bottom - top, right - left)
@@ -96,13 +103,13 @@ def _decode(source: ImageSource, shape: Shape | None, out: Tensor | None) -> Ten
         return _of_image(image, shape, box, fresh=True, out=out)
 
 
-def decoded(image: Any, shape: Shape | None = None) -> Tensor:
+def decoded(image: "PillowImage", shape: Shape | None = None) -> Tensor:
     """The same of an image that Pillow has opened. Errors: ImageError."""
     return _of_image(image, shape)
 
 
 def _of_image(
-    image: Any, shape: Shape | None, box: Box | None = None, *, fresh: bool = False, out: Tensor | None = None
+    image: "PillowImage", shape: Shape | None, box: Box | None = None, *, fresh: bool = False, out: Tensor | None = None
 ) -> Tensor:
     """Of the part that is in the box. fresh: it was opened just now, so that it still is what its file says."""
     turn = orientation(image)
@@ -125,7 +132,7 @@ def _finished(pixels_CHW: Tensor, shape: Shape | None, channels: int, box: Box |
     return _stretched(pixels_CHW, sides)[:channels]
 
 
-def _pixels(image: Any, channels: int, enough: tuple[int, int] | None) -> Tensor:
+def _pixels(image: "PillowImage", channels: int, enough: tuple[int, int] | None) -> Tensor:
     """uint8 [H,W,C] as Pillow decodes them; C is 4 for colour where its own memory is lent, the last one empty."""
     if enough:
         # decoding a JPEG at 1/2, 1/4 or 1/8, or its brightness alone, costs a fraction of decoding it whole
@@ -168,7 +175,8 @@ def decoder() -> str:
     """What decodes here, by name and version; another one may give pixels that differ by one of 255."""
     import PIL
 
-    turbo = f" + simplejpeg {jpeg.simplejpeg().__version__}" if jpeg.simplejpeg() else ""
+    library = jpeg.simplejpeg()
+    turbo = f" + simplejpeg {library.__version__}" if library else ""
     return f"Pillow {PIL.__version__}{turbo}{' + torch' * _quick()}"
 
 
@@ -191,7 +199,7 @@ def fit(pixels_NCHW: Tensor, shape: Shape) -> Tensor:
     return F.interpolate(pixels_NCHW, sides, mode="bilinear", antialias=True)
 
 
-def check(source: Path | bytes | Crop, shape: Shape | None = None) -> None:
+def check(source: ImageSource, shape: Shape | None = None) -> None:
     """Find out that `decode` of it will not fail, by decoding: checksums and end markers prove nothing of what is
     compressed. shape: what will be decoded, which may be a fraction of the file. Errors: ImageError.
     """
@@ -199,7 +207,7 @@ def check(source: Path | bytes | Crop, shape: Shape | None = None) -> None:
 
 
 @functools.cache
-def _pillow() -> Any:
+def _pillow() -> ModuleType:
     """Pillow with all its formats; left to itself it loads the rarer ones on demand, and threads race for it."""
     from PIL import Image
 
@@ -208,7 +216,7 @@ def _pillow() -> Any:
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[Any]:
+def _opened(source: Path | bytes) -> Iterator["PillowImage"]:
     """The image as Pillow opens it; whatever goes wrong inside the block becomes a ImageError with the reason."""
     try:
         # the file is opened here, since Pillow leaves one open whose first bytes it cannot read
@@ -264,7 +272,7 @@ def _upright(pixels_HWC: Tensor, orientation: int) -> Tensor:
     return pixels_HWC.flip(mirrored) if mirrored else pixels_HWC
 
 
-def _is_grey(image: Any) -> bool:
+def _is_grey(image: "PillowImage") -> bool:
     """By the file's mode; a palette is grey when all its colours are."""
     if image.mode == "P" and image.palette is not None:
         colours = np.array(image.getpalette("RGB")).reshape(-1, 3)
@@ -272,7 +280,7 @@ def _is_grey(image: Any) -> bool:
     return image.mode in GREY or image.mode.startswith("I;16")
 
 
-def _plain(image: Any, mode: str) -> Any:
+def _plain(image: "PillowImage", mode: str) -> "PillowImage":
     """The image in 8 bits and sRGB, "L" or "RGB", what is transparent on white."""
     profile = image.info.get("icc_profile")
     true_transparency(image)
@@ -289,7 +297,7 @@ def _plain(image: Any, mode: str) -> Any:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _srgb(image: Any, profile: bytes) -> Any:
+def _srgb(image: "PillowImage", profile: bytes) -> "PillowImage":
     """The image in sRGB where its profile is another and of its kind; else as it is."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -304,8 +312,8 @@ def _srgb(image: Any, profile: bytes) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def _to_srgb(profile: bytes, mode: str) -> Any:
-    """What brings a mode's colours from a profile to sRGB; None for sRGB itself, and for what is not of that mode."""
+def _to_srgb(profile: bytes, mode: str) -> "ImageCmsTransform | None":
+    """The transform from a profile to sRGB for images of a mode; None for sRGB itself and profiles of other modes."""
     from PIL import ImageCms
 
     kinds = {"RGB": ("RGB ", "RGB"), "RGBA": ("RGB ", "RGBA"), "CMYK": ("CMYK", "RGB"), "L": ("GRAY", "RGB")}
@@ -319,5 +327,5 @@ def _to_srgb(profile: bytes, mode: str) -> Any:
         return None
 
 
-def _description(profile: Any) -> str:
+def _description(profile: "ImageCmsProfile") -> str:
     return (profile.profile.profile_description or "").strip().lower()

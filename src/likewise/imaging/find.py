@@ -29,21 +29,21 @@ class Found(NamedTuple):
 
 def image_files(paths: Iterable[str | os.PathLike]) -> list[Path]:
     """The files given, and the image files in the folders given. Errors: ValueError for one that is not there."""
-    found: list[Path] = []
+    files: list[Path] = []
     skipped: list[str] = []
     for path in map(Path, paths):
         if not path.exists():
             raise ValueError(f"there is no file {legible(path)}; give images or folders of images")
         if path.is_dir():
-            found += (image.path for image in images_below(path, lambda name, why: skipped.append(f"{name}: {why}")))
+            files += (image.path for image in images_below(path, lambda name, why: skipped.append(f"{name}: {why}")))
         else:
-            found.append(path)
-    if not found:
+            files.append(path)
+    if not files:
         example = f" ({skipped[0]})" if skipped else ""
         raise ValueError(
             f"the given folders contain no images{example}; image files end in .png, .jpg, .pgm and the like"
         )
-    return found
+    return files
 
 
 def images_below(top: Path, skip: Skip) -> Iterator[Found]:
@@ -67,8 +67,8 @@ def _walk(here: Path, folders: tuple[str, ...], above: tuple[str, ...], skip: Sk
         if _is_folder(entry):
             real, inside = os.path.realpath(entry.path), 0
             if real not in above:
-                for found in _walk(Path(entry.path), (*folders, entry.name), (*above, real), skip):
-                    yield found
+                for image in _walk(Path(entry.path), (*folders, entry.name), (*above, real), skip):
+                    yield image
                     inside += 1
             if is_image_name(entry.name) and not inside:
                 skip(joined((*folders, entry.name)), "a folder, not an image")

@@ -4,9 +4,12 @@ With numpy and Pillow alone, for decoding with torch (`decode`) and without it (
 """
 
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 __all__ = ["ORIENTATION", "TURNED", "eight_bits", "grey_alpha", "orientation", "true_transparency"]
 
@@ -16,7 +19,7 @@ TURNED = (5, 6, 7, 8)  # the orientations that change height and width over
 SCALED = {"1": 255, "L;2": 85, "L;4": 17}
 
 
-def orientation(image: Any) -> int:
+def orientation(image: "PillowImage") -> int:
     """EXIF orientation, 2 to 8; 1 (upright) where there is none or it is nonsense, such as 0, 9 or a text.
 
     Pillow turns a TIFF upright by itself.
@@ -29,7 +32,7 @@ def orientation(image: Any) -> int:
     return 1
 
 
-def true_transparency(image: Any) -> None:
+def true_transparency(image: "PillowImage") -> None:
     """Give the transparent colour of a PNG (tRNS) in the numbers its pixels have once Pillow has unpacked them.
 
     Pillow leaves it as written: 15 for white of 4 bits, which becomes 255; 16-bit colours, which lose their low byte.
@@ -52,7 +55,7 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def grey_alpha(image: Any) -> Any:
+def grey_alpha(image: "PillowImage") -> "PillowImage":
     """A grey image of 16 bits in 8: "L", or "LA" where a grey of it is transparent. Errors: ValueError."""
     from PIL import Image
 

@@ -6,12 +6,16 @@ import stat
 import struct
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from likewise.safety import bounds
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 __all__ = ["Jpeg", "of_image", "pixels", "simple", "simplejpeg", "whole"]
 
@@ -32,12 +36,13 @@ class Jpeg(NamedTuple):
     width: int
 
 
-def of_image(image: Any) -> Jpeg | None:
-    """What Pillow has just opened, where it is one and its colours are those of sRGB."""
+def of_image(image: "PillowImage") -> Jpeg | None:
+    """The JPEG that Pillow has just opened; None for another format, or colours that are not those of sRGB."""
     plain = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") and "icc_profile" not in image.info
-    if plain and simplejpeg():
-        image.fp.seek(0)
-        return Jpeg(image.fp.read(), 1 if image.mode == "L" else 3, *image.size[::-1])
+    file = getattr(image, "fp", None)
+    if plain and file and simplejpeg():
+        file.seek(0)
+        return Jpeg(file.read(), 1 if image.mode == "L" else 3, *image.size[::-1])
     return None
 
 
@@ -89,19 +94,20 @@ def pixels(jpeg: Jpeg, channels: int, enough: tuple[int, int] | None) -> Tensor 
     enough: width and height as they lie in the file, down to which it may be decoded at 1/2, 1/4 or 1/8.
     """
     data, _, height, width = jpeg
-    if min(width, height) < max(REDUCED):
+    library = simplejpeg()
+    if library is None or min(width, height) < max(REDUCED):
         return None
     by = next((by for by in REDUCED if enough and by * enough[0] <= width and by * enough[1] <= height), 1)
     sides = -(-height // by), -(-width // by)
     with suppress(ValueError, RuntimeError):  # whatever is odd about a file: Pillow says whether it can be read
         colours = "GRAY" if channels == 1 else "RGB"
-        rows = simplejpeg().decode_jpeg(data, colours, min_height=sides[0], min_width=sides[1])
+        rows = library.decode_jpeg(data, colours, min_height=sides[0], min_width=sides[1])
         return torch.from_numpy(rows) if rows.shape[:2] == sides else None
     return None
 
 
 @functools.cache
-def simplejpeg() -> Any:
+def simplejpeg() -> ModuleType | None:
     """The library of the extra `images`, or None."""
     try:
         import simplejpeg as library

@@ -5,14 +5,15 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from likewise.geometry import unit
 from likewise.models import inputs, weights
+from likewise.models.description import ModelConfig
 from likewise.models.whitening import relevant
+from likewise.safety.bounds import Fields
 from likewise.spec import bind, trusting
 
 __all__ = ["Embedder", "evaluating"]
@@ -52,14 +53,14 @@ class Embedder(nn.Module):
         std: Numbers | None = None,
         sim: str = "cosine",
         classes: Sequence[str] = (),
-        architecture: dict[str, Any] | None = None,
+        architecture: dict[str, object] | None = None,
         whitened: bool = False,
     ):
         super().__init__()
         bind("sim", sim)  # an unknown one fails here
         self.shape = tuple(int(n) for n in shape)
-        built_from = {"_architecture": architecture} if architecture else {}
-        self.backbone = bind("network", network, **built_from)(self.shape)
+        keywords = {"_architecture": architecture} if architecture else {}
+        self.backbone = bind("network", network, **keywords)(self.shape)
         if len(self.shape) == 3:  # pooling is vectorised over channels that lie together: 1.4 times the speed on a CPU
             self.backbone.to(memory_format=torch.channels_last)
         self.width: int = self.backbone.width
@@ -69,7 +70,7 @@ class Embedder(nn.Module):
             self.head.add_module("whitening", nn.Linear(self.dim, self.dim).requires_grad_(False))
         if normalize:
             self.head.add_module("unit", Unit())
-        self.config: dict[str, Any] = {
+        self.config: ModelConfig = {
             "network": network,
             "shape": list(self.shape),
             "dim": dim,
@@ -78,18 +79,19 @@ class Embedder(nn.Module):
             "sim": sim,
             "classes": list(classes),
         }
-        if kept := getattr(self.backbone, "architecture", None):
-            self.config["architecture"] = kept
+        if built_from := getattr(self.backbone, "architecture", None):
+            self.config["architecture"] = built_from
         if whitened:
             self.config["whitened"] = True
-        self.info: dict[str, Any] = {}
+        self.info: Fields = {}
         self.standardise(mean, std)
 
     def standardise(self, mean: Numbers | None, std: Numbers | None) -> None:
         """Take images of this mean and deviation, one number or one a channel; None as in __init__."""
-        self.config |= {"mean": self._per_channel("mean", mean, 0.0), "std": self._per_channel("std", std, 1.0)}
+        self.config["mean"] = self._per_channel("mean", mean, 0.0)
+        self.config["std"] = self._per_channel("std", std, 1.0)
         # (x - mean) / std as one multiply-add. The config is what is saved, so these are no part of the state.
-        mean_C, std_C = (torch.tensor(self.config[name], dtype=torch.float64) for name in ("mean", "std"))
+        mean_C, std_C = (torch.tensor(x, dtype=torch.float64) for x in (self.config["mean"], self.config["std"]))
         self.register_buffer("scale", self._as_channels(1 / std_C), persistent=False)
         self.register_buffer("shift", self._as_channels(-mean_C / std_C), persistent=False)
 
@@ -113,10 +115,10 @@ class Embedder(nn.Module):
     def sim(self) -> str:
         return self.config["sim"]
 
-    def record(self, name: str) -> dict[str, Any]:
-        """What `info` holds under a name, such as threshold or calibration; nothing where that is no object."""
-        found = self.info.get(name)
-        return found if isinstance(found, dict) else {}
+    def record(self, name: str) -> Fields:
+        """An entry of `info`, such as threshold or calibration; empty where there is none."""
+        entry = self.info.get(name)
+        return entry if isinstance(entry, dict) else {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -141,7 +143,7 @@ class Embedder(nn.Module):
         return _widened(self.head(self.features(images)))
 
     @torch.no_grad()
-    def embed(self, images: Any, batch: int | None = None) -> Tensor:
+    def embed(self, images: object, batch: int | None = None) -> Tensor:
         """Embeddings `[N, dim]` as float32 on the CPU, in eval mode; afterwards every module has the mode it had.
 
         images: tensors or arrays `[N, C, H, W]`, `[N, H, W, C]` or `[N, D]` (uint8, or float in [0, 1]); one of them;
@@ -149,11 +151,11 @@ class Embedder(nn.Module):
         once, by their size where it is not said. Errors: ValueError for anything else.
         """
         with evaluating(self):
-            given = inputs.batches(images, self.shape, batch or inputs.at_once(self.shape))
-            parts = [self(part.to(self.scale.device)).float().cpu() for part in given]
+            prepared = inputs.batches(images, self.shape, batch or inputs.at_once(self.shape))
+            parts = [self(part.to(self.scale.device)).float().cpu() for part in prepared]
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 
-    def whiten(self, images: Any, labels_N: Tensor, *, shrink: float = 1.0, batch: int | None = None) -> None:
+    def whiten(self, images: object, labels_N: Tensor, *, shrink: float = 1.0, batch: int | None = None) -> None:
         """Add a layer, in front of the length of 1, that makes small what varies within the classes of these images.
 
         For training images, after the training; `models.whitening.relevant` says what the layer is. An earlier one
@@ -264,7 +266,7 @@ def _parts(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Ten
     return network, {name: t for name, t in tensors.items() if name not in network}
 
 
-def _refuse_misfit(folder: os.PathLike, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def _refuse_misfit(folder: os.PathLike, config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
     """Lay the network out without memory and compare; a small file must not build a large network.
 
     Errors: ValueError when the tensors do not fit, or the network cannot be built.

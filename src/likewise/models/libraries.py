@@ -3,7 +3,8 @@
 import difflib
 import importlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def checked(pooling: str, *known: str) -> str:
     return pooling
 
 
-def library(name: str) -> Any:
+def library(name: str) -> ModuleType:
     """A module of an extra. Errors: SpecError with the install line."""
     try:
         return importlib.import_module(name)

@@ -58,7 +58,7 @@ class Pretrained(nn.Module):
         fetch: Callable[..., Mapping[str, Tensor]],
         makers: Makers,
         head: str = "",
-        architecture: dict[str, Any] | None = None,
+        architecture: dict[str, object] | None = None,
     ):
         super().__init__()
         self.body, self.summary, self.title, self.fetch, self.head = body, summary, title, fetch, head
@@ -76,7 +76,7 @@ class Pretrained(nn.Module):
             raise ValueError(f"{self.title} takes colour images (3, H, W), got {tuple(shape)}; give channels=3")
         mode = self.training
         try:
-            found = self.eval()(torch.zeros(1, *shape))
+            features = self.eval()(torch.zeros(1, *shape))
         except SpecError:
             raise
         except Exception as error:  # whatever a network does with an image that is too small or of an odd size
@@ -84,9 +84,9 @@ class Pretrained(nn.Module):
             raise ValueError(f"{self.title} cannot take images of {shape[1]} x {shape[2]}: {why}") from None
         finally:
             self.train(mode)
-        if found.ndim != 2:
-            raise ValueError(f"{self.title} gives {list(found.shape)} and not [N, features]; give another pooling")
-        return found.shape[1]
+        if features.ndim != 2:
+            raise ValueError(f"{self.title} gives {list(features.shape)} and not [N, features]; give another pooling")
+        return features.shape[1]
 
     def published(self) -> dict[str, Tensor]:
         """The tensors that its makers publish. Errors: ValueError where they are not to be had."""
@@ -115,6 +115,9 @@ def timm(shape: Shape, *, name: str = "", pooling: str = "own") -> Pretrained:
 
     pooling: own | average | gem | cls. Vision transformers are built for the size of the images.
     Errors: SpecError for an unknown name; ValueError for images that it cannot take.
+
+    >>> timm((3, 224, 224), name="resnet18").width  # doctest: +SKIP
+    512
     """
     makers = of_timm(name)
     config = library("timm").get_pretrained_cfg(name)
@@ -137,6 +140,9 @@ def torchvision(shape: Shape, *, name: str = "", pooling: str = "own") -> Pretra
 
     pooling: own | gem; gem where a network has a pooling layer to replace, as residual networks, EfficientNet and
     ConvNeXt have. Errors: SpecError for an unknown name; ValueError for images that it cannot take.
+
+    >>> torchvision((3, 224, 224), name="resnet18").width  # doctest: +SKIP
+    512
     """
     makers = of_torchvision(name)
     models = library("torchvision.models")
@@ -151,13 +157,16 @@ def torchvision(shape: Shape, *, name: str = "", pooling: str = "own") -> Pretra
 
 
 def hf(
-    shape: Shape, *, name: str = "", pooling: str = "own", _architecture: dict[str, Any] | None = None
+    shape: Shape, *, name: str = "", pooling: str = "own", _architecture: dict[str, object] | None = None
 ) -> Pretrained:
     """hf:NAME_OR_FOLDER, a vision model of transformers (DINOv2, ViT, ConvNeXt; the vision half of CLIP or SigLIP).
 
     Such as hf:facebook/dinov2-small or hf:path/to/folder. pooling: own | average | gem | cls; own is the network's
     summary of an image, and the class token where that summary is a layer of the first pretraining (ViT).
     Errors: SpecError for a name that is neither a folder nor on the hub; ValueError for images it cannot take.
+
+    >>> hf((3, 224, 224), name="facebook/dinov2-small").width  # doctest: +SKIP
+    384
     """
     auto = library("transformers")
     if importlib.util.find_spec("torchvision"):  # transformers imports it where it is installed
@@ -243,7 +252,7 @@ def forward_of(body: nn.Module, x_NCHW: Tensor) -> Tensor:
     return body(x_NCHW)
 
 
-def pool_by_gem(body: Any, name: str) -> None:
+def pool_by_gem(body: nn.Module, name: str) -> None:
     """Errors: SpecError where the pooling is no layer of its own."""
     pool = getattr(body, "avgpool", None)
     if not isinstance(pool, nn.AdaptiveAvgPool2d) or pool.output_size not in (1, (1, 1)):

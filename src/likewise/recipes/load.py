@@ -55,8 +55,8 @@ def with_columns(what: str | os.PathLike, **columns: str) -> Recipe:
     path = Path(what)
     if path.suffix.lower() not in OWN - {".npz"}:
         raise spec.SpecError(f"columns are of a table (.csv, .tsv, .parquet), and {os.fspath(what)!r} is none")
-    given = "".join(f", {use}={name!r}" for use, name in columns.items() if name)
-    return own(path).replace(data=f"table(path={os.fspath(path)!r}{given})")
+    keywords = "".join(f", {use}={name!r}" for use, name in columns.items() if name)
+    return own(path).replace(data=f"table(path={os.fspath(path)!r}{keywords})")
 
 
 def name_of(what: str | os.PathLike) -> str:

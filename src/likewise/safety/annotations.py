@@ -12,7 +12,7 @@ PLAIN = (bool, int, float, str)
 WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", type(None): "None"}
 
 
-def check_types(fn: Callable, settings: Mapping[str, Any]) -> str:
+def check_types(fn: Callable, settings: Mapping[str, object]) -> str:
     """What is wrong with the first keyword whose value does not fit, in words; empty when all fit."""
     hints = _hints(fn) if settings else {}
     for key, value in settings.items():
@@ -21,7 +21,7 @@ def check_types(fn: Callable, settings: Mapping[str, Any]) -> str:
     return ""
 
 
-def fits(value: Any, hint: Any) -> bool:
+def fits(value: object, hint: object) -> bool:
     """Whether a literal fits an annotation; annotations that no literal can have accept nothing but what is plain."""
     if hint in (Any, inspect.Parameter.empty):
         return True
@@ -40,14 +40,14 @@ def fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint) if isinstance(hint, type) else False
 
 
-def _hints(fn: Callable) -> dict[str, Any]:
+def _hints(fn: Callable) -> dict[str, object]:
     try:
         return get_type_hints(fn.__init__ if inspect.isclass(fn) else fn)
     except (NameError, TypeError, AttributeError):  # names that exist for the type checker only
         return {}
 
 
-def _words(hint: Any) -> str:
+def _words(hint: object) -> str:
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(_words(part) for part in get_args(hint)))
     if hint in WORDS:

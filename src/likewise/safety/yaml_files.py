@@ -1,13 +1,16 @@
 """YAML of others: plain values only, and no more of them than the bound once aliases are expanded."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from likewise.safety import bounds
+
+if TYPE_CHECKING:
+    from yaml.nodes import Node
 
 __all__ = ["parsed_yaml"]
 
 
-def parsed_yaml(text: str) -> Any:
+def parsed_yaml(text: str) -> object:
     """The value of a YAML document. Errors: ValueError for what is none or too much; ModuleNotFoundError."""
     try:
         import yaml
@@ -26,14 +29,14 @@ def parsed_yaml(text: str) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
 
 
-def check_nodes(top: Any) -> None:
+def check_nodes(top: "Node | None") -> None:
     """Errors: ValueError for more values than `bounds` allow once aliases are expanded, or an alias inside itself.
 
     A short text with aliases of aliases stands for billions of values. Nodes are counted where they are defined.
     """
     counts: dict[int, int] = {}
 
-    def count(node: Any) -> int:
+    def count(node: "Node | None") -> int:
         if node is None:
             return 0
         if id(node) not in counts:
