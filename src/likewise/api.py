@@ -1,4 +1,4 @@
-"""What the command line does, for Python: a recipe by name, train, evaluate, report, embed, predict, verify."""
+"""The commands as Python functions: a recipe by name, train, evaluate, report, embed, predict, verify."""
 
 import dataclasses
 import functools
@@ -71,7 +71,7 @@ Call = TypeVar("Call", bound=Callable[..., object])
 
 
 def trusts(function: Call) -> Call:
-    """The function with a keyword `trust_code`: what it reads may then name code outside the package, which is run."""
+    """Add a keyword `trust_code`: with it, files that the function reads may name code outside the package to run."""
 
     @functools.wraps(function)
     def call(*args: object, trust_code: bool = False, **given: object) -> object:
@@ -120,10 +120,10 @@ def epochs_of(run: str | os.PathLike) -> int:
 
 @trusts
 def evaluate(run: str | os.PathLike, *, threshold_at: str = "") -> Run:
-    """Score a run again; metrics.json and embeddings.parquet are written anew.
+    """Score a run again; metrics.json and embeddings.parquet are replaced.
 
-    threshold_at: what the threshold aims at on validation pairs, and is kept with the model: accuracy, f1, eer,
-        far=0.001 or precision=0.99; empty leaves its target as it is. Errors: ValueError for one out of reach.
+    threshold_at: target of the threshold on validation pairs, saved with the model: accuracy, f1, eer, far=0.001 or
+        precision=0.99; empty keeps the current target. Errors: ValueError for one out of reach.
     """
     if threshold_at:
         aim(threshold_at)
@@ -177,7 +177,7 @@ def rank(
 
 @trusts
 def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool = False) -> Embeddings:
-    """What a run names images by: its training images' vectors, so many a class (0 is all), or their class centres.
+    """Reference embeddings of a run: of its training images, at most this many per class (0 is all), or class centres.
 
     Errors: ValueError where the run was not evaluated yet, or most_per_class is below 0.
     """
@@ -189,7 +189,7 @@ def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool 
 
 @trusts
 def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, object]:
-    """How well the encodings of a file name the held-out images of a run, top-1 and top-5; the run keeps nothing.
+    """Top-1 and top-5 accuracy on a run's held-out images, classified by the encodings of a file; nothing is saved.
 
     Errors: ValueError for a file without classes, or of another model.
     """
@@ -202,14 +202,14 @@ def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[
 
 
 def embedded(run: Run) -> Embeddings:
-    """The vectors of a run's own images. Errors: ValueError where it was not evaluated yet."""
+    """The embeddings of a run's own images. Errors: ValueError if it was not evaluated yet."""
     if not run.embeddings.exists():
         raise ValueError(f"{run.path} has no embeddings yet; run `likewise evaluate {run.path}`")
     return Embeddings.load(run.embeddings)
 
 
 def known(run: Run, file: str | os.PathLike | None) -> Embeddings:
-    """What a run's images are named by: the encodings of a file, else all its training images."""
+    """Reference embeddings: those of a file, or of all training images of the run."""
     if file is None:
         return embedded(run).part("train")
     references = Embeddings.load(file)
@@ -246,7 +246,7 @@ def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
 
 @trusts
 def audit(run: str | os.PathLike) -> Audit:
-    """Look for what is wrong with a run's data; audit.html and audit.csv are written into its folder.
+    """Look for problems in a run's data; audit.html and audit.csv are written into its folder.
 
     Errors: ValueError when the run has no embeddings, or its images have changed since.
     """

@@ -1,4 +1,4 @@
-"""Embeddings: vectors with what is known of their images. Made by a model, kept as Parquet, read by anything."""
+"""Embeddings: vectors with ids, labels and parts of their images, saved as Parquet."""
 
 import json
 import os
@@ -32,7 +32,7 @@ COLUMNS = ("id", "label", "class", "split", "vector", "group")
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """N vectors with what is known of the images they come from."""
+    """N vectors with ids, labels, parts and groups of their images."""
 
     vectors: Tensor  # float32 [N, D]
     labels: Tensor  # int64 [N], index into classes
@@ -96,7 +96,7 @@ class Embeddings:
 
 
 def table_checksum(table: "pa.Table", classes: Sequence[str]) -> int:
-    """CRC-32 of names, numbers and vectors, whatever pieces and encodings they lie in."""
+    """CRC-32 of names, numbers and vectors, independent of chunks and encodings."""
     import pyarrow as pa
 
     crc = zlib.crc32(json.dumps(list(classes)).encode())
@@ -115,7 +115,7 @@ def table_checksum(table: "pa.Table", classes: Sequence[str]) -> int:
 
 
 def check_sum(table: "pa.Table", path: str) -> None:
-    """Errors: ValueError where a file that says its checksum holds something else."""
+    """Errors: ValueError if the content does not match the checksum in the metadata."""
     about = bounds.parsed_json((table.schema.metadata or {}).get(b"likewise", b"{}"), f"the metadata of {path}")
     classes = about.get("classes")
     if "crc32" not in about or not isinstance(classes, list):
@@ -212,7 +212,7 @@ def check(query: Embeddings, reference: Embeddings | None = None) -> None:
 
 
 def as_seen(vectors_ND: Tensor, sim: Sim) -> Tensor:
-    """As the similarity sees them, for what is Euclidean by definition: at unit length under cosine."""
+    """Vectors for Euclidean measures: normalised to length 1 if the similarity is cosine."""
     return F.normalize(vectors_ND, dim=-1) if getattr(sim, "func", sim) is geometry.cosine else vectors_ND
 
 

@@ -91,7 +91,7 @@ TRUST: ContextVar[bool] = ContextVar("likewise_trust_code", default=False)
 
 
 class SpecError(ValueError):
-    """What was written names nothing we have, or gives it a keyword it does not take."""
+    """An unknown name, or a keyword that it does not take."""
 
 
 def trusted() -> bool:

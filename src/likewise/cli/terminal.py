@@ -1,7 +1,7 @@
-"""All that reaches the terminal passes here: ids and class names of strangers may hold escape sequences.
+"""Filter of all terminal output: untrusted ids and class names may contain escape sequences.
 
-A control character, a C1 code, a change of writing direction or half a surrogate pair is printed as `\\u001b`: visible,
-harmless, and inside JSON the same text. What the encoding of the terminal lacks is printed in the same way.
+Control characters, C1 codes, changes of writing direction and lone surrogates are printed as `\\u001b`: visible,
+harmless, and equivalent inside JSON. Characters missing from the terminal's encoding are printed in the same way.
 """
 
 import re
@@ -20,7 +20,7 @@ def spelled(match: re.Match[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """The text with everything that a terminal would obey spelled out; line ends and tabs stay."""
+    """Escape every control sequence in the text; line ends and tabs stay."""
     return HARMFUL.sub(spelled, text)
 
 
@@ -53,7 +53,7 @@ def raw(stream: "TextIO | Plain") -> TextIO:
 
 @contextmanager
 def plain_output() -> Iterator[None]:
-    """Inside, whatever is printed to stdout and stderr is `plain`."""
+    """Inside, all output to stdout and stderr is `plain`."""
     before = sys.stdout, sys.stderr
     sys.stdout = Plain(raw(sys.stdout), returns=False)
     sys.stderr = Plain(raw(sys.stderr), returns=True)

@@ -1,4 +1,4 @@
-"""X and y: images or feature rows that are in memory already, or in an .npz file."""
+"""X and y: images or feature rows in memory, or in an .npz file."""
 
 import math
 import tokenize
@@ -93,7 +93,7 @@ def from_arrays(
 
 
 def _by_use(stored: dict[str, Entry]) -> dict[str, Entry]:
-    """The arrays by what they are for, found by the usual names in any case; one of the exact name comes first."""
+    """The arrays by use (X, y, split, groups), recognised by usual names in any case; exact names have priority."""
     lowered = {key.casefold(): key for key in reversed(stored)}
     by_use = dict(stored)
     for use, names in NAMES.items():
@@ -104,7 +104,7 @@ def _by_use(stored: dict[str, Entry]) -> dict[str, Entry]:
 
 
 def holds_rows(path: Path) -> bool:
-    """Whether the X of an .npz is rows of numbers [N, D] and not images, by its header; False where none reads."""
+    """Whether the header of X in an .npz says feature rows [N, D], not images; False for an unreadable file."""
     try:
         with zipfile.ZipFile(path) as file, file.open(_by_use({n[:-4]: n for n in file.namelist()})["X"]) as opened:
             return len(array_header(opened)[0]) == 2
@@ -133,7 +133,7 @@ def _load(file: Path) -> dict[str, np.ndarray]:
 
 
 def check_announced(file: Path) -> None:
-    """Errors: ValueError when the arrays that the zip, or their own headers, announce are beyond the bound."""
+    """Errors: ValueError when the zip or the headers of its arrays announce more than the bound."""
     length = file.stat().st_size
     with zipfile.ZipFile(file) as archive:
         bounds.expanded(sum(entry.file_size for entry in archive.infolist()), length, legible(file))
@@ -165,7 +165,7 @@ def _array(values: ArrayLike | Tensor, what: str) -> np.ndarray:
 
 
 def _from_tensor(tensor: Tensor) -> np.ndarray:
-    """numpy has neither bfloat16 nor the floats of 8 bits; float32 holds all of their numbers."""
+    """numpy has neither bfloat16 nor 8-bit floats; float32 represents both exactly."""
     known = (torch.float16, torch.float32, torch.float64)
     return (tensor.float() if tensor.is_floating_point() and tensor.dtype not in known else tensor).numpy()
 
@@ -217,7 +217,7 @@ def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
 
 
 def _whole(array: np.ndarray) -> np.ndarray:
-    """The array, all of it whole numbers; they stay floats, since those of 20 digits are beyond int64."""
+    """Check that all numbers are whole; they stay floats, since numbers of 20 digits do not fit int64."""
     if np.isnan(array).any():
         raise ValueError(f"y holds NaN, first in row {int(np.isnan(array).argmax())}; leave out images without a label")
     if not np.isfinite(array).all() or (array != np.rint(array)).any():

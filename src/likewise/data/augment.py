@@ -60,8 +60,8 @@ def matrix(x: Tensor, rows: Sequence[Sequence[Tensor | float]]) -> Tensor:
 def affine(*, rotate: float = 0.0, scale: float = 0.0, shear: float = 0.0, translate: float = 0.0) -> Augment:
     """A random affine map: uniform angles and shifts, log-uniform scales, each side its own.
 
-    rotate, shear: up to so many degrees either way. scale: up to 1 + scale times larger or smaller. translate: by up to
-    this share of the side. What is not given stays.
+    rotate, shear: up to this many degrees in either direction. scale: up to 1 + scale times larger or smaller.
+    translate: by up to this share of the side. Parameters that are not given change nothing.
     """
 
     def moved(x: Tensor, generator: Random) -> Tensor:

@@ -107,7 +107,7 @@ def _below(address: str, file: str) -> str:
 
 
 def _download(url: str, path: Path, sums: tuple[str, ...], progress: Progress | None) -> None:
-    """The file at `url`, checked, as `path`. What a stopped download left in `.part` is used, once."""
+    """Download `url` to `path` and check it. A partial download in `.part` is resumed once."""
     part = path.with_name(path.name + ".part")
     resumed = part.exists()
     _receive(url, part, progress)
@@ -167,7 +167,7 @@ def _append(url: str, part: Path, progress: Progress | None) -> None:
 
 
 def _starts_at(answer: HTTPResponse) -> int:
-    """The first byte that an answer holds: 0 unless it says that it is a part."""
+    """Offset of the first byte of an answer: 0 unless it is a partial one."""
     match = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range") or "")
     return int(match[1]) if match and answer.status == 206 else 0
 
@@ -177,7 +177,7 @@ def _size(part: Path) -> int:
 
 
 def _matches(path: Path, sums: tuple[str, ...]) -> bool:
-    """Whether the sha256, or the md5 where only that is published, is an accepted one."""
+    """Whether the sha256 (or the md5, where only that is published) is one of `sums`."""
     for kind in {"md5" if len(known) == 32 else "sha256" for known in sums}:
         with path.open("rb") as file:
             if hashlib.file_digest(file, kind).hexdigest() in sums:

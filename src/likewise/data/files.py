@@ -1,4 +1,4 @@
-"""Images on disk, decoded once, in threads: into memory where they fit, and into the cache, which else streams."""
+"""Images on disk, decoded once, in threads: into memory if they fit, otherwise streamed; both use the cache."""
 
 import functools
 import os
@@ -27,8 +27,8 @@ from likewise.imaging.decode import Crop, Head, ImageError, ImageSource, check, 
 
 __all__ = ["Files", "common_shape", "conform", "read", "together"]
 
-CHUNK = 16  # most images a task: a thread that is handed single small images spends its time being handed them
-LARGEST = 512  # longest side, where no size was asked for
+CHUNK = 16  # most images per task: with single small images, threads would mostly wait for tasks
+LARGEST = 512  # longest side if no size is requested
 
 Shape = tuple[int, int, int]  # C, H, W
 Progress = Callable[[int, int], None] | None
@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 
 
 class Cached(NamedTuple):
-    """An image that an older entry of the cache has."""
+    """An image that an older entry of the cache holds."""
 
     source: ImageSource
     stored: Stored
@@ -48,8 +48,8 @@ class Cached(NamedTuple):
 class Files:
     """A lazy sequence of images: `files[indices]` reads those and no other, uint8 [B,C,H,W].
 
-    They come from the cache where they are `stored`, and are decoded where not, or no longer. Pickles, and works after
-    a fork; holds no file open.
+    `stored` images come from the cache; others are decoded. Can be pickled and works after a fork, since no file stays
+    open.
     """
 
     sources: tuple[ImageSource, ...]
@@ -66,7 +66,7 @@ class Files:
         return (len(self), *self.each)
 
     def take(self, indices: Sequence[int]) -> "Files":
-        """The images at these places, still unread."""
+        """The images at these indices, not yet read."""
         stored = self.stored and self.stored.take(indices)
         return Files(tuple(self.sources[i] for i in indices), self.each, self.invert, stored)
 
@@ -88,29 +88,29 @@ class Files:
 def read(
     sources: Sequence[ImageSource], want: LoadOptions, *, invert: bool = False
 ) -> tuple[Tensor | Files, dict[int, str]]:
-    """The pixels of the images that can be read, and why each of the others cannot, by its place.
+    """The pixels of the readable images, and the reason for each of the others by its index.
 
-    The pixels are a uint8 tensor [N,C,H,W] when that fits in `want.memory` and Files when it does not. What was decoded
-    by an earlier call is taken from the cache (see cache.py), and what is decoded now is left there.
+    The pixels are a uint8 tensor [N,C,H,W] if that fits in `want.memory`, otherwise Files. Images decoded by an earlier
+    call are taken from the cache (see cache.py); newly decoded ones are added to it.
     """
     with _silent(), torch.inference_mode(False):
         key = cache.key_of(sources, want, invert)
         if key and (entry := cache.find(key)):
-            with suppress(OSError):  # thrown away by another process just now
+            with suppress(OSError):  # deleted by another process just now
                 return _from(entry, sources, want, invert), entry.wrong
         return _decoded(sources, want, invert, key)
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """What Pillow has to say of odd images is no news to a user: they are decoded, or listed with the reason."""
+    """Silence Pillow's warnings about unusual images: they are decoded, or listed with the reason."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
 def _from(entry: Entry, sources: Sequence[ImageSource], want: LoadOptions, invert: bool) -> Tensor | Files:
-    """Errors: OSError when the entry was thrown away."""
+    """Errors: OSError when the entry was deleted."""
     if entry.size <= want.memory:
         return torch.from_numpy(entry.stored.all())
     return Files(tuple(sources[at] for at in entry.rows), entry.each, invert, entry.stored)
@@ -119,7 +119,7 @@ def _from(entry: Entry, sources: Sequence[ImageSource], want: LoadOptions, inver
 def _decoded(
     sources: Sequence[ImageSource], want: LoadOptions, invert: bool, key: Key | None
 ) -> tuple[Tensor | Files, dict[int, str]]:
-    # the heads tell the common shape; where that is given they need not be read
+    # the headers give the common shape; a given shape makes reading them unnecessary
     heads, wrong = ({}, {}) if want.size and want.channels else _each(head, sources)
     good = [i for i in range(len(sources)) if i not in wrong]
     if not good:
@@ -154,13 +154,13 @@ def _decoded(
 def _sources(
     sources: Sequence[ImageSource], prints: Sequence[str], key: Key, shape: Shape
 ) -> Sequence[ImageSource | Cached]:
-    """The images, or where older sets of the cache have them decoded."""
+    """The images, or their place in older entries of the cache."""
     known = cache.known(key, shape)
     return [Cached(p, *known[print_]) if print_ in known else p for p, print_ in zip(sources, prints, strict=True)]
 
 
 def _empty(count: int, shape: Shape) -> Tensor:
-    """Pixels that any thread may fill. Of numpy, which asks for large pages: small ones cost more than their copy."""
+    """Uninitialised pixels; from numpy, which uses large memory pages: small ones cost more than a copy."""
     with torch.inference_mode(False):
         return torch.from_numpy(np.empty((count, *shape), np.uint8))
 
@@ -168,9 +168,9 @@ def _empty(count: int, shape: Shape) -> Tensor:
 def _written(
     room: Room, pixels: Tensor, version: int, rows: dict[int, int], wrong: dict[int, str], want: LoadOptions
 ) -> None:
-    """Bring pixels that are held to the disk, unless their holder changes them before all are there."""
+    """Write pixels in memory to the cache, unless their owner changes them meanwhile."""
     room.put(0, pixels.numpy())
-    if pixels._version == version:  # torch counts what it changes, through whichever view
+    if pixels._version == version:  # torch counts changes, through any view
         _closed(room, rows, wrong, want)
     else:
         room.leave()
@@ -226,7 +226,7 @@ def _fill(
     invert: bool,
     progress: Progress = None,
 ) -> dict[int, str]:
-    """Decode every image (or copy it from where it lies decoded) and put it at its row; why some cannot be."""
+    """Decode every image (or copy it from the cache) into its row; returns the reasons of those that cannot be read."""
 
     def one(row: int) -> None:
         if isinstance(place, Room):
@@ -295,7 +295,7 @@ def _tried(do: Callable[[Item], Result], item: Item) -> Result | ImageError:
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    """One pool for the process: decoders let go of the interpreter. In its threads torch starts none of its own."""
+    """One pool for the process: decoders release the interpreter lock. Its threads run torch with one thread each."""
     threads, torchs = os.cpu_count() or 1, torch.get_num_threads()
     all_there = threading.Barrier(threads + 1)
 

@@ -17,10 +17,10 @@ PARTS = ("auto", "yes", "no")
 
 
 def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
-    """Class-per-folder images: `path/cat/1.jpg`, or `path/train/cat/1.jpg` with `val/` and `test/` beside `train/`.
+    """Class-per-folder images: `path/cat/1.jpg`, or `path/train/cat/1.jpg` with `train/`, `val/` and `test/`.
 
     A class is the path of the folder its images lie in, so classes may be nested (`Fruit/Apple`). Hidden files and
-    the litter of operating systems are passed over; an image that lies in no class folder is listed as skipped.
+    files of operating systems are ignored; an image outside every class folder is listed as skipped.
 
     path       the folder, absolute or relative to where the command runs
     parts      yes | no: folders train, val and test are parts, or classes; auto: parts when train/ holds only folders
@@ -47,12 +47,12 @@ def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str 
 
 
 def list_images(top: Path, skipped: list[Skipped]) -> Iterator[Found]:
-    """Every image file below a folder, as `imaging.find` walks it; what is left out goes to `skipped`."""
+    """Every image file below a folder, in the order of `imaging.find`; others are added to `skipped`."""
     return images_below(top, lambda name, why: skipped.append(Skipped(name, why)))
 
 
 def _has_parts(files: Sequence[Found], top: Path) -> bool:
-    """Whether the uppermost folders are train, val and test. Errors: ValueError when that cannot be told."""
+    """Whether the top folders are train, val and test. Errors: ValueError when that is ambiguous."""
     trains = [f for f in files if f.folders and split_of(f.folders[0]) == 0]
     if not trains or any(len(f.folders) == 1 for f in trains):
         return False  # no train/, or one with images of its own: a class that is called train

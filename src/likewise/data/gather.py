@@ -1,4 +1,4 @@
-"""From a list of images and the words written beside them to Images: reading, class names and their spellings."""
+"""From a list of image files with their labels to Images: reading, class names and their spellings."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -46,7 +46,7 @@ def gather(
     spellings: str = "keep",
     invert: bool = False,
 ) -> Images:
-    """Read what was found. `where` is what an error calls the place.
+    """Read the listed images. where: the name of the source in errors.
 
     Errors: ValueError when nothing can be read, or a class is spelled in two ways (see one_spelling).
     """
@@ -79,7 +79,7 @@ def number(names: Sequence[str]) -> tuple[torch.Tensor, tuple[str, ...]]:
 
 
 def one_spelling(names: Sequence[str], spellings: str = "error") -> list[str]:
-    """The class names with `Cat`, `cat ` and a differently composed `é` told apart or not.
+    """The class names, with spellings such as `Cat`, `cat ` and another Unicode form of `é` merged or not.
 
     error  two spellings of one class are an error that names both
     merge  they become one class, under the spelling that most images have
@@ -98,7 +98,7 @@ def one_spelling(names: Sequence[str], spellings: str = "error") -> list[str]:
 
 
 def plain(name: str) -> str:
-    """What two spellings of one class have in common: letters in one case and one composition, single spaces."""
+    """The normalised class name: one case, one Unicode composition, single spaces."""
     folded = unicodedata.normalize("NFC", name.casefold())
     return "/".join(" ".join(part.split()) for part in folded.split("/"))
 

@@ -1,4 +1,4 @@
-"""What the caller of a source wants: where the data lie, in which size and colour, and how much may stay in memory."""
+"""Options of every source: where the data are, the size and colour to load, and the memory to use."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ def data_home() -> Path:
 
 
 def cache_home() -> Path:
-    """Where decoded images are kept: `LIKEWISE_CACHE`, else `likewise/decoded` in the user's cache."""
+    """The folder of the cache of decoded images: `LIKEWISE_CACHE`, else `likewise/decoded` in the user's cache."""
     folder = os.environ.get("LIKEWISE_CACHE")
     return as_path(folder) if folder else _users_cache() / "decoded"
 
@@ -51,7 +51,7 @@ class LoadOptions:
     root      <root>/<source>/ holds the files as their publishers laid them out
     size      side in pixels of the square every image is stretched to; 0: as most images are
     channels  1 grey, 3 colour; 0: as most images are
-    memory    bytes of pixels that may be held; a larger set is streamed, decoded once where the cache has room for it
+    memory    bytes of pixels to hold in memory; a larger set is streamed, and decoded once if the cache has room for it
     progress  called with (done, total) while images are read
     say       called with a sentence that the user should see
     """

@@ -44,11 +44,11 @@ def shuffled(labels: Tensor, *, batch: int = 128, seed: int, epoch: int) -> Batc
 def pk(labels: Tensor, *, classes: int = 10, images: int = 25, seed: int, epoch: int) -> Batches:
     """P x K: `images` images of each of `classes` classes per batch, no image twice in a batch.
 
-    Every image is visited in every epoch. A class's images are shuffled and cut into hands of K; its last hand is
-    filled up with others of the class, and a class of fewer than K is one hand of all it has, a singleton of one.
-    Every batch, the last one too, holds hands of exactly P classes (all, where there are fewer). The epoch is as long
-    as visiting everything takes, max(hands / P, most hands of one class), and the room that is left goes to the
-    classes with the fewest hands, newly shuffled: so under a long tail rare classes are seen more often, never less.
+    Every image is visited in every epoch. A class's images are shuffled and cut into hands (groups) of K; its last hand
+    is filled up with others of the class, and a class of fewer than K images is a single, shorter hand.
+    Every batch, the last one too, holds hands of exactly P classes (all, where there are fewer). An epoch has
+    max(hands / P, most hands of one class) batches, as many as visiting everything takes; free places go to the
+    classes with the fewest hands, shuffled again: in long-tailed data rare classes are seen more often, never less.
     One class alone makes batches without negatives. (Hermans, Beyer, Leibe, arXiv:1703.07737, 2017)
 
     >>> [len(batch) for batch in pk(torch.arange(12) % 3, classes=2, images=2, seed=0, epoch=0)]
@@ -170,7 +170,7 @@ def hands_of(labels: Tensor, classes: int, images: int, rng: Generator, deal: De
 
 
 def _top_up(need_C: np.ndarray, batches: int, p: int, rng: Generator) -> np.ndarray:
-    """Hands of each class: what it needs, and more for those with the fewest until there are batches x p."""
+    """Hands of each class: as many as it needs, and more for the classes with the fewest, batches x p in all."""
     total = batches * p
     level = bisect_right(range(batches), total, key=lambda at: int(np.maximum(need_C, at).sum())) - 1
     hands_C = np.maximum(need_C, level)

@@ -154,7 +154,7 @@ def clusters(images: Images, *, seed: int = 0) -> np.ndarray:
 
 
 def overlaps(images: Images, *, seed: int = 0) -> list[Overlap]:
-    """A quick look for near-copies: of test in train, of val in train, of test in val; a seeded sample of classes.
+    """A quick check for near-copies of test in train, val in train and test in val, on a seeded sample of classes.
 
     Whole classes are drawn until QUERIES images of the first part, or REFERENCES in all, are there.
     """

@@ -16,12 +16,12 @@ TRAIN, VAL, TEST = range(len(SPLITS))
 
 
 def given(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
-    """The parts that the source came with; what it lacks is taken out of train.
+    """The parts of the source; missing ones are taken out of train.
 
     no val         the share `val` of train: by class when the test classes are not trained on (open set), so that
                    validation asks what the test asks; else of every class
-    val, no test   val is measured as the test part, since a score must come from images that no choice was made by,
-                   and a new val part is taken out of train
+    val, no test   val becomes the test part, since no choice may be made on the images that are scored, and a new val
+                   part is taken out of train
     neither        as ratio(val, test)
     """
     has = [bool((images.split == part).any()) for part in range(len(SPLITS))]
@@ -96,7 +96,7 @@ def by_scene(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
 
 
 def auto(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
-    """As given, but what is taken out of train are whole groups, where they are known, and else whole scenes.
+    """As given, but whole groups are taken out of train if there are groups, otherwise whole scenes.
 
     Parts that the source came with are never cut again. Without groups and near-copies, and for test classes that are
     not trained on, this is `given`.

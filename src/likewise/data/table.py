@@ -36,13 +36,13 @@ def table(
     """Images listed in a table, a row each.
 
     path          the file: text in UTF-8 or Windows-1252, or Parquet, whose images may be bytes instead of paths
-    image, label  the columns of the image's path and of its class: a name in the first row, or a number from 0; where
-                  they are not given, those with a usual name in any case (file, filename, path ...; class, target ...)
+    image, label  the columns of the image's path and of its class: a name in the first row, or a number from 0;
+                  without them, columns with a usual name in any case (file, filename, path ...; class, target ...)
     split, group  columns of the part (train, val, test, or folds) and of the group (camera, writer ...); where they are
                   not given, those called split, fold or subset, and group
-    root          folder that the paths start from; the file's own, where none is given
+    root          folder that the paths are relative to; without it, the folder of the file
     header        False: the first row is an image already, and columns are numbers (image=0, label=1)
-    separator     what stands between columns; found out among comma, tab, semicolon and pipe where it is not given
+    separator     the character between columns; without it, comma, tab, semicolon or pipe is detected
     spellings     error | merge | keep: what to do about `Cat` beside `cat`, `cat ` or another Unicode form of it
 
     An image that is missing or broken, a row that is too short or has no label or part, and a file listed before, in

@@ -61,7 +61,10 @@ class Exported:
 
 
 def export(path: str | os.PathLike, *, to: str = "onnx", int8: bool = False) -> Exported:
-    """Write RUN/export/ anew. Errors: ValueError for another target or a run without data; ExportError beyond LIMIT."""
+    """Write RUN/export/, replacing an earlier one.
+
+    Errors: ValueError for another target or a run without data; ExportError beyond LIMIT.
+    """
     if to not in TARGETS:
         raise ValueError(f"--to is {' or '.join(TARGETS)}, got {to!r}")
     for name in ("onnx", "onnxscript", "onnxruntime"):

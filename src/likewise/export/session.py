@@ -28,7 +28,7 @@ BYTES = "uint8 [N, H, W, C]"  # decoded images
 
 
 class Metadata(TypedDict):
-    """What an exported model.onnx says of itself."""
+    """The metadata of an exported model.onnx."""
 
     run: NotRequired[str]
     shape: list[int]
@@ -172,9 +172,9 @@ def is_shape(value: object) -> bool:
 
 
 def check(path: Path) -> bool:
-    """Whether a checksum beside the file says that it is the one that was exported.
+    """Whether SHA256SUMS has the checksum of this file.
 
-    Errors: ValueError where there is no such file, or the SHA256SUMS beside it tells of another.
+    Errors: ValueError for a missing file, or a checksum of another content.
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}; `likewise export RUN --to onnx` writes RUN/export/model.onnx")

@@ -1,4 +1,4 @@
-"""An image file into pixels: the one place that knows what files in the wild look like.
+"""Decode an image file to pixels: the only place that handles the variety of real image files.
 
 EXIF orientation is honoured, 16 bits become 8 by scale, CMYK and palettes become colour, colours of another profile
 become sRGB, transparency lies on white, an animation gives its first frame, and a large JPEG is decoded at a fraction
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES", "Crop", "Head", "ImageSource", "ImageError", "check", "decode", "decoded", "decoder", "fit", "head"]
 
-RULES = 2  # one more whenever the same file gives other pixels than before; decoded images that are kept know it
+RULES = 2  # increase it when the same file gives other pixels than before: it is part of the key of cached images
 
 
 class Crop(NamedTuple):
@@ -111,7 +111,7 @@ def decoded(image: "PillowImage", shape: Shape | None = None) -> Tensor:
 def _of_image(
     image: "PillowImage", shape: Shape | None, box: Box | None = None, *, fresh: bool = False, out: Tensor | None = None
 ) -> Tensor:
-    """Of the part that is in the box. fresh: it was opened just now, so that it still is what its file says."""
+    """The part in the box. fresh: Pillow has only just opened it, so that it still matches its file."""
     turn = orientation(image)
     channels, height, width = shape or (1 if _is_grey(image) else 3, 0, 0)
     # the sides that are enough, as the file has them
@@ -161,7 +161,7 @@ def _stretched(pixels_CHW: Tensor, sides: list[int], out: Tensor | None = None) 
     if [*pixels_CHW.shape[1:]] == sides:
         return pixels_CHW.clone(memory_format=torch.contiguous_format) if out is None else out.copy_(pixels_CHW)
     if _quick() and out is not None:
-        # what F.interpolate calls, which cannot be given a place for what it makes
+        # called by F.interpolate, which has no `out`
         torch.ops.aten._upsample_bilinear2d_aa.out(pixels_CHW[None], sides, False, out=out[None])
         return out
     if _quick():
@@ -172,7 +172,7 @@ def _stretched(pixels_CHW: Tensor, sides: list[int], out: Tensor | None = None) 
 
 
 def decoder() -> str:
-    """What decodes here, by name and version; another one may give pixels that differ by one of 255."""
+    """Name and version of the decoder; another one may give pixels that differ by 1 of 255."""
     import PIL
 
     library = jpeg.simplejpeg()
@@ -186,7 +186,7 @@ def _quick() -> bool:
 
 
 def fit(pixels_NCHW: Tensor, shape: Shape) -> Tensor:
-    """Pixels in another size and colour, by the rules of `decode`."""
+    """Convert pixels to another size and colour, by the rules of `decode`."""
     channels, *sides = shape
     if channels == 1 and pixels_NCHW.shape[1] == 3:
         luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
@@ -200,15 +200,16 @@ def fit(pixels_NCHW: Tensor, shape: Shape) -> Tensor:
 
 
 def check(source: ImageSource, shape: Shape | None = None) -> None:
-    """Find out that `decode` of it will not fail, by decoding: checksums and end markers prove nothing of what is
-    compressed. shape: what will be decoded, which may be a fraction of the file. Errors: ImageError.
+    """Check that `decode` works, by decoding: checksums and end markers say nothing about compressed content.
+
+    shape: the shape that will be decoded, which may need only a fraction of the file. Errors: ImageError.
     """
     decode(source, shape)
 
 
 @functools.cache
 def _pillow() -> ModuleType:
-    """Pillow with all its formats; left to itself it loads the rarer ones on demand, and threads race for it."""
+    """Pillow with all formats loaded; by default it loads rare ones on demand, which is a race between threads."""
     from PIL import Image
 
     Image.init()
@@ -217,7 +218,7 @@ def _pillow() -> ModuleType:
 
 @contextmanager
 def _opened(source: Path | bytes) -> Iterator["PillowImage"]:
-    """The image as Pillow opens it; whatever goes wrong inside the block becomes a ImageError with the reason."""
+    """The image as Pillow opens it; any error inside the block becomes an ImageError with the reason."""
     try:
         # the file is opened here, since Pillow leaves one open whose first bytes it cannot read
         file = io.BytesIO(source) if isinstance(source, bytes) else _regular(source).open("rb")
@@ -233,7 +234,7 @@ def _opened(source: Path | bytes) -> Iterator["PillowImage"]:
                 yield image
     except (ImageError, MemoryError):
         raise
-    # decoders meet bytes that nobody foresaw, and fail in every way there is: struct.error, SyntaxError, IndexError ...
+    # on damaged files decoders raise any exception: struct.error, SyntaxError, IndexError ...
     except Exception as error:
         raise ImageError(_reason(source, error)) from None
 
@@ -281,7 +282,7 @@ def _is_grey(image: "PillowImage") -> bool:
 
 
 def _plain(image: "PillowImage", mode: str) -> "PillowImage":
-    """The image in 8 bits and sRGB, "L" or "RGB", what is transparent on white."""
+    """The image in 8 bits and sRGB, "L" or "RGB", transparent areas on white."""
     profile = image.info.get("icc_profile")
     true_transparency(image)
     if image.mode == "F" or image.mode.startswith("I"):
@@ -298,7 +299,7 @@ def _plain(image: "PillowImage", mode: str) -> "PillowImage":
 
 
 def _srgb(image: "PillowImage", profile: bytes) -> "PillowImage":
-    """The image in sRGB where its profile is another and of its kind; else as it is."""
+    """Convert to sRGB if the profile is another one and fits the mode; otherwise return the image."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
     elif image.mode == "P":

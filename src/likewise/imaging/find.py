@@ -17,7 +17,7 @@ SUFFIXES = {
 }
 JUNK = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found", "system volume information"}
 
-Skip = Callable[[str, str], None]  # name of what was left out, why
+Skip = Callable[[str, str], None]  # name of the skipped file, reason
 
 
 class Found(NamedTuple):
@@ -47,10 +47,10 @@ def image_files(paths: Iterable[str | os.PathLike]) -> list[Path]:
 
 
 def images_below(top: Path, skip: Skip) -> Iterator[Found]:
-    """Every image file below a folder, in natural order; links are followed, but not round in a loop.
+    """Every image file below a folder, in natural order; links are followed, except into loops.
 
-    Hidden files and the litter of operating systems are passed over; `skip` is called with the name and the reason of
-    what looks like an image and is none, and of a folder that cannot be opened.
+    Hidden files and files of operating systems are ignored; `skip` is called with the name of anything that looks like
+    an image but is not one, or of a folder that cannot be opened, and with the reason.
     """
     yield from _walk(top, (), (os.path.realpath(top),), skip)
 

@@ -1,4 +1,4 @@
-"""Plain JPEGs without Pillow, by simplejpeg where it is installed: the same pixels, sooner; None for what is odd."""
+"""Decode plain JPEGs with simplejpeg if it is installed: the same pixels as Pillow, faster; None for unusual files."""
 
 import functools
 import os
@@ -24,7 +24,7 @@ SEGMENTS = {b"\xe0", b"\xdb", b"\xc4", b"\xdd"} | (FRAMES := {b"\xc0", b"\xc1", 
 READING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is no reason to hang
 MEMORY = 1 << 28  # bytes of a file that may be read whole
 FRONT = 4096  # bytes of a file within which they are
-REDUCED = (8, 4, 2)  # what a JPEG can be divided by while it is decoded
+REDUCED = (8, 4, 2)  # reductions that a JPEG decoder supports
 
 
 class Jpeg(NamedTuple):
@@ -47,7 +47,7 @@ def of_image(image: "PillowImage") -> Jpeg | None:
 
 
 def whole(path: Path) -> bytes | None:
-    """All of a JPEG file, in the fewest calls: threads meet at each. None where it is another, or odd in any way."""
+    """The content of a JPEG file, read with few calls, since threads block at each; None for other or unusual files."""
     name = os.fspath(path)
     if not name.lower().endswith((".jpg", ".jpeg")) or not simplejpeg():
         return None
@@ -64,9 +64,9 @@ def whole(path: Path) -> bytes | None:
 
 
 def simple(data: bytes) -> Jpeg | None:
-    """A JPEG with nothing in it but pixels: no profile, orientation or comment. None for all else: Pillow looks at it.
+    """A JPEG without profile, orientation or comment; None for others, which Pillow decodes.
 
-    Pillow takes a tenth of the time of decoding a small one to open it, and the interpreter with it.
+    Opening a small JPEG with Pillow takes a tenth of its decoding time, with the interpreter lock held.
     """
     frame = _frame(data[:FRONT]) if simplejpeg() else None
     return frame and Jpeg(data, *frame)
@@ -89,7 +89,7 @@ def _frame(front: bytes) -> tuple[int, int, int] | None:
 
 
 def pixels(jpeg: Jpeg, channels: int, enough: tuple[int, int] | None) -> Tensor | None:
-    """uint8 [H,W,C] as Pillow gives them, sooner; None where Pillow must look at it.
+    """uint8 [H,W,C], the same as from Pillow; None if Pillow must decode the file.
 
     enough: width and height as they lie in the file, down to which it may be decoded at 1/2, 1/4 or 1/8.
     """
@@ -99,7 +99,7 @@ def pixels(jpeg: Jpeg, channels: int, enough: tuple[int, int] | None) -> Tensor 
         return None
     by = next((by for by in REDUCED if enough and by * enough[0] <= width and by * enough[1] <= height), 1)
     sides = -(-height // by), -(-width // by)
-    with suppress(ValueError, RuntimeError):  # whatever is odd about a file: Pillow says whether it can be read
+    with suppress(ValueError, RuntimeError):  # Pillow decides whether an unusual file can be read
         colours = "GRAY" if channels == 1 else "RGB"
         rows = library.decode_jpeg(data, colours, min_height=sides[0], min_width=sides[1])
         return torch.from_numpy(rows) if rows.shape[:2] == sides else None

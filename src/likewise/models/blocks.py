@@ -1,4 +1,4 @@
-"""The blocks of a network from its input to its output: what is unfrozen together and shares a learning rate."""
+"""The blocks of a network from input to output; a block is unfrozen as a whole and has one learning rate."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -81,7 +81,7 @@ def lr_multipliers(
 
 
 def unfreeze_schedule(network: nn.Module, frozen_epochs: int, unfreeze_epochs: int) -> Callable[[int], None]:
-    """A function of the epoch, to be called before each step, behind `train()`: it freezes what is not trained yet.
+    """A function of the epoch that freezes untrained blocks; call it before each step, after `train()`.
 
     frozen_epochs: at the start nothing of the network is trained; -1 is always. unfreeze_epochs: over so many epochs
     its blocks then join, the last ones first; 0 is all at once. A frozen block is in eval mode: its BatchNorm keeps the

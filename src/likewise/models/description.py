@@ -1,8 +1,8 @@
-"""What model.json may hold: every field typed and bounded before anything is built from it.
+"""The fields of model.json, each checked for type and bounds before anything is built from them.
 
-A model is often someone else's. Its names pass `spec.from_file`, its numbers are bounded, and the network is first laid
-out without memory and compared with the shapes of the tensors that are there, so that a small file cannot ask for a
-large network.
+A model may come from an untrusted source. Its names pass `spec.from_file`, its numbers are bounded, and the network is
+first built without memory (meta device) and compared with the shapes of the stored tensors, so that a small file cannot
+request a large network.
 """
 
 import math
@@ -43,7 +43,7 @@ class ModelConfig(TypedDict):
 
 
 class Description(TypedDict):
-    """model.json. info: what the user keeps with a model, and the threshold and calibration of a run."""
+    """model.json. info: the extras of the user, and the threshold and calibration of a run."""
 
     format: int
     crc32: int
@@ -87,7 +87,7 @@ def flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-# field: (check, what is accepted). Those without a default in Embedder must be there.
+# field: (check, accepted values). Fields without a default in Embedder are required.
 CONFIG: dict[str, tuple[Check, str]] = {
     "network": (text(bounds.SPEC_CHARACTERS), "the name of a network"),
     "shape": (shape, f"[C, H, W] up to {CHANNELS} x {SIDE} x {SIDE}, or [D] up to {VALUES:,}"),
@@ -129,7 +129,7 @@ def checked_config(config: object, where: object) -> ModelConfig:
 
 
 def check_architecture(fields: Mapping[str, object], where: object) -> None:
-    """Errors: ValueError for what is not plain, is too large, or would bring code along."""
+    """Errors: ValueError for values that are not plain or too large, and for fields that load code."""
     if not isinstance(fields.get("model_type"), str):
         raise ValueError(f"{where}: architecture has no model_type")
     left: list[tuple[str, object]] = [("architecture", fields)]

@@ -69,7 +69,7 @@ def side(size: object) -> int:
 
 
 def fetch_hf(name: str, config: HFConfig, where: str | None = None) -> Mapping[str, Tensor]:
-    """Tensors that were there; one of another shape stands as an empty one, so that it can be named."""
+    """The published tensors; one of another shape is returned as an empty tensor, so that the error can name it."""
     with quiet():
         model, info = library("transformers").AutoModel.from_pretrained(
             where or name,

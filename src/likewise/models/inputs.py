@@ -1,4 +1,4 @@
-"""Whatever `Embedder.embed` is given (tensors, arrays, images, paths, lists of them, Images) as batches of tensors.
+"""Convert the input of `Embedder.embed` (tensors, arrays, images, paths, lists of them, Images) to batches of tensors.
 
 uint8 stays uint8 and float stays float: the Embedder scales the one by 1/255 and takes the other as it is. An
 antialiased bilinear filter changes sizes and does not keep the aspect ratio; colour becomes grey by ITU-R 601-2, to the
@@ -26,7 +26,7 @@ __all__ = ["at_once", "batches", "fit"]
 Shape = tuple[int, ...]
 LUMA = (19595, 38470, 7471)  # red, green and blue in 1/65536, as Pillow has them; exact in float32
 PIXELS = 1 << 22  # of all images that pass a network at once
-COLOURS = (1, 3, 4)  # what the side of an image can hardly be, and its channels usually are
+COLOURS = (1, 3, 4)  # usual numbers of channels, which a side of an image hardly has
 
 
 @runtime_checkable
@@ -50,7 +50,7 @@ def at_once(shape: Sequence[int]) -> int:
 def batches(images: object, shape: Shape, size: int) -> Iterator[Tensor]:
     """Batches of at most `size` that suit `fit`; images in files are read a batch at a time.
 
-    Errors: ValueError for what is no image, and for images of floats that are not 0 to 1.
+    Errors: ValueError for other objects, and for float images outside 0 to 1.
     """
     for batch in _batches(images, shape, size):
         if len(shape) == 3 and batch.is_floating_point():

@@ -62,7 +62,7 @@ def mlp(
     activation: str = "relu",
     last_activation: bool = True,
 ) -> Backbone:
-    """Dense layers on the flattened input, of any shape. Dropout stands between layers, never after the last.
+    """Dense layers on the flattened input, of any shape. Dropout is applied between layers, never after the last.
 
     >>> mlp((1, 28, 28), widths=(128, 64)).width
     64
@@ -207,7 +207,7 @@ def small_resnet(shape: Shape, *, width: int = 32, blocks: Sequence[int] = (1, 1
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a straight way; at the start only the straight way counts."""
+    """Two 3x3 convolutions with a skip connection; initially only the skip connection contributes."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -282,7 +282,7 @@ def _flattened(name: str, shape: Shape, layers: Iterable[nn.Module]) -> int:
 
 
 def _side(side: int, windows: Iterable[nn.Conv2d | nn.MaxPool2d]) -> int:
-    """What is left of a side, 0 when a window does not fit."""
+    """The remaining side length, 0 if a window does not fit."""
     for window in windows:
         kernel, stride, padding = map(_square, (window.kernel_size, window.stride, window.padding))
         side = (side + 2 * padding - kernel) // stride + 1
@@ -292,5 +292,5 @@ def _side(side: int, windows: Iterable[nn.Conv2d | nn.MaxPool2d]) -> int:
 
 
 def _square(numbers: int | str | tuple[int, ...]) -> int:
-    """torch keeps one number for both directions as it was given, or twice."""
+    """torch stores a size for both directions as one number or as two equal ones."""
     return numbers if isinstance(numbers, int) else int(numbers[0])

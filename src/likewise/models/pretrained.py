@@ -1,8 +1,8 @@
-"""Networks that others publish: `timm:NAME`, `torchvision:NAME`, `hf:NAME_OR_FOLDER`, each with its own preprocessing.
+"""Published networks with their own preprocessing: `timm:NAME`, `torchvision:NAME`, `hf:NAME_OR_FOLDER`.
 
-Building one draws its weights at random and, but for `hf:`, looks nothing up; `Embedder.load_weights()` gets those that
-its makers publish. Extra: `pip install 'likewise[images]'`. Pooling: `own` is what the network does by itself;
-`average` and `gem` are over its last map, or over its patch tokens; `cls` is its class token.
+Weights are random after building, and only `hf:` needs the hub for it; `Embedder.load_weights()` loads the published
+ones. Extra: `pip install 'likewise[images]'`. Pooling: `own` is the network's own; `average` and `gem` pool its last
+feature map or its patch tokens; `cls` is its class token.
 """
 
 import importlib.util
@@ -40,10 +40,10 @@ LABELS = ("id2label", "label2id")
 
 
 class Pretrained(nn.Module):
-    """Someone else's network: `[N, 3, H, W] -> [N, width]`, its tensors by the names that its makers gave them.
+    """A network of another library: `[N, 3, H, W] -> [N, width]`, with the tensor names of that library.
 
-    summary: how features come out of `body`. fetch: the published tensors, from the hub or from a folder. head: the
-    name of the layer that follows in what is published. architecture: what `hf` needs to build it again, as JSON.
+    summary: gets the features from `body`. fetch: the published tensors, from the hub or from a folder. head: the name
+    of the published classification layer. architecture: the configuration to build it again from, as JSON (`hf`).
     """
 
     prefix = "body."
@@ -79,7 +79,7 @@ class Pretrained(nn.Module):
             features = self.eval()(torch.zeros(1, *shape))
         except SpecError:
             raise
-        except Exception as error:  # whatever a network does with an image that is too small or of an odd size
+        except Exception as error:  # networks raise any exception for images that are too small or of an odd size
             why = brief(error) + (f"; it was made for size={self.size}" if self.size else "")
             raise ValueError(f"{self.title} cannot take images of {shape[1]} x {shape[2]}: {why}") from None
         finally:
@@ -89,7 +89,7 @@ class Pretrained(nn.Module):
         return features.shape[1]
 
     def published(self) -> dict[str, Tensor]:
-        """The tensors that its makers publish. Errors: ValueError where they are not to be had."""
+        """The published tensors. Errors: ValueError if they cannot be loaded."""
         try:
             return self.ours(self.fetch())
         except Exception as error:  # hubs fail in every way there is
@@ -105,7 +105,7 @@ class Pretrained(nn.Module):
         return weights.read(path)
 
     def ours(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Without parts of theirs that this network lacks, such as a pooler that is not used."""
+        """The published tensors that this network has; others, such as an unused pooler, are left out."""
         wanted = self.body.state_dict()
         return {name: t for name, t in tensors.items() if name in wanted}
 
@@ -189,12 +189,12 @@ def hf(
 
 
 def is_outside(text: str) -> bool:
-    """Whether a network text names one of someone else's; nothing is looked up."""
+    """Whether a name is that of another library's network; nothing is downloaded."""
     return getattr(bind("network", text), "func", None) in (timm, torchvision, hf)
 
 
 def makers_of(text: str) -> Makers:
-    """What the makers of a network of someone else's did to their images.
+    """Published preprocessing of a network of another library.
 
     Errors: SpecError for a name that does not exist, with the near ones, and for a library that is not installed.
     """

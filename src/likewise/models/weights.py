@@ -1,4 +1,4 @@
-"""A model on disk: `model.safetensors` (tensors) and `model.json` (what they are), replaced whole or not at all.
+"""A model on disk: `model.safetensors` (tensors) and `model.json` (their description), written atomically.
 
 The two files are renamed one after the other, so a crash between them could pair new tensors with an old description.
 Hence the description also travels in the tensors' own header, and a checksum of the tensors tells which belongs to
@@ -42,7 +42,7 @@ def save(folder: str | os.PathLike, tensors: Mapping[str, Tensor], about: Mappin
 
 
 def find(path: str | os.PathLike) -> Path:
-    """The model's folder, given itself or the run folder around it. Errors: ValueError when there is no model."""
+    """The folder of a model, from its own path or that of its run. Errors: ValueError if there is no model."""
     for folder in (Path(path), Path(path) / "model"):
         if (folder / TENSORS).is_file():
             return folder
@@ -55,7 +55,7 @@ def is_ours(path: str | os.PathLike) -> bool:
 
 
 def only_file(folder: Path) -> Path:
-    """The weights that others keep in a folder. Errors: ValueError where there are none, or several."""
+    """The file of weights in a folder of another library. Errors: ValueError for none, or several."""
     there = sorted(folder.iterdir())
     endings = (".safetensors", ".bin", ".pth", ".pt")
     kinds = [[file for file in there if file.suffix.lower() == ending] for ending in endings]
@@ -116,7 +116,7 @@ def read(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def misfits(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
-    """What keeps their tensors from taking the place of ours, in words; empty when they fit."""
+    """Why tensors do not fit the network, in words; empty if they fit."""
     both = [name for name in ours if name in theirs and ours[name].shape != theirs[name].shape]
     problems = {
         "missing": [name for name in ours if name not in theirs],
@@ -165,6 +165,6 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """The file has its old content or the new one, whatever happens in between."""
+    """Write atomically: the file has its old content or the new one."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)

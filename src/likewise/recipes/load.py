@@ -48,9 +48,9 @@ def own(path: Path) -> Recipe:
 
 
 def with_columns(what: str | os.PathLike, **columns: str) -> Recipe:
-    """The recipe for a table of the user's own, whose columns `image`, `label`, `split` and `group` are these.
+    """The recipe for a user's table with these column names for `image`, `label`, `split` and `group`.
 
-    Errors: SpecError for what is no table.
+    Errors: SpecError for other files than tables.
     """
     path = Path(what)
     if path.suffix.lower() not in OWN - {".npz"}:

@@ -38,7 +38,7 @@ WEIGHTS = "mobilenet_v2-b0353104.pth"
 
 @dataclass(frozen=True)
 class Facts:
-    """What the data are: counts are of the training part unless said otherwise."""
+    """Properties of the data; counts are those of the training part unless noted."""
 
     images: int
     train: int
@@ -58,7 +58,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe, why it is so, and what it takes."""
+    """A recipe, the reasons for its settings, and its estimated time and memory."""
 
     recipe: Recipe
     facts: Facts
@@ -98,7 +98,7 @@ class Plan:
 def plan(recipe: Recipe, changes: Sequence[str] = (), *, minutes: float = 0.0, measure: bool = True) -> Plan:
     """The recipe of `folder` or `rows` for its data, with the user's `field=value` texts last.
 
-    minutes: what the training may take; 0 is MINUTES at most. Errors: ValueError for what cannot be read.
+    minutes: time limit of the training; 0 is MINUTES. Errors: ValueError for data that cannot be read.
     """
     if not (minutes >= 0 and math.isfinite(minutes)):
         raise ValueError(f"--minutes is how long the training may take, a number above 0, got {minutes}")
@@ -251,7 +251,7 @@ def fitted(recipe: Recipe, of_data: Facts, notes: list[str], minutes: float, fix
     by_time = int(most * 60 * 0.9 / per_epoch)
     epochs = recipe.epochs
     if "epochs" not in fixed:
-        if minutes:  # what was asked for is used, up to four times the usual number of passes
+        if minutes:  # use the requested time, up to four times the usual number of epochs
             epochs = max(1, min(by_time, 4 * recipe.epochs))
         elif by_time < epochs:
             epochs = max(1, by_time)

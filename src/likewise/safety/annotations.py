@@ -13,7 +13,7 @@ WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "
 
 
 def check_types(fn: Callable, settings: Mapping[str, object]) -> str:
-    """What is wrong with the first keyword whose value does not fit, in words; empty when all fit."""
+    """A sentence on the first keyword whose value does not fit its annotation; empty if all fit."""
     hints = _hints(fn) if settings else {}
     for key, value in settings.items():
         if key in hints and not fits(value, hints[key]):
@@ -22,7 +22,7 @@ def check_types(fn: Callable, settings: Mapping[str, object]) -> str:
 
 
 def fits(value: object, hint: object) -> bool:
-    """Whether a literal fits an annotation; annotations that no literal can have accept nothing but what is plain."""
+    """Whether a Python literal fits an annotation; other types than those of literals accept nothing."""
     if hint in (Any, inspect.Parameter.empty):
         return True
     origin = get_origin(hint)

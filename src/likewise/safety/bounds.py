@@ -1,8 +1,8 @@
-"""Bounds of everything that is read from files: checked before memory is taken, named in the error, documented here.
+"""Bounds of everything that is read from files: checked before memory is allocated, and named in the error.
 
-A file may come from a stranger. What it announces (pixels, rows, labels, lengths) is compared with a fixed bound and,
-where the content may be compressed, with the length of the file itself. Nothing is executed: JSON, TOML, safetensors,
-plain arrays and Parquet only. docs/security.md lists the same bounds for users.
+A file may come from an untrusted source. The sizes that it announces (pixels, rows, labels, lengths) are compared with
+a fixed bound and, if the content may be compressed, with the length of the file. Nothing is executed: JSON, TOML,
+safetensors, plain arrays and Parquet only. docs/security.md lists the same bounds for users.
 """
 
 import json

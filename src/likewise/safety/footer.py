@@ -19,7 +19,7 @@ TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range
 
 @dataclass(frozen=True)
 class Announced:
-    """What a footer announces: rows, and the values and bytes of all column chunks once they are decompressed."""
+    """Sizes announced by a footer: rows, and the values and decompressed bytes of all column chunks."""
 
     rows: int
     values: int
@@ -91,7 +91,7 @@ class Reader:
 
 
 def announced(path: str | os.PathLike) -> Announced:
-    """What the footer of a file announces. Errors: ValueError, which begins with `it`, for what is no Parquet."""
+    """Sizes announced by the footer of a file. Errors: ValueError, beginning with `it`, for other file formats."""
     length = os.stat(path).st_size
     with Path(path).open("rb") as file:
         file.seek(max(0, length - 8))

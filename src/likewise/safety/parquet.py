@@ -1,4 +1,4 @@
-"""Parquet files of others, read within bounds: what the footer announces is checked before a column is decoded."""
+"""Read untrusted Parquet files within bounds: the sizes in the footer are checked before a column is decoded."""
 
 import os
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ BATCH = 16 << 20  # bytes
 
 
 def read_table(path: str | os.PathLike, what: str, columns: Sequence[str] = ()) -> "pa.Table":
-    """The table of a file; of its columns those that are there and in `columns`, or all.
+    """The table of a file, with the existing columns among `columns`, or all.
 
     Errors: ValueError that names the file, for one that is no Parquet, or announces or holds more than `bounds` allow.
     """
@@ -78,7 +78,7 @@ def within_bounds(
 
 
 def decoded(batch: "pa.RecordBatch") -> "pa.RecordBatch":
-    """The batch with the values of its dictionaries in place, so that its bytes are those that texts will take."""
+    """Replace dictionary codes by their values, so that the size in bytes is that of the texts."""
     import pyarrow as pa
 
     columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]

@@ -1,4 +1,4 @@
-"""YAML of others: plain values only, and no more of them than the bound once aliases are expanded."""
+"""Read untrusted YAML: plain values only, and a bounded number of them after expanding aliases."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ __all__ = ["parsed_yaml"]
 
 
 def parsed_yaml(text: str) -> object:
-    """The value of a YAML document. Errors: ValueError for what is none or too much; ModuleNotFoundError."""
+    """The value of a YAML document. Errors: ValueError for invalid or too large ones; ModuleNotFoundError."""
     try:
         import yaml
     except ModuleNotFoundError:
@@ -40,7 +40,7 @@ def check_nodes(top: "Node | None") -> None:
         if node is None:
             return 0
         if id(node) not in counts:
-            counts[id(node)] = bounds.YAML_NODES + 1  # found again while it is being counted: it holds itself
+            counts[id(node)] = bounds.YAML_NODES + 1  # met again while it is being counted: it contains itself
             inner = node.value if isinstance(node.value, list) else []
             parts = [part for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]
             counts[id(node)] = 1 + sum(map(count, parts))
