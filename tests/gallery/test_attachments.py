@@ -28,8 +28,8 @@ def count(gallery: Gallery) -> int:
     return gallery.store.run("SELECT count(*) FROM thumbnails")[0][0]
 
 
-def test_a_thumbnail_is_a_small_jpeg_of_the_image(tmp_path, images):
-    with make(tmp_path / "a.gallery") as gallery:
+def test_a_thumbnail_is_a_small_jpeg_of_the_image(place, images):
+    with make(place()) as gallery:
         gallery.enroll(images, list("abab"), gate="off")
         row = next(gallery.store.scan())
         small = Image.open(io.BytesIO(attachments.thumbnail(gallery.store, row.content)))
@@ -38,14 +38,14 @@ def test_a_thumbnail_is_a_small_jpeg_of_the_image(tmp_path, images):
         assert gallery.info()["thumbnails"] is True
 
 
-def test_without_thumbnails_none_is_stored(tmp_path, images):
-    with make(tmp_path / "a.gallery", thumbnails=False) as gallery:
+def test_without_thumbnails_none_is_stored(place, images):
+    with make(place(), thumbnails=False) as gallery:
         gallery.enroll(images, "a", gate="off")
         assert count(gallery) == 0
 
 
-def test_a_removed_image_keeps_its_thumbnail_until_vacuum(tmp_path, images):
-    with make(tmp_path / "a.gallery") as gallery:
+def test_a_removed_image_keeps_its_thumbnail_until_vacuum(place, images):
+    with make(place()) as gallery:
         ids = gallery.enroll(images, "a", gate="off").added
         gallery.remove(ids[:1])
         assert count(gallery) == 4
@@ -67,18 +67,21 @@ def test_a_forgotten_class_leaves_no_thumbnail_in_the_files(tmp_path, images):
     assert kept["b"][-200:-100] in whole
 
 
-def test_an_export_carries_thumbnails(tmp_path, images):
-    with make(tmp_path / "a.gallery") as one, make(tmp_path / "b.gallery") as other:
+def test_an_export_carries_thumbnails(tmp_path, place, images):
+    with make(place()) as one, make(tmp_path / "b.gallery") as other, make(place()) as third:
         one.enroll(images, "a", gate="off")
         transfer.export(one, tmp_path / "a.parquet")
         transfer.import_(other, tmp_path / "a.parquet")
         for row in one.store.scan():
             first, second = (attachments.thumbnail(g.store, row.content) for g in (one, other))
             assert first == second != b""
+        transfer.export(other, tmp_path / "b.parquet")
+        transfer.import_(third, tmp_path / "b.parquet")
+        assert count(third) == 4
 
 
-def test_a_damaged_thumbnail_is_not_shown_and_is_reported(tmp_path, images):
-    with make(tmp_path / "a.gallery") as gallery:
+def test_a_damaged_thumbnail_is_not_shown_and_is_reported(place, images):
+    with make(place()) as gallery:
         gallery.enroll(images, "a", gate="off")
         content = next(gallery.store.scan()).content
         gallery.store.run("UPDATE thumbnails SET image = ? WHERE content = ?", (b"\xff\xd8other", content))
@@ -90,8 +93,8 @@ def test_a_damaged_thumbnail_is_not_shown_and_is_reported(tmp_path, images):
         )
 
 
-def test_an_answer_is_kept_for_a_day_and_erased_with_a_class(tmp_path, images, monkeypatch):
-    with make(tmp_path / "a.gallery") as gallery:
+def test_an_answer_is_kept_for_a_day_and_erased_with_a_class(place, images, monkeypatch):
+    with make(at := place()) as gallery:
         gallery.enroll(images, "secret name", gate="off")
         with gallery.store.begin():
             attachments.keep_answer(gallery.store, "key", "digest", {"moved": "secret name"})
@@ -101,7 +104,8 @@ def test_an_answer_is_kept_for_a_day_and_erased_with_a_class(tmp_path, images, m
         answered = attachments.find_answer(gallery.store, "key")
         assert answered is not None
         assert answered.answer == attachments.ERASED
-        assert b"secret name" not in (tmp_path / "a.gallery").read_bytes()
+        assert "secret name" not in str(gallery.store.run("SELECT * FROM requests"))
+        assert not isinstance(at, Path) or b"secret name" not in at.read_bytes()
         now = attachments.time.time()
         monkeypatch.setattr(attachments.time, "time", lambda: now + attachments.KEPT + 1)
         assert attachments.find_answer(gallery.store, "key") is None
@@ -162,3 +166,15 @@ def test_a_calibration_that_is_none_gives_no_probability(tmp_path, images, calib
     with make(tmp_path / "a.gallery") as gallery:
         gallery.encoder = Colours(threshold={"value": 0.5}, calibration=calibration)
         assert gallery.compare(images[0], images[1])["probability"] is None
+
+
+def test_not_this_one_is_undone(tmp_path, images):
+    with make(tmp_path / "a.gallery") as gallery:
+        gallery.enroll(images, list("abab"), gate="off")
+        before = gallery.identify(images[0])
+        for _ in range(2):  # marked twice is one mark, and one step
+            gallery.reject(images[0], label="a")
+        assert gallery.identify(images[0]).label == "b"
+        assert gallery.undo() == "reject"
+        assert gallery.identify(images[0]) == before
+        assert gallery.undo() == "enroll"

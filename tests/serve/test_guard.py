@@ -2,6 +2,7 @@
 
 import io
 import threading
+import time
 
 import pytest
 from PIL import Image
@@ -443,9 +444,9 @@ def test_one_broken_image_does_not_fail_the_others_of_its_batch(tmp_path):
     good, bad = tmp_path / "a.png", tmp_path / "b.png"
     good.write_bytes(coloured(RED))
     bad.write_bytes(coloured(RED)[:200])
-    hold = threading.Event()
+    begun, hold = threading.Event(), threading.Event()
     plain = encoder.inner.embed
-    encoder.inner.embed = lambda paths: (hold.wait(10), plain(paths))[1]
+    encoder.inner.embed = lambda paths: (begun.set(), hold.wait(10), plain(paths))[2]
     results: dict[int, object] = {}
 
     def ask(i: int, path) -> None:
@@ -455,10 +456,12 @@ def test_one_broken_image_does_not_fail_the_others_of_its_batch(tmp_path):
             results[i] = error
 
     threads = [threading.Thread(target=ask, args=(i, bad if i == 3 else good)) for i in range(6)]
-    for thread in threads:
+    threads[0].start()
+    assert begun.wait(10)
+    for thread in threads[1:]:
         thread.start()
-    while encoder.jobs.qsize() < 5:
-        pass
+    while encoder.jobs.qsize() < 5:  # the first is being embedded
+        time.sleep(0.01)
     hold.set()
     for thread in threads:
         thread.join()

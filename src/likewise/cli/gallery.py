@@ -31,6 +31,8 @@ Where = Annotated[
 ]
 Far = Annotated[float | None, typer.Option(help="promised false-accept rate; none: the one of `gallery calibrate`")]
 
+NOT_ERASED = "another process was reading, or this user may not erase"
+
 
 def opened(path: str, model: Path | None = None) -> "Gallery":
     from likewise.gallery.gallery import Gallery
@@ -76,6 +78,7 @@ def enroll(
     with opened(gallery, model) as open_gallery:
         labels = label or [path.resolve().parent.name for path in paths]
         result = open_gallery.enroll(paths, labels, gate=gate)
+        open_gallery.ready()
     findings = [finding._asdict() for finding in result.findings]
     lines = [f"{len(result.added)} enrolled, {len(result.unchanged)} enrolled before"]
     lines += [f"{'enrolled, but' if f.enrolled else 'not enrolled'}: {f.source}: {f.reason}" for f in result.findings]
@@ -163,10 +166,10 @@ def remove(gallery: File, ids: Ids, as_json: Json = False) -> None:
 
 @commands.command()
 def forget(gallery: File, label: str, as_json: Json = False) -> None:
-    """Erase a class for good: its rows, its name in the log, the undo history, free pages and the WAL."""
+    """Erase a class for good: its rows, its name in the log, the undo history, free pages and a file's WAL."""
     with opened(gallery) as open_gallery:
         found = open_gallery.forget(label)
-    rest = "" if found["erased"] else "; another process was reading: run `likewise gallery vacuum` to erase old pages"
+    rest = "" if found["erased"] else f"; {NOT_ERASED}: run `likewise gallery vacuum` to erase old pages"
     rest += f"; {found['beyond']}" if found["beyond"] else ""
     show(found, as_json, f"{found['removed']} forgotten{rest}")
 
@@ -208,7 +211,7 @@ def vacuum(gallery: File, as_json: Json = False) -> None:
     """Drop the undo history and erase what was removed from the file."""
     with opened(gallery) as open_gallery:
         erased = open_gallery.vacuum()
-    show({"erased": erased}, as_json, "erased" if erased else "another process is reading; try again later")
+    show({"erased": erased}, as_json, "erased" if erased else f"{NOT_ERASED}: try again later")
 
 
 @commands.command()
@@ -246,12 +249,13 @@ def import_(gallery: File, file: Path, as_json: Json = False) -> None:
 
     with opened(gallery) as open_gallery:
         count = read(open_gallery, file)
+        open_gallery.ready()
     show({"imported": count}, as_json, f"{count} imported")
 
 
 @commands.command()
 def info(gallery: File, as_json: Json = False) -> None:
-    """Show what a gallery holds, its model and its threshold."""
+    """Show what a gallery holds, its model, its threshold, and how complete and fast its searches are."""
     with opened(gallery) as open_gallery:
         found = open_gallery.info()
     shown = [f"{key}: {value}" for key, value in found.items() if key not in ("audit", "promise")]
@@ -263,9 +267,10 @@ def info(gallery: File, as_json: Json = False) -> None:
 
 @commands.command()
 def check(gallery: File, as_json: Json = False) -> None:
-    """Check every checksum of a gallery; exit code 1 where something is damaged."""
+    """Check every checksum of a gallery, and its index, which is made anew where it has to be; exit code 1: damaged."""
     with opened(gallery) as open_gallery:
         found = open_gallery.check()
-    show(found, as_json, "\n".join(found["problems"]) or f"{found['items']} items, all sound")
+    sound = f"index: {found.get('index')}\n{found['items']} items, all sound"
+    show(found, as_json, "\n".join(found["problems"]) or sound)
     if not found["sound"]:
         raise typer.Exit(1)

@@ -35,11 +35,10 @@ class Address:
         host, port = told.get("host", ""), told.get("port", "")
         directory = host.startswith("%2F")
         server = "" if directory else f"[{host}]" if ":" in host else host
-        end = f"host={unquote(host)}&" if directory else ""
-        return (
-            f"postgresql://{user}{server}{':' if port else ''}{port}/{told.get('dbname', '')}?{end}gallery="
-            f"{self.gallery}"
-        )
+        query = f"host={unquote(host)}&" if directory else ""
+        query += f"service={told['service']}&" if "service" in told else ""
+        where = f"{user}{server}{':' if port else ''}{port}/{told.get('dbname', '')}"
+        return f"postgresql://{where}?{query}gallery={self.gallery}"
 
 
 def parse(url: str) -> Address:
@@ -61,7 +60,7 @@ def parse(url: str) -> Address:
     told = {key: unquote(value or "") for key, value in (("user", user), ("dbname", parts.path[1:]))}
     told |= {"host": unquote(parts.hostname or ""), "port": str(port or "")}
     gallery = _queried(pairs, told)
-    if not any(told.values()) or any("\0" in value for value in told.values()):
+    if any("\0" in value for value in told.values()):
         raise wrong
     return Address(gallery, {key: value for key, value in told.items() if value}, unquote(password or ""))
 

@@ -25,12 +25,10 @@ class Answered(NamedTuple):
 
 def put_thumbnails(store: SqlStore, items: Iterable[Item]) -> None:
     """Store the thumbnails that items bring, inside a write transaction."""
-    for item in items:
-        if item.thumbnail:
-            store.run(
-                "INSERT INTO thumbnails (content, image, crc) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                (item.content, item.thumbnail, zlib.crc32(item.thumbnail)),
-            )
+    store.run_many(
+        "INSERT INTO thumbnails (content, image, crc) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        [(item.content, item.thumbnail, zlib.crc32(item.thumbnail)) for item in items if item.thumbnail],
+    )
 
 
 def thumbnail(store: SqlStore, content: str) -> bytes:

@@ -99,6 +99,7 @@ def drop(gallery: Opened, label: str) -> int:
 
 def erase(gallery: Opened) -> bool:
     """Leave nothing of what was deleted in files or memory; False where another process kept it from that."""
+    gallery.drop_index()
     erased = gallery.store.erase()
     gallery.memory = None
     gallery.state()
@@ -115,6 +116,8 @@ def undo(gallery: Opened) -> str:
         for id_, label in step.undo.get("relabel", {}).items():
             store.relabel([id_], label)
         store.delete(step.undo.get("remove", []))
+        if mark := step.undo.get("unmark"):
+            store.run("DELETE FROM negatives WHERE content = ? AND label = ? AND item = ?", mark)
         store.put([_unpacked(packed) for packed in step.undo.get("restore", [])])
         store.drop_step(step.seq)
         store.touch()

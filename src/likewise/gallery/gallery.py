@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from likewise.gallery import attachments, curation, enrollment, filters, naming, negatives
+from likewise.gallery import attachments, curation, enrollment, filters, naming, negatives, report
 from likewise.gallery.calibrate import Promise
 from likewise.gallery.decide import Answer, find_rule, probability
 from likewise.gallery.encoder import open_encoder
@@ -19,6 +19,8 @@ from likewise.gallery.state import State
 from likewise.gallery.stores import open_store
 
 __all__ = ["Enrolled", "Gallery", "Hit", "Query"]
+
+UNBUILT = "exact, until `likewise gallery check` has built a graph"
 
 
 class Hit(NamedTuple):
@@ -148,7 +150,7 @@ class Gallery(Opened):
         else:
             vector_1D = self.embed(query)[:1]
             hidden = negatives.hidden(self, state, query, vector_1D[0])
-        found = state.index.search(vector_1D, k, state.allowed(conditions, hidden))
+        found = state.search(vector_1D, k, conditions, hidden)
         promise = self.about_now().get("promise") or {}
         fit = promise.get("calibration")
         return [
@@ -237,17 +239,18 @@ class Gallery(Opened):
             self.store.clear_steps()
             attachments.drop_unused(self.store)
             self.store.log("vacuum", 0)
+        self.drop_index()
         return self.store.erase()
 
     # about
 
     def info(self) -> dict[str, Any]:
-        """What the gallery is: model, sizes, threshold."""
+        """What the gallery is: model, sizes, threshold, and its index with measured recall@10 and time of a search."""
         state, about = self.state(), self.about_now()
         return {
             "gallery": self.store.url,
             "items": len(state.index),
-            "classes": len(set(state.labels)),
+            "classes": len(state.classes),
             "dim": self.dim,
             "sim": self.sim,
             "fingerprint": about["fingerprint"],
@@ -255,20 +258,32 @@ class Gallery(Opened):
             "private": about["private"],
             "thumbnails": bool(about.get("thumbnails")),
             "rule": about["rule"],
-            "index": "exact",
-            "bytes_per_vector": 4 * self.dim,
+            **report.describe(state),
+            **({"index": UNBUILT} if state.view is None and self.upkeep.needed(state) else {}),
             "promise": about.get("promise"),
             "audit": self.store.audit(10),
         }
 
     def check(self) -> dict[str, Any]:
-        """Every checksum, and SQLite's own integrity check where that is the store."""
+        """Every checksum, and SQLite's own integrity check; the index of a large gallery is built where it lacks."""
         wrong = [f"item {id_!r} is damaged" for id_ in self.store.damaged()]
         wrong += [
             f"the thumbnail of the content {content[:16]} is damaged" for content in attachments.damaged(self.store)
         ]
         wrong += getattr(self.store, "integrity", list)()
-        return {"gallery": self.store.url, "items": len(self), "sound": not wrong, "problems": wrong}
+        told = {"gallery": self.store.url, "items": len(self), "sound": not wrong, "problems": wrong}
+        if not wrong:
+            told["index"] = self._index_checked()
+        return told
+
+    def _index_checked(self) -> str:
+        if not self.upkeep.needed(self.state()):
+            return "none, and none is needed"
+        if (why := self.upkeep.fault()) and self.upkeep.graph is not None:  # damaged after it was read
+            self.drop_index()
+        sound, why = self.upkeep.graph is not None, why or self.upkeep.why
+        made = self.ready().view is not None
+        return "sound" if sound else f"made anew ({why or 'it was missing'})" if made else f"none: {self.upkeep.why}"
 
     def items(self) -> Iterator[dict[str, Any]]:
         """Every item without its vector."""

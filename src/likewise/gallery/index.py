@@ -1,4 +1,4 @@
-"""Nearest vectors of a gallery: exact by matrix product, in numpy.
+"""Nearest vectors of a gallery: exact by matrix product, in numpy. Large galleries: `likewise.gallery.nearest`.
 
 Every similarity here is an inner product of prepared vectors, so that exact search is one matrix product:
 cosine of unit vectors, and -|x - y|^2 of (2x, -|x|^2, -1) and (y, 1, |y|^2).
@@ -105,7 +105,7 @@ class ExactIndex:
     def both(self) -> tuple[np.ndarray, np.ndarray]:
         return self.rows, self.square
 
-    def search(self, query_QD: np.ndarray, k: int, rows: np.ndarray | None = None) -> Found:
+    def search(self, query_QD: np.ndarray, k: int, rows: np.ndarray | slice | None = None) -> Found:
         """The k nearest; `rows` restricts the search to these. Of equal similarities the lower row comes first."""
         count = self.count
         prepared_MD = self.rows[:count] if rows is None else self.rows[rows]
@@ -113,7 +113,11 @@ class ExactIndex:
         parts = [self._tile(part, prepared_MD, square_M, k) for part in _tiles(query_QD, len(prepared_MD))]
         sim = np.concatenate([part.sim for part in parts]) if parts else np.zeros((0, k), np.float32)
         row = np.concatenate([part.row for part in parts]) if parts else np.zeros((0, k), np.int64)
-        return Found(sim, row if rows is None else np.where(row >= 0, rows[row], -1) if len(rows) else row)
+        if isinstance(rows, slice):
+            row = np.where(row >= 0, row + rows.start, -1)
+        elif rows is not None and len(rows):
+            row = np.where(row >= 0, rows[row], -1)
+        return Found(sim, row)
 
     def _tile(self, query_QD: np.ndarray, prepared_MD: np.ndarray, square_M: np.ndarray, k: int) -> Found:
         return top(similarities(query_QD, prepared_MD, self.sim, square_M), k)

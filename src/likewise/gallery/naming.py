@@ -9,7 +9,7 @@ import numpy as np
 from likewise.gallery import filters, negatives
 from likewise.gallery.calibrate import CANDIDATES, Promise, calibrate, centres, leave_out
 from likewise.gallery.decide import Answer, Calibration, decide, same
-from likewise.gallery.index import prepare, similarities
+from likewise.gallery.index import Found, prepare, similarities
 from likewise.gallery.opened import Opened, Query
 from likewise.gallery.state import State
 
@@ -36,8 +36,11 @@ def identify(gallery: Opened, queries: Sequence[Query], *, far: float | None, wh
     note = outdated(about, state) if far is None else ""
     answers = []
     for query, vector_D in zip(queries, vectors_QD, strict=True):
-        rows = state.allowed(conditions, negatives.hidden(gallery, state, query, vector_D))
-        found = candidates(gallery, state, vector_D[None], rule, rows)
+        hidden = negatives.hidden(gallery, state, query, vector_D)
+        if rule == "centre":
+            found = of_centres(gallery, state, vector_D[None], state.allowed(conditions, hidden))
+        else:
+            found = labelled(state, state.search(vector_D[None], CANDIDATES, conditions, hidden))
         answer = decide(found.sims, found.labels, rule, threshold, fit)
         near = tuple(n._replace(id=found.ids[n.place]) for n in answer.neighbours)
         answers.append(replace(answer, why=answer.why + note, neighbours=near))
@@ -53,7 +56,11 @@ def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> d
     promised = about.get("promise") if far is None else promise(gallery, far).as_json()
     if promised is None:
         raise ValueError(f"{gallery.store.url} has no threshold; give --far 0.01, or run `likewise gallery calibrate`")
-    found = candidates(gallery, state, gallery.embed(query)[:1], promised["rule"], rows)
+    vector_1D = gallery.embed(query)[:1]
+    if promised["rule"] == "centre":
+        found = of_centres(gallery, state, vector_1D, rows)
+    else:
+        found = labelled(state, state.index.search(vector_1D, CANDIDATES, rows))
     score = decide(found.sims, found.labels, promised["rule"]).similarity
     return {
         **same(score, promised["threshold"], promised["calibration"])._asdict(),
@@ -120,15 +127,17 @@ def promise(gallery: Opened, far: float, rule: str = "") -> Promise:
     return calibrate(trials, far, rule=rule, source="the gallery, each class left out")
 
 
-def candidates(gallery: Opened, state: State, vector_1D: np.ndarray, rule: str, rows: np.ndarray | None) -> Candidates:
-    """What a rule decides by: the 64 nearest, or the class centres."""
+def of_centres(gallery: Opened, state: State, vector_1D: np.ndarray, rows: np.ndarray | None) -> Candidates:
+    """Similarities to the centres of the classes of rows."""
     sim = gallery.sim
-    if rule == "centre":
-        chosen = np.arange(len(state.index)) if rows is None else rows
-        labels = [state.labels[i] for i in chosen.tolist()]
-        centre_CD, names = centres(state.index.prepared[chosen], labels, sim)
-        return Candidates(similarities(vector_1D, prepare(centre_CD, sim), sim)[0], names, [""] * len(names))
-    found = state.index.search(vector_1D, CANDIDATES, rows)
+    chosen = np.arange(len(state.index)) if rows is None else rows
+    labels = [state.labels[i] for i in chosen.tolist()]
+    centre_CD, names = centres(state.index.prepared[chosen], labels, sim)
+    return Candidates(similarities(vector_1D, prepare(centre_CD, sim), sim)[0], names, [""] * len(names))
+
+
+def labelled(state: State, found: Found) -> Candidates:
+    """What one query found: what a rule decides by."""
     present = found.row[0] >= 0
     chosen_rows = found.row[0][present].tolist()
     ids = [state.rows[i].id for i in chosen_rows]
@@ -137,7 +146,7 @@ def candidates(gallery: Opened, state: State, vector_1D: np.ndarray, rule: str, 
 
 def outdated(about: Mapping[str, Any], state: State) -> str:
     """A note where the gallery has other numbers of classes than when it was calibrated."""
-    promised, classes = about.get("promise"), len(set(state.labels))
+    promised, classes = about.get("promise"), len(state.classes)
     if promised and not 0.8 <= classes / max(promised["classes"], 1) <= 1.25:
         return f"; calibrated with {promised['classes']} classes, now {classes}: run `likewise gallery calibrate`"
     return ""

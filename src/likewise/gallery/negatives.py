@@ -24,7 +24,9 @@ def reject(gallery: Opened, query: Query, *, label: str, id: str) -> None:
     content, look = _identity(query)
     vector = gallery.embed(query)[0]
     with gallery.store.begin():
-        gallery.store.add_negative(Negative(content, look, vector.astype("<f4").tobytes(), label, id))
+        mark = Negative(content, look, vector.astype("<f4").tobytes(), label, id)
+        if gallery.store.add_negative(mark):
+            gallery.store.push_step("reject", {"unmark": [content, label, id]})
         gallery.store.log("reject", 1, label)
 
 

@@ -12,6 +12,7 @@ from likewise.gallery.encoder import Encoder, open_encoder
 from likewise.gallery.index import check_vectors
 from likewise.gallery.state import State, load
 from likewise.gallery.store import LARGEST_DIM, DamagedError, SqlStore, Version
+from likewise.gallery.upkeep import Upkeep
 
 __all__ = ["Opened", "Query"]
 
@@ -31,6 +32,7 @@ class Opened:
             self.about = _checked(store.meta(), store.url)
             if encoder is not None:
                 self.pin(encoder)
+            self.upkeep = Upkeep(store, self.dim, self.sim)
         except BaseException:
             store.close()
             raise
@@ -42,6 +44,8 @@ class Opened:
         self.close()
 
     def close(self) -> None:
+        with self.lock:
+            self.upkeep.close()
         self.store.close()
 
     def __len__(self) -> int:
@@ -81,7 +85,23 @@ class Opened:
             if self.memory is not None and self.store.writing():  # what is not committed may yet be rolled back
                 return self.memory
             self.memory = load(self.store, self.memory, self.dim, self.sim)
+            self.upkeep.refresh(self.memory)
             return self.memory
+
+    def ready(self) -> State:
+        """As `state`, once the index of a large gallery is there whole; building it takes minutes for a million."""
+        while True:
+            with self.lock:
+                state = self.state()
+                self.upkeep.refresh(state, now=True)
+                if not self.upkeep.working:
+                    return state
+            self.upkeep.wait()
+
+    def drop_index(self) -> None:
+        """Erase the index and its file, and with them every trace of what was removed."""
+        with self.lock:
+            self.upkeep.forget()
 
     def embed(self, query: Query | Sequence[Query]) -> np.ndarray:
         """float32 `[N, D]` of image files, or of vectors as they are."""

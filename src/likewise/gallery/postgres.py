@@ -35,6 +35,7 @@ from likewise.gallery.store import BATCH, TABLES, SqlStore, StoreError
 
 __all__ = ["PostgresStore"]
 
+WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 ERASED = [name for name, statement in TABLES.items() if statement.startswith("CREATE TABLE")]
 
@@ -53,16 +54,25 @@ class PostgresStore(SqlStore):
         self.depth = 0
         self.writer = 0  # the thread inside `begin`
         self.names = itertools.count()
-        self.connection = connect(address, wait)
+        if create:
+            with connect(address, wait) as made:
+                tables.create(made, address)
+        self.connection = self._open()
         try:
-            if create:
-                tables.create(self.connection, address)
-            self.vector = tables.vector_type(self.connection, address)
-            adapt(self.connection, self.vector)
             tables.migrate(self.connection, self.url)
         except BaseException:
             self.connection.close()
             raise
+
+    def _open(self) -> Connection:
+        """Another connection to the gallery. Errors: ValueError where there is none."""
+        connection = connect(self.address, self.wait)
+        try:
+            adapt(connection, tables.vector_type(connection, self.address))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     # statements
 
@@ -99,9 +109,8 @@ class PostgresStore(SqlStore):
                 with plainly(self.url, self.connection):
                     yield from self._cursor(self.connection, statement, values)
                 return
-        connection = connect(self.address, self.wait)
+        connection = self._open()
         try:
-            adapt(connection, self.vector)
             with plainly(self.url, connection):
                 connection.execute(READ)
                 yield from self._cursor(connection, statement, values)
@@ -153,7 +162,7 @@ class PostgresStore(SqlStore):
 
     def _begin(self, token: str) -> str:
         try:
-            self._run("BEGIN")
+            self._run(WRITE)
             ((version, before),) = self._run("SELECT version, writer FROM format FOR UPDATE")
             tables.check_version(version, self.url)
             self._run("UPDATE format SET writer = ?", (token,))
@@ -215,12 +224,8 @@ class PostgresStore(SqlStore):
         until = time.monotonic() + min(self.wait, 10)
         while True:
             try:
-                connection = connect(self.address, self.wait)
-                adapt(connection, self.vector)
-                self.connection = connection
+                self.connection = self._open()
                 return
-            except LostError:
-                pass
             except ValueError as error:
                 if time.monotonic() > until:
                     raise LostError(f"the connection was lost and does not come back: {error}") from None
@@ -232,14 +237,13 @@ class PostgresStore(SqlStore):
         """Write the tables anew without what was deleted; False where a reader or a missing right kept it from that."""
         until = time.monotonic() + min(self.wait, 10)
         while True:
-            if all(self._rewritten(table) for table in ERASED):
-                return True
-            if time.monotonic() > until:
-                return False
+            kept = [self._kept(table) for table in ERASED]
+            if not any(kept) or None in kept or time.monotonic() > until:
+                return not any(kept) and None not in kept
             time.sleep(0.2)
 
-    def _rewritten(self, table: str) -> bool:
-        """Whether the new file holds no row that was deleted: the server says how many it had to keep for readers."""
+    def _kept(self, table: str) -> int | None:
+        """Write a table anew; the deleted rows that the server had to keep for readers, None where it refused."""
         told: list[str] = []
 
         def note(said: Diagnostic) -> None:
@@ -252,12 +256,12 @@ class PostgresStore(SqlStore):
                 self._run(f'VACUUM (FULL, VERBOSE) "{schema_of(self.address.gallery)}"."{table}"')
             except LostError:
                 raise
-            except ValueError:
-                return False
+            except ValueError:  # a reader holds the table
+                return 1
             finally:
                 self.connection.remove_notice_handler(note)
-        kept = [int(found[0]) for detail in told if (found := re.search(r"\d+", detail))]
-        return bool(kept) and not any(kept)
+        counts = [int(found[0]) for detail in told if (found := re.search(r"\d+", detail))]
+        return sum(counts) if counts else None
 
     def discard(self) -> None:
         self.run(f'DROP SCHEMA IF EXISTS "{schema_of(self.address.gallery)}" CASCADE')

@@ -26,6 +26,10 @@ CONNECT = {
     "keepalives_interval": "10",
     "keepalives_count": "3",
 }
+# no writer is told that a write is kept before it is on the disk; one that stops in the middle holds up no other
+SETTINGS = """SELECT set_config('search_path', %s, false), set_config('lock_timeout', %s, false),
+    set_config('idle_in_transaction_session_timeout', '600s', false), set_config('synchronous_commit',
+    replace(current_setting('synchronous_commit'), 'off', 'on'), false)"""
 HEAD = struct.Struct(">HH")  # of pgvector's binary form: length, 0; then float32, big endian
 
 
@@ -62,14 +66,12 @@ def connect(address: Address, wait: float = WAIT) -> Connection:
         connection = psycopg.connect(autocommit=True, **{**CONNECT, **address.settings, **secret})  # type: ignore[arg-type]
     except psycopg.Error as error:
         raise ValueError(_unreachable(address, error)) from None
-    with plainly(address.shown, connection):
-        settings = {
-            "search_path": f'"{schema_of(address.gallery)}"',
-            "lock_timeout": f"{max(1, int(1000 * wait))}ms",
-            "idle_in_transaction_session_timeout": "600s",
-        }
-        calls = ", ".join(["set_config(%s, %s, false)"] * len(settings))
-        connection.execute(f"SELECT {calls}".encode(), [word for pair in settings.items() for word in pair])
+    try:
+        with plainly(address.shown, connection):
+            connection.execute(SETTINGS, (f'"{schema_of(address.gallery)}"', f"{max(1, int(1000 * wait))}ms"))
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

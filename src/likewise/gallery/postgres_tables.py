@@ -26,6 +26,7 @@ CREATING = 0x4C4B5731  # an advisory lock: one gallery of a database is created 
 EXTENSION = """SELECT n.nspname::text, t.oid FROM pg_extension e
     JOIN pg_namespace n ON n.oid = e.extnamespace
     JOIN pg_type t ON t.typnamespace = e.extnamespace AND t.typname = 'vector' WHERE e.extname = 'vector'"""
+AVAILABLE = "SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"
 GALLERIES = r"""SELECT nspname::text, has_schema_privilege(oid, 'USAGE') FROM pg_namespace
     WHERE nspname LIKE 'likewise\_%' ORDER BY nspname"""
 # values of these columns would be copied into the planner's statistics, where no gallery can erase them
@@ -68,7 +69,7 @@ def _extension(connection: Connection, shown: str) -> str:
     """The schema of pgvector, which is added to the database where that is allowed."""
     found = connection.execute(EXTENSION).fetchone()
     if found is None:
-        if connection.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'").fetchone() is None:
+        if connection.execute(sql(AVAILABLE)).fetchone() is None:
             raise ValueError(
                 f"{shown}: the server has no pgvector; install it there, as the package postgresql-18-pgvector or the "
                 "image pgvector/pgvector"

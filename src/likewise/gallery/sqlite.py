@@ -45,6 +45,8 @@ WAIT = 30.0  # seconds that a writer waits for another
 class SqliteStore(SqlStore):
     """One connection, shared by the threads of a process under a lock."""
 
+    path: Path
+
     def __init__(self, path: str | os.PathLike, *, create: bool = False, wait: float = WAIT):
         self.path = Path(path)
         self.url = os.fspath(path)

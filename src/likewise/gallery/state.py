@@ -1,12 +1,14 @@
 """What a gallery keeps in memory to search: made from the store, brought up to date before every search."""
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
 
+from likewise.gallery import nearest
 from likewise.gallery.filters import Condition
-from likewise.gallery.index import ExactIndex
+from likewise.gallery.index import ExactIndex, Found
 from likewise.gallery.store import DamagedError, Row, SqlStore, Version
 from likewise.safety import bounds
 
@@ -24,6 +26,10 @@ class State:
         self.labels: list[str] = []
         self.place: dict[str, int] = {}
         self.index = ExactIndex(dim, sim)
+        self.classes: set[str] = set()
+        self.seqs = np.zeros(0, np.int64)
+        self.crcs = np.zeros(0, np.uint32)  # of the stored vectors: with seqs, what a graph knows its nodes by
+        self.view: nearest.View | None = None
 
     def add(self, rows: Sequence[Row]) -> None:
         """Errors: DamagedError for a vector of another length, or that is not finite."""
@@ -41,7 +47,23 @@ class State:
             self.place[row.id] = len(self.rows)
             self.rows.append(row._replace(vector=b""))
             self.labels.append(row.label)
+        self.classes.update(row.label for row in rows)
+        self.seqs = np.append(self.seqs, [row.seq for row in rows])
+        self.crcs = np.append(self.crcs, np.array([zlib.crc32(row.vector) for row in rows], np.uint32))
         self.last = rows[-1].seq
+
+    def search(
+        self, query_QD: np.ndarray, k: int, conditions: Sequence[Condition] = (), hidden: Set[int] = frozenset()
+    ) -> Found:
+        """The k nearest rows that meet the conditions and are not hidden; by the graph where there is one."""
+        seen, fetched = self.view, k + len(hidden)
+        if conditions or (hidden and fetched > nearest.MOST):
+            return self.index.search(query_QD, k, self.allowed(conditions, hidden))
+        if seen is None or fetched > nearest.MOST:
+            found = self.index.search(query_QD, fetched)
+        else:
+            found = nearest.search(seen, self.index, query_QD, fetched)
+        return without(found, hidden, k) if hidden else found
 
     def facts(self, row: int) -> dict[str, Any]:
         """Metadata with label and group, as conditions see them."""
@@ -53,13 +75,21 @@ class State:
             "id": item.id,
         }
 
-    def allowed(self, conditions: Sequence[Condition], hidden: set[int]) -> np.ndarray | None:
+    def allowed(self, conditions: Sequence[Condition], hidden: Set[int]) -> np.ndarray | None:
         """Rows that meet the conditions and are not hidden; None for all."""
         count = len(self.index)
         if not conditions and not hidden:
             return None
         kept = [i for i in range(count) if i not in hidden and all(c(self.facts(i)) for c in conditions)]
         return np.asarray(kept, np.int64)
+
+
+def without(found: Found, hidden: Set[int], k: int) -> Found:
+    """The first k of each query that are not hidden. found: k and as many more as are hidden."""
+    gone_QK = np.isin(found.row, list(hidden))
+    order_Qk = np.argsort(gone_QK, axis=1, kind="stable")[:, :k]
+    sim_QK, row_QK = np.where(gone_QK, -np.inf, found.sim), np.where(gone_QK, -1, found.row)
+    return Found(np.take_along_axis(sim_QK, order_Qk, 1), np.take_along_axis(row_QK, order_Qk, 1))
 
 
 def load(store: SqlStore, state: State | None, dim: int, sim: str) -> State:

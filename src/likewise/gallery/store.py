@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,6 +132,8 @@ class SqlStore:
     url: str
     largest_dim = LARGEST_DIM
     beyond = ""  # where what was erased may be left, out of the store's reach
+    path: Path | None = None  # the file that it is
+    read_only = False
 
     def run(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
         """Run one statement; its rows."""
@@ -265,12 +268,15 @@ class SqlStore:
             self.touch()
         return len(rows)
 
-    def add_negative(self, negative: Negative) -> None:
-        self.run(
-            "INSERT INTO negatives (content, look, vector, label, item) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    def add_negative(self, negative: Negative) -> bool:
+        """Whether it is a new one."""
+        added = self.run(
+            "INSERT INTO negatives (content, look, vector, label, item) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING "
+            "RETURNING seq",
             tuple(negative),
         )
         self.touch()
+        return bool(added)
 
     def negatives(self) -> list[Negative]:
         rows = self.run("SELECT content, look, vector, label, item FROM negatives ORDER BY seq")

@@ -50,11 +50,16 @@ def galleries(request: Request, token: Token = read) -> dict[str, Any]:
 
 
 @router.get("/info", dependencies=[read], response_model=schemas.Info, summary="What a gallery is")
-def info(served: Chosen) -> dict[str, Any]:
+def info(request: Request, served: Chosen) -> dict[str, Any]:
     found = served.gallery.info()
     names = ("items", "dim", "sim", "fingerprint", "private", "thumbnails", "rule", "index", "promise", "classes")
-    pair_threshold = naming.pair_threshold(served.gallery)
-    return {"gallery": served.name, **{name: found[name] for name in names}, "pair_threshold": pair_threshold}
+    limits = request.app.state.settings.limits
+    return {
+        "gallery": served.name,
+        **{name: found[name] for name in names},
+        "pair_threshold": naming.pair_threshold(served.gallery),
+        "limits": {name: getattr(limits, name) for name in ("images", "image_bytes", "image_pixels")},
+    }
 
 
 @router.get(

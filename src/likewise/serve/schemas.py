@@ -100,6 +100,7 @@ class Info(BaseModel):
     index: str
     promise: dict[str, Any] | None = Field(description="the threshold of `identify`, its promised and measured rate")
     pair_threshold: dict[str, Any] | None = Field(description="the threshold for two images")
+    limits: dict[str, int] = Field(description="what a request may hold: images, image_bytes, image_pixels")
 
 
 class Vectors(BaseModel):

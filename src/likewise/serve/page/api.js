@@ -7,8 +7,8 @@ const TRIES = 3;
 const LONGEST_WAIT = 10; // seconds that a busy service may ask us to wait; longer ones are told to the reader
 const BUSY = [429, 503];
 
-/** What the calls of this page share; scope: read, write or admin. */
-export const session = { gallery: "", scope: "read", onTokenNeeded: () => {} };
+/** What the calls of this page share; scope: read, write or admin; mostBytes: of one image, by the service's limits. */
+export const session = { gallery: "", scope: "read", mostBytes: Infinity, onTokenNeeded: () => {} };
 
 export const token = {
   get: () => sessionStorage.getItem(TOKEN) ?? "",

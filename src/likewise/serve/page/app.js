@@ -16,6 +16,7 @@ const NAMES = ["ask", "compare", "enroll", "browse", "map"];
 let info = null;
 let views = {};
 let ready = false;
+let shown = "";
 
 function go(hash) {
   if (location.hash === hash) show();
@@ -44,6 +45,8 @@ function show() {
     byId(one).hidden = !chosen || !ready;
   }
   if (!ready) return;
+  if (shown !== name) clearNotice({ all: false });
+  shown = name;
   byId("browse-all").hidden = Boolean(label);
   byId("browse-class").hidden = !label;
   document.title = t("page.title", { view: label || t(`${name}.tab`) });
@@ -92,6 +95,7 @@ function connection() {
 
 async function readInfo() {
   info = await call("GET", "info");
+  session.mostBytes = info.limits.image_bytes;
   byId("about").textContent = t("page.about", {
     images: t("browse.images", { n: info.items }),
     classes: t("browse.classes", { n: info.classes }),

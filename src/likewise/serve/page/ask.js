@@ -78,7 +78,7 @@ export function askView(context) {
     if (!(await confirmation({ title: t("feedback.title", { name }), note, action: t("feedback.action") }))) return;
     try {
       await call("POST", "feedback", { body: form([state.image], what) });
-      notify(t("label" in what ? "feedback.done_class" : "feedback.done_image", { name }));
+      notify(t("label" in what ? "feedback.done_class" : "feedback.done_image", { name }), { undo: true });
       await answer();
     } catch (problem) {
       notify(problem.message, { error: true });

@@ -76,6 +76,7 @@ export function enrollView() {
     event.preventDefault();
     enroll();
   });
+  document.addEventListener("likewise:undone", () => byId("enroll-answer").replaceChildren());
   byId("enroll-form").noValidate = true;
   return {
     show() {

@@ -1,11 +1,10 @@
 /** Images of the reader: chosen, photographed, dropped or pasted, and scaled down where they are too large. */
-import { Problem } from "./api.js";
+import { Problem, session } from "./api.js";
 import { button, element } from "./elements.js";
 import { t } from "./texts.js";
 
 const LONGEST_SIDE = 2000; // pixels
 const MOST_BYTES = 4 * 2 ** 20;
-const MOST_SENT = 20 * 2 ** 20; // what the service takes of an image as it is
 const QUALITY = 0.92;
 
 /** The file itself where it is small enough, else a JPEG of at most 2,000 px a side.
@@ -15,9 +14,9 @@ export async function prepared(file) {
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    if (file.size <= MOST_SENT) return file;
+    if (file.size <= session.mostBytes) return file;
     const megabytes = Math.ceil(file.size / 2 ** 20);
-    throw new Problem(413, t("image.too_large", { size: megabytes, most: MOST_SENT / 2 ** 20 }));
+    throw new Problem(413, t("image.too_large", { size: megabytes, most: Math.floor(session.mostBytes / 2 ** 20) }));
   }
   const longest = Math.max(bitmap.width, bitmap.height);
   if (longest <= LONGEST_SIDE && file.size <= MOST_BYTES) return file;

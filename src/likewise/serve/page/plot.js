@@ -180,6 +180,7 @@ export function plot(canvas, { onPoint, onOpen }) {
     },
     show(shown) {
       view.shown = shown;
+      if (view.pointed >= 0 && !shown(view.pointed)) point(-1);
       redraw();
     },
     zoomBy,

@@ -43,12 +43,14 @@ export function notify(text, { undo = false, error = false } = {}) {
     note.append(element("p", {}, text));
     if (undo) note.append(button(t("undo.action"), takeBack, "primary"));
     note.append(
-      element("button", { type: "button", class: "quiet", "aria-label": t("page.close"), onclick: clearNotice }, "✕"),
+      element("button", { type: "button", class: "quiet", "aria-label": t("page.close"), onclick: () => clearNotice() }, "✕"),
     );
   });
 }
 
-export function clearNotice() {
+/** Takes away the sentence below the page; where it offers an undo, only with `all`. */
+export function clearNotice({ all = true } = {}) {
+  if (!all && byId("notice").querySelector(".primary")) return;
   const held = byId("notice").contains(document.activeElement);
   byId("notice").replaceChildren();
   if (held) byId("main").focus();
@@ -59,6 +61,7 @@ async function takeBack() {
   try {
     const { undone } = await call("POST", "undo");
     notify(t("undo.done", { what: t(hasText(`undo.${undone}`) ? `undo.${undone}` : "undo.other_step") }));
+    document.dispatchEvent(new CustomEvent("likewise:undone"));
     changed();
   } catch (problem) {
     notify(problem.message, { error: true });

@@ -27,11 +27,11 @@ export function t(key, values = {}) {
 
 export const hasText = key => key in texts;
 
-/** 0.9412 -> "94 %"; below 10 % with up to two digits, and never 0 % or 100 % for what is neither. */
+/** 0.9412 -> "94 %"; below 10 % with one digit, below 1 % with two, and never 0 % or 100 % for what is neither. */
 export function percent(share) {
   const [sign, shown] =
     share > 0.99 && share < 1 ? ["> ", 0.99] : share > 0 && share < 0.0001 ? ["< ", 0.0001] : ["", share];
-  const value = (100 * shown).toLocaleString(language, { maximumFractionDigits: shown < 0.1 ? 2 : 0 });
+  const value = (100 * shown).toLocaleString(language, { maximumFractionDigits: shown < 0.01 ? 2 : shown < 0.1 ? 1 : 0 });
   return sign + t("page.percent", { value });
 }
 

@@ -1,0 +1,118 @@
+"""The graph of a large gallery as a file: its links alone, never a vector.
+
+Layout, little endian: magic, a header of fixed length, SHA-256 of all the rest, then the arrays. Nothing is executed or
+unpickled, lengths are compared with the file before memory is taken, and every link is checked before it is followed:
+a file of a stranger can make searches less complete, which is measured when it is loaded, and nothing else.
+"""
+
+import hashlib
+import struct
+from io import BufferedReader
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from likewise.atomic import replacing
+
+__all__ = ["BEAMS", "LINKS", "WIDTHS", "Links", "offsets", "read", "slots", "write"]
+
+MAGIC = b"LKWGRPH1"
+HEADER = struct.Struct("<QQqI")  # nodes, slots, entry point, beam
+SUM = 32  # bytes of the checksum
+LINKS = 32  # links of a node in each upper layer; twice as many in the lowest
+HIGHEST = 6  # layers that a node may be in
+WIDTHS = np.array([0, *(2 * LINKS + LINKS * layer for layer in range(HIGHEST))], np.int64)  # slots of so many layers
+BEAMS = (32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512)  # candidates kept during a search: FAISS's efSearch
+KINDS = {"seqs": "<i8", "crcs": "<u4", "levels": "u1", "neighbors": "<i4"}
+
+
+class Links(NamedTuple):
+    """Nodes and links. A node is the item of that sequence number and checksum; 0 for one that was removed."""
+
+    seqs: np.ndarray  # int64 [N]
+    crcs: np.ndarray  # uint32 [N], CRC-32 of the stored vector
+    levels: np.ndarray  # uint8 [N], layers that a node is in, from 1
+    neighbors: np.ndarray  # int32 [S], node or -1; a node's slots, layer by layer
+    entry: int
+    beam: int
+
+
+def offsets(levels_N: np.ndarray) -> np.ndarray:
+    """int64 `[N + 1]`: where the slots of each node begin."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(WIDTHS[levels_N])])
+
+
+def slots(node_M: np.ndarray, begin_N: np.ndarray, layer: int) -> np.ndarray:
+    """Places `[M, S]` in `neighbors` of the links of nodes in a layer."""
+    return begin_N[node_M][:, None] + np.arange(WIDTHS[layer], WIDTHS[layer + 1])
+
+
+def write(path: Path, links: Links) -> None:
+    """Write the file whole, or leave what was there."""
+    header = HEADER.pack(len(links.seqs), len(links.neighbors), links.entry, links.beam)
+    arrays = [np.ascontiguousarray(getattr(links, name), kind) for name, kind in KINDS.items()]
+    told = hashlib.sha256(header)
+    for array in arrays:
+        told.update(array.data)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(MAGIC + header + told.digest())
+        for array in arrays:
+            file.write(array.data)
+
+
+def read(path: Path, most: int) -> Links:
+    """Links whose every number is in its bounds. most: nodes that the gallery could have.
+
+    Errors: ValueError saying what is wrong; FileNotFoundError.
+    """
+    with path.open("rb") as file:
+        head = file.read(len(MAGIC) + HEADER.size + SUM)
+        if len(head) < len(MAGIC) + HEADER.size + SUM or not head.startswith(MAGIC):
+            raise ValueError("it is no index of this version")
+        header, promised = head[len(MAGIC) : -SUM], head[-SUM:]
+        count, width, entry, beam = HEADER.unpack(header)
+        if not 1 <= count <= most:
+            raise ValueError(f"it has {count:,} nodes and the gallery's could be {most:,}")
+        lengths = {"seqs": count, "crcs": count, "levels": count, "neighbors": width}
+        body = sum(lengths[name] * np.dtype(kind).itemsize for name, kind in KINDS.items())
+        if width > count * int(WIDTHS[-1]) or path.stat().st_size != len(head) + body:
+            raise ValueError("its length is not the one it announces")
+        told = hashlib.sha256(header)
+        arrays = {name: _array(file, kind, lengths[name], told) for name, kind in KINDS.items()}
+    if told.digest() != promised:
+        raise ValueError("its checksum differs")
+    links = Links(**arrays, entry=entry, beam=beam)
+    _check(links)
+    return links
+
+
+def _array(file: BufferedReader, kind: str, count: int, told: "hashlib._Hash") -> np.ndarray:
+    array = np.empty(count, kind)
+    if file.readinto(array.data) != array.nbytes:
+        raise ValueError("it ends too early")
+    told.update(array.data)
+    return array
+
+
+def _check(links: Links) -> None:
+    """Errors: ValueError for numbers with which a search would read outside the arrays."""
+    count, levels_N, neighbors_S = len(links.seqs), links.levels, links.neighbors
+    if levels_N.min() < 1 or levels_N.max() > HIGHEST:
+        raise ValueError("a node is in no layer, or in too many")
+    begin_N = offsets(levels_N)
+    if begin_N[-1] != len(neighbors_S):
+        raise ValueError("its links are not as many as its layers take")
+    if neighbors_S.min() < -1 or neighbors_S.max() >= count:
+        raise ValueError("a link leads to no node")
+    if not 0 <= links.entry < count or levels_N[links.entry] != levels_N.max():
+        raise ValueError("its entry point is not in the highest layer")
+    if links.beam not in BEAMS:
+        raise ValueError("its beam is none of ours")
+    for layer in range(1, int(levels_N.max())):
+        linked = neighbors_S[slots(np.flatnonzero(levels_N > layer), begin_N, layer)]
+        if (levels_N[linked[linked >= 0]] <= layer).any():
+            raise ValueError("a link leads to a node that is not in its layer")
+    named = np.sort(links.seqs[links.seqs != 0])
+    if (len(named) and named[0] < 0) or (np.diff(named) == 0).any():
+        raise ValueError("two nodes are the same item")
