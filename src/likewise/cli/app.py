@@ -49,7 +49,9 @@ def safely(command: Callable[..., Result]) -> Callable[..., Result]:
 class App(typer.Typer):
     """A typer application whose commands are all wrapped by `safely`."""
 
-    def command(self, *args: Any, **settings: Any) -> Callable[[Command], Command]:  # the parameters of typer's own
+    def command(
+        self, *args: Any, **settings: Any
+    ) -> Callable[[Command], Command]:  # Any: the parameters of typer's `command`
         register = super().command(*args, **settings)
 
         def add(command: Command) -> Command:

@@ -5,7 +5,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any  # values of the JSON that the commands print; its keys differ from command to command
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any  # a network of timm, whose forward_features is not declared by nn.Module
 
 import torch
 from torch import Tensor, nn
