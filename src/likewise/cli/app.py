@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar  # Any: the parameters of typer's `command`
 
 import typer
 
@@ -49,9 +49,7 @@ def safely(command: Callable[..., Result]) -> Callable[..., Result]:
 class App(typer.Typer):
     """A typer application whose commands are all wrapped by `safely`."""
 
-    def command(
-        self, *args: Any, **settings: Any
-    ) -> Callable[[Command], Command]:  # Any: the parameters of typer's `command`
+    def command(self, *args: Any, **settings: Any) -> Callable[[Command], Command]:
         register = super().command(*args, **settings)
 
         def add(command: Command) -> Command:

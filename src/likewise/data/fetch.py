@@ -54,7 +54,7 @@ PUBLISHED = {
             "t10k-labels-idx1-ubyte.gz": ("67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",),
         },
     ),
-    # The md5 are those of the authors' zips; the sha256 beside them are of the same images, packed again.
+    # md5: the authors' zips; sha256: the same images, packed again
     "omniglot": Published(
         "omniglot/python",
         "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",

@@ -17,14 +17,14 @@ PARTS = ("auto", "yes", "no")
 
 
 def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
-    """Class-per-folder images: `path/cat/1.jpg`, or `path/train/cat/1.jpg` with `train/`, `val/` and `test/`.
+    """Class-per-folder images: `path/cat/1.jpg`, or `path/train/cat/1.jpg`, likewise `val/` and `test/`.
 
     A class is the path of the folder its images lie in, so classes may be nested (`Fruit/Apple`). Hidden files and
     files of operating systems are ignored; an image outside every class folder is listed as skipped.
 
     path       the folder, absolute or relative to where the command runs
     parts      yes | no: folders train, val and test are parts, or classes; auto: parts when train/ holds only folders
-    spellings  error | merge | keep: what to do about `Cat` beside `cat`, `cat ` or another Unicode form of it
+    spellings  error | merge | keep: how to treat `Cat` and `cat`, `cat ` or another Unicode form of it
 
     Errors: ValueError for no such folder, no image in it, or two spellings of one class.
     """

@@ -25,7 +25,7 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """N images (or feature rows). Labels index `classes`; a part or a selection keeps the classes and the numbering.
+    """N images (or feature rows). Labels index `classes`; parts and selections keep classes and labels.
 
     pixels   uint8 [N,C,H,W] or float32 [N,...] in memory, or Files: decoded when a batch is asked for
     labels   int64 [N]

@@ -1,4 +1,4 @@
-"""One-shot trials: which of W characters, each seen once, is this? Omniglot's official runs, and more made alike."""
+"""One-shot trials: classify a character, given one example of each of W: Omniglot's official runs, and similar ones."""
 
 import zipfile
 import zlib

@@ -28,7 +28,7 @@ Random = Generator | None
 Map = Callable[[Tensor, Random], Tensor]  # images -> theta [N,3,3]: where in the old image, -1 to 1, a new pixel looks
 Step = Callable[[Tensor, slice], Tensor]  # some of the images, and which they are -> what becomes of them
 Bend = Callable[[Tensor, Random], Step]  # all images -> a step that gives [n,H,W,2], added to where each pixel looks
-Change = Callable[[Tensor, Random], Step]  # all images -> a step from float to float, which may write in what it gets
+Change = Callable[[Tensor, Random], Step]  # all images -> a step from float to float, which may modify its input
 
 
 @dataclass(frozen=True)

@@ -159,7 +159,7 @@ def hands_of(labels: Tensor, classes: int, images: int, rng: Generator, deal: De
     """The batches of `pk`; deal, if given, says in its place which classes come together in a batch."""
     _, label_N, count_C = np.unique(labels.cpu().numpy(), return_inverse=True, return_counts=True)
     p, size_C = min(classes, len(count_C)), np.minimum(count_C, images)
-    need_C = -(-count_C // size_C)  # hands that visit a whole class
+    need_C = -(-count_C // size_C)  # hands needed to visit a whole class
     batches = max(-(-int(need_C.sum()) // p), int(need_C.max()))
     hands_C = _top_up(need_C, batches, p, rng)
     batch_T, class_T = (deal or _deal)(hands_C, batches, rng)
@@ -219,7 +219,7 @@ def _hands(label_N: np.ndarray, hands_C: np.ndarray, size_C: np.ndarray, images:
 def _rounds(
     label_N: np.ndarray, count_C: np.ndarray, rounds_C: np.ndarray, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every class's images, shuffled anew for each of its rounds, end to end; and where each class begins."""
+    """The images of every class, shuffled again for each of its rounds, concatenated; and the start of each class."""
     image_R = np.repeat(np.arange(len(label_N)), rounds_C[label_N])
     round_R = np.arange(len(image_R)) - np.repeat(starts(rounds_C[label_N]), rounds_C[label_N])
     segment_R = starts(rounds_C)[label_N[image_R]] + round_R

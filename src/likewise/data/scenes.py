@@ -23,7 +23,7 @@ CHANCE = 0.01  # false positive rate of each of the two signs
 LEAST, USUAL = 0.65, 200  # of the threshold by chance: its minimum, and the images that it looks among at least
 TELLING = 0.05  # a share of near-copies from which they are worth a sentence
 SAME = 0.95  # minimum similarity of grey images
-WINDOW = 2000  # an image is compared with so many of its class that follow it: shots of one scene are listed together
+WINDOW = 2000  # an image is compared with this many following images of its class: shots of a scene are listed together
 AT_ONCE = 1024  # images per batch
 QUERIES, REFERENCES = 256, 2000  # images that a quick look compares
 

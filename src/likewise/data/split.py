@@ -64,8 +64,8 @@ def by_class(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
 def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
     """The shares `val` and `test` of the groups (alphabets, bursts, writers, cameras), no group in two parts.
 
-    A test part that the source came with stays as it is, and only `val` is taken, out of all the rest. Groups that hold
-    one class each, as bursts do, are parted class by class, one of each staying in train; others among themselves.
+    A test part of the source stays as it is, and only `val` is taken, from all other images. Groups of one class each,
+    such as bursts, are divided class by class, and one of each stays in train; other groups are divided together.
     Errors: ValueError for a source without groups, or with a single one to part.
     """
     name = images.name or "the data"
@@ -123,8 +123,8 @@ def _moved(images: Images, part: int, to: int) -> Images:
 def _units(images: Images, unit: np.ndarray, *, val: float, test: float, seed: int) -> Images:
     """The shares of every class, in whole units; one unit of each class stays in train.
 
-    Units of one class each are drawn until the share of its images is reached; others among themselves. A unit that is
-    larger than what is still wanted by more than half of itself is passed over.
+    Units of one class are drawn until the share of its images is reached; other units are drawn together. A unit that
+    exceeds the remaining number by more than half of its size is skipped.
     """
     _check(val, test)
     rng = default_rng(seed)

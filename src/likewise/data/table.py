@@ -43,7 +43,7 @@ def table(
     root          folder that the paths are relative to; without it, the folder of the file
     header        False: the first row is an image already, and columns are numbers (image=0, label=1)
     separator     the character between columns; without it, comma, tab, semicolon or pipe is detected
-    spellings     error | merge | keep: what to do about `Cat` beside `cat`, `cat ` or another Unicode form of it
+    spellings     error | merge | keep: how to treat `Cat` and `cat`, `cat ` or another Unicode form of it
 
     An image that is missing or broken, a row that is too short or has no label or part, and a file listed before, in
     whatever spelling of its path, are left out and listed as skipped.
