@@ -137,16 +137,15 @@ def samplers() -> dict[str, Any]:
         "kin(families=2, classes=3, images=4)",
     )  # fmt: skip
 
-    def drawn(text: str, **ranks: int) -> Any:
+    def drawn(text: str) -> Any:
         for candidate in ALIASES.get(text, (text,)):
             with contextlib.suppress(spec.SpecError):
                 draw = spec.bind("sampler", candidate)
-                batches = [draw(labels_N, seed=0, epoch=epoch, **ranks) for epoch in (0, 1)]
+                batches = [draw(labels_N, seed=0, epoch=epoch) for epoch in (0, 1)]
                 return [[len(one), digest(torch.cat(list(one)))] for one in batches]
         raise LookupError(text)
 
-    found = {text: attempt(lambda t=text: drawn(t)) for text in texts}
-    return found | {f"{text}, rank 1 of 2": attempt(lambda t=text: drawn(t, rank=1, ranks=2)) for text in texts}
+    return {text: attempt(lambda t=text: drawn(t)) for text in texts}
 
 
 def metrics() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the command line does, for Python: a recipe by name, train, evaluate, report, embed, predict, verify."""
+"""The commands as Python functions: a recipe by name, train, evaluate, report, embed, predict, verify."""
 
 import dataclasses
 import functools
@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypedDict, TypeVar, cast  # Any: values of the JSON that `likewise --json` prints
 
 import torch
 
@@ -57,14 +57,25 @@ __all__ = [
 ]
 
 
-Call = TypeVar("Call", bound=Callable[..., Any])
+class Verification(TypedDict):
+    """Whether two images show the same class. prior: see `verify`. target: what the threshold was chosen for."""
+
+    same: bool
+    probability: float | None
+    prior: float | None
+    similarity: float
+    threshold: float
+    target: str
+
+
+Call = TypeVar("Call", bound=Callable[..., object])
 
 
 def trusts(function: Call) -> Call:
-    """The function with a keyword `trust_code`: what it reads may then name code outside the package, which is run."""
+    """Add a keyword `trust_code`: with it, files that the function reads may name code outside the package to run."""
 
     @functools.wraps(function)
-    def call(*args: Any, trust_code: bool = False, **given: Any) -> Any:
+    def call(*args: object, trust_code: bool = False, **given: object) -> object:
         with spec.trusting(trust_code):
             return function(*args, **given)
 
@@ -113,10 +124,10 @@ def epochs_of(run: str | os.PathLike) -> int:
 
 @trusts
 def evaluate(run: str | os.PathLike, *, threshold_at: str = "") -> Run:
-    """Score a run again; metrics.json and embeddings.parquet are written anew.
+    """Score a run again; metrics.json and embeddings.parquet are replaced.
 
-    threshold_at: what the threshold aims at on validation pairs, and is kept with the model: accuracy, f1, eer,
-        far=0.001 or precision=0.99; empty leaves its target as it is. Errors: ValueError for one out of reach.
+    threshold_at: target of the threshold on validation pairs, saved with the model: accuracy, f1, eer, far=0.001 or
+        precision=0.99; empty keeps the current target. Errors: ValueError for one out of reach.
     """
     if threshold_at:
         aim(threshold_at)
@@ -170,19 +181,19 @@ def rank(
 
 @trusts
 def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool = False) -> Embeddings:
-    """What a run names images by: its training images' vectors, so many a class (0 is all), or their class centres.
+    """Reference embeddings of a run: of its training images, at most this many per class (0 is all), or class centres.
 
     Errors: ValueError where the run was not evaluated yet, or most_per_class is below 0.
     """
-    found = embedded(Run.open(run)).part("train")
+    references = embedded(Run.open(run)).part("train")
     if most_per_class:
-        found = at_most(found, most_per_class, seed=Run.open(run).recipe.split_seed)
-    return centred(found) if centres else found
+        references = at_most(references, most_per_class, seed=Run.open(run).recipe.split_seed)
+    return centred(references) if centres else references
 
 
 @trusts
-def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, Any]:
-    """How well the encodings of a file name the held-out images of a run, top-1 and top-5; the run keeps nothing.
+def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, object]:
+    """Top-1 and top-5 accuracy on a run's held-out images, classified by the encodings of a file; nothing is saved.
 
     Errors: ValueError for a file without classes, or of another model.
     """
@@ -190,28 +201,28 @@ def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[
     split = opened.metrics()["split"]
     recipe = opened.recipe
     scores = naming(embedded(opened).part(split), known(opened, file), sim=recipe.sim, seed=recipe.split_seed)
-    said = {name: dataclasses.asdict(score) for name, score in scores.items()}
-    return {"run": opened.name, "split": split, "encodings": os.fspath(file), "scores": said}
+    records = {name: dataclasses.asdict(score) for name, score in scores.items()}
+    return {"run": opened.name, "split": split, "encodings": os.fspath(file), "scores": records}
 
 
 def embedded(run: Run) -> Embeddings:
-    """The vectors of a run's own images. Errors: ValueError where it was not evaluated yet."""
+    """The embeddings of a run's own images. Errors: ValueError if it was not evaluated yet."""
     if not run.embeddings.exists():
         raise ValueError(f"{run.path} has no embeddings yet; run `likewise evaluate {run.path}`")
     return Embeddings.load(run.embeddings)
 
 
 def known(run: Run, file: str | os.PathLike | None) -> Embeddings:
-    """What a run's images are named by: the encodings of a file, else all its training images."""
+    """Reference embeddings: those of a file, or of all training images of the run."""
     if file is None:
         return embedded(run).part("train")
-    found = Embeddings.load(file)
-    if not any(found.classes):
+    references = Embeddings.load(file)
+    if not any(references.classes):
         raise ValueError(
             f"{os.fspath(file)} has no classes to name images by; write such a file with "
             f"`likewise embed {run.path} -o FILE`"
         )
-    return found
+    return references
 
 
 def reported(run: Run, images: Images | None) -> Run:
@@ -244,7 +255,7 @@ def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
 
 @trusts
 def audit(run: str | os.PathLike) -> Audit:
-    """Look for what is wrong with a run's data; audit.html and audit.csv are written into its folder.
+    """Look for problems in a run's data; audit.html and audit.csv are written into its folder.
 
     What it counts goes into metrics.json, and into the verdict on the run.
 
@@ -293,14 +304,14 @@ def predict(
     promised = None if far is None else promise_of(opened, by, embedded(opened).part("val"), k, far, model.sim)
     near = nearest(model.embed(paths), by.vectors, k, sim=spec.bind("sim", model.sim))
     rows = zip(paths, near.place.tolist(), near.sim.tolist(), strict=True)
-    found = [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
-    for row, name in zip(found, folder_classes(paths, images, by.classes), strict=True):
+    predictions = [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
+    for row, name in zip(predictions, folder_classes(paths, images, by.classes), strict=True):
         row |= {} if name is None else {"folder_class": name}
-    return found
+    return predictions
 
 
 @trusts
-def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> dict[str, Any]:
+def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> Verification:
     """Whether two images show the same class, at the threshold that validation pairs chose, and how probable that is.
 
     The probability agrees with the decision: it holds where the share of same pairs is `prior`, the share for which
@@ -315,10 +326,12 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
         )
     emb_ND = model.embed([a, b])
     similarity = float(spec.bind("sim", model.sim)(emb_ND[:1], emb_ND[1:]))
-    found = same(similarity, threshold["value"], fit)
-    return {
-        **found._asdict(),
-        "similarity": similarity,
-        "threshold": threshold["value"],
-        "target": threshold["target"],
-    }
+    is_same, probability, prior = same(similarity, threshold["value"], fit)
+    return Verification(
+        same=is_same,
+        probability=probability,
+        prior=prior,
+        similarity=similarity,
+        threshold=threshold["value"],
+        target=threshold["target"],
+    )

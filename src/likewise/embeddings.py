@@ -1,4 +1,4 @@
-"""Embeddings: vectors with what is known of their images. Made by a model, kept as Parquet, read by anything."""
+"""Embeddings: vectors with ids, labels and parts of their images, saved as Parquet."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from likewise.models.inputs import at_once
 from likewise.safety import bounds
 from likewise.safety.parquet import read_table
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = ["DivergedError", "Embeddings", "as_seen", "check", "embed", "embed_shared"]
 
 COLUMNS = ("id", "label", "class", "split", "vector", "group")
@@ -29,7 +32,7 @@ COLUMNS = ("id", "label", "class", "split", "vector", "group")
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """N vectors with what is known of the images they come from."""
+    """N vectors with ids, labels, parts and groups of their images."""
 
     vectors: Tensor  # float32 [N, D]
     labels: Tensor  # int64 [N], index into classes
@@ -73,7 +76,7 @@ class Embeddings:
         }
         if self.groups is not None:
             columns["group"] = pa.array(self.groups, pa.string())
-        about: dict[str, Any] = {"classes": self.classes}
+        about: dict[str, object] = {"classes": self.classes}
         about["crc32"] = table_checksum(pa.table(columns), self.classes)
         table = pa.table(columns).replace_schema_metadata({"likewise": json.dumps(about)})
         with replacing(Path(path)) as temporary:
@@ -92,8 +95,8 @@ class Embeddings:
             raise ValueError(f"{os.fspath(path)} holds columns of another type than embeddings have: {error}") from None
 
 
-def table_checksum(table: Any, classes: Sequence[str]) -> int:
-    """CRC-32 of names, numbers and vectors, whatever pieces and encodings they lie in."""
+def table_checksum(table: "pa.Table", classes: Sequence[str]) -> int:
+    """CRC-32 of names, numbers and vectors, independent of chunks and encodings."""
     import pyarrow as pa
 
     crc = zlib.crc32(json.dumps(list(classes)).encode())
@@ -111,8 +114,8 @@ def table_checksum(table: Any, classes: Sequence[str]) -> int:
     return crc
 
 
-def check_sum(table: Any, path: str) -> None:
-    """Errors: ValueError where a file that says its checksum holds something else."""
+def check_sum(table: "pa.Table", path: str) -> None:
+    """Errors: ValueError if the content does not match the checksum in the metadata."""
     about = bounds.parsed_json((table.schema.metadata or {}).get(b"likewise", b"{}"), f"the metadata of {path}")
     classes = about.get("classes")
     if "crc32" not in about or not isinstance(classes, list):
@@ -121,7 +124,7 @@ def check_sum(table: Any, path: str) -> None:
         raise ValueError(f"{path} is damaged: its content is not what was saved; write it again, or copy it again")
 
 
-def _from_table(table, path: str) -> Embeddings:
+def _from_table(table: "pa.Table", path: str) -> Embeddings:
     n, names = len(table), table.column_names
     labels = torch.from_numpy(_whole(table["label"], path))
     classes = _classes(table, labels, path)
@@ -135,7 +138,7 @@ def _from_table(table, path: str) -> Embeddings:
     )
 
 
-def _whole(column, path: str) -> np.ndarray:
+def _whole(column: "pa.ChunkedArray", path: str) -> np.ndarray:
     """int64 labels from 0 on. Errors: ValueError for others, and beyond the bound."""
     import pyarrow as pa
 
@@ -148,7 +151,7 @@ def _whole(column, path: str) -> np.ndarray:
     return labels_N
 
 
-def _texts(column, path: str) -> tuple[str, ...]:
+def _texts(column: "pa.ChunkedArray", path: str) -> tuple[str, ...]:
     """Ids or groups as texts; whole numbers are spelled out. Errors: ValueError for missing ones and other types."""
     import pyarrow as pa
 
@@ -158,23 +161,23 @@ def _texts(column, path: str) -> tuple[str, ...]:
     return tuple(map(str, column.to_pylist()))
 
 
-def _classes(table, labels: Tensor, path: str) -> tuple[str, ...]:
-    """The names by label: those of the metadata, else of the column class, else the numbers."""
+def _classes(table: "pa.Table", labels: Tensor, path: str) -> tuple[str, ...]:
+    """The names by label: from the metadata, else of the column class, else the numbers."""
     n, highest = len(labels), int(labels.max()) if len(labels) else -1
     about = bounds.parsed_json((table.schema.metadata or {}).get(b"likewise", b"{}"), f"the metadata of {path}")
-    told = about.get("classes") or []
-    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
-        raise ValueError(f"{path}: classes in the metadata is a list of names, got {told!r:.80}")
-    if told:
-        if highest >= len(told):
-            raise ValueError(f"{path}: the metadata names {len(told):,} classes, and a label is {highest:,}")
-        return tuple(told)
+    classes = about.get("classes") or []
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"{path}: classes in the metadata is a list of names, got {classes!r:.80}")
+    if classes:
+        if highest >= len(classes):
+            raise ValueError(f"{path}: the metadata names {len(classes):,} classes, and a label is {highest:,}")
+        return tuple(classes)
     names = _texts(table["class"], path) if "class" in table.column_names else ()
     named = dict(zip(labels.tolist(), names, strict=True)) if n and names else {}
     return tuple(named.get(i, str(i)) for i in range(highest + 1))
 
 
-def _matrix(column) -> Tensor:
+def _matrix(column: "pa.Array") -> Tensor:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -209,7 +212,7 @@ def check(query: Embeddings, reference: Embeddings | None = None) -> None:
 
 
 def as_seen(vectors_ND: Tensor, sim: Sim) -> Tensor:
-    """As the similarity sees them, for what is Euclidean by definition: at unit length under cosine."""
+    """Vectors for Euclidean measures: normalised to length 1 if the similarity is cosine."""
     return F.normalize(vectors_ND, dim=-1) if getattr(sim, "func", sim) is geometry.cosine else vectors_ND
 
 

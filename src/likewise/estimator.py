@@ -1,10 +1,10 @@
 """MetricLearner: an embedding as a scikit-learn transformer, for a Pipeline or GridSearchCV."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -44,7 +44,7 @@ class MetricLearner(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         schedule: str = "one_cycle",
         seed: int = 0,
         device: str = "cpu",
-        settings: Mapping[str, Any] | None = None,
+        settings: Mapping[str, object] | None = None,
     ):
         self.network, self.dim, self.loss, self.miner, self.sim, self.normalize = (
             network,
@@ -57,29 +57,29 @@ class MetricLearner(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         self.sampler, self.epochs, self.optimizer, self.lr, self.schedule = sampler, epochs, optimizer, lr, schedule
         self.seed, self.device, self.settings = seed, device, settings
 
-    def fit(self, X: Any, y: Any) -> "MetricLearner":
+    def fit(self, X: ArrayLike, y: ArrayLike) -> "MetricLearner":
         """Train on rows X with labels y."""
-        X, y = validate_data(self, X, y, allow_nd=True, dtype=accepted(X))
-        check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        array, label_N = validate_data(self, X, y, allow_nd=True, dtype=accepted(X))
+        check_classification_targets(label_N)
+        self.classes_, labels = np.unique(label_N, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError("y holds only one class; learning what is alike needs rows of at least 2 classes")
         named = {name: value for name, value in self.get_params().items() if name != "settings"}
         recipe = Recipe().replace(**{**(self.settings or {}), **named})
-        parts = trial(build(resolve_defaults(recipe), rows(X, labels, self.classes_)))
+        parts = trial(build(resolve_defaults(recipe), rows(array, labels, self.classes_)))
         self.embedder_ = parts.state.final.cpu().eval()
-        if X.dtype != np.uint8:
+        if array.dtype != np.uint8:
             self.embedder_.double()  # so that a row's embedding does not depend on the rows it is embedded with
-        self.embedding_, self.labels_ = self._embed(X), labels
+        self.embedding_, self.labels_ = self._embed(array), labels
         self._n_features_out = self.embedder_.dim
         return self
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """The embedding of rows X, float [n, dim]."""
         check_is_fitted(self)
         return self._embed(validate_data(self, X, reset=False, allow_nd=True, dtype=accepted(X)))
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """The label of each row's nearest training row."""
         from likewise import spec
 
@@ -100,7 +100,7 @@ class MetricLearner(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Transforme
         return tags
 
 
-def accepted(X: Any) -> Any:
+def accepted(X: object) -> type[np.uint8] | type[np.float64]:
     """Images stay bytes; everything else is numbers in double precision."""
     return np.uint8 if getattr(X, "dtype", None) == np.uint8 and getattr(X, "ndim", 2) > 2 else np.float64
 

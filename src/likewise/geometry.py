@@ -75,8 +75,9 @@ def manhattan(x_ND: Tensor, y_MD: Tensor) -> Tensor:
 
 
 def snr(x_ND: Tensor, y_MD: Tensor) -> Tensor:
-    """Minus noise over signal, var(y - x) / var(x) over the D entries: <= 0, not symmetric. Yuan et al., 2019.
+    """Minus noise over signal, var(y - x) / var(x) over the D entries: <= 0, not symmetric.
 
+    Yuan et al., arXiv:1904.02616, 2019.
     An x of equal entries has no signal: its similarity is 0 to everything, and it takes no gradient.
 
     >>> snr(torch.tensor([[1.0, -1.0]]), torch.tensor([[1.0, -1.0], [2.0, -2.0]]))

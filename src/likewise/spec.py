@@ -38,6 +38,8 @@ __all__ = [
     "trusting",
 ]
 
+Keywords = dict[str, Any]  # Python literals; the annotations of the function that they are bound to check them
+
 # Where the members of each kind live: a module's `__all__` is the list.
 HOMES: dict[str, tuple[str, ...]] = {
     "loss": (
@@ -89,7 +91,7 @@ TRUST: ContextVar[bool] = ContextVar("likewise_trust_code", default=False)
 
 
 class SpecError(ValueError):
-    """What was written names nothing we have, or gives it a keyword it does not take."""
+    """An unknown name, or a keyword that it does not take."""
 
 
 def trusted() -> bool:
@@ -107,7 +109,7 @@ def trusting(code: bool = True) -> Iterator[None]:
         TRUST.reset(token)
 
 
-def from_file(kind: str, text: Any, where: object, *, depth: int = 0) -> str:
+def from_file(kind: str, text: object, where: object, *, depth: int = 0) -> str:
     """The same text, once it is safe to bind. `where`: the file it was read from, which begins the error.
 
     It may name members of the package only, unless `trusted()`, with keywords of the right type and within `bounds`.
@@ -141,7 +143,7 @@ def from_file(kind: str, text: Any, where: object, *, depth: int = 0) -> str:
     return text
 
 
-def _check_read_value(kind: str, where: str, key: str, value: Any, depth: int) -> None:
+def _check_read_value(kind: str, where: str, key: str, value: object, depth: int) -> None:
     """Errors: SpecError for a keyword beyond the bounds, or one that holds a name which may not be read."""
     if isinstance(value, str):
         if kind in NESTED and (":" in value or "(" in value):
@@ -161,7 +163,7 @@ def _check_read_value(kind: str, where: str, key: str, value: Any, depth: int) -
         raise SpecError(f"{where}: {key} is a number, a text, True, None or a list of them; got {type(value).__name__}")
 
 
-def parse(text: str) -> tuple[str, dict[str, Any]]:
+def parse(text: str) -> tuple[str, Keywords]:
     """Split `'name(a=1)'` into `('name', {'a': 1})`; values are Python literals. Errors: SpecError."""
     if not isinstance(text, str):
         raise SpecError(f"expected a name such as 'triplet(margin=0.1)', got {type(text).__name__} {text!r}")
@@ -172,7 +174,7 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     return (name, _keywords_of(text, f"_({rest}")) if paren else (name, {})
 
 
-def _parsed(kind: str, text: str) -> tuple[str, dict[str, Any]]:
+def _parsed(kind: str, text: str) -> tuple[str, Keywords]:
     """`parse`, for kinds that know prefixes too; what follows one may hold any sign, such as a folder's name."""
     prefix, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
     if not colon or prefix not in PREFIXES.get(kind, ()):
@@ -183,7 +185,7 @@ def _parsed(kind: str, text: str) -> tuple[str, dict[str, Any]]:
     return prefix, {"name": name.strip()} | (_keywords_of(text, f"_({settings}") if paren else {})
 
 
-def _keywords_of(text: str, call: str) -> dict[str, Any]:
+def _keywords_of(text: str, call: str) -> Keywords:
     try:
         node = ast.parse(call, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
@@ -213,16 +215,16 @@ def near(word: str, known: Iterable[str]) -> str:
     return f"; there {'is' if len(known) == 1 else 'are'} {', '.join(known)}" if known else ""
 
 
-def homes(kind: str) -> dict[str, Any]:
+def homes(kind: str) -> dict[str, Callable]:
     """Every public member of a kind by name, in its modules' order. Errors: SpecError for an unknown kind."""
     if kind not in HOMES:
         raise SpecError(f"no kind of thing named {kind!r}{near(kind, HOMES)}")
-    found: dict[str, Any] = {}
+    members: dict[str, Callable] = {}
     for home in HOMES[kind]:
         module = importlib.import_module(f"likewise.{home}")
         listed = getattr(module, "KINDS", {}).get(kind, module.__all__)
-        found |= {name: getattr(module, name) for name in listed}
-    return found
+        members |= {name: getattr(module, name) for name in listed}
+    return members
 
 
 def names(kind: str) -> list[str]:
@@ -230,7 +232,7 @@ def names(kind: str) -> list[str]:
     return list(homes(kind))
 
 
-def _current(kind: str, name: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _current(kind: str, name: str, settings: Keywords) -> tuple[str, Keywords]:
     """A name and its keywords as they are called today."""
     earlier = (kind, name.replace("-", "_"))
     if earlier not in EARLIER:
@@ -254,9 +256,9 @@ def find(kind: str, name: str) -> Callable:
 def _outside(kind: str, name: str) -> Callable:
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        member = getattr(importlib.import_module(module), attribute)
         TYPED.add((kind, name))
-        return found
+        return member
     except (ImportError, ValueError) as error:
         raise SpecError(f"{kind} {name!r}: cannot import {module!r} ({error})") from None
     except AttributeError:
@@ -269,7 +271,7 @@ def keywords(fn: Callable) -> list[str]:
     return [p.name for p in parameters if p.default is not p.empty and not p.name.startswith("_")]
 
 
-def bind(kind: str, text: str, **given: Any) -> Callable:
+def bind(kind: str, text: str, **given: object) -> Callable:
     """The named function with its keywords (and `given`) bound. Errors: SpecError for an unknown name or keyword."""
     name, settings = _current(kind, *_parsed(kind, text))
     fn = find(kind, name)

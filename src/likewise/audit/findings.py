@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from likewise.audit.duplicates import Copy
 from likewise.audit.labels import Outlier, Suspect
@@ -33,6 +33,17 @@ class Finding:
     def row(self) -> list[str]:
         score = "" if self.score is None else f"{self.score:.4f}"
         return [self.finding, self.id, self.split, self.label, score, self.likely, " ".join(self.others), self.advice]
+
+
+class Leak(TypedDict):
+    """Images of a part, and how many of them have a copy in another part; whether a split of likewise drew the part."""
+
+    part: str
+    other: str
+    images: int
+    leaked: int
+    share: float
+    drawn_by_likewise: bool
 
 
 @dataclass(frozen=True)
@@ -80,9 +91,9 @@ class Audit:
         return {a for a, b in sides if self.part(a) == part and self.part(b) == other}
 
     @property
-    def parts(self) -> list[dict[str, Any]]:
-        """Test in train, validation in train and test in validation, each with its count and share, and who drew it."""
-        rows = []
+    def parts(self) -> list[Leak]:
+        """Leaks of test in train, validation in train and test in validation."""
+        rows: list[Leak] = []
         for part, other in (("test", "train"), ("val", "train"), ("test", "val")):
             count = int((self.embeddings.split == SPLITS.index(part)).sum())
             if not count or not (self.embeddings.split == SPLITS.index(other)).any() or self.copies is None:
@@ -99,7 +110,7 @@ class Audit:
         words = {"val": "validation"}
         texts = []
         for row in self.parts:
-            part, other = (words.get(row[key], row[key]) for key in ("part", "other"))
+            part, other = (words.get(name, name) for name in (row["part"], row["other"]))
             by = "drawn by likewise" if row["drawn_by_likewise"] else "as the source has it"
             way_out = ": split=by_group or split=by_scene" if row["drawn_by_likewise"] and row["leaked"] else ""
             texts.append(
@@ -137,7 +148,7 @@ class Audit:
         return part, leaked, int((self.embeddings.split == SPLITS.index(part)).sum())
 
     @property
-    def counts(self) -> dict[str, Any]:
+    def counts(self) -> dict[str, object]:
         """What the verdict on the run weighs: images, scored ones, leaked ones (None if not searched), suspects."""
         part, leaked, held_out = self.scored
         return {
@@ -190,7 +201,7 @@ class Audit:
     def _of_scene(self, held_out: int, train: int) -> Finding:
         return self._of("scene-across-parts", held_out, None, [train], advice="keep a scene in one part")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The content of `--json`."""
         keys = ("finding", "id", "split", "class", "score", "likely_class", "others", "advice")
         rows = [

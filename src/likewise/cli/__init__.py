@@ -68,7 +68,7 @@ def exit_code(error: Any) -> int:
     return CALL if hasattr(error, "format_message") else explained(error)[1]
 
 
-def misused(error: Any) -> NoReturn:
+def misused(error: Any) -> NoReturn:  # Any: click is part of typer, and its errors have no public name
     """One sentence for a wrong option or argument; a command that needs some and got none prints its help."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()

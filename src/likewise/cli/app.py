@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar  # Any: the parameters of typer's `command`
 
 import typer
 
@@ -26,11 +26,15 @@ TRUST = Annotated[
 ]
 
 
-def safely(command: Callable[..., Any]) -> Callable[..., Any]:
+Result = TypeVar("Result")
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+def safely(command: Callable[..., Result]) -> Callable[..., Result]:
     """The command with the option --trust-code, its output passed through `terminal.plain`."""
 
     @functools.wraps(command)
-    def call(*args: Any, trust_code: bool = False, **given: Any) -> Any:
+    def call(*args: object, trust_code: bool = False, **given: object) -> Result:
         from likewise.spec import trusting
 
         check_shared(command.__name__)
@@ -45,12 +49,12 @@ def safely(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class App(typer.Typer):
-    """Whatever command is added to it is called `safely`."""
+    """A typer application whose commands are all wrapped by `safely`."""
 
-    def command(self, *args: Any, **settings: Any) -> Any:
+    def command(self, *args: Any, **settings: Any) -> Callable[[Command], Command]:
         register = super().command(*args, **settings)
 
-        def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        def add(command: Command) -> Command:
             register(safely(command))
             return command
 

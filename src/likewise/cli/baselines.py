@@ -1,15 +1,17 @@
 """Terminal output: what a run would score without training."""
 
 import textwrap
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from likewise.experiment.records import Metrics
 
 __all__ = ["baselines_table"]
 
 WIDTHS = (28, 8, 6, 7, 18)
 
 
-def baselines_table(metrics: Mapping[str, Any]) -> str:
+def baselines_table(metrics: "Metrics") -> str:
     """The table, within 80 columns, under a line that says on which images; empty without baselines."""
     record = metrics.get("without_training")
     if not record or not record["baselines"]:

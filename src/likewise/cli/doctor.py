@@ -2,8 +2,8 @@
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from likewise.cli.app import Json, RunFolder, app
 
@@ -53,14 +53,14 @@ def doctor(run: RunFolder, as_json: Json = False) -> None:
     print(f"\n{table([asdict(observation) for observation in observations])}\n\n{run / 'doctor.html'}")
 
 
-def table(observations: list[dict[str, Any]]) -> str:
+def table(observations: Sequence[Mapping[str, float | None]]) -> str:
     """One line per observation."""
     heads = "".join(name.rjust(width + 1) for name, width, _ in COLUMNS)
     return "\n".join([heads, *map(row, observations)])
 
 
-def row(observation: dict[str, Any]) -> str:
+def row(observation: Mapping[str, float | None]) -> str:
     cells = (
-        ("-" if observation[name] is None else format(observation[name], form), width) for name, width, form in COLUMNS
+        ("-" if (value := observation[name]) is None else format(value, form), width) for name, width, form in COLUMNS
     )
     return "".join(cell.rjust(width + 1) for cell, width in cells)

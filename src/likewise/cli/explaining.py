@@ -12,7 +12,7 @@ __all__ = ["explanation"]
 
 
 def explanation(name: str) -> str:
-    """What a name is, over every kind and the recipe's fields. Errors: SpecError with the near names."""
+    """Explain a name of any kind or a recipe field. Errors: SpecError with the near names."""
     key = name.replace("-", "_")
     texts = [text for kind in dict.fromkeys(KINDS.values()) if (text := of_kind(kind, key))]
     texts += [field_text(f) for f in dataclasses.fields(Recipe) if f.name == key]

@@ -1,4 +1,4 @@
-"""What went wrong, in one sentence with how to go on, and the exit code: never a traceback."""
+"""Errors as one sentence with the remedy, and the exit code: never a traceback."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ SYSTEM: dict[int, tuple[str, str, int]] = {
     errno.EADDRINUSE: ("the address is in use", "give another --port", CALL),
     errno.EINVAL: ("the system refuses the name or the operation", "give another path", CALL),
 }
-# what SQLite says: the error of the system that it stands for
+# messages of SQLite, and the system error behind each
 SQLITE = {
     "disk is full": errno.ENOSPC,
     "readonly database": errno.EROFS,
@@ -61,12 +61,12 @@ def system_number(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     kind, text = type(error).__name__, str(error)
-    if kind in ("OperationalError", "DatabaseError") and (found := [n for word, n in SQLITE.items() if word in text]):
-        return found[0]
-    told = re.search(r"\(os error (\d+)\)|\[errno (\d+)\]", text, re.IGNORECASE)
-    if told is None or not (kind == "SafetensorError" or isinstance(error, OSError | RuntimeError)):
+    if kind in ("OperationalError", "DatabaseError") and (numbers := [n for word, n in SQLITE.items() if word in text]):
+        return numbers[0]
+    match = re.search(r"\(os error (\d+)\)|\[errno (\d+)\]", text, re.IGNORECASE)
+    if match is None or not (kind == "SafetensorError" or isinstance(error, OSError | RuntimeError)):
         return None
-    return int(told[1] or told[2])
+    return int(match[1] or match[2])
 
 
 def system(error: BaseException, number: int) -> tuple[str, int]:
@@ -79,7 +79,7 @@ def system(error: BaseException, number: int) -> tuple[str, int]:
 
 
 def unforeseen(error: BaseException) -> tuple[str, int]:
-    """What no check has foreseen: its kind, its first line and its place."""
+    """An unexpected error: its type, first line and location."""
     first = (str(error).strip().splitlines() or [""])[0][:300]
     if "out of memory" in first.lower():
         return GPU_MEMORY, WORK

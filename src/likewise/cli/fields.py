@@ -1,4 +1,4 @@
-"""The fields of a recipe by subject, and what is said of one that is written as an option (`--epochs 3`)."""
+"""The fields of a recipe by subject, and the hint for one that is written as an option (`--epochs 3`)."""
 
 import dataclasses
 

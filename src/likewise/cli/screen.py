@@ -7,10 +7,10 @@ import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any  # values of the JSON that the commands print; its keys differ from command to command
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -19,6 +19,7 @@ from likewise.cli.rates_text import verification_text
 from likewise.cli.terminal import raw
 from likewise.doctor.verdict import Verdict
 from likewise.experiment.judge import verdict_of
+from likewise.experiment.records import Metrics
 from likewise.experiment.run import Run
 
 # name: short explanation
@@ -90,7 +91,7 @@ class Progress:
         self.epochs = epochs
         columns = ("{task.description}", BarColumn(), TextColumn("{task.fields[status]}"), TimeRemainingColumn())
         self.bar = Bar(*columns, console=Console(file=raw(sys.stderr)), transient=True, disable=not sys.stderr.isatty())
-        self.task: Any = None
+        self.task: TaskID | None = None
         self.stage, self.began = "", time.monotonic()
 
     def __enter__(self) -> "Progress":
@@ -119,7 +120,7 @@ class Progress:
             self.bar.update(self.task, completed=done, status=status)
 
 
-def line(record: Mapping[str, Any]) -> str:
+def line(record: Mapping[str, object]) -> str:
     """`loss 0.1234 · 5,120 images/s · 43 % active`."""
     parts = [f"epoch {record['epoch']:.1f}", f"loss {record['loss']:.4f}", f"{record['images_per_s']:,.0f} images/s"]
     if "active" in record:
@@ -135,7 +136,7 @@ class Download:
     def __init__(self) -> None:
         columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
         self.bar = Bar(*columns, console=Console(file=raw(sys.stderr)), transient=True, disable=not sys.stderr.isatty())
-        self.tasks: dict[str, Any] = {}
+        self.tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> "Download":
         self.bar.start()
@@ -152,7 +153,7 @@ class Download:
 
 def scores_json(run: Run) -> str:
     """`{"verdict", "run", "split", "scores": {name: {value, low, high, n}}, "without_training"}`."""
-    metrics: Mapping[str, Any] = run.metrics()
+    metrics: Mapping[str, object] = run.metrics()
     shown = ("verdict", "warning", "run", "split", "scores", "verification", "caveats", "without_training")
     return json.dumps({key: metrics[key] for key in shown if key in metrics}, indent=1)
 
@@ -260,18 +261,19 @@ def scores_table(metrics: Mapping[str, Any]) -> str:
     return captured.get()
 
 
-def title(metrics: Mapping[str, Any]) -> str:
+def title(metrics: Metrics) -> str:
     classes = "classes not seen in training" if metrics["open"] else "held-out images of the training classes"
     return f"{metrics['run']}: scores on {metrics['split']}, {classes}"
 
 
-def ending(run: Run, metrics: Mapping[str, Any]) -> str:
+def ending(run: Run, metrics: Metrics) -> str:
     lines = (
         [f"trained in {metrics['seconds']:.1f} s at {metrics['images_per_s']:,.0f} images/s"]
         if metrics.get("seconds")
         else []
     )
-    of = metrics["data"].get(metrics["split"], 0)
+    data = metrics["data"]
+    of = {"train": data["train"], "val": data["val"], "test": data["test"]}.get(metrics["split"], 0)
     for kind, n in metrics.get("queries_without_positives", {}).items():
         lines.append(left_out(n, of, WITHOUT_POSITIVES[kind]).rstrip())
     if (run.path / "skipped.csv").exists():

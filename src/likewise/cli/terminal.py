@@ -1,14 +1,14 @@
-"""All that reaches the terminal passes here: ids and class names of strangers may hold escape sequences.
+"""Filter of all terminal output: untrusted ids and class names may contain escape sequences.
 
-A control character, a C1 code, a change of writing direction or half a surrogate pair is printed as `\\u001b`: visible,
-harmless, and inside JSON the same text. What the encoding of the terminal lacks is printed in the same way.
+Control characters, C1 codes, changes of writing direction and lone surrogates are printed as `\\u001b`: visible,
+harmless, and equivalent inside JSON. Characters missing from the terminal's encoding are printed in the same way.
 """
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TextIO
 
 __all__ = ["plain", "plain_output", "raw"]
 
@@ -20,14 +20,14 @@ def spelled(match: re.Match[str]) -> str:
 
 
 def plain(text: str) -> str:
-    """The text with everything that a terminal would obey spelled out; line ends and tabs stay."""
+    """Escape every control sequence in the text; line ends and tabs stay."""
     return HARMFUL.sub(spelled, text)
 
 
 class Plain:
     """A text stream that writes `plain` text to another; returns: whether a carriage return passes (progress bars)."""
 
-    def __init__(self, stream: Any, *, returns: bool):
+    def __init__(self, stream: TextIO, *, returns: bool):
         self.stream, self.returns = stream, returns
 
     def write(self, text: str) -> int:
@@ -38,22 +38,22 @@ class Plain:
             self.stream.write("".join(c if c.isascii() else f"\\u{ord(c):04x}" for c in safe))
         return len(text)
 
-    def writelines(self, lines: Any) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self.stream, name)
 
 
-def raw(stream: Any) -> Any:
-    """The stream behind, for what draws progress itself and prints no text of a file."""
+def raw(stream: "TextIO | Plain") -> TextIO:
+    """The wrapped stream, for progress bars, which print no text of a file."""
     return stream.stream if isinstance(stream, Plain) else stream
 
 
 @contextmanager
 def plain_output() -> Iterator[None]:
-    """Inside, whatever is printed to stdout and stderr is `plain`."""
+    """Inside, all output to stdout and stderr is `plain`."""
     before = sys.stdout, sys.stderr
     sys.stdout = Plain(raw(sys.stdout), returns=False)
     sys.stderr = Plain(raw(sys.stderr), returns=True)

@@ -1,12 +1,16 @@
 """embed, predict, verify: use a trained run."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any  # Any: values of a row of `predict`
 
 import typer
 
 from likewise.cli.app import Json, RunFolder, app
+
+if TYPE_CHECKING:
+    from likewise.api import Verification
 
 ImagePaths = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="images, or folders of them")]
 Encodings = Annotated[
@@ -101,7 +105,7 @@ def predict(
     predictions = api.predict(run, images, k=k, encodings=encodings, far=far)
     share = accuracy(predictions)
     if as_json:
-        shown: Any = predictions if share is None else {"predictions": predictions, "accuracy": share}
+        shown: object = predictions if share is None else {"predictions": predictions, "accuracy": share}
         print(json.dumps(shown, indent=1, ensure_ascii=False))
         return
     for one in predictions:
@@ -114,7 +118,7 @@ def predict(
         print(f"accuracy {share['value']:.4f} ({share['right']:,} of {share['n']:,}; {interval}){others}")
 
 
-def named(one: dict[str, Any]) -> str:
+def named(one: Mapping[str, Any]) -> str:
     """`7 (4 of 5 neighbours)`, or `unknown (nearest class 7, ...)`."""
     votes = f"{one['votes']} of {len(one['neighbours'])} neighbours"
     if one["class"] is None:
@@ -133,7 +137,7 @@ def verify(run: RunFolder, a: Path, b: Path, as_json: Json = False) -> None:
     print(json.dumps(result, indent=1) if as_json else verdict(result))
 
 
-def verdict(result: dict[str, Any]) -> str:
+def verdict(result: "Verification") -> str:
     """`same, probability 0.93: similarity +0.8123, threshold +0.5610 (for accuracy)`."""
     text = "same" if result["same"] else "different"
     if (p := result["probability"]) is not None:

@@ -55,9 +55,9 @@ def load(
     progress  called with (done, total) while images are read
     Errors: SpecError for an unknown name or keyword, before anything is read; ValueError for what cannot be read.
     """
-    given, divide = _source(source), spec.bind("split", split)
+    read_source, divide = _source(source), spec.bind("split", split)
     want = LoadOptions(as_path(root) if root else data_home(), size, channels, progress=progress)
-    images: Images = given(want)
+    images: Images = read_source(want)
     if strict and images.skipped:
         first = images.skipped[0]
         raise ValueError(

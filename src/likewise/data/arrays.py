@@ -1,4 +1,4 @@
-"""X and y: images or feature rows that are in memory already, or in an .npz file."""
+"""X and y: images or feature rows in memory, or in an .npz file."""
 
 import math
 import tokenize
@@ -7,10 +7,11 @@ import zlib
 from collections.abc import Collection
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import IO, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from likewise.data.gather import number, split_of
@@ -22,6 +23,8 @@ from likewise.safety import bounds
 from likewise.spec import near
 
 __all__ = ["arrays", "from_arrays", "holds_rows", "load_arrays"]
+
+Entry = TypeVar("Entry")
 
 # The usual names of the arrays of a file, in lower case.
 NAMES = {
@@ -44,19 +47,26 @@ def arrays(want: LoadOptions, *, path: str) -> Images:
     Errors: ValueError for no such file, or an array that is missing or holds Python objects.
     """
     file = as_path(path)
-    held = _by_use(load_arrays(file))
+    loaded = _by_use(load_arrays(file))
     for key in ("X", "y"):
-        if key not in held:
-            present = ", ".join(held) or "nothing"
+        if key not in loaded:
+            present = ", ".join(loaded) or "nothing"
             raise ValueError(
                 f"{legible(file)} holds {present} and no {key}; save it with numpy.savez(path, X=..., y=...)"
             )
     return from_arrays(
-        held["X"], held["y"], split=held.get("split"), groups=held.get("groups"), name=legible(file.stem)
+        loaded["X"], loaded["y"], split=loaded.get("split"), groups=loaded.get("groups"), name=legible(file.stem)
     )
 
 
-def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: str = "arrays") -> Images:
+def from_arrays(
+    X: ArrayLike | Tensor,
+    y: ArrayLike | Tensor,
+    *,
+    split: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    name: str = "arrays",
+) -> Images:
     """Images from arrays, lists or tensors; everything is copied.
 
     X       images uint8 [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, or numbers [N,...], which become float32;
@@ -83,19 +93,19 @@ def from_arrays(X: Any, y: Any, *, split: Any = None, groups: Any = None, name: 
     )
 
 
-def _by_use(held: dict[str, Any]) -> dict[str, Any]:
-    """The arrays by what they are for, found by the usual names in any case; one of the exact name comes first."""
-    lowered = {key.casefold(): key for key in reversed(held)}
-    found = dict(held)
+def _by_use(stored: dict[str, Entry]) -> dict[str, Entry]:
+    """The arrays by use (X, y, split, groups), recognised by usual names in any case; exact names have priority."""
+    lowered = {key.casefold(): key for key in reversed(stored)}
+    by_use = dict(stored)
     for use, names in NAMES.items():
         key = next((lowered[name] for name in names if name in lowered), None)
-        if use not in held and key is not None:
-            found[use] = held[key]
-    return found
+        if use not in stored and key is not None:
+            by_use[use] = stored[key]
+    return by_use
 
 
 def holds_rows(path: Path) -> bool:
-    """Whether the X of an .npz is rows of numbers [N, D] and not images, by its header; False where none reads."""
+    """Whether the header of X in an .npz says feature rows [N, D], not images; False for an unreadable file."""
     try:
         with zipfile.ZipFile(path) as file, file.open(_by_use({n[:-4]: n for n in file.namelist()})["X"]) as opened:
             return len(array_header(opened)[0]) == 2
@@ -114,8 +124,10 @@ def load_arrays(file: Path, keys: Collection[str] = KEYS) -> dict[str, np.ndarra
                 raise ValueError("it is not an .npz, a zip of arrays")
             opened.seek(0)
             check_announced(file)
-            held = np.load(opened, allow_pickle=False, max_header_size=10_000)
-            return {key: held[key] for key in held.files if key.casefold() in keys or len(held.files) <= len(NAMES)}
+            content = np.load(opened, allow_pickle=False, max_header_size=10_000)
+            return {
+                key: content[key] for key in content.files if key.casefold() in keys or len(content.files) <= len(NAMES)
+            }
     except FileNotFoundError:
         raise ValueError(f"{legible(file)} does not exist; give an .npz file with X and y") from None
     except UNREADABLE as error:
@@ -123,7 +135,7 @@ def load_arrays(file: Path, keys: Collection[str] = KEYS) -> dict[str, np.ndarra
 
 
 def check_announced(file: Path) -> None:
-    """Errors: ValueError when the arrays that the zip, or their own headers, announce are beyond the bound."""
+    """Errors: ValueError when the zip or the headers of its arrays announce more than the bound."""
     length = file.stat().st_size
     with zipfile.ZipFile(file) as archive:
         bounds.expanded(sum(entry.file_size for entry in archive.infolist()), length, legible(file))
@@ -137,7 +149,7 @@ def check_announced(file: Path) -> None:
                     )
 
 
-def array_header(opened: Any) -> tuple[tuple[int, ...], np.dtype]:
+def array_header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of an array in a .npy stream."""
     version = np.lib.format.read_magic(opened)
     if version not in ((1, 0), (2, 0)):
@@ -147,7 +159,7 @@ def array_header(opened: Any) -> tuple[tuple[int, ...], np.dtype]:
     return shape, kind
 
 
-def _array(values: Any, what: str) -> np.ndarray:
+def _array(values: ArrayLike | Tensor, what: str) -> np.ndarray:
     array = _from_tensor(values.detach().cpu()) if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim == 0 or len(array) == 0:
         raise ValueError(f"{what} holds no rows; it needs one an image")
@@ -155,7 +167,7 @@ def _array(values: Any, what: str) -> np.ndarray:
 
 
 def _from_tensor(tensor: Tensor) -> np.ndarray:
-    """numpy has neither bfloat16 nor the floats of 8 bits; float32 holds all of their numbers."""
+    """numpy has neither bfloat16 nor 8-bit floats; float32 represents both exactly."""
     known = (torch.float16, torch.float32, torch.float64)
     return (tensor.float() if tensor.is_floating_point() and tensor.dtype not in known else tensor).numpy()
 
@@ -207,7 +219,7 @@ def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
 
 
 def _whole(array: np.ndarray) -> np.ndarray:
-    """The array, all of it whole numbers; they stay floats, since those of 20 digits are beyond int64."""
+    """Check that all numbers are whole; they stay floats, since numbers of 20 digits do not fit int64."""
     if np.isnan(array).any():
         raise ValueError(f"y holds NaN, first in row {int(np.isnan(array).argmax())}; leave out images without a label")
     if not np.isfinite(array).all() or (array != np.rint(array)).any():
@@ -215,7 +227,7 @@ def _whole(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     if not isinstance(value, str | Integral) or isinstance(value, bool):

@@ -60,8 +60,8 @@ def matrix(x: Tensor, rows: Sequence[Sequence[Tensor | float]]) -> Tensor:
 def affine(*, rotate: float = 0.0, scale: float = 0.0, shear: float = 0.0, translate: float = 0.0) -> Augment:
     """A random affine map: uniform angles and shifts, log-uniform scales, each side its own.
 
-    rotate, shear: up to so many degrees either way. scale: up to 1 + scale times larger or smaller. translate: by up to
-    this share of the side. What is not given stays.
+    rotate, shear: up to this many degrees in either direction. scale: up to 1 + scale times larger or smaller.
+    translate: by up to this share of the side. Parameters that are not given change nothing.
     """
 
     def moved(x: Tensor, generator: Random) -> Tensor:
@@ -111,7 +111,7 @@ def flip(*, p: float = 0.5, vertical: float = 0.0) -> Augment:
 
 
 def elastic(*, amount: float = 0.03, knots: int = 4) -> Augment:
-    """A smooth random bend, as one hand's writing differs from another's. After Simard et al., 2003.
+    """A smooth random deformation, like the differences between handwritings. After Simard et al., 2003.
 
     amount: standard deviation of the shift of each of knots x knots control points, as a share of the side.
     """
@@ -182,7 +182,7 @@ def noise(*, amount: float = 0.05) -> Augment:
 
 
 def blur(*, p: float = 0.5, radius: int = 2) -> Augment:
-    """With probability p, blended by a random share with its Gaussian blur of so many pixels' radius."""
+    """With probability p, blend with its Gaussian blur (radius in pixels) by a random share."""
 
     def blurs(x: Tensor, generator: Random) -> Step:
         meant = (uniform(x, 0, 1, generator) < p).nonzero().flatten()
@@ -279,7 +279,7 @@ def photo(*, least: float = 0.4, p: float = 0.5, colours: float = 0.3) -> Augmen
 def handwriting(
     *, rotate: float = 12.0, scale: float = 0.2, shear: float = 12.0, translate: float = 0.04, bend: float = 0.015
 ) -> Augment:
-    """Drawings and letters: another slant, size and place, bent as by another hand; paper comes in from outside."""
+    """For drawings and letters: random slant, size, place and deformation; areas from outside are paper."""
     moved = affine(rotate=rotate, scale=scale, shear=shear, translate=translate)
     return moved + elastic(amount=bend) + Augment(paper=True)
 

@@ -4,15 +4,15 @@
     <cache>/<key>/index.json  their shape, what each row was decoded from, its checksum, why images are missing, and a
                               checksum of all this
 
-The key is of every file's path, length and times, and of all that changes a pixel. Not of the contents: to hash them
-all files would have to be read whole, which costs what the cache saves; and the time of the last change to a file
-(ctime) moves with any writing, where the one that programs can set back (mtime) does not. A file that has moved is
-decoded anew, nothing worse; one that stayed while others were added is copied from the older set.
+The key is computed from every file's path, length and times, and from every setting that changes a pixel. The contents
+are not hashed: that would mean reading all files, which costs as much as the cache saves. ctime is included because
+every write changes it, whereas programs can set mtime back. A file that has moved is decoded again; a file that stayed
+while others were added is copied from the older entry.
 
-What is held in memory is written behind the caller, by a thread of low priority; what streams is written as it is
-decoded. An entry is written under another name, brought to the disk, and renamed: under its own name it is whole. Any
-number of processes may read, build and throw away at once. What was not used for longest goes when the limit is
-reached.
+Pixels in memory are written in the background, by a thread of low priority; streamed pixels are written as they are
+decoded. An entry is written under a temporary name, synced to the disk and renamed, so that an entry is always
+complete. Any number of processes may read, build and delete entries at once. The least recently used entries are
+deleted when the limit is reached.
 """
 
 import functools
@@ -40,16 +40,16 @@ from likewise.imaging.decode import RULES, Crop, ImageSource, decoder
 
 __all__ = ["Entry", "Key", "Room", "find", "key_of", "limit", "reserve"]
 
-WORTH = 8 << 20  # bytes of files; fewer are decoded in a second or two, and anew each time
+WORTH = 8 << 20  # bytes of files; smaller sets are decoded in a second or two and are not cached
 LIMIT = 20 << 30  # bytes, where LIKEWISE_CACHE_LIMIT does not say
 SPARE = 1 << 30  # bytes of the disk that are left free
 BUILDING = ".building-"
-STALE = 24 * 3600  # seconds after which what a killed process was building is thrown away
+STALE = 24 * 3600  # seconds after which the unfinished entry of a killed process is deleted
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 class Key(NamedTuple):
-    """What a set of decoded images is found by; `prints` has one for each image."""
+    """The key of a set of decoded images; `prints` has a fingerprint for each image."""
 
     name: str
     settings: str
@@ -89,7 +89,7 @@ def key_of(sources: Sequence[ImageSource], want: LoadOptions, invert: bool) -> K
 
 
 def fingerprint(source: ImageSource) -> tuple[str, int]:
-    """What tells an image from any other and from itself after a change, and its length in bytes."""
+    """A fingerprint that changes with the image, and the length of the image in bytes."""
     assert isinstance(source, bytes | Path | Crop)
     if isinstance(source, Crop):
         whole, length = fingerprint(source.path)
@@ -112,18 +112,18 @@ def digest(*parts: bytes) -> str:
 
 
 def limit() -> int:
-    """Bytes that the cache may take: LIKEWISE_CACHE_LIMIT, such as 50GB; 0 is no cache. Errors: ValueError."""
-    said = os.environ.get("LIKEWISE_CACHE_LIMIT", "").strip()
-    if not said:
+    """Largest size of the cache in bytes: LIKEWISE_CACHE_LIMIT, such as 50GB; 0 disables it. Errors: ValueError."""
+    text = os.environ.get("LIKEWISE_CACHE_LIMIT", "").strip()
+    if not text:
         return LIMIT
-    number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", said, re.IGNORECASE)
+    number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text, re.IGNORECASE)
     if not number:
-        raise ValueError(f"LIKEWISE_CACHE_LIMIT is a size such as 50GB or 500MB, or 0 for no cache; got {said!r}")
+        raise ValueError(f"LIKEWISE_CACHE_LIMIT is a size such as 50GB or 500MB, or 0 for no cache; got {text!r}")
     return int(float(number[1]) * UNITS[number[2].upper()])
 
 
 def find(key: Key) -> Entry | None:
-    """The entry of a key, which from now on was used last; None where there is none that is whole."""
+    """The entry of a key, marked as used now; None without a complete one."""
     settle()
     folder = cache_home() / key.name
     entry = opened(folder, key.settings)
@@ -134,27 +134,27 @@ def find(key: Key) -> Entry | None:
 
 
 def opened(folder: Path, settings: str) -> Entry | None:
-    """The entry in a folder, None where there is none of these settings; a damaged one is discarded."""
+    """The entry in a folder; None if there is none with these settings. A damaged entry is deleted."""
     try:
         content = (folder / "index.json").read_bytes()
     except OSError:
         return None
     try:
-        said = json.loads(content)
-        if said.pop("crc32") != zlib.crc32(json.dumps(said).encode()):
+        index = json.loads(content)
+        if index.pop("crc32") != zlib.crc32(json.dumps(index).encode()):
             raise ValueError("its index is damaged")
         entry = Entry(
             folder,
-            tuple(said["each"]),
-            {at: row for at, row in enumerate(said["rows"]) if row >= 0},
-            {int(at): why for at, why in said["wrong"].items()},
-            tuple(said["prints"]),
-            tuple(said["sums"]),
+            tuple(index["each"]),
+            {at: row for at, row in enumerate(index["rows"]) if row >= 0},
+            {int(at): why for at, why in index["wrong"].items()},
+            tuple(index["prints"]),
+            tuple(index["sums"]),
         )
-        if (folder / "pixels").stat().st_size != said["bytes"]:
+        if (folder / "pixels").stat().st_size != index["bytes"]:
             raise ValueError("its pixels are cut short")
-        return entry if said["settings"] == settings else None
-    except (FileNotFoundError, KeyError):  # thrown away just now; of an earlier version, without checksums
+        return entry if index["settings"] == settings else None
+    except (FileNotFoundError, KeyError):  # deleted just now, or of an earlier version, which had no checksums
         return None
     except (OSError, ValueError, TypeError, AttributeError):
         discard(folder)
@@ -162,20 +162,20 @@ def opened(folder: Path, settings: str) -> Entry | None:
 
 
 def known(key: Key, each: tuple[int, int, int]) -> dict[str, tuple[Stored, int]]:
-    """By fingerprint: where images of this set lie decoded in the same way in another one."""
-    wanted, found = set(key.prints), {}
+    """By fingerprint: the place of images of this set that another entry holds decoded in the same way."""
+    wanted, decoded = set(key.prints), {}
     for folder in entries():
         entry = opened(folder, key.settings)
         if entry and entry.each == each:
             stored = entry.stored
             for place, at in enumerate(entry.rows):
                 if entry.prints[at] in wanted:
-                    found[entry.prints[at]] = stored, place
-    return found
+                    decoded[entry.prints[at]] = stored, place
+    return decoded
 
 
 def entries() -> list[Path]:
-    """The folders of the entries, the one that was not used for longest first."""
+    """The folders of the entries, the least recently used first."""
     with suppress(OSError):
         return sorted((p for p in cache_home().iterdir() if re.fullmatch("[0-9a-f]{32}", p.name)), key=last_used)
     return []
@@ -242,7 +242,7 @@ class Room:
             if not opened(named, self.key.settings):  # there is one, and it is not whole
                 throw_away(named)
                 self.folder.rename(named)
-            else:  # another process was quicker; what it wrote is the same
+            else:  # another process was quicker and wrote the same content
                 throw_away(self.folder)
         return Entry(named, self.each, rows, wrong, self.key.prints, sums)
 
@@ -253,7 +253,7 @@ class Room:
 
 
 def reserve(key: Key, count: int, each: tuple[int, int, int], want: LoadOptions) -> Room | None:
-    """Room for so many images, for which others may have to go; None, and one sentence, where there is none."""
+    """Reserve space for this many images, deleting old entries if needed; without space, warn once and return None."""
     home, size, most = cache_home(), count * prod(each), limit()
     try:
         if size > most:
@@ -279,7 +279,7 @@ def gb(size: int) -> str:
 
 
 def without(why: str, want: LoadOptions) -> None:
-    """One sentence, once: images are not kept."""
+    """Warn once that images are not cached."""
     sentence = f"decoded images are not kept for the next time: {why}, or LIKEWISE_CACHE_LIMIT=0 to do without"
     if sentence not in said():
         said().add(sentence)
@@ -288,21 +288,21 @@ def without(why: str, want: LoadOptions) -> None:
 
 @functools.cache
 def said() -> set[str]:
-    """The sentences that this process has said."""
+    """Messages already emitted by this process."""
     return set()
 
 
 def evict(most: int) -> None:
-    """Throw away what killed processes left, and then the entries not used for longest, down to so many bytes."""
+    """Delete leftovers of killed processes, then the least recently used entries, down to `most` bytes."""
     for left in leftovers():
         throw_away(left)
     sizes = {folder: weight(folder) for folder in entries()}
-    held = sum(sizes.values())
+    total = sum(sizes.values())
     for folder, size in sizes.items():
-        if held <= most:
+        if total <= most:
             return
         throw_away(folder)
-        held -= size
+        total -= size
 
 
 def leftovers() -> Iterator[Path]:
@@ -313,7 +313,7 @@ def leftovers() -> Iterator[Path]:
 
 
 def weight(folder: Path) -> int:
-    """Bytes that its files take."""
+    """Size of its files in bytes."""
     with suppress(OSError):
         return sum(file.stat().st_size for file in folder.iterdir())
     return 0

@@ -65,8 +65,8 @@ def resolve(
 
 
 def _usual(use: str, names: Sequence[str], taken: set[int]) -> int | None:
-    found = [plain(name) for name in names]
-    places = (found.index(name) for name in USUAL[use] if name in found)
+    plain_names = [plain(name) for name in names]
+    places = (plain_names.index(name) for name in USUAL[use] if name in plain_names)
     return next((place for place in places if place not in taken), None)
 
 
@@ -157,5 +157,5 @@ def _numbered(words: Sequence[str], numbers: Mapping[str, int], column: str) -> 
 
 
 def _number(word: str) -> int | None:
-    found = re.fullmatch(r"(?:fold)?[\s_\-]*([0-9]{1,9})(?:\.0)?", word.strip().casefold())
-    return int(found[1]) if found else None
+    match = re.fullmatch(r"(?:fold)?[\s_\-]*([0-9]{1,9})(?:\.0)?", word.strip().casefold())
+    return int(match[1]) if match else None

@@ -15,8 +15,8 @@ def consecutive(
 
     2B indices, B first images and their B partners, alike and different in turn; the partner of another class is the
     one at the same place in it. The pairs are the same in every epoch, and every class gives as many as the smallest.
-    share: of the pairs, from the first class on, that is trained on. shuffle: the order is random, anew in every epoch;
-    without it a batch is of one class or two. For experiments on the order of data; to train, use `pairs`.
+    share: of the pairs, from the first class on, that is trained on. shuffle: the order is random, a new one in every
+    epoch; without it a batch is of one class or two. For experiments on the order of data; to train, use `pairs`.
     Errors: ValueError for fewer than two classes, a class of one image, or a share that is not above 0 and up to 1.
 
     >>> [len(batch) for batch in consecutive(torch.tensor([0, 0, 1, 1]), batch=4, seed=0, epoch=0)]

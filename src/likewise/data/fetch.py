@@ -54,7 +54,7 @@ PUBLISHED = {
             "t10k-labels-idx1-ubyte.gz": ("67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",),
         },
     ),
-    # The md5 are those of the authors' zips; the sha256 beside them are of the same images, packed again.
+    # md5: the authors' zips; sha256: the same images, packed again
     "omniglot": Published(
         "omniglot/python",
         "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/",
@@ -107,7 +107,7 @@ def _below(address: str, file: str) -> str:
 
 
 def _download(url: str, path: Path, sums: tuple[str, ...], progress: Progress | None) -> None:
-    """The file at `url`, checked, as `path`. What a stopped download left in `.part` is used, once."""
+    """Download `url` to `path` and check it. A partial download in `.part` is resumed once."""
     part = path.with_name(path.name + ".part")
     resumed = part.exists()
     _receive(url, part, progress)
@@ -167,9 +167,9 @@ def _append(url: str, part: Path, progress: Progress | None) -> None:
 
 
 def _starts_at(answer: HTTPResponse) -> int:
-    """The first byte that an answer holds: 0 unless it says that it is a part."""
-    said = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range") or "")
-    return int(said[1]) if said and answer.status == 206 else 0
+    """Offset of the first byte of an answer: 0 unless it is a partial one."""
+    match = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range") or "")
+    return int(match[1]) if match and answer.status == 206 else 0
 
 
 def _size(part: Path) -> int:
@@ -177,7 +177,7 @@ def _size(part: Path) -> int:
 
 
 def _matches(path: Path, sums: tuple[str, ...]) -> bool:
-    """Whether the sha256, or the md5 where only that is published, is an accepted one."""
+    """Whether the sha256 (or the md5, where only that is published) is one of `sums`."""
     for kind in {"md5" if len(known) == 32 else "sha256" for known in sums}:
         with path.open("rb") as file:
             if hashlib.file_digest(file, kind).hexdigest() in sums:

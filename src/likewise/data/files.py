@@ -1,4 +1,4 @@
-"""Images on disk, decoded once, in threads: into memory where they fit, and into the cache, which else streams."""
+"""Images on disk, decoded once, in threads: into memory if they fit, otherwise streamed; both use the cache."""
 
 import functools
 import os
@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,15 +27,17 @@ from likewise.imaging.decode import Crop, Head, ImageError, ImageSource, check, 
 
 __all__ = ["Files", "common_shape", "conform", "read", "together"]
 
-CHUNK = 16  # most images a task: a thread that is handed single small images spends its time being handed them
-LARGEST = 512  # longest side, where no size was asked for
+CHUNK = 16  # most images per task: with single small images, threads would mostly wait for tasks
+LARGEST = 512  # longest side if no size is requested
 
 Shape = tuple[int, int, int]  # C, H, W
 Progress = Callable[[int, int], None] | None
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class Kept(NamedTuple):
-    """An image that an older entry of the cache has."""
+class Cached(NamedTuple):
+    """An image that an older entry of the cache holds."""
 
     source: ImageSource
     stored: Stored
@@ -46,8 +48,8 @@ class Kept(NamedTuple):
 class Files:
     """A lazy sequence of images: `files[indices]` reads those and no other, uint8 [B,C,H,W].
 
-    They come from the cache where they are `stored`, and are decoded where not, or no longer. Pickles, and works after
-    a fork; holds no file open.
+    `stored` images come from the cache; others are decoded. Can be pickled and works after a fork, since no file stays
+    open.
     """
 
     sources: tuple[ImageSource, ...]
@@ -64,7 +66,7 @@ class Files:
         return (len(self), *self.each)
 
     def take(self, indices: Sequence[int]) -> "Files":
-        """The images at these places, still unread."""
+        """The images at these indices, not yet read."""
         stored = self.stored and self.stored.take(indices)
         return Files(tuple(self.sources[i] for i in indices), self.each, self.invert, stored)
 
@@ -86,29 +88,29 @@ class Files:
 def read(
     sources: Sequence[ImageSource], want: LoadOptions, *, invert: bool = False
 ) -> tuple[Tensor | Files, dict[int, str]]:
-    """The pixels of the images that can be read, and why each of the others cannot, by its place.
+    """The pixels of the readable images, and the reason for each of the others by its index.
 
-    The pixels are a uint8 tensor [N,C,H,W] when that fits in `want.memory` and Files when it does not. What was decoded
-    by an earlier call is taken from the cache (see cache.py), and what is decoded now is left there.
+    The pixels are a uint8 tensor [N,C,H,W] if that fits in `want.memory`, otherwise Files. Images decoded by an earlier
+    call are taken from the cache (see cache.py); newly decoded ones are added to it.
     """
     with _silent(), torch.inference_mode(False):
         key = cache.key_of(sources, want, invert)
         if key and (entry := cache.find(key)):
-            with suppress(OSError):  # thrown away by another process just now
+            with suppress(OSError):  # deleted by another process just now
                 return _from(entry, sources, want, invert), entry.wrong
         return _decoded(sources, want, invert, key)
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """What Pillow has to say of odd images is no news to a user: they are decoded, or listed with the reason."""
+    """Silence Pillow's warnings about unusual images: they are decoded, or listed with the reason."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
 def _from(entry: Entry, sources: Sequence[ImageSource], want: LoadOptions, invert: bool) -> Tensor | Files:
-    """Errors: OSError when the entry was thrown away."""
+    """Errors: OSError when the entry was deleted."""
     if entry.size <= want.memory:
         return torch.from_numpy(entry.stored.all())
     return Files(tuple(sources[at] for at in entry.rows), entry.each, invert, entry.stored)
@@ -117,8 +119,8 @@ def _from(entry: Entry, sources: Sequence[ImageSource], want: LoadOptions, inver
 def _decoded(
     sources: Sequence[ImageSource], want: LoadOptions, invert: bool, key: Key | None
 ) -> tuple[Tensor | Files, dict[int, str]]:
-    # the heads tell the common shape; where that is given they need not be read
-    heads, wrong = ([], {}) if want.size and want.channels else _each(head, sources)
+    # the headers give the common shape; a given shape makes reading them unnecessary
+    heads, wrong = ({}, {}) if want.size and want.channels else _each(head, sources)
     good = [i for i in range(len(sources)) if i not in wrong]
     if not good:
         return torch.empty((0, 1, 1, 1), dtype=torch.uint8), wrong
@@ -130,35 +132,35 @@ def _decoded(
         reading = _sources(chosen, [room.key.prints[i] for i in good], room.key, shape) if room else chosen
         place = room if pixels is None else pixels
         if place is None:
-            late = _each(partial(check, shape=shape), reading, want.progress)[1]
+            late = _each(partial(check, shape=shape), chosen, want.progress)[1]
         else:
             late = _fill(place, reading, shape, invert, want.progress)
     except BaseException:
         if room:
             room.leave()
         raise
-    kept = [row for row in range(len(good)) if row not in late]
+    readable = [row for row in range(len(good)) if row not in late]
     wrong |= {good[row]: why for row, why in late.items()}
     if pixels is None:
-        stored = _closed(room, {good[row]: row for row in kept}, wrong, want) if room else None
-        return Files(tuple(chosen[row] for row in kept), shape, invert, stored), wrong
-    pixels = pixels[kept] if late else pixels
+        stored = _closed(room, {good[row]: row for row in readable}, wrong, want) if room else None
+        return Files(tuple(chosen[row] for row in readable), shape, invert, stored), wrong
+    pixels = pixels[readable] if late else pixels
     if room:
-        rows = {good[row]: place for place, row in enumerate(kept)}
+        rows = {good[row]: place for place, row in enumerate(readable)}
         background.behind(partial(_written, room, pixels, pixels._version, rows, dict(wrong), want))
     return pixels, wrong
 
 
 def _sources(
     sources: Sequence[ImageSource], prints: Sequence[str], key: Key, shape: Shape
-) -> Sequence[ImageSource | Kept]:
-    """The images, or where older sets of the cache have them decoded."""
+) -> Sequence[ImageSource | Cached]:
+    """The images, or their place in older entries of the cache."""
     known = cache.known(key, shape)
-    return [Kept(p, *known[print_]) if print_ in known else p for p, print_ in zip(sources, prints, strict=True)]
+    return [Cached(p, *known[print_]) if print_ in known else p for p, print_ in zip(sources, prints, strict=True)]
 
 
 def _empty(count: int, shape: Shape) -> Tensor:
-    """Pixels that any thread may fill. Of numpy, which asks for large pages: small ones cost more than their copy."""
+    """Uninitialised pixels; from numpy, which uses large memory pages: small ones cost more than a copy."""
     with torch.inference_mode(False):
         return torch.from_numpy(np.empty((count, *shape), np.uint8))
 
@@ -166,9 +168,9 @@ def _empty(count: int, shape: Shape) -> Tensor:
 def _written(
     room: Room, pixels: Tensor, version: int, rows: dict[int, int], wrong: dict[int, str], want: LoadOptions
 ) -> None:
-    """Bring pixels that are held to the disk, unless their holder changes them before all are there."""
+    """Write pixels in memory to the cache, unless their owner changes them meanwhile."""
     room.put(0, pixels.numpy())
-    if pixels._version == version:  # torch counts what it changes, through whichever view
+    if pixels._version == version:  # torch counts changes, through any view
         _closed(room, rows, wrong, want)
     else:
         room.leave()
@@ -219,12 +221,12 @@ def conform(pixels: Tensor, want: LoadOptions) -> Tensor | Files:
 
 def _fill(
     place: Tensor | Room,
-    sources: Sequence[ImageSource | Kept],
+    sources: Sequence[ImageSource | Cached],
     shape: Shape,
     invert: bool,
     progress: Progress = None,
 ) -> dict[int, str]:
-    """Decode every image (or copy it from where it lies decoded) and put it at its row; why some cannot be."""
+    """Decode every image (or copy it from the cache) into its row; returns the reasons of those that cannot be read."""
 
     def one(row: int) -> None:
         if isinstance(place, Room):
@@ -235,8 +237,8 @@ def _fill(
     return _each(one, range(len(sources)), progress)[1]
 
 
-def _one(source: ImageSource | Kept, shape: Shape, invert: bool, out: Tensor | None = None) -> Tensor:
-    if isinstance(source, Kept):
+def _one(source: ImageSource | Cached, shape: Shape, invert: bool, out: Tensor | None = None) -> Tensor:
+    if isinstance(source, Cached):
         with suppress(OSError):
             pixels = torch.from_numpy(source.stored[[source.place]])[0]
             return pixels if out is None else out.copy_(pixels)
@@ -245,32 +247,33 @@ def _one(source: ImageSource | Kept, shape: Shape, invert: bool, out: Tensor | N
 
 
 def _each(
-    do: Callable[[Any], Any], items: Sequence[Any], progress: Progress = None
-) -> tuple[list[Any], dict[int, str]]:
-    """`do` of every item, in threads: what comes of each, in order, and the reason where that is a ImageError."""
-    seen: list[Any] = []
+    do: Callable[[Item], Result], items: Sequence[Item], progress: Progress = None
+) -> tuple[dict[int, Result], dict[int, str]]:
+    """`do(item)` for every item, in threads: the results, and the reasons of each ImageError, by the item's place."""
+    results: dict[int, Result] = {}
     wrong: dict[int, str] = {}
-    for result in _spread(do, items):
+    for done, result in enumerate(_spread(do, items), start=1):
         if isinstance(result, ImageError):
-            wrong[len(seen)] = str(result)
-        seen.append(result)
-        if progress and (len(seen) % CHUNK == 0 or len(seen) == len(items)):
-            progress(len(seen), len(items))
-    return seen, wrong
+            wrong[done - 1] = str(result)
+        else:
+            results[done - 1] = result
+        if progress and (done % CHUNK == 0 or done == len(items)):
+            progress(done, len(items))
+    return results, wrong
 
 
-def _spread(do: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
-    """What comes of every item, in order; begun at once, in threads."""
+def _spread(do: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | ImageError]:
+    """The results in order; the threads start at once."""
     chunk = max(1, min(CHUNK, len(items) // (4 * (os.cpu_count() or 1))))
 
-    def some(start: int) -> list[Any]:
+    def some(start: int) -> list[Result | ImageError]:
         return [_tried(do, item) for item in items[start : start + chunk]]
 
     return chain.from_iterable(_pool().map(some, range(0, len(items), chunk)))
 
 
-def together(do: Callable[[Any], None], items: Sequence[Any]) -> None:
-    """`do` of every item, in as many threads as torch has here, each with one of torch's own."""
+def together(do: Callable[[Item], None], items: Sequence[Item]) -> None:
+    """Call `do` for every item, in as many threads as torch has here, each with one of torch's own."""
     threads = max(1, min(torch.get_num_threads(), len(items)))
 
     def some(first: int) -> None:
@@ -283,7 +286,7 @@ def together(do: Callable[[Any], None], items: Sequence[Any]) -> None:
         some(0)
 
 
-def _tried(do: Callable[[Any], Any], item: Any) -> Any:
+def _tried(do: Callable[[Item], Result], item: Item) -> Result | ImageError:
     try:
         return do(item)
     except ImageError as broken:
@@ -292,7 +295,7 @@ def _tried(do: Callable[[Any], Any], item: Any) -> Any:
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    """One pool for the process: decoders let go of the interpreter. In its threads torch starts none of its own."""
+    """One pool for the process: decoders release the interpreter lock. Its threads run torch with one thread each."""
     threads, torchs = os.cpu_count() or 1, torch.get_num_threads()
     all_there = threading.Barrier(threads + 1)
 

@@ -15,11 +15,11 @@ __all__ = ["compact", "narrow"]
 def narrow(
     images: Images, *, min_per_class: int = 1, max_per_class: int = 0, max_classes: int = 0, seed: int = 0
 ) -> Images:
-    """Images with fewer classes and images; the order is kept, and the choice is the seed's.
+    """Filter classes and images; the order stays, and the seed determines the choice.
 
     min_per_class  classes with fewer images, over all parts, are left out
-    max_classes    of the others, so many are kept; 0 is all
-    max_per_class  of each, so many images are kept in each part that the source came with; 0 is all
+    max_classes    at most this many of the others; 0 is all
+    max_per_class  at most this many images of each class in each part of the source; 0 is all
     Errors: ValueError when no class is left.
     """
     rng = default_rng(seed)
@@ -40,6 +40,6 @@ def narrow(
 
 
 def compact(images: Images) -> Images:
-    """The same images with the classes that have none left out, and the labels numbered anew."""
+    """Drop classes without images and renumber the labels."""
     present, labels = images.labels.unique(return_inverse=True)
     return replace(images, labels=labels, classes=tuple(images.classes[i] for i in present.tolist()))

@@ -17,14 +17,14 @@ PARTS = ("auto", "yes", "no")
 
 
 def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
-    """Class-per-folder images: `path/cat/1.jpg`, or `path/train/cat/1.jpg` with `val/` and `test/` beside `train/`.
+    """Class-per-folder images: `path/cat/1.jpg`, or `path/train/cat/1.jpg`, likewise `val/` and `test/`.
 
     A class is the path of the folder its images lie in, so classes may be nested (`Fruit/Apple`). Hidden files and
-    the litter of operating systems are passed over; an image that lies in no class folder is listed as skipped.
+    files of operating systems are ignored; an image outside every class folder is listed as skipped.
 
     path       the folder, absolute or relative to where the command runs
     parts      yes | no: folders train, val and test are parts, or classes; auto: parts when train/ holds only folders
-    spellings  error | merge | keep: what to do about `Cat` beside `cat`, `cat ` or another Unicode form of it
+    spellings  error | merge | keep: how to treat `Cat` and `cat`, `cat ` or another Unicode form of it
 
     Errors: ValueError for no such folder, no image in it, or two spellings of one class.
     """
@@ -45,24 +45,24 @@ def list_labelled(path: str, skipped: list[Skipped], *, parts: str = "auto") -> 
         )
     if parts not in PARTS:
         raise ValueError(f"no parts={parts!r}{near(parts, PARTS)}")
-    found = list(list_images(top, skipped))
-    depth = 1 if parts == "yes" or (parts == "auto" and _has_parts(found, top)) else 0
-    if not (listed := list(_listed(found, depth, skipped))):
-        raise ValueError(_nothing(top, found, depth))
+    files = list(list_images(top, skipped))
+    depth = 1 if parts == "yes" or (parts == "auto" and _has_parts(files, top)) else 0
+    if not (listed := list(_listed(files, depth, skipped))):
+        raise ValueError(_nothing(top, files, depth))
     return listed
 
 
 def list_images(top: Path, skipped: list[Skipped]) -> Iterator[Found]:
-    """Every image file below a folder, as `imaging.find` walks it; what is left out goes to `skipped`."""
+    """Every image file below a folder, in the order of `imaging.find`; others are added to `skipped`."""
     return images_below(top, lambda name, why: skipped.append(Skipped(name, why)))
 
 
-def _has_parts(found: Sequence[Found], top: Path) -> bool:
-    """Whether the uppermost folders are train, val and test. Errors: ValueError when that cannot be told."""
-    trains = [f for f in found if f.folders and split_of(f.folders[0]) == 0]
+def _has_parts(files: Sequence[Found], top: Path) -> bool:
+    """Whether the top folders are train, val and test. Errors: ValueError when that is ambiguous."""
+    trains = [f for f in files if f.folders and split_of(f.folders[0]) == 0]
     if not trains or any(len(f.folders) == 1 for f in trains):
         return False  # no train/, or one with images of its own: a class that is called train
-    if others := sorted({legible(f.folders[0]) for f in found if f.folders and split_of(f.folders[0]) is None}):
+    if others := sorted({legible(f.folders[0]) for f in files if f.folders and split_of(f.folders[0]) is None}):
         raise ValueError(
             f"{legible(top)} holds {legible(trains[0].folders[0])}/ and also {others[0]}/; say parts='yes' to read "
             "the folders train, val and test alone, or parts='no' to take every folder as a class"
@@ -70,9 +70,9 @@ def _has_parts(found: Sequence[Found], top: Path) -> bool:
     return True
 
 
-def _listed(found: Sequence[Found], depth: int, skipped: list[Skipped]) -> Iterator[Listed]:
+def _listed(files: Sequence[Found], depth: int, skipped: list[Skipped]) -> Iterator[Listed]:
     """Images with class and part; those outside every class folder or part go to `skipped`."""
-    for path, folders in found:
+    for path, folders in files:
         name = joined((*folders, path.name))
         split = (split_of(folders[0]) if folders else None) if depth else 0
         if split is None:
@@ -83,11 +83,11 @@ def _listed(found: Sequence[Found], depth: int, skipped: list[Skipped]) -> Itera
             yield Listed(name, path, joined(folders[depth:]), split)
 
 
-def _nothing(top: Path, found: Sequence[Found], depth: int) -> str:
+def _nothing(top: Path, images: Sequence[Found], depth: int) -> str:
     """Why a folder gave no class, in one sentence."""
     layout = f"{legible(top)}/{'train/' * depth}<class>/<image>"
-    if found:
-        return f"{legible(top)} holds {len(found)} images and no folder for their class; what is needed is {layout}"
+    if images:
+        return f"{legible(top)} holds {len(images)} images and no folder for their class; what is needed is {layout}"
     kinds = Counter(Path(file).suffix.lower() or "no ending" for _, _, files in os.walk(top) for file in files)
     there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
     return f"no image below {legible(top)} ({there or 'it is empty'}); what is needed is {layout}"

@@ -1,4 +1,4 @@
-"""From a list of images and the words written beside them to Images: reading, class names and their spellings."""
+"""From a list of image files with their labels to Images: reading, class names and their spellings."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -47,25 +47,25 @@ def gather(
     spellings: str = "keep",
     invert: bool = False,
 ) -> Images:
-    """Read what was found. `where` is what an error calls the place.
+    """Read the listed images. where: the name of the source in errors.
 
     Errors: ValueError when nothing can be read, or a class is spelled in two ways (see one_spelling).
     """
     spelled = one_spelling([item.label for item in listed], spellings)
     pixels, wrong = read([item.source for item in listed], want, invert=invert)
     left_out = (*skipped, *(Skipped(listed[i].id, why) for i, why in wrong.items()))
-    kept = [i for i in range(len(listed)) if i not in wrong]
-    if not kept:
+    readable = [i for i in range(len(listed)) if i not in wrong]
+    if not readable:
         example = f", for instance {left_out[0].id}: {left_out[0].why}" if left_out else ""
         raise ValueError(f"{where} holds no image that can be read{example}")
-    labels, classes = number([spelled[i] for i in kept])
-    groups = tuple(listed[i].group or "" for i in kept)
+    labels, classes = number([spelled[i] for i in readable])
+    groups = tuple(listed[i].group or "" for i in readable)
     return Images(
         pixels=pixels,
         labels=labels,
         classes=classes,
-        ids=tuple(listed[i].id for i in kept),
-        split=torch.tensor([listed[i].split for i in kept], dtype=torch.uint8),
+        ids=tuple(listed[i].id for i in readable),
+        split=torch.tensor([listed[i].split for i in readable], dtype=torch.uint8),
         groups=groups if any(groups) else None,
         skipped=left_out,
         name=name,
@@ -80,7 +80,7 @@ def number(names: Sequence[str]) -> tuple[torch.Tensor, tuple[str, ...]]:
 
 
 def one_spelling(names: Sequence[str], spellings: str = "error") -> list[str]:
-    """The class names with `Cat`, `cat ` and a differently composed `é` told apart or not.
+    """The class names, with spellings such as `Cat`, `cat ` and another Unicode form of `é` merged or not.
 
     error  two spellings of one class are an error that names both
     merge  they become one class, under the spelling that most images have
@@ -99,7 +99,7 @@ def one_spelling(names: Sequence[str], spellings: str = "error") -> list[str]:
 
 
 def plain(name: str) -> str:
-    """What two spellings of one class have in common: letters in one case and one composition, single spaces."""
+    """The normalised class name: one case, one Unicode composition, single spaces."""
     folded = unicodedata.normalize("NFC", name.casefold())
     return "/".join(" ".join(part.split()) for part in folded.split("/"))
 

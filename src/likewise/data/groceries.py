@@ -34,7 +34,7 @@ def groceries(want: LoadOptions, *, held_out: int = 0) -> Images:
               in held_out=41, where they are packages and vegetables; val.txt is left out then
 
     Groups are the bursts, for split="by_group(val=...)": a random part of train has a twin of nearly every image. The
-    numbers in the file names do not tell them, having been shuffled, so they are told by colour; see `bursts`.
+    numbers in the file names are shuffled, so bursts are recognised by colour; see `bursts`.
     (Klasson, Zhang, Kjellstrom, WACV 2019) Errors: ValueError for a held_out that leaves fewer than 2 classes to train
     on, or none to test.
     """
@@ -98,11 +98,11 @@ def _in_bursts(listed: Sequence[Listed], want: LoadOptions) -> list[Listed]:
 
 
 def bursts(pixels_NCHW: np.ndarray) -> list[int]:
-    """The burst of each of the thumbnails of one class, 0 for the first image's.
+    """Index of the burst of each thumbnail of one class; the burst of the first image is 0.
 
     A thumbnail is the histogram of its 216 colours (square roots, so that large plain areas do not decide), less the
-    class's mean: what shelf, light and hand add to the thing itself. Images are joined, the most alike first, as long
-    as two bursts correlate by more than ALIKE in the mean. ALIKE was chosen by looking at training images.
+    class's mean: what shelf, light and hand add to the thing itself. Images are joined, the most similar first, while
+    the mean correlation of two bursts is above ALIKE. ALIKE was chosen by looking at training images.
     """
     if len(pixels_NCHW) < 2:
         return [0] * len(pixels_NCHW)

@@ -13,10 +13,10 @@ def hierarchical_pk(
 ) -> list[Tensor]:
     """Batches of `superclasses` runs of `classes` neighbouring classes, `images` images of each.
 
-    Classes are numbered in the order of their names, so neighbours (Greek/alpha, Greek/beta ...) are what is hardest to
-    tell apart, and what a test within a family asks. An epoch has a round for every hand of `images` images that the
-    largest class has; a round cuts the classes that still have a hand into runs at random places. A class of fewer
-    images than `images` is one short hand; what a larger class has left over waits an epoch.
+    Classes are numbered in the order of their names, so neighbours (Greek/alpha, Greek/beta ...) are the hardest to
+    distinguish, and a test within a family compares them. An epoch has as many rounds as the largest class has hands of
+    `images` images; a round cuts the classes that still have a hand into runs at random places. A class of fewer
+    images than `images` is one short hand; images left over from a larger class wait for the next epoch.
 
     >>> labels = torch.arange(8).repeat_interleave(4)
     >>> [len(batch) for batch in hierarchical_pk(labels, superclasses=1, classes=4, images=2, seed=0, epoch=0)]
@@ -34,7 +34,7 @@ def hierarchical_pk(
 
 
 def dealt(labels_N: np.ndarray, images: int, rng: Generator) -> list[list[np.ndarray]]:
-    """For each class, in order, its images in random order as hands of `images`, or as a short one of all it has."""
+    """The hands of each class: its images in random order in groups of `images`, or a single, shorter group."""
     by_class = np.split(np.argsort(labels_N, kind="stable"), np.cumsum(np.bincount(labels_N))[:-1])
     shuffled = [rng.permutation(own) for own in by_class if len(own)]
     if not any(len(own) >= images for own in shuffled):
@@ -45,12 +45,12 @@ def dealt(labels_N: np.ndarray, images: int, rng: Generator) -> list[list[np.nda
 
 
 def whole(own: np.ndarray, images: int) -> int:
-    """How many of a class are in whole hands, or in its only and short one."""
+    """Number of images of a class that are in hands of full size, or in its only, shorter hand."""
     return len(own) // images * images or len(own)
 
 
 def cut(hands: list[np.ndarray], classes: int, rng: Generator) -> list[np.ndarray]:
-    """Runs of about `classes` neighbouring hands, from a random place on; the last class is next to the first."""
+    """Cut neighbouring hands into runs of about `classes`, from a random start; the last class is next to the first."""
     around = np.roll(np.arange(len(hands)), -rng.integers(len(hands)))
     return [
         np.concatenate([hands[i] for i in run]) for run in np.array_split(around, max(1, round(len(around) / classes)))

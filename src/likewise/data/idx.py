@@ -1,6 +1,7 @@
 """MNIST and Fashion-MNIST, from the four idx files as published.
 
-The published files have these md5 sums. One with other bytes, compressed again say, is as good when its structure is.
+The published files have these md5 sums. Files with other bytes (compressed again, say) are accepted
+if their structure is valid.
 mnist          train-images f68b3c2dcbeaaa9fbdd348bbdeb94873  train-labels d53e105ee54ea40749a09fcbcd1e9432
                t10k-images  9fb629c4189551a2d022fa330f9573f3  t10k-labels  ec29112dd5afa0611ce80d1b7f02629c
 fashion-mnist  train-images 8d4fb7e6c68d591d4c3dfef9ec88bf0d  train-labels 25c81989df183df01b3e8a0aad5dffbe
@@ -30,7 +31,7 @@ CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shi
 
 
 class NotIdxError(Exception):
-    """What a file begins with instead of an idx header."""
+    """The file does not begin with an idx header; the message shows its first bytes."""
 
 
 def mnist(want: LoadOptions) -> Images:

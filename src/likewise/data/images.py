@@ -25,16 +25,16 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """N images (or feature rows). Labels index `classes`; a part or a selection keeps the classes and the numbering.
+    """N images (or feature rows). Labels index `classes`; parts and selections keep classes and labels.
 
     pixels   uint8 [N,C,H,W] or float32 [N,...] in memory, or Files: decoded when a batch is asked for
     labels   int64 [N]
     classes  the name of each label
     ids      the unique name of each image: its relative path, or "train/00012"
     split    uint8 [N], index into SPLITS
-    groups   alphabet / camera / video / writer of each image, where the source knows it
+    groups   alphabet / camera / video / writer of each image, if the source has it
     skipped  images that were left out, and why
-    drawn    the held-out parts that a split took from train; others the source came with
+    drawn    the held-out parts that a split took from train; the others come from the source
     """
 
     pixels: Tensor | Files
@@ -69,7 +69,7 @@ class Images:
 
     @property
     def open(self) -> bool:
-        """Whether the test classes (validation classes, where there is no test part) were kept out of training."""
+        """Whether the test classes (validation classes, without a test part) are absent from training."""
         train, val, test = (set(self.labels[self.split == i].tolist()) for i in range(len(SPLITS)))
         return bool(train) and bool(test or val) and train.isdisjoint(test or val)
 

@@ -1,4 +1,4 @@
-"""One-shot trials: which of W characters, each seen once, is this? Omniglot's official runs, and more made alike."""
+"""One-shot trials: classify a character, given one example of each of W: Omniglot's official runs, and similar ones."""
 
 import zipfile
 import zlib
@@ -80,11 +80,11 @@ def drawings(images: Images) -> list[np.ndarray]:
     """For each alphabet the places [characters, people] of its drawings, by the people who drew all of it."""
     if images.groups is None:
         raise ValueError(f"{images.name or 'the data'} has no alphabets (groups), within which trials could be drawn")
-    found: dict[str, dict[int, dict[str, int]]] = {}
+    by_alphabet: dict[str, dict[int, dict[str, int]]] = {}
     for place, (id, label, alphabet) in enumerate(zip(images.ids, images.labels.tolist(), images.groups, strict=True)):
         person = PurePosixPath(id).stem.rpartition("_")[2]
-        found.setdefault(alphabet, {}).setdefault(label, {})[person] = place
-    return [table(characters) for _, characters in sorted(found.items())]
+        by_alphabet.setdefault(alphabet, {}).setdefault(label, {})[person] = place
+    return [table(characters) for _, characters in sorted(by_alphabet.items())]
 
 
 def table(characters: dict[int, dict[str, int]]) -> np.ndarray:

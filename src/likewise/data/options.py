@@ -1,4 +1,4 @@
-"""What the caller of a source wants: where the data lie, in which size and colour, and how much may stay in memory."""
+"""Options of every source: where the data are, the size and colour to load, and the memory to use."""
 
 import os
 import sys
@@ -24,14 +24,14 @@ def as_path(text: str | os.PathLike) -> Path:
 
 def data_home() -> Path:
     """`LIKEWISE_DATA`, else the folder `likewise` in the user's cache."""
-    given = os.environ.get("LIKEWISE_DATA")
-    return as_path(given) if given else _users_cache()
+    folder = os.environ.get("LIKEWISE_DATA")
+    return as_path(folder) if folder else _users_cache()
 
 
 def cache_home() -> Path:
-    """Where decoded images are kept: `LIKEWISE_CACHE`, else `likewise/decoded` in the user's cache."""
-    given = os.environ.get("LIKEWISE_CACHE")
-    return as_path(given) if given else _users_cache() / "decoded"
+    """The folder of the cache of decoded images: `LIKEWISE_CACHE`, else `likewise/decoded` in the user's cache."""
+    folder = os.environ.get("LIKEWISE_CACHE")
+    return as_path(folder) if folder else _users_cache() / "decoded"
 
 
 def _users_cache() -> Path:
@@ -51,7 +51,7 @@ class LoadOptions:
     root      <root>/<source>/ holds the files as their publishers laid them out
     size      side in pixels of the square every image is stretched to; 0: as most images are
     channels  1 grey, 3 colour; 0: as most images are
-    memory    bytes of pixels that may be held; a larger set is streamed, decoded once where the cache has room for it
+    memory    bytes of pixels to hold in memory; a larger set is streamed, and decoded once if the cache has room for it
     progress  called with (done, total) while images are read
     say       called with a sentence that the user should see
     """
@@ -70,9 +70,9 @@ class LoadOptions:
 
     def find(self, name: str, paths: list[str], how: str = "") -> list[Path]:
         """The files or folders `paths` of source `name`, all there. Errors: AbsentError, which says how to get them."""
-        found = [self.root / path for path in paths]
-        if missing := [path for path in found if not path.exists()]:
+        wanted = [self.root / path for path in paths]
+        if missing := [path for path in wanted if not path.exists()]:
             folder = Path(paths[0]).parts[0]
             get = how or f"run `likewise data fetch {name}`, or set LIKEWISE_DATA to the folder that holds {folder}/"
             raise AbsentError(name, f"{name} is not here: looked for {missing[0]}; {get}")
-        return found
+        return wanted

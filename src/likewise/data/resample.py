@@ -1,12 +1,12 @@
-"""What an augmentation does to a batch: one resampling for all that moves pixels, then what changes colours.
+"""Apply an augmentation to a batch: one resampling for all steps that move pixels, then the colour changes.
 
 Maps and bends become one grid per image and one bilinear resampling, whatever their number, so that nothing is
 blurred twice. The resampling is not antialiased: it suits zooming in, and zooming out to about two thirds. Images
 that should end small are made small first. Crops and mirrorings alone, of uint8 on a CPU, are cut at whole pixels
 instead and stretched one by one, which is three times as fast.
 
-Everything is drawn for the whole batch first, and then done to a piece of it at a time, small enough for a core's own
-cache: a batch of photographs as floats is larger than any, and the memory of every step would be asked for anew.
+Random numbers are drawn for the whole batch first; then it is processed in pieces that fit a core's cache, since a
+batch of photographs as floats fits no cache, and every step would allocate its memory again.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,17 +29,17 @@ Random = Generator | None
 Map = Callable[[Tensor, Random], Tensor]  # images -> theta [N,3,3]: where in the old image, -1 to 1, a new pixel looks
 Step = Callable[[Tensor, slice], Tensor]  # some of the images, and which they are -> what becomes of them
 Bend = Callable[[Tensor, Random], Step]  # all images -> a step that gives [n,H,W,2], added to where each pixel looks
-Change = Callable[[Tensor, Random], Step]  # all images -> a step from float to float, which may write in what it gets
+Change = Callable[[Tensor, Random], Step]  # all images -> a step from float to float, which may modify its input
 
 
 @dataclass(frozen=True)
 class Augment:
-    """What is done to a batch: maps and bends in one resampling, then changes in order.
+    """The steps applied to a batch: maps and bends in one resampling, then changes in order.
 
-    What these draw is by the shape, device and dtype of all images, of which they see no pixel.
+    Random numbers depend on the shape, device and dtype of the batch only, not on its pixels.
 
-    paper: what comes in from outside is the median of each image's own border, as behind a drawing; otherwise the
-    nearest pixel is repeated, as suits a photograph. whole: a change looks at all images of the batch.
+    paper: areas from outside the image get the median of its border, as suits a drawing; otherwise the nearest
+    pixel is repeated, as suits a photograph. whole: a change looks at all images of the batch.
     """
 
     maps: tuple[Map, ...] = ()
@@ -182,7 +182,7 @@ def cuts(images: Tensor, theta: Tensor) -> Step:
 
 
 def part(image_1CHW: Tensor, left: int, top: int, right: int, bottom: int) -> Tensor:
-    """What is in the box, in the sides of the whole."""
+    """The content of the box, resized to the sides of the whole image."""
     inside = image_1CHW[:, :, top:bottom, left:right]
     if inside.shape == image_1CHW.shape:
         return inside

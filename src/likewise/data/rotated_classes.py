@@ -1,4 +1,4 @@
-"""More training classes for nothing: a character rotated_classes by 90 degrees, or mirrored, is another character."""
+"""More training classes at no cost: a character rotated by 90 degrees, or mirrored, counts as another character."""
 
 from dataclasses import replace
 from itertools import accumulate
@@ -32,7 +32,7 @@ def rotated_classes(images: Images, *, rotations: int = 4, mirror: bool = True) 
 
 
 def in_turn(images: Images, quarter: int, mirrored: bool) -> Images:
-    """These images so many quarter rotations to the left and then mirrored, under new names."""
+    """The images rotated to the left by this many quarters and then mirrored, under new names."""
     assert isinstance(images.pixels, Tensor)
     pixels = torch.rot90(images.pixels, quarter, (-2, -1))
     name = " ".join([f"{90 * quarter}°"] * bool(quarter) + ["mirrored"] * mirrored)

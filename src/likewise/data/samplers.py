@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,14 +15,15 @@ from likewise.data.within_class import starts
 __all__ = ["pairs", "pk", "shuffled", "triplets"]
 
 Batches = list[Tensor]
+Sampler = TypeVar("Sampler", bound=Callable[..., object])
 Deal = Callable[[np.ndarray, int, Generator], tuple[np.ndarray, np.ndarray]]  # what `_deal` is
 
 
-def _partners(count: int) -> Callable[[Any], Any]:
-    """Write on a sampler how many partners stand behind each anchor in its batches."""
+def _partners(count: int) -> Callable[[Sampler], Sampler]:
+    """Set on a sampler the number of partners that follow each anchor in its batches."""
 
-    def mark(sampler: Any) -> Any:
-        sampler.partners = count
+    def mark(sampler: Sampler) -> Sampler:
+        sampler.partners = count  # type: ignore[attr-defined]
         return sampler
 
     return mark
@@ -43,11 +44,11 @@ def shuffled(labels: Tensor, *, batch: int = 128, seed: int, epoch: int) -> Batc
 def pk(labels: Tensor, *, classes: int = 10, images: int = 25, seed: int, epoch: int) -> Batches:
     """P x K: `images` images of each of `classes` classes per batch, no image twice in a batch.
 
-    Every image is visited in every epoch. A class's images are shuffled and cut into hands of K; its last hand is
-    filled up with others of the class, and a class of fewer than K is one hand of all it has, a singleton of one.
-    Every batch, the last one too, holds hands of exactly P classes (all, where there are fewer). The epoch is as long
-    as visiting everything takes, max(hands / P, most hands of one class), and the room that is left goes to the
-    classes with the fewest hands, newly shuffled: so under a long tail rare classes are seen more often, never less.
+    Every image is visited in every epoch. A class's images are shuffled and cut into hands (groups) of K; its last hand
+    is filled up with others of the class, and a class of fewer than K images is a single, shorter hand.
+    Every batch, the last one too, holds hands of exactly P classes (all, where there are fewer). An epoch has
+    max(hands / P, most hands of one class) batches, as many as visiting everything takes; free places go to the
+    classes with the fewest hands, shuffled again: in long-tailed data rare classes are seen more often, never less.
     One class alone makes batches without negatives. (Hermans, Beyer, Leibe, arXiv:1703.07737, 2017)
 
     >>> [len(batch) for batch in pk(torch.arange(12) % 3, classes=2, images=2, seed=0, epoch=0)]
@@ -158,7 +159,7 @@ def hands_of(labels: Tensor, classes: int, images: int, rng: Generator, deal: De
     """The batches of `pk`; deal, if given, says in its place which classes come together in a batch."""
     _, label_N, count_C = np.unique(labels.cpu().numpy(), return_inverse=True, return_counts=True)
     p, size_C = min(classes, len(count_C)), np.minimum(count_C, images)
-    need_C = -(-count_C // size_C)  # hands that visit a whole class
+    need_C = -(-count_C // size_C)  # hands needed to visit a whole class
     batches = max(-(-int(need_C.sum()) // p), int(need_C.max()))
     hands_C = _top_up(need_C, batches, p, rng)
     batch_T, class_T = (deal or _deal)(hands_C, batches, rng)
@@ -169,7 +170,7 @@ def hands_of(labels: Tensor, classes: int, images: int, rng: Generator, deal: De
 
 
 def _top_up(need_C: np.ndarray, batches: int, p: int, rng: Generator) -> np.ndarray:
-    """Hands of each class: what it needs, and more for those with the fewest until there are batches x p."""
+    """Hands of each class: as many as it needs, and more for the classes with the fewest, batches x p in all."""
     total = batches * p
     level = bisect_right(range(batches), total, key=lambda at: int(np.maximum(need_C, at).sum())) - 1
     hands_C = np.maximum(need_C, level)
@@ -218,7 +219,7 @@ def _hands(label_N: np.ndarray, hands_C: np.ndarray, size_C: np.ndarray, images:
 def _rounds(
     label_N: np.ndarray, count_C: np.ndarray, rounds_C: np.ndarray, rng: Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every class's images, shuffled anew for each of its rounds, end to end; and where each class begins."""
+    """The images of every class, shuffled again for each of its rounds, concatenated; and the start of each class."""
     image_R = np.repeat(np.arange(len(label_N)), rounds_C[label_N])
     round_R = np.arange(len(image_R)) - np.repeat(starts(rounds_C[label_N]), rounds_C[label_N])
     segment_R = starts(rounds_C)[label_N[image_R]] + round_R

@@ -23,7 +23,7 @@ CHANCE = 0.01  # false positive rate of each of the two signs
 LEAST, USUAL = 0.65, 200  # of the threshold by chance: its minimum, and the images that it looks among at least
 TELLING = 0.05  # a share of near-copies from which they are worth a sentence
 SAME = 0.95  # minimum similarity of grey images
-WINDOW = 2000  # an image is compared with so many of its class that follow it: shots of one scene are listed together
+WINDOW = 2000  # an image is compared with this many following images of its class: shots of a scene are listed together
 AT_ONCE = 1024  # images per batch
 QUERIES, REFERENCES = 256, 2000  # images that a quick look compares
 
@@ -89,7 +89,7 @@ def pairs(images: Images, *, seed: int = 0) -> np.ndarray:
         signs.append(deviations(colours(small_NCSS), labels_N))
         cuts = [by_chance(x_ND, labels_N, seed) for x_ND in signs]
     raw_ND = small_NCSS.flatten(1)
-    found = []
+    linked = []
     for c in labels_N.unique().tolist():
         at_M = (labels_N == c).nonzero()[:, 0]
         for start in range(0, len(at_M), AT_ONCE):
@@ -98,9 +98,9 @@ def pairs(images: Images, *, seed: int = 0) -> np.ndarray:
             for x_ND, cut in zip(signs, cuts, strict=True):
                 link_QR &= x_ND[query_Q] @ x_ND[near_R].mT >= cut
             hit_P2 = link_QR.nonzero()
-            found.append(torch.stack([query_Q[hit_P2[:, 0]], near_R[hit_P2[:, 1]]], 1).numpy())
+            linked.append(torch.stack([query_Q[hit_P2[:, 0]], near_R[hit_P2[:, 1]]], 1).numpy())
     same = equal(raw_ND.numpy(), labels_N.numpy())
-    return np.concatenate([*found, same]).astype(np.int64).reshape(-1, 2)
+    return np.concatenate([*linked, same]).astype(np.int64).reshape(-1, 2)
 
 
 def coarse(small_NCSS: Tensor) -> Tensor:
@@ -127,13 +127,13 @@ def equal_rows(images: Images) -> np.ndarray:
 def equal(rows_ND: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
     """Pairs of equal rows of one class: each with the first of its kind. A row that is constant is no sign."""
     first: dict[tuple[int, bytes], int] = {}
-    found = []
+    same = []
     varied_N = rows_ND.min(1) < rows_ND.max(1) if rows_ND.shape[1] > 1 else np.ones(len(rows_ND), bool)
     for at in np.flatnonzero(varied_N).tolist():
         known = first.setdefault((int(labels_N[at]), rows_ND[at].tobytes()), at)
         if known != at:
-            found.append((known, at))
-    return np.array(found, dtype=np.int64).reshape(-1, 2)
+            same.append((known, at))
+    return np.array(same, dtype=np.int64).reshape(-1, 2)
 
 
 def clusters(images: Images, *, seed: int = 0) -> np.ndarray:
@@ -154,7 +154,7 @@ def clusters(images: Images, *, seed: int = 0) -> np.ndarray:
 
 
 def overlaps(images: Images, *, seed: int = 0) -> list[Overlap]:
-    """A quick look for near-copies: of test in train, of val in train, of test in val; a seeded sample of classes.
+    """A quick check for near-copies of test in train, val in train and test in val, on a seeded sample of classes.
 
     Whole classes are drawn until QUERIES images of the first part, or REFERENCES in all, are there.
     """
@@ -188,7 +188,7 @@ def overlap(images: Images, part: str, other: str, *, seed: int) -> Overlap:
         return Overlap(part, other, 0, 0)
     sample = images.take(torch.from_numpy(np.sort(np.concatenate(chosen))))
     parts = sample.split.cpu().numpy()
-    found = pairs(sample, seed=seed)
-    across = found[parts[found[:, 0]] != parts[found[:, 1]]]
+    alike = pairs(sample, seed=seed)
+    across = alike[parts[alike[:, 0]] != parts[alike[:, 1]]]
     hit = {a if parts[a] == SPLITS.index(part) else b for a, b in across.tolist()}
     return Overlap(part, other, len(hit), queries)

@@ -1,4 +1,4 @@
-"""Every data source by its name: a function of what is wanted (LoadOptions) to Images."""
+"""Every data source by name: a function from LoadOptions to Images."""
 
 from likewise.data.arrays import arrays
 from likewise.data.digits import digits

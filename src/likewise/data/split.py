@@ -16,12 +16,12 @@ TRAIN, VAL, TEST = range(len(SPLITS))
 
 
 def given(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
-    """The parts that the source came with; what it lacks is taken out of train.
+    """The parts of the source; missing ones are taken out of train.
 
     no val         the share `val` of train: by class when the test classes are not trained on (open set), so that
                    validation asks what the test asks; else of every class
-    val, no test   val is measured as the test part, since a score must come from images that no choice was made by,
-                   and a new val part is taken out of train
+    val, no test   val becomes the test part, since no choice may be made on the images that are scored, and a new val
+                   part is taken out of train
     neither        as ratio(val, test)
     """
     has = [bool((images.split == part).any()) for part in range(len(SPLITS))]
@@ -64,15 +64,15 @@ def by_class(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
 def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
     """The shares `val` and `test` of the groups (alphabets, bursts, writers, cameras), no group in two parts.
 
-    A test part that the source came with stays as it is, and only `val` is taken, out of all the rest. Groups that hold
-    one class each, as bursts do, are parted class by class, one of each staying in train; others among themselves.
+    A test part of the source stays as it is, and only `val` is taken, from all other images. Groups of one class each,
+    such as bursts, are divided class by class, and one of each stays in train; other groups are divided together.
     Errors: ValueError for a source without groups, or with a single one to part.
     """
     name = images.name or "the data"
     if images.groups is None:
         raise ValueError(f"{name} has no groups to part by; use split='ratio' or 'by_class'")
     split = images.split.cpu().numpy().copy()
-    given = bool((split == TEST).any())
+    has_test = bool((split == TEST).any())
     at = np.flatnonzero(split != TEST)
     groups, group = np.unique(np.array(images.groups)[at], return_inverse=True)
     if len(groups) < 2:
@@ -81,7 +81,7 @@ def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
     low, high = np.full(len(groups), labels.max()), np.zeros(len(groups), labels.dtype)
     np.minimum.at(low, group, labels)
     np.maximum.at(high, group, labels)
-    of_groups = _each_image(np.where(low == high, low, -1), val, 0.0 if given else test, default_rng(seed))
+    of_groups = _each_image(np.where(low == high, low, -1), val, 0.0 if has_test else test, default_rng(seed))
     split[at] = of_groups[group]
     return _with(images, split)
 
@@ -96,7 +96,7 @@ def by_scene(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
 
 
 def auto(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) -> Images:
-    """As given, but what is taken out of train are whole groups, where they are known, and else whole scenes.
+    """As given, but whole groups are taken out of train if there are groups, otherwise whole scenes.
 
     Parts that the source came with are never cut again. Without groups and near-copies, and for test classes that are
     not trained on, this is `given`.
@@ -123,8 +123,8 @@ def _moved(images: Images, part: int, to: int) -> Images:
 def _units(images: Images, unit: np.ndarray, *, val: float, test: float, seed: int) -> Images:
     """The shares of every class, in whole units; one unit of each class stays in train.
 
-    Units of one class each are drawn until the share of its images is reached; others among themselves. A unit that is
-    larger than what is still wanted by more than half of itself is passed over.
+    Units of one class are drawn until the share of its images is reached; other units are drawn together. A unit that
+    exceeds the remaining number by more than half of its size is skipped.
     """
     _check(val, test)
     rng = default_rng(seed)

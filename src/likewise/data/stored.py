@@ -16,7 +16,7 @@ __all__ = ["DamagedError", "Stored", "checksums", "discard", "mapped", "throw_aw
 
 
 class DamagedError(OSError):
-    """What is read is not what was written."""
+    """The content differs from what was written."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Stored:
         return Stored(self.path, self.each, rows, sums)
 
     def __getitem__(self, indices: Sequence[int]) -> np.ndarray:
-        """Errors: OSError when the entry was thrown away; DamagedError, and then it is."""
+        """Errors: OSError when the entry was deleted; DamagedError, which deletes it."""
         pixels = np.take(mapped(self.path, self.each), [self.rows[i] for i in indices], axis=0)
         return self.checked(pixels, [self.sums[i] for i in indices])
 

@@ -17,7 +17,7 @@ def sample(images: Images) -> Images:
 
 
 def spaced(images: Images, most: int) -> Images:
-    """Evenly spaced images, at most so many; always the same ones."""
+    """At most this many evenly spaced images; always the same ones."""
     if len(images) <= most:
         return images
     return images.take((torch.arange(most) * len(images)) // most)

@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from likewise.data.columns import USUAL, resolve, split_parts
 from likewise.data.gather import Listed, gather
@@ -37,14 +36,14 @@ def table(
     """Images listed in a table, a row each.
 
     path          the file: text in UTF-8 or Windows-1252, or Parquet, whose images may be bytes instead of paths
-    image, label  the columns of the image's path and of its class: a name in the first row, or a number from 0; where
-                  they are not given, those with a usual name in any case (file, filename, path ...; class, target ...)
+    image, label  the columns of the image's path and of its class: a name in the first row, or a number from 0;
+                  without them, columns with a usual name in any case (file, filename, path ...; class, target ...)
     split, group  columns of the part (train, val, test, or folds) and of the group (camera, writer ...); where they are
                   not given, those called split, fold or subset, and group
-    root          folder that the paths start from; the file's own, where none is given
+    root          folder that the paths are relative to; without it, the folder of the file
     header        False: the first row is an image already, and columns are numbers (image=0, label=1)
-    separator     what stands between columns; found out among comma, tab, semicolon and pipe where it is not given
-    spellings     error | merge | keep: what to do about `Cat` beside `cat`, `cat ` or another Unicode form of it
+    separator     the character between columns; without it, comma, tab, semicolon or pipe is detected
+    spellings     error | merge | keep: how to treat `Cat` and `cat`, `cat ` or another Unicode form of it
 
     An image that is missing or broken, a row that is too short or has no label or part, and a file listed before, in
     whatever spelling of its path, are left out and listed as skipped.
@@ -77,7 +76,7 @@ def list_rows(
         rows = parquet_rows(file, listed_names, resolve(asked, listed_names, file).values())
     else:
         rows = text_rows(file, separator, most=min(want.memory, bounds.TEXT_FILE))
-        names = [cell.strip() for cell in rows.pop(0).cells] if header and rows else None
+        names = [str(cell).strip() for cell in rows.pop(0).cells] if header and rows else None
     if not rows:
         below = " below its first line; is header=False meant?" if header and names else ""
         raise ValueError(f"{legible(file)} has no rows{below}")
@@ -170,7 +169,7 @@ def _complete(rows: Sequence[Row], columns: dict[str, int], skipped: list[Skippe
 
 def image_of(row: Row, column: int, base: Path, file: Path) -> tuple[Path | bytes | None, str, str]:
     """The file or bytes of a row's image, its id, and what two spellings of one file have in common."""
-    cell: Any = row.cells[column]
+    cell: object = row.cells[column]
     if isinstance(cell, dict):  # as the datasets library keeps images
         cell = cell.get("bytes") or cell.get("path") or ""
     if isinstance(cell, bytes):

@@ -1,4 +1,4 @@
-"""The rows of a table: text with its separator, quotes and encoding found out, or the columns of Parquet that count."""
+"""The rows of a table: text, with separator, quotes and encoding detected, or the needed columns of Parquet."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from likewise.data.columns import USUAL, plain
 from likewise.imaging.find import legible
@@ -16,15 +16,17 @@ from likewise.safety.parquet import check_announced, read_table
 __all__ = ["Row", "parquet_names", "parquet_rows", "text_rows"]
 
 SEPARATORS = (",", "\t", ";", "|")
-LOOK = 50  # lines that tell the separator
+LOOK = 50  # lines from which the separator is detected
 NAMES = {name for names in USUAL.values() for name in names}
+
+Cell = str | bytes | dict[str, object] | None  # text, an image, {bytes, path} of one, or a column that was not read
 
 
 class Row(NamedTuple):
-    """A row of the table and where it stands: `line 7` of text, `row 7` of Parquet."""
+    """A row of the table and its position: `line 7` of text, `row 7` of Parquet."""
 
     where: str
-    cells: list[Any]
+    cells: Sequence[Cell]
 
 
 def text_rows(file: Path, separator: str = "", *, most: int = bounds.TEXT_FILE) -> list[Row]:
@@ -64,7 +66,7 @@ def _text(file: Path, most: int) -> str:
 
 
 def _quote(lines: Sequence[str]) -> str:
-    """Double quotes, or single ones where the first cell stands in these and no double quote is there."""
+    """The quote character: double, or single if the first cell has single quotes and no double quote occurs."""
     single = bool(lines) and lines[0].startswith("'") and not any('"' in line for line in lines)
     return "'" if single else '"'
 
@@ -106,15 +108,15 @@ def parquet_rows(file: Path, names: Sequence[str], columns: Iterable[int]) -> li
     listed = [table.column(names[place]).to_pylist() for place in places]
     rows = []
     for n, values in enumerate(zip(*listed, strict=True), start=1):
-        cells: list[Any] = [None] * len(names)
+        cells: list[Cell] = [None] * len(names)
         for place, value in zip(places, values, strict=True):
             cells[place] = _cell(value)
         rows.append(Row(f"row {n}", cells))
     return rows
 
 
-def _cell(value: Any) -> Any:
-    """Text for what is a name or a number, with 3.0 as 3 and "" for what is missing; images as they are."""
+def _cell(value: object) -> Cell:
+    """Names and numbers as text (3.0 as 3, a missing value as ""); images unchanged."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bytes | dict):

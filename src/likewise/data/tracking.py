@@ -1,4 +1,4 @@
-"""Video objects: crops of what a tracking benchmark follows through its videos, one class a video."""
+"""Video objects: crops of the objects that a tracking benchmark follows, one class per video."""
 
 import random
 import re
@@ -32,7 +32,7 @@ BACKGROUND = "background"
 
 
 class Box(NamedTuple):
-    """A rectangle in pixels counted from 0; `why` says what is wrong with it, where something is."""
+    """A rectangle in pixels counted from 0; `why` names the problem of an invalid one."""
 
     left: int
     top: int
@@ -64,8 +64,8 @@ def tracking(
     """Crops of the followed object from TLP, TinyTLP or OTB sequences, 200 x 200 where no size is asked for.
 
     path        the folder of the sequences; else `tracking-otb` or `TLP` below the data root
-    sequences   only the first so many by name; 0 is all
-    every       one frame of so many is kept, counted by the frame's own number
+    sequences   only this many, the first by name; 0 is all
+    every       take one frame out of this many, counted by frame number
     parts       temporal: the first `train` of a video is train and the rest test, nearly the same images;
                 gap: the same, with the last `gap` of the video before the test part left out;
                 sequences: the last 1 - train of the sequences, one at least, are test and no other (open set)
@@ -78,13 +78,13 @@ def tracking(
     """
     check(parts, every, train, gap)
     top = folder_of(want, path)
-    found = [read_sequence(here) for here in sorted(top.iterdir(), key=lambda p: natural(p.name)) if is_sequence(here)]
-    found = found[: sequences or None]
-    if not found:
+    videos = [read_sequence(here) for here in sorted(top.iterdir(), key=lambda p: natural(p.name)) if is_sequence(here)]
+    videos = videos[: sequences or None]
+    if not videos:
         raise ValueError(f"{legible(top)} holds no sequence, a folder img/ beside {BOXES}; {HOW}")
     skipped: list[Skipped] = []
-    listed = [item for i, video in enumerate(found) for item in crops(video, every, skipped)]
-    listed = [*parted(listed, [video.name for video in found], parts, train, gap)]
+    listed = [item for i, video in enumerate(videos) for item in crops(video, every, skipped)]
+    listed = [*parted(listed, [video.name for video in videos], parts, train, gap)]
     if background:
         listed += [piece for item in listed if item.split == TRAIN for piece in pieces(item)]
     asked = replace(want, size=want.size or SIDE)

@@ -1,17 +1,31 @@
 """The model card of an exported model, as Markdown, from the run's own data."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
+from likewise.experiment.records import DataRecord, Metrics, ScoreRecord
 from likewise.experiment.verdict import note, rows
+from likewise.models.description import ModelConfig
 
-__all__ = ["card"]
+__all__ = ["Facts", "card"]
 
 TO_FILL = "*to be filled in by the publisher of the model*"
 
 
-def card(metrics: Mapping[str, Any], config: dict[str, Any], recipe: dict[str, Any], made: dict[str, Any]) -> str:
-    """metrics: metrics.json. config: the Embedder's. made: files with sha256, largest difference, int8 scores."""
+class Facts(TypedDict):
+    """An export: the model's input and output, its files with their sha256, and how far it is from the run's model."""
+
+    dim: int
+    input: str
+    inside: str  # a sentence on the preprocessing in the graph
+    difference: float
+    compared: int
+    files: list[tuple[str, str]]
+    int8: dict[str, tuple[dict, dict]]  # score -> (before, after)
+
+
+def card(metrics: Metrics, config: ModelConfig, recipe: Mapping[str, object], made: Facts) -> str:
+    """The card of a run's exported model."""
     data, shape = metrics["data"], config["shape"]
     takes = " x ".join(map(str, shape))
     unit = "of length 1" if config["normalize"] else "of any length"
@@ -23,7 +37,7 @@ def card(metrics: Mapping[str, Any], config: dict[str, Any], recipe: dict[str, A
         "## Files\n\n" + table(["file", "sha256"], [[f"`{name}`", f"`{digest}`"] for name, digest in made["files"]]),
         f"Input `{made['input']}`, any N. {made['inside']}\nLargest difference from the run's own model on "
         f"{made['compared']} real images: {made['difference']:.1e}.",
-        "## Data\n\n" + table(["", "images"], [[part, f"{data[part]:,}"] for part in ("train", "val", "test")]),
+        "## Data\n\n" + table(["", "images"], [[part, f"{n:,}"] for part, n in parts_of(data).items()]),
         f"Source `{recipe['data']}`, {data['classes']:,} classes, {data['skipped']:,} images left out. Split "
         f"`{recipe['split']}`, split seed {recipe['split_seed']}.",
         f"## Scores\n\nOn the {metrics['split']} part: {evaluation(metrics)}. 95 % intervals.\n\n"
@@ -44,16 +58,20 @@ def card(metrics: Mapping[str, Any], config: dict[str, Any], recipe: dict[str, A
     return "\n\n".join(parts) + "\n"
 
 
-def evaluation(metrics: Mapping[str, Any]) -> str:
+def parts_of(data: DataRecord) -> dict[str, int]:
+    return {"train": data["train"], "val": data["val"], "test": data["test"]}
+
+
+def evaluation(metrics: Metrics) -> str:
     return "classes not seen in training" if metrics["open"] else "held-out images of the training classes"
 
 
-def scores(scores_by_name: Mapping[str, Any]) -> str:
+def scores(scores_by_name: Mapping[str, ScoreRecord]) -> str:
     rows = [[name, score(s), f"{s['n']:,}"] for name, s in scores_by_name.items()]
     return table(["score", "value (low – high)", "n"], rows)
 
 
-def without_training(metrics: Mapping[str, Any]) -> list[str]:
+def without_training(metrics: Metrics) -> list[str]:
     """The section on what the same images score without training."""
     record = metrics.get("without_training")
     if not record or not record["baselines"]:
@@ -66,11 +84,11 @@ def without_training(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def score(s: dict[str, Any]) -> str:
+def score(s: Mapping[str, object]) -> str:
     return f"{s['value']:.4f} ({s['low']:.4f} – {s['high']:.4f})"
 
 
-def threshold(metrics: Mapping[str, Any]) -> str:
+def threshold(metrics: Metrics) -> str:
     """The section on the verification threshold."""
     chosen = metrics.get("threshold")
     if not chosen:

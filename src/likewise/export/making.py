@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +24,8 @@ from likewise.evaluate import Embeddings, evaluate
 from likewise.experiment.build import load_images
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
-from likewise.export.card import card
-from likewise.export.session import BYTES, SUMS, Session, extra, sha256
+from likewise.export.card import Facts, card
+from likewise.export.session import BYTES, SUMS, Metadata, Session, extra, sha256
 from likewise.models import Embedder
 from likewise.models.inputs import at_once
 from likewise.safety import bounds
@@ -56,13 +55,16 @@ class Exported:
     compared: int
     int8: dict[str, tuple[dict, dict]]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         scores = {name: {"fp32": before, "int8": after} for name, (before, after) in self.int8.items()}
         return {"folder": str(self.folder), "difference": self.difference, "compared": self.compared, "int8": scores}
 
 
 def export(path: str | os.PathLike, *, to: str = "onnx", int8: bool = False) -> Exported:
-    """Write RUN/export/ anew. Errors: ValueError for another target or a run without data; ExportError beyond LIMIT."""
+    """Write RUN/export/, replacing an earlier one.
+
+    Errors: ValueError for another target or a run without data; ExportError beyond LIMIT.
+    """
     if to not in TARGETS:
         raise ValueError(f"--to is {' or '.join(TARGETS)}, got {to!r}")
     for name in ("onnx", "onnxscript", "onnxruntime"):
@@ -77,7 +79,7 @@ def export(path: str | os.PathLike, *, to: str = "onnx", int8: bool = False) -> 
         difference = parity(model, session, compared)
         quantised = quantise(made, session, images, recipe) if int8 else {}
         files = [(file.name, sha256(file)) for file in sorted(made.glob("*.onnx"))]
-        facts = {"dim": model.dim, "input": session.about["input"], "inside": inside(session.about["input"]),
+        facts: Facts = {"dim": model.dim, "input": session.about["input"], "inside": inside(session.about["input"]),
                  "difference": difference, "compared": len(compared), "files": files, "int8": quantised}  # fmt: skip
         (made / "README.md").write_text(card(metrics, model.config, recipe.to_dict(), facts), encoding="utf-8")
         (made / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in files), encoding="utf-8")
@@ -104,7 +106,7 @@ def folder_of(run: Run) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def about(run: Run, model: Embedder, images: Images) -> dict[str, Any]:
+def about(run: Run, model: Embedder, images: Images) -> Metadata:
     """Metadata of the exported file."""
     return {
         "run": run.name,
@@ -145,7 +147,7 @@ class Bytes(nn.Module):
         return self.model(pixels_NHWC.permute(0, 3, 1, 2))
 
 
-def write_onnx(model: Embedder, images: Images, path: Path, metadata: dict[str, Any]) -> None:
+def write_onnx(model: Embedder, images: Images, path: Path, metadata: Metadata) -> None:
     """Write network and preprocessing as one graph with a dynamic batch axis, and metadata."""
     import onnx
 

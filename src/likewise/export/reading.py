@@ -6,13 +6,17 @@ tests/export/test_export_reading.py compares the two; where training resizes wit
 import io
 import os
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from likewise.imaging.find import image_files as files
 from likewise.imaging.headers import ORIENTATION, TURNED, grey_alpha, orientation, true_transparency
 from likewise.safety import bounds
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+    from PIL.ImageCms import ImageCmsTransform
 
 __all__ = ["files", "pixels", "sides", "smaller"]
 
@@ -39,7 +43,7 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
     return np.asarray(upright).reshape(height, width, channels)
 
 
-def smaller(path: str | os.PathLike, side: int) -> Any:
+def smaller(path: str | os.PathLike, side: int) -> "PillowImage":
     """The upright image in sRGB, at most `side` pixels long and wide. Errors: ValueError naming the file and why."""
     from PIL import Image
 
@@ -66,7 +70,7 @@ def sides(path: str | os.PathLike) -> tuple[int, int]:
         raise ValueError(f"cannot read {os.fspath(path)} as an image: {error}") from None
 
 
-def plain(image: Any, mode: str, turn: int) -> Any:
+def plain(image: "PillowImage", mode: str, turn: int) -> "PillowImage":
     """Convert to upright 8-bit sRGB, "L" or "RGB", transparent areas on white."""
     from PIL import Image, ImageOps
 
@@ -86,7 +90,7 @@ def plain(image: Any, mode: str, turn: int) -> Any:
     return ImageOps.exif_transpose(image)
 
 
-def srgb(image: Any, profile: bytes) -> Any:
+def srgb(image: "PillowImage", profile: bytes) -> "PillowImage":
     """Convert to sRGB if the profile is another one and fits the mode; otherwise return the image."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -101,7 +105,7 @@ def srgb(image: Any, profile: bytes) -> Any:
 
 
 @lru_cache(maxsize=32)
-def to_srgb(profile: bytes, mode: str) -> Any:
+def to_srgb(profile: bytes, mode: str) -> "ImageCmsTransform | None":
     from PIL import ImageCms
 
     kind, managed = PROFILED.get(mode, ("", ""))

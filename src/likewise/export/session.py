@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 
@@ -25,7 +27,21 @@ SIDE = 4096  # pixels of an image that an exported model takes
 BYTES = "uint8 [N, H, W, C]"  # decoded images
 
 
-def extra(name: str) -> Any:
+class Metadata(TypedDict):
+    """The metadata of an exported model.onnx."""
+
+    run: NotRequired[str]
+    shape: list[int]
+    dim: NotRequired[int]
+    sim: NotRequired[str]
+    classes: NotRequired[list[str]]
+    threshold: NotRequired[bounds.Fields | None]
+    calibration: NotRequired[bounds.Fields | None]
+    input: str
+    crc32: NotRequired[int]
+
+
+def extra(name: str) -> ModuleType:
     """A package of the extra `export`. Errors: ModuleNotFoundError with the install line."""
     from importlib import import_module
 
@@ -63,7 +79,7 @@ class Session:
         metadata = self.inner.get_modelmeta().custom_metadata_map.get("likewise")
         if metadata is None:
             raise ValueError(f"{self.path} has no metadata on its preprocessing; give one that `likewise export` wrote")
-        self.about: dict[str, Any] = checked_about(metadata, self.path)
+        self.about = checked_about(metadata, self.path)
         self.name: str = self.inner.get_inputs()[0].name
 
     @property
@@ -71,18 +87,19 @@ class Session:
         """(C, H, W) of the input images, or (D,) of input vectors."""
         return tuple(self.about["shape"])
 
-    def __call__(self, given: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         """float32 `[N, dim]` of uint8 `[N, H, W, C]`, or of the format in `about["input"]`."""
-        return self.inner.run(None, {self.name: given})[0]
+        return self.inner.run(None, {self.name: images})[0]
 
     def embed(self, paths: Sequence[str | os.PathLike], batch: int = BATCH) -> np.ndarray:
         """float32 `[N, dim]` of image files. Errors: ValueError naming an unreadable file."""
         if self.about["input"] != BYTES:
             raise ValueError(f"{self.path} takes {self.about['input']}, not image files; run it with onnxruntime")
-        shape: Any = self.shape
+        channels, height, width = self.shape
+        read = partial(pixels, shape=(channels, height, width))
         with ThreadPoolExecutor(processors()) as pool:  # Pillow releases the interpreter lock while it decodes
             runs = (paths[at : at + batch] for at in range(0, len(paths), batch))
-            parts = [self(np.stack(list(pool.map(lambda path: pixels(path, shape), part)))) for part in runs]
+            parts = [self(np.stack(list(pool.map(read, part)))) for part in runs]
         return np.concatenate(parts)
 
 
@@ -132,12 +149,12 @@ def on_stderr(sentence: str) -> None:
     print(f"likewise: {sentence}", file=sys.stderr, flush=True)
 
 
-def checked_about(said: str, path: Path) -> dict[str, Any]:
-    """What the file says of itself, typed and bounded. Errors: ValueError that names the field."""
-    about = bounds.parsed_json(said, f"the metadata of {path}")
-    shape, classes = about.get("shape"), about.get("classes", [])
-    whole = isinstance(shape, list) and len(shape) in (1, 3) and all(type(n) is int and 0 < n <= 2**20 for n in shape)
-    if not whole or (len(shape) == 3 and (shape[0] not in (1, 3) or max(shape[1:]) > SIDE)):
+def checked_about(text: str, path: Path) -> Metadata:
+    """The metadata of a file, typed and bounded. Errors: ValueError that names the field."""
+    about = bounds.parsed_json(text, f"the metadata of {path}")
+    classes = about.get("classes", [])
+    shape = about.get("shape")
+    if not is_shape(shape):
         raise ValueError(f"{path}: shape is [1 or 3, H, W] with sides up to {SIDE:,}, or [D], got {shape!r:.80}")
     if not isinstance(about.get("input"), str) or not isinstance(about.get("sim", ""), str):
         raise ValueError(
@@ -145,13 +162,21 @@ def checked_about(said: str, path: Path) -> dict[str, Any]:
         )
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise ValueError(f"{path}: classes is a list of names, got {classes!r:.80}")
-    return about
+    return cast(Metadata, about)
+
+
+def is_shape(value: object) -> bool:
+    """[C, H, W] with 1 or 3 channels and sides up to SIDE, or [D]."""
+    if not isinstance(value, list) or len(value) not in (1, 3):
+        return False
+    whole = all(type(n) is int and 0 < n <= 2**20 for n in value)
+    return whole and (len(value) == 1 or (value[0] in (1, 3) and max(value[1:]) <= SIDE))
 
 
 def check(path: Path) -> bool:
-    """Whether a checksum beside the file says that it is the one that was exported.
+    """Whether SHA256SUMS has the checksum of this file.
 
-    Errors: ValueError where there is no such file, or the SHA256SUMS beside it tells of another.
+    Errors: ValueError for a missing file, or a checksum of another content.
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}; `likewise export RUN --to onnx` writes RUN/export/model.onnx")

@@ -1,4 +1,4 @@
-"""An image file into pixels: the one place that knows what files in the wild look like.
+"""Decode an image file to pixels: the only place that handles the variety of real image files.
 
 EXIF orientation is honoured, 16 bits become 8 by scale, CMYK and palettes become colour, colours of another profile
 become sRGB, transparency lies on white, an animation gives its first frame, and a large JPEG is decoded at a fraction
@@ -10,7 +10,8 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +22,13 @@ from likewise.imaging import jpeg
 from likewise.imaging.headers import TURNED, grey_alpha, orientation, true_transparency
 from likewise.safety import bounds
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+    from PIL.ImageCms import ImageCmsProfile, ImageCmsTransform
+
 __all__ = ["RULES", "Crop", "Head", "ImageSource", "ImageError", "check", "decode", "decoded", "decoder", "fit", "head"]
 
-RULES = 2  # one more whenever the same file gives other pixels than before; decoded images that are kept know it
+RULES = 2  # increase it when the same file gives other pixels than before: it is part of the key of cached images
 
 
 class Crop(NamedTuple):
@@ -48,15 +53,17 @@ class ImageError(ValueError):
 
 
 class Head(NamedTuple):
-    """What a file says of its image before it is decoded; upright."""
+    """Channels and sides of the upright image, from the header of its file."""
 
     channels: int
     height: int
     width: int
 
 
-def head(source: Path | bytes | Crop) -> Head:
+def head(source: ImageSource) -> Head:
     """Channels (1 grey, 3 colour), height and width, from the first bytes of the file. Errors: ImageError."""
+    if isinstance(source, Tensor):
+        return Head(*source.shape)
     if isinstance(source, Crop):
         left, top, right, bottom = source.box
         return Head(head(source.path).channels, bottom - top, right - left)
@@ -96,15 +103,15 @@ def _decode(source: ImageSource, shape: Shape | None, out: Tensor | None) -> Ten
         return _of_image(image, shape, box, fresh=True, out=out)
 
 
-def decoded(image: Any, shape: Shape | None = None) -> Tensor:
+def decoded(image: "PillowImage", shape: Shape | None = None) -> Tensor:
     """The same of an image that Pillow has opened. Errors: ImageError."""
     return _of_image(image, shape)
 
 
 def _of_image(
-    image: Any, shape: Shape | None, box: Box | None = None, *, fresh: bool = False, out: Tensor | None = None
+    image: "PillowImage", shape: Shape | None, box: Box | None = None, *, fresh: bool = False, out: Tensor | None = None
 ) -> Tensor:
-    """Of the part that is in the box. fresh: it was opened just now, so that it still is what its file says."""
+    """The part in the box. fresh: Pillow has only just opened it, so that it still matches its file."""
     turn = orientation(image)
     channels, height, width = shape or (1 if _is_grey(image) else 3, 0, 0)
     # the sides that are enough, as the file has them
@@ -125,7 +132,7 @@ def _finished(pixels_CHW: Tensor, shape: Shape | None, channels: int, box: Box |
     return _stretched(pixels_CHW, sides)[:channels]
 
 
-def _pixels(image: Any, channels: int, enough: tuple[int, int] | None) -> Tensor:
+def _pixels(image: "PillowImage", channels: int, enough: tuple[int, int] | None) -> Tensor:
     """uint8 [H,W,C] as Pillow decodes them; C is 4 for colour where its own memory is lent, the last one empty."""
     if enough:
         # decoding a JPEG at 1/2, 1/4 or 1/8, or its brightness alone, costs a fraction of decoding it whole
@@ -154,7 +161,7 @@ def _stretched(pixels_CHW: Tensor, sides: list[int], out: Tensor | None = None) 
     if [*pixels_CHW.shape[1:]] == sides:
         return pixels_CHW.clone(memory_format=torch.contiguous_format) if out is None else out.copy_(pixels_CHW)
     if _quick() and out is not None:
-        # what F.interpolate calls, which cannot be given a place for what it makes
+        # called by F.interpolate, which has no `out`
         torch.ops.aten._upsample_bilinear2d_aa.out(pixels_CHW[None], sides, False, out=out[None])
         return out
     if _quick():
@@ -165,10 +172,11 @@ def _stretched(pixels_CHW: Tensor, sides: list[int], out: Tensor | None = None) 
 
 
 def decoder() -> str:
-    """What decodes here, by name and version; another one may give pixels that differ by one of 255."""
+    """Name and version of the decoder; another one may give pixels that differ by 1 of 255."""
     import PIL
 
-    turbo = f" + simplejpeg {jpeg.simplejpeg().__version__}" if jpeg.simplejpeg() else ""
+    library = jpeg.simplejpeg()
+    turbo = f" + simplejpeg {library.__version__}" if library else ""
     return f"Pillow {PIL.__version__}{turbo}{' + torch' * _quick()}"
 
 
@@ -178,7 +186,7 @@ def _quick() -> bool:
 
 
 def fit(pixels_NCHW: Tensor, shape: Shape) -> Tensor:
-    """Pixels in another size and colour, by the rules of `decode`."""
+    """Convert pixels to another size and colour, by the rules of `decode`."""
     channels, *sides = shape
     if channels == 1 and pixels_NCHW.shape[1] == 3:
         luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
@@ -191,16 +199,17 @@ def fit(pixels_NCHW: Tensor, shape: Shape) -> Tensor:
     return F.interpolate(pixels_NCHW, sides, mode="bilinear", antialias=True)
 
 
-def check(source: Path | bytes | Crop, shape: Shape | None = None) -> None:
-    """Find out that `decode` of it will not fail, by decoding: checksums and end markers prove nothing of what is
-    compressed. shape: what will be decoded, which may be a fraction of the file. Errors: ImageError.
+def check(source: ImageSource, shape: Shape | None = None) -> None:
+    """Check that `decode` works, by decoding: checksums and end markers say nothing about compressed content.
+
+    shape: the shape that will be decoded, which may need only a fraction of the file. Errors: ImageError.
     """
     decode(source, shape)
 
 
 @functools.cache
-def _pillow() -> Any:
-    """Pillow with all its formats; left to itself it loads the rarer ones on demand, and threads race for it."""
+def _pillow() -> ModuleType:
+    """Pillow with all formats loaded; by default it loads rare ones on demand, which is a race between threads."""
     from PIL import Image
 
     Image.init()
@@ -208,8 +217,8 @@ def _pillow() -> Any:
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[Any]:
-    """The image as Pillow opens it; whatever goes wrong inside the block becomes a ImageError with the reason."""
+def _opened(source: Path | bytes) -> Iterator["PillowImage"]:
+    """The image as Pillow opens it; any error inside the block becomes an ImageError with the reason."""
     try:
         # the file is opened here, since Pillow leaves one open whose first bytes it cannot read
         file = io.BytesIO(source) if isinstance(source, bytes) else _regular(source).open("rb")
@@ -225,7 +234,7 @@ def _opened(source: Path | bytes) -> Iterator[Any]:
                 yield image
     except (ImageError, MemoryError):
         raise
-    # decoders meet bytes that nobody foresaw, and fail in every way there is: struct.error, SyntaxError, IndexError ...
+    # on damaged files decoders raise any exception: struct.error, SyntaxError, IndexError ...
     except Exception as error:
         raise ImageError(_reason(source, error)) from None
 
@@ -264,7 +273,7 @@ def _upright(pixels_HWC: Tensor, orientation: int) -> Tensor:
     return pixels_HWC.flip(mirrored) if mirrored else pixels_HWC
 
 
-def _is_grey(image: Any) -> bool:
+def _is_grey(image: "PillowImage") -> bool:
     """By the file's mode; a palette is grey when all its colours are."""
     if image.mode == "P" and image.palette is not None:
         colours = np.array(image.getpalette("RGB")).reshape(-1, 3)
@@ -272,8 +281,8 @@ def _is_grey(image: Any) -> bool:
     return image.mode in GREY or image.mode.startswith("I;16")
 
 
-def _plain(image: Any, mode: str) -> Any:
-    """The image in 8 bits and sRGB, "L" or "RGB", what is transparent on white."""
+def _plain(image: "PillowImage", mode: str) -> "PillowImage":
+    """The image in 8 bits and sRGB, "L" or "RGB", transparent areas on white."""
     profile = image.info.get("icc_profile")
     true_transparency(image)
     if image.mode == "F" or image.mode.startswith("I"):
@@ -289,8 +298,8 @@ def _plain(image: Any, mode: str) -> Any:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _srgb(image: Any, profile: bytes) -> Any:
-    """The image in sRGB where its profile is another and of its kind; else as it is."""
+def _srgb(image: "PillowImage", profile: bytes) -> "PillowImage":
+    """Convert to sRGB if the profile is another one and fits the mode; otherwise return the image."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
     elif image.mode == "P":
@@ -304,8 +313,8 @@ def _srgb(image: Any, profile: bytes) -> Any:
 
 
 @functools.lru_cache(maxsize=32)
-def _to_srgb(profile: bytes, mode: str) -> Any:
-    """What brings a mode's colours from a profile to sRGB; None for sRGB itself, and for what is not of that mode."""
+def _to_srgb(profile: bytes, mode: str) -> "ImageCmsTransform | None":
+    """The transform from a profile to sRGB for images of a mode; None for sRGB itself and profiles of other modes."""
     from PIL import ImageCms
 
     kinds = {"RGB": ("RGB ", "RGB"), "RGBA": ("RGB ", "RGBA"), "CMYK": ("CMYK", "RGB"), "L": ("GRAY", "RGB")}
@@ -319,5 +328,5 @@ def _to_srgb(profile: bytes, mode: str) -> Any:
         return None
 
 
-def _description(profile: Any) -> str:
+def _description(profile: "ImageCmsProfile") -> str:
     return (profile.profile.profile_description or "").strip().lower()

@@ -17,7 +17,7 @@ SUFFIXES = {
 }
 JUNK = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found", "system volume information"}
 
-Skip = Callable[[str, str], None]  # name of what was left out, why
+Skip = Callable[[str, str], None]  # name of the skipped file, reason
 
 
 class Found(NamedTuple):
@@ -29,28 +29,28 @@ class Found(NamedTuple):
 
 def image_files(paths: Iterable[str | os.PathLike]) -> list[Path]:
     """The files given, and the image files in the folders given. Errors: ValueError for one that is not there."""
-    found: list[Path] = []
+    files: list[Path] = []
     skipped: list[str] = []
     for path in map(Path, paths):
         if not path.exists():
             raise ValueError(f"there is no file {legible(path)}; give images or folders of images")
         if path.is_dir():
-            found += (image.path for image in images_below(path, lambda name, why: skipped.append(f"{name}: {why}")))
+            files += (image.path for image in images_below(path, lambda name, why: skipped.append(f"{name}: {why}")))
         else:
-            found.append(path)
-    if not found:
+            files.append(path)
+    if not files:
         example = f" ({skipped[0]})" if skipped else ""
         raise ValueError(
             f"the given folders contain no images{example}; image files end in .png, .jpg, .pgm and the like"
         )
-    return found
+    return files
 
 
 def images_below(top: Path, skip: Skip) -> Iterator[Found]:
-    """Every image file below a folder, in natural order; links are followed, but not round in a loop.
+    """Every image file below a folder, in natural order; links are followed, except into loops.
 
-    Hidden files and the litter of operating systems are passed over; `skip` is called with the name and the reason of
-    what looks like an image and is none, and of a folder that cannot be opened.
+    Hidden files and files of operating systems are ignored; `skip` is called with the name of anything that looks like
+    an image but is not one, or of a folder that cannot be opened, and with the reason.
     """
     yield from _walk(top, (), (os.path.realpath(top),), skip)
 
@@ -67,8 +67,8 @@ def _walk(here: Path, folders: tuple[str, ...], above: tuple[str, ...], skip: Sk
         if _is_folder(entry):
             real, inside = os.path.realpath(entry.path), 0
             if real not in above:
-                for found in _walk(Path(entry.path), (*folders, entry.name), (*above, real), skip):
-                    yield found
+                for image in _walk(Path(entry.path), (*folders, entry.name), (*above, real), skip):
+                    yield image
                     inside += 1
             if is_image_name(entry.name) and not inside:
                 skip(joined((*folders, entry.name)), "a folder, not an image")

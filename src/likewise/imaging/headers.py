@@ -1,12 +1,15 @@
-"""What an image file says of its pixels: which side is up, which colour is transparent, and 16 bits as 8.
+"""Read orientation and transparency from image headers, and convert 16 bits to 8.
 
-With numpy and Pillow alone, for decoding with torch (`decode`) and without it (an exported model's reader).
+Uses numpy and Pillow only, for decoding with torch (`decode`) and without it (the reader of an exported model).
 """
 
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 __all__ = ["ORIENTATION", "TURNED", "eight_bits", "grey_alpha", "orientation", "true_transparency"]
 
@@ -16,10 +19,10 @@ TURNED = (5, 6, 7, 8)  # the orientations that change height and width over
 SCALED = {"1": 255, "L;2": 85, "L;4": 17}
 
 
-def orientation(image: Any) -> int:
-    """EXIF orientation, 2 to 8; 1 (upright) where there is none or it is nonsense, such as 0, 9 or a text.
+def orientation(image: "PillowImage") -> int:
+    """EXIF orientation, 2 to 8; 1 (upright) if it is missing or invalid, such as 0, 9 or a text.
 
-    Pillow turns a TIFF upright by itself.
+    Pillow rotates TIFFs upright itself.
     """
     if "exif" not in image.info:
         return 1
@@ -29,10 +32,10 @@ def orientation(image: Any) -> int:
     return 1
 
 
-def true_transparency(image: Any) -> None:
-    """Give the transparent colour of a PNG (tRNS) in the numbers its pixels have once Pillow has unpacked them.
+def true_transparency(image: "PillowImage") -> None:
+    """Convert the transparent colour of a PNG (tRNS) to the scale of the pixels that Pillow unpacks.
 
-    Pillow leaves it as written: 15 for white of 4 bits, which becomes 255; 16-bit colours, which lose their low byte.
+    Pillow keeps it as written: 15 for white of 4 bits, where pixels get 255; 16-bit colours, where they lose a byte.
     """
     colour = image.info.get("transparency")
     packing = next((tile[3] for tile in getattr(image, "tile", ())), None)
@@ -52,7 +55,7 @@ def eight_bits(values: np.ndarray) -> np.ndarray:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def grey_alpha(image: Any) -> Any:
+def grey_alpha(image: "PillowImage") -> "PillowImage":
     """A grey image of 16 bits in 8: "L", or "LA" where a grey of it is transparent. Errors: ValueError."""
     from PIL import Image
 
@@ -61,6 +64,6 @@ def grey_alpha(image: Any) -> Any:
     transparent = image.info.get("transparency")
     if not isinstance(transparent, int):
         return grey
-    # by all 16 bits, as the file means it: greys beside it round to the same 8
+    # compare all 16 bits: neighbouring greys round to the same 8 bits
     alpha = Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))
     return Image.merge("LA", (grey, alpha))

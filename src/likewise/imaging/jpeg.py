@@ -1,4 +1,4 @@
-"""Plain JPEGs without Pillow, by simplejpeg where it is installed: the same pixels, sooner; None for what is odd."""
+"""Decode plain JPEGs with simplejpeg if it is installed: the same pixels as Pillow, faster; None for unusual files."""
 
 import functools
 import os
@@ -6,12 +6,16 @@ import stat
 import struct
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from likewise.safety import bounds
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 __all__ = ["Jpeg", "of_image", "pixels", "simple", "simplejpeg", "whole"]
 
@@ -20,7 +24,7 @@ SEGMENTS = {b"\xe0", b"\xdb", b"\xc4", b"\xdd"} | (FRAMES := {b"\xc0", b"\xc1", 
 READING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe is no reason to hang
 MEMORY = 1 << 28  # bytes of a file that may be read whole
 FRONT = 4096  # bytes of a file within which they are
-REDUCED = (8, 4, 2)  # what a JPEG can be divided by while it is decoded
+REDUCED = (8, 4, 2)  # reductions that a JPEG decoder supports
 
 
 class Jpeg(NamedTuple):
@@ -32,17 +36,18 @@ class Jpeg(NamedTuple):
     width: int
 
 
-def of_image(image: Any) -> Jpeg | None:
-    """What Pillow has just opened, where it is one and its colours are those of sRGB."""
+def of_image(image: "PillowImage") -> Jpeg | None:
+    """The JPEG that Pillow has just opened; None for another format, or colours that are not those of sRGB."""
     plain = image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") and "icc_profile" not in image.info
-    if plain and simplejpeg():
-        image.fp.seek(0)
-        return Jpeg(image.fp.read(), 1 if image.mode == "L" else 3, *image.size[::-1])
+    file = getattr(image, "fp", None)
+    if plain and file and simplejpeg():
+        file.seek(0)
+        return Jpeg(file.read(), 1 if image.mode == "L" else 3, *image.size[::-1])
     return None
 
 
 def whole(path: Path) -> bytes | None:
-    """All of a JPEG file, in the fewest calls: threads meet at each. None where it is another, or odd in any way."""
+    """The content of a JPEG file, read with few calls, since threads block at each; None for other or unusual files."""
     name = os.fspath(path)
     if not name.lower().endswith((".jpg", ".jpeg")) or not simplejpeg():
         return None
@@ -59,9 +64,9 @@ def whole(path: Path) -> bytes | None:
 
 
 def simple(data: bytes) -> Jpeg | None:
-    """A JPEG with nothing in it but pixels: no profile, orientation or comment. None for all else: Pillow looks at it.
+    """A JPEG without profile, orientation or comment; None for others, which Pillow decodes.
 
-    Pillow takes a tenth of the time of decoding a small one to open it, and the interpreter with it.
+    Opening a small JPEG with Pillow takes a tenth of its decoding time, with the interpreter lock held.
     """
     frame = _frame(data[:FRONT]) if simplejpeg() else None
     return frame and Jpeg(data, *frame)
@@ -84,24 +89,25 @@ def _frame(front: bytes) -> tuple[int, int, int] | None:
 
 
 def pixels(jpeg: Jpeg, channels: int, enough: tuple[int, int] | None) -> Tensor | None:
-    """uint8 [H,W,C] as Pillow gives them, sooner; None where Pillow must look at it.
+    """uint8 [H,W,C], the same as from Pillow; None if Pillow must decode the file.
 
     enough: width and height as they lie in the file, down to which it may be decoded at 1/2, 1/4 or 1/8.
     """
     data, _, height, width = jpeg
-    if min(width, height) < max(REDUCED):
+    library = simplejpeg()
+    if library is None or min(width, height) < max(REDUCED):
         return None
     by = next((by for by in REDUCED if enough and by * enough[0] <= width and by * enough[1] <= height), 1)
     sides = -(-height // by), -(-width // by)
-    with suppress(ValueError, RuntimeError):  # whatever is odd about a file: Pillow says whether it can be read
+    with suppress(ValueError, RuntimeError):  # Pillow decides whether an unusual file can be read
         colours = "GRAY" if channels == 1 else "RGB"
-        rows = simplejpeg().decode_jpeg(data, colours, min_height=sides[0], min_width=sides[1])
+        rows = library.decode_jpeg(data, colours, min_height=sides[0], min_width=sides[1])
         return torch.from_numpy(rows) if rows.shape[:2] == sides else None
     return None
 
 
 @functools.cache
-def simplejpeg() -> Any:
+def simplejpeg() -> ModuleType | None:
     """The library of the extra `images`, or None."""
     try:
         import simplejpeg as library

@@ -1,6 +1,10 @@
-"""Images of floats are 0 to 1; those of 0 to 255 that were not scaled are told by their range."""
+"""Images of floats are 0 to 1; images of 0 to 255 that were not scaled are recognised by their range."""
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+    from torch import Tensor
 
 __all__ = ["check_unit_range"]
 
@@ -8,9 +12,9 @@ __all__ = ["check_unit_range"]
 HIGHEST, FARTHEST = 2.0, 16.0
 
 
-def check_unit_range(images: Any, what: str = "they") -> None:
+def check_unit_range(images: "ndarray | Tensor", what: str = "they") -> None:
     """Refuse floats, an array or a tensor, in the range of bytes. Errors: ValueError that names their range."""
-    if not images.size if not callable(images.size) else not images.numel():
+    if 0 in images.shape:
         return
     low, high = float(images.min()), float(images.max())
     if (low >= 0 and high > HIGHEST) or max(-low, high) > FARTHEST:

@@ -125,7 +125,7 @@ def subcenter_arcface(
     """ArcFace with several proxies per class, of which the nearest counts.
 
     loss    as arcface, with the largest cosine to the `centres` proxies of a class
-    paper   Deng et al., 2020
+    paper   Deng et al., 2020. https://doi.org/10.1007/978-3-030-58621-8_43
     at collapse  that of arcface
     use     noisy labels: one proxy represents the class, the others absorb the outliers
     PML     the same, with the margin in degrees

@@ -61,7 +61,11 @@ FITS = {"platt": Platt, "isotonic": Isotonic}
 
 
 def kept(fit: Calibration) -> dict[str, Any]:
-    """A calibration as a JSON object; `restored` reads it."""
+    """A calibration as a JSON object; `restored` reads it.
+
+    >>> kept(Platt(slope=2.0, offset=-1.0))
+    {'kind': 'platt', 'slope': 2.0, 'offset': -1.0}
+    """
     return {"kind": type(fit).__name__.lower(), **asdict(fit)}
 
 
@@ -69,6 +73,9 @@ def restored(numbers: Mapping[str, Any]) -> Calibration:
     """The inverse of `kept`; other keys are ignored.
 
     Errors: ValueError for an unknown kind of calibration, or missing numbers.
+
+    >>> restored({"kind": "platt", "slope": 2.0, "offset": -1.0, "n": 100})
+    Platt(slope=2.0, offset=-1.0)
     """
     fit = FITS.get(str(numbers.get("kind")))
     if fit is None or any(field.name not in numbers for field in fields(fit)):
@@ -144,7 +151,7 @@ def _loss(design_T2: Tensor, target_T: Tensor, weights_2: Tensor) -> Tensor:
 def isotonic(score_T: Tensor, same_T: Tensor) -> Isotonic:
     """Isotonic regression, the increasing curve of least squares: flexible, but needs more pairs.
 
-    Zadrozny & Elkan, 2002.
+    Zadrozny & Elkan, 2002, https://doi.org/10.1145/775047.775151.
 
     >>> fit = isotonic(torch.tensor([0.9, 0.7, 0.4, 0.1]), torch.tensor([True, True, False, False]))
     >>> fit(torch.tensor([0.1, 0.9]))
@@ -163,7 +170,9 @@ def _both_kinds(same_T: Tensor) -> None:
 
 
 def brier(chance_T: Tensor, same_T: Tensor) -> Tensor:
-    """Squared error of each predicted probability, `[T]`; its mean is the Brier score. Brier, 1950.
+    """Squared error of each predicted probability, `[T]`; its mean is the Brier score.
+
+    Brier, 1950, https://doi.org/10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
 
     >>> brier(torch.tensor([0.9, 0.2]), torch.tensor([True, False]))
     tensor([0.0100, 0.0400], dtype=torch.float64)
@@ -180,7 +189,12 @@ class Reliability(NamedTuple):
 
 
 def reliability(chance_T: Tensor, same_T: Tensor, *, bins: int = BINS) -> Reliability:
-    """The points of a reliability diagram. A bin includes its lower edge; the last one also includes 1."""
+    """The points of a reliability diagram. A bin includes its lower edge; the last one also includes 1.
+
+    >>> bins = reliability(torch.tensor([0.9, 0.9, 0.1]), torch.tensor([True, False, False]), bins=2)
+    >>> bins.pairs.tolist(), bins.observed.tolist()
+    ([1, 2], [0.0, 0.5])
+    """
     bin_T = _bin(chance_T, bins)
     count_B = bin_T.bincount(minlength=bins)
     some = count_B > 0
@@ -193,7 +207,11 @@ def _bin(chance_T: Tensor, bins: int) -> Tensor:
 
 
 def excess(chance_T: Tensor, same_T: Tensor, *, bins: int = BINS) -> Tensor:
-    """Over-confidence of each pair, in the row of its bin, `[B, T]`; the row sums give the ECE."""
+    """Over-confidence of each pair, in the row of its bin, `[B, T]`; the row sums give the ECE.
+
+    >>> excess(torch.tensor([0.75, 0.25]), torch.tensor([True, False]), bins=2).tolist()
+    [[0.0, 0.25], [-0.25, 0.0]]
+    """
     inside_BT = _bin(chance_T, bins) == torch.arange(bins)[:, None]
     return torch.where(inside_BT, chance_T.double() - same_T.double(), 0.0)
 

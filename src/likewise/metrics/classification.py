@@ -93,6 +93,10 @@ def probe(vectors_MD: Tensor, labels_M: Tensor, *, at_most: int = 5000, seed: in
 
     It is fitted on `at_most` random samples (all, if there are no more) with at least one of every class.
     Use `.predict(vectors)`. Errors: ValueError for fewer than two classes.
+
+    >>> vectors, labels = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]]), torch.tensor([0, 0, 1, 1])
+    >>> probe(vectors, labels).predict([[-3.0], [3.0]]).tolist()
+    [0, 1]
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression

@@ -56,7 +56,8 @@ def silhouette(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Ten
 def simplified_silhouette(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Tensor:
     """As `silhouette`, with distances to class means for a and b: O(N C), for sets too large for O(N^2).
 
-    A different metric with its own name: it is mostly higher. Hruschka et al., 2006.
+    A different metric with its own name: it is mostly higher. Hruschka et al., 2006,
+    https://doi.org/10.1016/j.ins.2005.07.015.
 
     >>> vectors, labels = torch.tensor([[0.0], [1.0], [9.0], [10.0]]), torch.tensor([0, 0, 1, 1])
     >>> simplified_silhouette(vectors, labels)
@@ -119,7 +120,8 @@ def calinski_harabasz(vectors_ND: Tensor, labels_N: Tensor) -> float:
 def kmeans(vectors_ND: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
     """The cluster of each sample, int64 `[N]`: Lloyd's k-means with k-means++ initialisation.
 
-    Arthur & Vassilvitskii, 2007. Errors: ValueError for fewer than 1 or more than N clusters.
+    Arthur & Vassilvitskii, 2007, https://theory.stanford.edu/~sergei/papers/kMeansPP-soda.pdf.
+    Errors: ValueError for fewer than 1 or more than N clusters.
 
     >>> len(kmeans(torch.tensor([[0.0], [0.1], [9.0]]), 2).unique())
     2
@@ -147,6 +149,10 @@ def information(labels_N: Tensor, cluster_N: Tensor) -> Information:
     """NMI is mean(shared) / mean(entropy), AMI the same after subtracting `expected` from both.
 
     Vinh et al., 2010, https://jmlr.org/papers/v11/vinh10a.html.
+
+    >>> terms = information(torch.tensor([0, 0, 1, 1]), torch.tensor([5, 5, 2, 2]))
+    >>> round(float(terms.shared.mean() / terms.entropy.mean()), 4)
+    1.0
     """
     label_N, found_N, pair_N = _together(labels_N, cluster_N)
     both_N, one_N, other_N = (x_N.bincount()[x_N].double().div(len(x_N)).log() for x_N in (pair_N, label_N, found_N))
@@ -212,6 +218,10 @@ def agreement(labels_N: Tensor, cluster_N: Tensor) -> Agreement:
     """ARI is mean(both) / mean(either), after subtracting `expected` from both.
 
     Hubert & Arabie, 1985, https://doi.org/10.1007/BF01908075.
+
+    >>> counts = agreement(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 0, 0, 1]))
+    >>> counts.both.tolist(), counts.either.tolist()
+    ([1.0, 1.0, 0.0, 0.0], [1.5, 1.5, 1.5, 0.5])
     """
     label_N, found_N, pair_N = _together(labels_N, cluster_N)
     mates_N, near_N, both_N = ((x_N.bincount()[x_N] - 1).double() for x_N in (label_N, found_N, pair_N))
@@ -233,7 +243,11 @@ def ari(labels_N: Tensor, cluster_N: Tensor) -> float:
 
 
 def commonest(labels_N: Tensor, cluster_N: Tensor) -> Tensor:
-    """Whether each sample has the most frequent class of its cluster, bool `[N]`; ties go to the first class."""
+    """Whether each sample has the most frequent class of its cluster, bool `[N]`; ties go to the first class.
+
+    >>> commonest(torch.tensor([0, 0, 1]), torch.tensor([0, 0, 0]))
+    tensor([ True,  True, False])
+    """
     label_N, found_N, pair_N = _together(labels_N, cluster_N)
     rank_N = pair_N.bincount()[pair_N] * (int(label_N.max()) + 1) - label_N
     best_K = torch.full((int(found_N.max()) + 1,), -1).scatter_reduce(0, found_N, rank_N, "amax")

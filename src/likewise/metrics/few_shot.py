@@ -84,7 +84,13 @@ def right(
     classify: Callable[[Tensor, Tensor, Sim], Tensor] = by_prototype,
     at_once: int = 64,
 ) -> Tensor:
-    """Whether each query is classified correctly, bool `[E, W, Q]`; the mean over W and Q is the episode's accuracy."""
+    """Whether each query is classified correctly, bool `[E, W, Q]`; the mean over W and Q is the episode's accuracy.
+
+    >>> labels = torch.arange(20) % 4
+    >>> episodes = draw(labels, ways=2, shots=1, queries=1, episodes=3)
+    >>> float(right(torch.eye(4)[labels], episodes).float().mean())
+    1.0
+    """
     parts = zip(episodes.support.split(at_once), episodes.query.split(at_once), strict=True)
     named = [classify(vectors_ND[s], vectors_ND[q.flatten(1)], sim).view(q.shape) for s, q in parts]
     return torch.cat(named) == torch.arange(episodes.query.shape[1])[:, None]

@@ -7,7 +7,12 @@ __all__ = ["modified_hausdorff", "points"]
 
 
 def points(ink_HW: Tensor) -> Tensor:
-    """Positions (row, column) of the ink pixels, centred on their mean: float64 `[P, 2]`."""
+    """Positions (row, column) of the ink pixels, centred on their mean: float64 `[P, 2]`.
+
+    >>> points(torch.tensor([[1, 0, 1]]))
+    tensor([[ 0., -1.],
+            [ 0.,  1.]], dtype=torch.float64)
+    """
     where_P2 = ink_HW.nonzero().double()
     if not len(where_P2):
         raise ValueError("the drawing is empty: it has no ink to compare")

@@ -111,7 +111,12 @@ class Spread(NamedTuple):
 
 
 def spread(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Spread:
-    """Width of each class, and distance to the nearest other class: a class with within > between overlaps another."""
+    """Width of each class, and distance to the nearest other class: a class with within > between overlaps another.
+
+    >>> widths = spread(torch.tensor([[0.0], [2.0], [9.0], [11.0]]), torch.tensor([0, 0, 1, 1]))
+    >>> widths.within.tolist(), widths.between.tolist()
+    ([1.0, 1.0], [9.0, 9.0])
+    """
     means_CD, label_C = centroids(vectors_ND.double(), labels_N)
     class_N = labels_N.unique(return_inverse=True)[1]
     square_N = (vectors_ND.double() - means_CD[class_N]).square().sum(-1)

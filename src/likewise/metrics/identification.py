@@ -28,6 +28,11 @@ def identification(score_T: Tensor, known_T: Tensor, right_T: Tensor, weight_T: 
     """The open-set ROC. ISO/IEC 19795-1 (2021); NIST IR 8271, https://doi.org/10.6028/NIST.IR.8271.
 
     Errors: ValueError where known or unknown queries are missing, a score is NaN, or an unknown query counts as right.
+
+    >>> scores, known = torch.tensor([0.9, 0.8, 0.6, 0.2]), torch.tensor([True, False, True, False])
+    >>> curve = identification(scores, known, right_T=known)
+    >>> curve.far.tolist(), curve.dir.tolist()
+    ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
     """
     _check(score_T, known_T, right_T)
     ranked_T, order_T = score_T.double().sort(descending=True, stable=True)
@@ -58,12 +63,22 @@ def _share(counted_T: Tensor, all_T: Tensor, last_U: Tensor) -> Tensor:
 
 
 def dir_at_far(curve: Identification, far: float) -> Tensor:
-    """Detection and identification rate: the highest DIR of a point with at most this false accept rate."""
+    """Detection and identification rate: the highest DIR of a point with at most this false accept rate.
+
+    >>> scores, known = torch.tensor([0.9, 0.8, 0.6, 0.2]), torch.tensor([True, False, True, False])
+    >>> float(dir_at_far(identification(scores, known, right_T=known), far=0.1))
+    0.5
+    """
     return curve.dir.gather(-1, _at(curve, far))[..., 0]
 
 
 def threshold_at_far(curve: Identification, far: float) -> Tensor:
-    """The lowest threshold with at most this false accept rate."""
+    """The lowest threshold with at most this false accept rate.
+
+    >>> scores, known = torch.tensor([0.9, 0.8, 0.6, 0.2]), torch.tensor([True, False, True, False])
+    >>> round(float(threshold_at_far(identification(scores, known, right_T=known), far=0.1)), 2)
+    0.9
+    """
     return curve.threshold[_at(curve, far)[..., 0]]
 
 
@@ -75,6 +90,10 @@ def oscr(curve: Identification) -> Tensor:
     """Area under the open-set classification rate curve: DIR over the false accept rate. Dhamija et al., 2018.
 
     https://arxiv.org/abs/1811.04110. Trials of equal score are joined by a straight line.
+
+    >>> scores, known = torch.tensor([0.9, 0.8, 0.6, 0.2]), torch.tensor([True, False, True, False])
+    >>> float(oscr(identification(scores, known, right_T=known)))
+    0.75
     """
     return torch.trapezoid(curve.dir, curve.far)
 
@@ -83,7 +102,13 @@ def min_dcf(curve: Roc, *, p_same: float = 0.01, miss_cost: float = 1.0, accept_
     """Minimum of NIST's detection cost over all thresholds, 1 being the cost of the better constant answer.
 
     (miss_cost * FRR * p_same + accept_cost * FAR * (1 - p_same)) / min(miss_cost * p_same, accept_cost * (1 - p_same)).
-    NIST SRE 2016 evaluation plan. Errors: ValueError for a share that is not inside 0 and 1, or costs not above 0.
+    NIST SRE 2016 evaluation plan, https://www.nist.gov/itl/iad/mig/speaker-recognition-evaluation-2016.
+    Errors: ValueError for a share that is not inside 0 and 1, or costs not above 0.
+
+    >>> from likewise.metrics.verification import roc
+    >>> curve = roc(torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([True, False, True, False]))
+    >>> float(min_dcf(curve, p_same=0.5))
+    0.5
     """
     if not 0 < p_same < 1 or miss_cost <= 0 or accept_cost <= 0:
         raise ValueError(
@@ -94,7 +119,12 @@ def min_dcf(curve: Roc, *, p_same: float = 0.01, miss_cost: float = 1.0, accept_
 
 
 def far_by_group(score_T: Tensor, known_T: Tensor, group_T: Tensor, threshold: float) -> dict[int, tuple[int, int]]:
-    """How many unknown queries of each group are named at a threshold, and of how many: `{group: (named, unknown)}`."""
+    """How many unknown queries of each group are named at a threshold, and of how many: `{group: (named, unknown)}`.
+
+    >>> scores, known = torch.tensor([0.9, 0.8, 0.6, 0.2]), torch.tensor([True, False, False, False])
+    >>> far_by_group(scores, known, group_T=torch.tensor([0, 0, 0, 1]), threshold=0.7)
+    {0: (1, 2), 1: (0, 1)}
+    """
     unknown_T = ~known_T
     named_T = unknown_T & (score_T.double() >= threshold)
     groups = group_T[unknown_T].unique().tolist()

@@ -276,6 +276,10 @@ def rank(
 
     Without a reference set, the queries are each other's references. With groups on both sides, references with the
     label and group of the query are excluded, as in Market-1501 and torchreid for cameras.
+
+    >>> query = Set(torch.tensor([[0.0, 1.0], [0.0, 1.1], [1.0, 0.0]]), torch.tensor([0, 0, 1]))
+    >>> [ranked.hits.tolist() for ranked in rank(query, k=1)]
+    [[[True], [True]]]
     """
     for _, _, ranked in _ranked(query, reference, k=k, sim=sim, tile=tile):
         yield ranked
@@ -310,7 +314,11 @@ def _needs(name: str, most: int, references: int) -> int:
 
 
 def relevant(query: Set, reference: Set | None = None) -> Tensor:
-    """Number of references relevant to each query, int64 `[Q]`: those with its label, less itself or its own group."""
+    """Number of references relevant to each query, int64 `[Q]`: those with its label, less itself or its own group.
+
+    >>> relevant(Set(torch.zeros(3, 2), torch.tensor([0, 0, 1])))
+    tensor([1, 1, 0])
+    """
     refs = reference or query
     for labels in (query.labels, refs.labels):
         if labels.is_floating_point():

@@ -44,7 +44,11 @@ def draw(labels_N: Tensor, n: int = 10_000, *, different: int | None = None, see
 
 
 def even(same_T: Tensor) -> Tensor:
-    """Indices of equally many pairs of both kinds, int64: all of the rarer kind, the others evenly spaced."""
+    """Indices of equally many pairs of both kinds, int64: all of the rarer kind, the others evenly spaced.
+
+    >>> even(torch.tensor([True, False, False, False]))
+    tensor([0, 1])
+    """
     kinds = [kind_T.nonzero()[:, 0] for kind_T in (same_T, ~same_T)]
     few = min(map(len, kinds))
     return torch.cat([kind[torch.arange(few) * len(kind) // max(few, 1)] for kind in kinds])
@@ -93,7 +97,12 @@ def _distinct(first_T: Tensor, second_T: Tensor, total: int, n: int) -> tuple[Te
 
 
 def draw_folds(labels_N: Tensor, n: int = 300, *, folds: int = 10, seed: int = 0) -> tuple[Pairs, Tensor]:
-    """LFW's ten sets: classes divided into folds, n pairs of each kind per fold, and the fold of each pair."""
+    """LFW's ten sets: classes divided into folds, n pairs of each kind per fold, and the fold of each pair.
+
+    >>> pairs, folds = draw_folds(torch.arange(40) % 4, 5, folds=2)
+    >>> len(pairs.same), folds.unique().tolist()
+    (20, [0, 1])
+    """
     values_C, class_N = labels_N.unique(return_inverse=True)
     if len(values_C) < 2 * folds:
         raise ValueError(f"{folds} folds need at least {2 * folds} classes, two in each, and there are {len(values_C)}")
@@ -116,7 +125,12 @@ def similarities(
     other_MD: Tensor | None = None,
     at_once: int = 2**14,
 ) -> Tensor:
-    """The similarity of each pair, float32 `[T]`; the second image is taken from `other_MD` if given."""
+    """The similarity of each pair, float32 `[T]`; the second image is taken from `other_MD` if given.
+
+    >>> pairs = Pairs(torch.tensor([0, 0]), torch.tensor([1, 2]), torch.tensor([True, False]))
+    >>> similarities(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), pairs)
+    tensor([1., 0.])
+    """
     seconds_MD = vectors_ND if other_MD is None else other_MD
     parts = zip(pairs.first.split(at_once), pairs.second.split(at_once), strict=True)
     found = [sim(vectors_ND[i][:, None], seconds_MD[j][:, None])[:, 0, 0].float() for i, j in parts]

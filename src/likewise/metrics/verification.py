@@ -131,7 +131,11 @@ def tar_at_far(curve: Roc, far: float) -> Tensor:
 
 
 def enough(same_T: Tensor, far: float) -> bool:
-    """Whether there are enough different-class pairs for this false accept rate: 30 expected false accepts."""
+    """Whether there are enough different-class pairs for this false accept rate: 30 expected false accepts.
+
+    >>> enough(torch.zeros(3_000, dtype=torch.bool), far=0.01)
+    True
+    """
     return not too_few(same_T, far)
 
 
@@ -149,7 +153,15 @@ def too_few(same_T: Tensor, far: float) -> str:
 
 
 def det(curve: Roc) -> tuple[Tensor, Tensor]:
-    """Detection error trade-off: false accept and false reject rate, usually on probit axes. Martin et al., 1997."""
+    """Detection error trade-off: false accept and false reject rate, usually on probit axes.
+
+    Martin et al., 1997, https://doi.org/10.21437/Eurospeech.1997-504.
+
+    >>> curve = roc(torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([True, False, True, False]))
+    >>> far, frr = det(curve)
+    >>> far.tolist(), frr.tolist()
+    ([0.0, 0.0, 0.5, 0.5, 1.0], [1.0, 0.5, 0.5, 0.0, 0.0])
+    """
     return curve.far, 1 - curve.tar
 
 
@@ -184,7 +196,12 @@ def threshold(curve: Roc, target: str = "accuracy", share_same: float = 0.5) -> 
 
 
 def reached(curve: Roc, share_same: float = 0.5) -> float:
-    """The highest precision of any threshold that accepts something."""
+    """The highest precision of any threshold that accepts something.
+
+    >>> curve = roc(torch.tensor([0.9, 0.8, 0.7, 0.1]), torch.tensor([True, False, True, False]))
+    >>> reached(curve)
+    1.0
+    """
     return float(_precision(curve, share_same).max())
 
 
@@ -195,7 +212,11 @@ def _precision(curve: Roc, share_same: float) -> Tensor:
 
 
 def aim(target: str) -> tuple[str, float]:
-    """`"far=0.001"` as ("far", 0.001), `"f1"` as ("f1", 0). Errors: ValueError for an unknown target."""
+    """`"far=0.001"` as ("far", 0.001), `"f1"` as ("f1", 0). Errors: ValueError for an unknown target.
+
+    >>> aim("far=0.001")
+    ('far', 0.001)
+    """
     kind, _, number = target.partition("=")
     if target in ("accuracy", "f1", "eer"):
         return target, 0.0

@@ -1,4 +1,4 @@
-"""The blocks of a network from its input to its output: what is unfrozen together and shares a learning rate."""
+"""The blocks of a network from input to output; a block is unfrozen as a whole and has one learning rate."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,14 +30,14 @@ def blocks(network: nn.Module) -> list[Block]:
     A stack of layers is taken apart; whatever else has weights is one block; what has no weight matrix (a norm, an
     activation, a class token) belongs to the block before it, or to the first. A network without weights has none.
     """
-    found, first = [Block()], True
+    listed, first = [Block()], True
     for unit in units(network):
         if isinstance(unit, nn.Module) and has_weights(unit):
             if not first:
-                found.append(Block())
+                listed.append(Block())
             first = False
-        found[-1].add(unit)
-    return found if found[0].parameters else []
+        listed[-1].add(unit)
+    return listed if listed[0].parameters else []
 
 
 def units(module: nn.Module) -> Iterator[nn.Module | nn.Parameter]:
@@ -72,32 +72,32 @@ def lr_multipliers(
     network: nn.Module, *, backbone_lr: float = 1.0, layer_decay: float = 1.0
 ) -> dict[nn.Parameter, float]:
     """Multiples of the learning rate: `backbone_lr` for the last block, then `layer_decay` times that of the next."""
-    found = blocks(network)
+    all_blocks = blocks(network)
     return {
-        parameter: backbone_lr * layer_decay ** (len(found) - 1 - at)
-        for at, block in enumerate(found)
+        parameter: backbone_lr * layer_decay ** (len(all_blocks) - 1 - at)
+        for at, block in enumerate(all_blocks)
         for parameter in block.parameters
     }
 
 
 def unfreeze_schedule(network: nn.Module, frozen_epochs: int, unfreeze_epochs: int) -> Callable[[int], None]:
-    """A function of the epoch, to be called before each step, behind `train()`: it freezes what is not trained yet.
+    """A function of the epoch that freezes untrained blocks; call it before each step, after `train()`.
 
     frozen_epochs: at the start nothing of the network is trained; -1 is always. unfreeze_epochs: over so many epochs
     its blocks then join, the last ones first; 0 is all at once. A frozen block is in eval mode: its BatchNorm keeps the
     statistics it came with, and it drops nothing.
     """
-    found = blocks(network)
-    trainable = [[p for p in block.parameters if p.requires_grad] for block in found]
+    all_blocks = blocks(network)
+    trainable = [[p for p in block.parameters if p.requires_grad] for block in all_blocks]
 
     def call(epoch: int) -> None:
-        frozen = len(found) - trainable_blocks(len(found), epoch, frozen_epochs, unfreeze_epochs)
-        for at, (block, parameters) in enumerate(zip(found, trainable, strict=True)):
+        frozen = len(all_blocks) - trainable_blocks(len(all_blocks), epoch, frozen_epochs, unfreeze_epochs)
+        for at, (block, parameters) in enumerate(zip(all_blocks, trainable, strict=True)):
             for parameter in parameters:
                 parameter.requires_grad_(at >= frozen)
             for layer in block.layers if at < frozen else ():
                 layer.eval()
-        if frozen == len(found):
+        if frozen == len(all_blocks):
             network.eval()
 
     return call

@@ -1,18 +1,18 @@
-"""What model.json may hold: every field typed and bounded before anything is built from it.
+"""The fields of model.json, each checked for type and bounds before anything is built from them.
 
-A model is often someone else's. Its names pass `spec.from_file`, its numbers are bounded, and the network is first laid
-out without memory and compared with the shapes of the tensors that are there, so that a small file cannot ask for a
-large network.
+A model may come from an untrusted source. Its names pass `spec.from_file`, its numbers are bounded, and the network is
+first built without memory (meta device) and compared with the shapes of the stored tensors, so that a small file cannot
+request a large network.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from likewise import spec
 from likewise.safety import bounds
 
-__all__ = ["checked_config", "checked_info"]
+__all__ = ["Description", "ModelConfig", "checked_config", "checked_info"]
 
 SIDE = 4096  # pixels
 CHANNELS = 64
@@ -23,26 +23,55 @@ LAYERS = 1024  # largest number of layers or heads of a transformer
 FIELDS = 1000  # of an architecture, nested ones included
 TARGET = 200  # characters
 
-Check = Callable[[Any], bool]
+Check = Callable[[object], bool]
+
+
+class ModelConfig(TypedDict):
+    """The keywords that an Embedder is built from."""
+
+    network: str
+    shape: list[int]
+    dim: NotRequired[int]
+    head: NotRequired[str]
+    normalize: NotRequired[bool]
+    sim: NotRequired[str]
+    classes: NotRequired[list[str]]
+    mean: NotRequired[list[float]]
+    std: NotRequired[list[float]]
+    architecture: NotRequired[dict[str, object]]
+    whitened: NotRequired[bool]
+
+
+class Description(TypedDict):
+    """model.json. info: the extras of the user, and the threshold and calibration of a run."""
+
+    format: int
+    crc32: int
+    config: ModelConfig
+    info: bounds.Fields
 
 
 def whole(low: int, high: int) -> Check:
     return lambda value: type(value) is int and low <= value <= high
 
 
-def number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 2**63 and math.isfinite(value)
+def is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def number(value: object) -> bool:
+    return is_number(value) and abs(value) < 2**63 and math.isfinite(value)
 
 
 def text(longest: int) -> Check:
     return lambda value: isinstance(value, str) and len(value) <= longest
 
 
-def numbers(value: Any) -> bool:
+def numbers(value: object) -> bool:
     return isinstance(value, list) and 1 <= len(value) <= VALUES and all(map(number, value))
 
 
-def shape(value: Any) -> bool:
+def shape(value: object) -> bool:
     """(C, H, W) of images or (D,) of vectors."""
     if not isinstance(value, list) or len(value) not in (1, 3):
         return False
@@ -50,15 +79,15 @@ def shape(value: Any) -> bool:
     return all(whole(1, high)(n) for n, high in zip(value, most, strict=True))
 
 
-def class_names(value: Any) -> bool:
+def class_names(value: object) -> bool:
     return isinstance(value, list) and len(value) <= bounds.CLASSES and all(map(text(NAME), value))
 
 
-def flag(value: Any) -> bool:
+def flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-# field: (check, what is accepted). Those without a default in Embedder must be there.
+# field: (check, accepted values). Fields without a default in Embedder are required.
 CONFIG: dict[str, tuple[Check, str]] = {
     "network": (text(bounds.SPEC_CHARACTERS), "the name of a network"),
     "shape": (shape, f"[C, H, W] up to {CHANNELS} x {SIDE} x {SIDE}, or [D] up to {VALUES:,}"),
@@ -75,7 +104,7 @@ CONFIG: dict[str, tuple[Check, str]] = {
 NAMES = {"network": "network", "head": "head", "sim": "sim"}
 
 
-def checked_config(config: Any, where: object) -> dict[str, Any]:
+def checked_config(config: object, where: object) -> ModelConfig:
     """The keywords of Embedder, safe to build from. Errors: ValueError that names the file and the field."""
     if not isinstance(config, dict):
         raise ValueError(f"{where}: config is an object of fields, got {type(config).__name__}")
@@ -96,14 +125,14 @@ def checked_config(config: Any, where: object) -> dict[str, Any]:
         raise ValueError(
             f"{where}: an hf: network comes with its architecture, and this model has none; export it anew"
         )
-    return config
+    return cast(ModelConfig, config)
 
 
-def check_architecture(fields: Mapping[str, Any], where: object) -> None:
-    """Errors: ValueError for what is not plain, is too large, or would bring code along."""
+def check_architecture(fields: Mapping[str, object], where: object) -> None:
+    """Errors: ValueError for values that are not plain or too large, and for fields that load code."""
     if not isinstance(fields.get("model_type"), str):
         raise ValueError(f"{where}: architecture has no model_type")
-    left: list[tuple[str, Any]] = [("architecture", fields)]
+    left: list[tuple[str, object]] = [("architecture", fields)]
     seen = 0
     while left:
         key, value = left.pop()
@@ -117,13 +146,13 @@ def check_architecture(fields: Mapping[str, Any], where: object) -> None:
         if key in ("auto_map", "trust_remote_code", "custom_pipelines", "_name_or_path"):
             raise ValueError(f"{where}: architecture names code to load ({key}), which is never run")
         most = LAYERS if "layers" in key or "heads" in key or "depth" in key else 2**20
-        if type(value) in (int, float) and not (math.isfinite(value) and abs(value) <= most):
+        if is_number(value) and not (math.isfinite(value) and abs(value) <= most):
             raise ValueError(f"{where}: {key} of the architecture is {value!r:.40}, and at most {most:,} is accepted")
         if isinstance(value, str) and len(value) > NAME:
             raise ValueError(f"{where}: {key} of the architecture has more than {NAME:,} characters")
 
 
-def checked_info(info: Any, where: object) -> dict[str, Any]:
+def checked_info(info: object, where: object) -> bounds.Fields:
     """The extras of a model: a threshold and a calibration have their numbers, the rest is free. Errors: ValueError."""
     if not isinstance(info, dict):
         raise ValueError(f"{where}: info is an object of fields, got {type(info).__name__}")
@@ -135,7 +164,7 @@ def checked_info(info: Any, where: object) -> dict[str, Any]:
     return info
 
 
-def check_calibration(fit: dict[str, Any], where: object) -> None:
+def check_calibration(fit: Mapping[str, object], where: object) -> None:
     if not isinstance(fit.get("kind"), str):
         raise ValueError(f"{where}: calibration is an object with a kind, got {fit!r:.80}")
     for key, value in fit.items():

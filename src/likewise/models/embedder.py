@@ -1,18 +1,19 @@
-"""Embedder: what turns images into embeddings, with its own preprocessing, so that no two uses of it can differ."""
+"""Embedder: turns images into embeddings; preprocessing is part of it, so that training and use cannot differ."""
 
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from likewise.geometry import unit
 from likewise.models import inputs, weights
+from likewise.models.description import ModelConfig
 from likewise.models.whitening import relevant
+from likewise.safety.bounds import Fields
 from likewise.spec import bind, trusting
 
 __all__ = ["Embedder", "evaluating"]
@@ -27,11 +28,11 @@ class Embedder(nn.Module):
     shape: (C, H, W) of the images the network sees, whatever size and colour those given have; or (D,) for vectors.
     dim: length of the embedding; 0 takes the network's features as they are.
     head: linear, or another of `likewise list heads`.
-    mean, std: of the training data, one number or one a channel, images in [0, 1]. None: those that the network's
-    published weights were trained with, where it has such, else 0 and 1.
-    sim, classes: the similarity it is trained for and the names of its training classes; they are kept with it.
-    architecture: what a network of someone else's is built from without its makers; filled in by itself, and saved.
-    whitened: whether `whiten` has added its layer; filled in by itself, and saved.
+    mean, std: of the training data, one number or one a channel, images in [0, 1]. None: the values
+    that the published weights of the network were trained with, otherwise 0 and 1.
+    sim, classes: the similarity it is trained for and the names of its training classes; saved with it.
+    architecture: the configuration from which an `hf:` network is built offline; filled in automatically, and saved.
+    whitened: whether `whiten` has added its layer; filled in automatically, and saved.
     info: a dict of free JSON-able extras, such as a threshold, that is saved with it.
 
     The first weights come from torch's global seed. Errors: ValueError for an unknown name or an unfit shape.
@@ -52,14 +53,14 @@ class Embedder(nn.Module):
         std: Numbers | None = None,
         sim: str = "cosine",
         classes: Sequence[str] = (),
-        architecture: dict[str, Any] | None = None,
+        architecture: dict[str, object] | None = None,
         whitened: bool = False,
     ):
         super().__init__()
         bind("sim", sim)  # an unknown one fails here
         self.shape = tuple(int(n) for n in shape)
-        built_from = {"_architecture": architecture} if architecture else {}
-        self.backbone = bind("network", network, **built_from)(self.shape)
+        keywords = {"_architecture": architecture} if architecture else {}
+        self.backbone = bind("network", network, **keywords)(self.shape)
         if len(self.shape) == 3:  # pooling is vectorised over channels that lie together: 1.4 times the speed on a CPU
             self.backbone.to(memory_format=torch.channels_last)
         self.width: int = self.backbone.width
@@ -69,7 +70,7 @@ class Embedder(nn.Module):
             self.head.add_module("whitening", nn.Linear(self.dim, self.dim).requires_grad_(False))
         if normalize:
             self.head.add_module("unit", Unit())
-        self.config: dict[str, Any] = {
+        self.config: ModelConfig = {
             "network": network,
             "shape": list(self.shape),
             "dim": dim,
@@ -78,18 +79,19 @@ class Embedder(nn.Module):
             "sim": sim,
             "classes": list(classes),
         }
-        if kept := getattr(self.backbone, "architecture", None):
-            self.config["architecture"] = kept
+        if built_from := getattr(self.backbone, "architecture", None):
+            self.config["architecture"] = built_from
         if whitened:
             self.config["whitened"] = True
-        self.info: dict[str, Any] = {}
+        self.info: Fields = {}
         self.standardise(mean, std)
 
     def standardise(self, mean: Numbers | None, std: Numbers | None) -> None:
         """Take images of this mean and deviation, one number or one a channel; None as in __init__."""
-        self.config |= {"mean": self._per_channel("mean", mean, 0.0), "std": self._per_channel("std", std, 1.0)}
-        # (x - mean) / std as one multiply-add. The config is what is saved, so these are no part of the state.
-        mean_C, std_C = (torch.tensor(self.config[name], dtype=torch.float64) for name in ("mean", "std"))
+        self.config["mean"] = self._per_channel("mean", mean, 0.0)
+        self.config["std"] = self._per_channel("std", std, 1.0)
+        # (x - mean) / std as one multiply-add. The config is saved, so these are not part of the state.
+        mean_C, std_C = (torch.tensor(x, dtype=torch.float64) for x in (self.config["mean"], self.config["std"]))
         self.register_buffer("scale", self._as_channels(1 / std_C), persistent=False)
         self.register_buffer("shift", self._as_channels(-mean_C / std_C), persistent=False)
 
@@ -113,10 +115,10 @@ class Embedder(nn.Module):
     def sim(self) -> str:
         return self.config["sim"]
 
-    def record(self, name: str) -> dict[str, Any]:
-        """What `info` holds under a name, such as threshold or calibration; nothing where that is no object."""
-        found = self.info.get(name)
-        return found if isinstance(found, dict) else {}
+    def record(self, name: str) -> Fields:
+        """An entry of `info`, such as threshold or calibration; empty where there is none."""
+        entry = self.info.get(name)
+        return entry if isinstance(entry, dict) else {}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -127,7 +129,7 @@ class Embedder(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def prepare(self, images: Tensor) -> Tensor:
-        """What the network sees: `[N, *shape]`, standardised. uint8 counts as 0 to 1, float is taken as it is."""
+        """The input of the network: `[N, *shape]`, standardised. uint8 is scaled to 0 to 1, float stays."""
         images = inputs.fit(images, self.shape)
         scale = self.scale / 255 if images.dtype == torch.uint8 else self.scale
         return torch.addcmul(self.shift, images.to(scale.dtype), scale)
@@ -141,23 +143,23 @@ class Embedder(nn.Module):
         return _widened(self.head(self.features(images)))
 
     @torch.no_grad()
-    def embed(self, images: Any, batch: int | None = None) -> Tensor:
+    def embed(self, images: object, batch: int | None = None) -> Tensor:
         """Embeddings `[N, dim]` as float32 on the CPU, in eval mode; afterwards every module has the mode it had.
 
         images: tensors or arrays `[N, C, H, W]`, `[N, H, W, C]` or `[N, D]` (uint8, or float in [0, 1]); one of them;
-        a Pillow image; a path; a list of any of these, of any sizes; or Images. batch: how many pass the network at
-        once, by their size where it is not said. Errors: ValueError for anything else.
+        a Pillow image; a path; a list of any of these, of any sizes; or Images. batch: batch size; by
+        default it depends on the image size. Errors: ValueError for anything else.
         """
         with evaluating(self):
-            given = inputs.batches(images, self.shape, batch or inputs.at_once(self.shape))
-            parts = [self(part.to(self.scale.device)).float().cpu() for part in given]
+            prepared = inputs.batches(images, self.shape, batch or inputs.at_once(self.shape))
+            parts = [self(part.to(self.scale.device)).float().cpu() for part in prepared]
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 
-    def whiten(self, images: Any, labels_N: Tensor, *, shrink: float = 1.0, batch: int | None = None) -> None:
-        """Add a layer, in front of the length of 1, that makes small what varies within the classes of these images.
+    def whiten(self, images: object, labels_N: Tensor, *, shrink: float = 1.0, batch: int | None = None) -> None:
+        """Add a layer before normalisation that shrinks the variation within the classes of these images.
 
-        For training images, after the training; `models.whitening.relevant` says what the layer is. An earlier one
-        is replaced. images: as for embed; labels_N int64. Errors: ValueError where no class has two images, and for
+        Call it with the training images, after training; see `models.whitening.relevant`. It replaces an earlier
+        one. images: as for embed; labels_N int64. Errors: ValueError where no class has two images, and for
         a shrink that is not above 0.
         """
         whole, layers = self.head, OrderedDict(self.head.named_children())
@@ -182,14 +184,14 @@ class Embedder(nn.Module):
     def load(cls, path: str | os.PathLike, *, trust_code: bool = False) -> "Embedder":
         """The model saved in this folder, or in the `model` folder of this run: on the CPU, in eval mode, bit for bit.
 
-        It names networks and heads of the package only, unless `trust_code`. Errors: ValueError when there is none, it
-        is damaged, of another format, or its tensors do not fit its network.
+        Only networks and heads of the package are accepted, unless `trust_code`. Errors: ValueError for a missing or
+        damaged model, another format, or tensors that do not fit the network.
         """
         folder = weights.find(path)
         with trusting(trust_code):
             tensors, about = weights.load(folder)
         _refuse_misfit(folder, about["config"], tensors)
-        with torch.random.fork_rng(devices=[]):  # weights are drawn for nothing: leave the caller's stream as it is
+        with torch.random.fork_rng(devices=[]):  # the weights are replaced: leave the caller's random state unchanged
             model = cls(**about["config"])
         model.info = about["info"]
         _refuse(folder, model.config["network"], weights.misfits(tensors, model.state_dict()))
@@ -200,8 +202,8 @@ class Embedder(nn.Module):
     def load_weights(self, path: str | os.PathLike | None = None) -> tuple[str, ...]:
         """Start from weights in a file or folder, or from another Embedder: every tensor of the network by its name.
 
-        path: None takes those that the makers of the network publish, from the hub where they are not yet here.
-        The head is taken over where it fits, and starts afresh where it does not (an embedding of another length).
+        path: None takes the published weights of the network, downloaded from the hub if needed.
+        The head is loaded if it fits; otherwise (an embedding of another length) it keeps its initial weights.
         Returns the names of tensors left unused. Errors: ValueError naming the tensors that do not fit the network.
         """
         theirs = self._named(self._published() if path is None else self._read(path))
@@ -264,7 +266,7 @@ def _parts(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Ten
     return network, {name: t for name, t in tensors.items() if name not in network}
 
 
-def _refuse_misfit(folder: os.PathLike, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def _refuse_misfit(folder: os.PathLike, config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
     """Lay the network out without memory and compare; a small file must not build a large network.
 
     Errors: ValueError when the tensors do not fit, or the network cannot be built.

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +17,24 @@ __all__ = ["CONFIG", "config_of_hf", "fetch_hf", "of_hf", "patches", "preprocess
 
 Shape = Sequence[int]
 
+
+class HFConfig(Protocol):
+    """The configuration of a model of transformers."""
+
+    model_type: str
+
+    def to_json_string(self) -> str: ...
+
+
 PREPROCESSOR, CONFIG = "preprocessor_config.json", "config.json"
 
 
-def config_of_hf(name: str) -> Any:
+def config_of_hf(name: str) -> HFConfig:
     """The configuration of the vision model. Errors: SpecError."""
     if not name:
         raise SpecError("hf: needs the name of a model on the hub, or a folder: hf:facebook/dinov2-small")
     try:
-        found = library("transformers").AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = library("transformers").AutoConfig.from_pretrained(name, trust_remote_code=False)
     except SpecError:
         raise
     except Exception as error:  # the hub fails in every way there is
@@ -33,7 +42,7 @@ def config_of_hf(name: str) -> Any:
         beside = [p.name for p in folder.parent.iterdir() if (p / CONFIG).is_file()] if folder.parent.is_dir() else []
         why = close(folder.name, beside) or f": {brief(error)}"
         raise SpecError(f"hf:{name} is neither a folder with a {CONFIG} nor to be had from the hub{why}") from None
-    return getattr(found, "vision_config", found)
+    return getattr(config, "vision_config", config)
 
 
 def of_hf(name: str) -> Makers:
@@ -44,23 +53,23 @@ def of_hf(name: str) -> Makers:
 def preprocessor_of_hf(name: str) -> Makers:
     look = library("transformers.utils").cached_file
     path = look(name, PREPROCESSOR, _raise_exceptions_for_missing_entries=False)
-    said = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
-    size = side(said.get("crop_size") if said.get("do_center_crop", True) else None) or side(said.get("size"))
-    if not said.get("do_normalize", True):
+    fields = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    size = side(fields.get("crop_size") if fields.get("do_center_crop", True) else None) or side(fields.get("size"))
+    if not fields.get("do_normalize", True):
         return Makers((0.0,), (1.0,), size)
-    mean, std = said.get("image_mean"), said.get("image_std")
+    mean, std = fields.get("image_mean"), fields.get("image_std")
     return Makers(tuple(mean), tuple(std), size) if mean and std else Makers(size=size)
 
 
-def side(said: Any) -> int:
-    """A size as preprocessors write it: a number, or a dict of sides."""
-    if isinstance(said, Mapping):
-        return max((v for v in said.values() if isinstance(v, int)), default=0)
-    return said if isinstance(said, int) else 0
+def side(size: object) -> int:
+    """The longest side of a size as preprocessors write it: a number, or a dict of sides."""
+    if isinstance(size, Mapping):
+        return max((v for v in size.values() if isinstance(v, int)), default=0)
+    return size if isinstance(size, int) else 0
 
 
-def fetch_hf(name: str, config: Any, where: str | None = None) -> Mapping[str, Tensor]:
-    """Tensors that were there; one of another shape stands as an empty one, so that it can be named."""
+def fetch_hf(name: str, config: HFConfig, where: str | None = None) -> Mapping[str, Tensor]:
+    """The published tensors; one of another shape is returned as an empty tensor, so that the error can name it."""
     with quiet():
         model, info = library("transformers").AutoModel.from_pretrained(
             where or name,
@@ -75,7 +84,7 @@ def fetch_hf(name: str, config: Any, where: str | None = None) -> Mapping[str, T
     return there | other
 
 
-def summary_of_hf(body: Any, x_NCHW: Tensor, *, pooling: str, patches: int, how: dict[str, Any]) -> Tensor:
+def summary_of_hf(body: nn.Module, x_NCHW: Tensor, *, pooling: str, patches: int, how: dict[str, bool]) -> Tensor:
     out = body(pixel_values=x_NCHW, **how)
     if pooling == "own" and out.pooler_output is not None:
         return out.pooler_output.flatten(1)
@@ -84,14 +93,14 @@ def summary_of_hf(body: Any, x_NCHW: Tensor, *, pooling: str, patches: int, how:
     return summary(features, ("cls" if before else "average") if pooling == "own" else pooling, before)
 
 
-def patches(config: Any, shape: Shape) -> int:
+def patches(config: HFConfig, shape: Shape) -> int:
     """How many patch tokens an image has; 0 where the network does not say the side of a patch."""
     patch = getattr(config, "patch_size", None)
     return (shape[-2] // patch) * (shape[-1] // patch) if isinstance(patch, int) and len(shape) == 3 else 0
 
 
-def resized(body: nn.Module, config: Any, shape: Shape) -> dict[str, Any]:
-    """What to say so that position embeddings are resized, where the images have another size than they."""
+def resized(body: nn.Module, config: HFConfig, shape: Shape) -> dict[str, bool]:
+    """Keywords that resize the position embeddings, where the images have another size than theirs."""
     made = getattr(config, "image_size", None)
     fits = list(shape[1:]) == ([made, made] if isinstance(made, int) else list(made or shape[1:]))
     takes = "interpolate_pos_encoding" in inspect.signature(body.forward).parameters
@@ -100,7 +109,7 @@ def resized(body: nn.Module, config: Any, shape: Shape) -> dict[str, Any]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the library's bars and its report of tensors that are not needed: what is wrong, we say ourselves."""
+    """Silence the progress bars of transformers and its report of unused tensors; errors are raised here."""
     logging = library("transformers").logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

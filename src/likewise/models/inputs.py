@@ -1,4 +1,4 @@
-"""Whatever `Embedder.embed` is given (tensors, arrays, images, paths, lists of them, Images) as batches of tensors.
+"""Convert the input of `Embedder.embed` (tensors, arrays, images, paths, lists of them, Images) to batches of tensors.
 
 uint8 stays uint8 and float stays float: the Embedder scales the one by 1/255 and takes the other as it is. An
 antialiased bilinear filter changes sizes and does not keep the aspect ratio; colour becomes grey by ITU-R 601-2, to the
@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, TypeGuard, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -18,26 +18,39 @@ from torch import Tensor
 from likewise.imaging.decode import decode, decoded
 from likewise.imaging.values import check_unit_range
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
 __all__ = ["at_once", "batches", "fit"]
 
 Shape = tuple[int, ...]
 LUMA = (19595, 38470, 7471)  # red, green and blue in 1/65536, as Pillow has them; exact in float32
 PIXELS = 1 << 22  # of all images that pass a network at once
-COLOURS = (1, 3, 4)  # what the side of an image can hardly be, and its channels usually are
+COLOURS = (1, 3, 4)  # usual numbers of channels, which a side of an image hardly has
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """Images that decode themselves, a batch at a time, such as `data.Images`."""
+
+    @property
+    def pixels(self) -> object: ...
+    def batch(self, indices: Tensor, /) -> Tensor: ...
+    def __len__(self) -> int: ...
 
 
 def at_once(shape: Sequence[int]) -> int:
-    """How many images of a shape (C, H, W) pass a network together where nothing is kept for a gradient.
+    """Batch size for images of a shape (C, H, W) where no gradient is needed.
 
     512, and fewer of the large ones: MobileNetV2 takes 0.9 GiB for 50 at 288 pixels, and 2.7 for 160.
     """
     return max(1, min(512, PIXELS // math.prod(shape[1:])))
 
 
-def batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
+def batches(images: object, shape: Shape, size: int) -> Iterator[Tensor]:
     """Batches of at most `size` that suit `fit`; images in files are read a batch at a time.
 
-    Errors: ValueError for what is no image, and for images of floats that are not 0 to 1.
+    Errors: ValueError for other objects, and for float images outside 0 to 1.
     """
     for batch in _batches(images, shape, size):
         if len(shape) == 3 and batch.is_floating_point():
@@ -45,8 +58,8 @@ def batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
         yield batch
 
 
-def _batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
-    if hasattr(images, "pixels") and hasattr(images, "batch"):  # Images, which decodes for itself
+def _batches(images: object, shape: Shape, size: int) -> Iterator[Tensor]:
+    if isinstance(images, Batched):
         starts = range(0, len(images), size)
         yield from (images.batch(torch.arange(start, min(start + size, len(images)))) for start in starts)
     elif _is_array(images):
@@ -58,8 +71,9 @@ def _batches(images: Any, shape: Shape, size: int) -> Iterator[Tensor]:
             )
         yield from _whole(array, shape).split(size)
     else:
-        alone = isinstance(images, str | os.PathLike) or not isinstance(images, Iterable)
-        items = [images] if alone else list(images)
+        items: list[object] = [images]
+        if isinstance(images, Iterable) and not isinstance(images, str | os.PathLike):
+            items = list(images)
         for start in range(0, len(items), size):
             yield _joined([_one(item, shape) for item in items[start : start + size]])
 
@@ -111,7 +125,7 @@ def _whole(array: Tensor, shape: Shape) -> Tensor:
     return array[None] if array.ndim == 3 else array
 
 
-def _one(item: Any, shape: Shape) -> Tensor:
+def _one(item: object, shape: Shape) -> Tensor:
     """One image or vector as a batch that has the model's shape."""
     if isinstance(item, str | os.PathLike):
         array = _read(item, shape)
@@ -129,7 +143,7 @@ def _joined(items: list[Tensor]) -> Tensor:
     return torch.cat(items)
 
 
-def _tensor(array: Any) -> Tensor:
+def _tensor(array: object) -> Tensor:
     """Any array as a tensor, copied only where torch could not share it."""
     import numpy as np
 
@@ -140,14 +154,14 @@ def _tensor(array: Any) -> Tensor:
         raise ValueError(f"no image and no vector: {kind} ({error}); give tensors, arrays, images or paths") from None
 
 
-def _is_array(given: Any) -> bool:
-    return isinstance(given, Tensor) or (hasattr(given, "__array__") and not _is_image(given))
+def _is_array(value: object) -> bool:
+    return isinstance(value, Tensor) or (hasattr(value, "__array__") and not _is_image(value))
 
 
-def _is_image(given: Any) -> bool:
+def _is_image(value: object) -> "TypeGuard[PillowImage]":
     from PIL import Image
 
-    return isinstance(given, Image.Image)
+    return isinstance(value, Image.Image)
 
 
 def _read(path: str | os.PathLike, shape: Shape) -> Tensor:

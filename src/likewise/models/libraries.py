@@ -3,7 +3,8 @@
 import difflib
 import importlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ __all__ = ["Makers", "brief", "checked", "close", "library", "summary", "unknown
 
 
 class Makers(NamedTuple):
-    """What the makers of a network did to their images; None and 0 where that is not known."""
+    """Published preprocessing of a network: mean, standard deviation and image size; None and 0 if unknown."""
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -23,7 +24,7 @@ class Makers(NamedTuple):
 
 
 def summary(features: Tensor, pooling: str, before: int) -> Tensor:
-    """`[N, C]` of a map [N, C, H, W], or of tokens [N, T, C] of which the first `before` are no patches."""
+    """`[N, C]` of a map [N, C, H, W], or of tokens [N, T, C] whose first `before` tokens are not patches."""
     if pooling == "cls":
         if features.ndim != 3 or not before:
             raise SpecError("pooling='cls' takes the class token, and this network has none; take average or gem")
@@ -39,7 +40,7 @@ def checked(pooling: str, *known: str) -> str:
     return pooling
 
 
-def library(name: str) -> Any:
+def library(name: str) -> ModuleType:
     """A module of an extra. Errors: SpecError with the install line."""
     try:
         return importlib.import_module(name)
@@ -59,10 +60,10 @@ def unknown(source: str, name: str, known: Iterable[str]) -> SpecError:
 
 
 def close(word: str, known: Iterable[str]) -> str:
-    """As `near`, and nothing where nothing is near: there may be a thousand."""
+    """As `near`, but empty if nothing is near, since there may be a thousand names."""
     return near(word, difflib.get_close_matches(word, list(known), n=3, cutoff=0.5))
 
 
 def brief(error: Exception) -> str:
-    """The first line of what another library says."""
+    """The first line of another library's error."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

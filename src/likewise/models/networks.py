@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count, pairwise
 from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +62,7 @@ def mlp(
     activation: str = "relu",
     last_activation: bool = True,
 ) -> Backbone:
-    """Dense layers on the flattened input, of any shape. Dropout stands between layers, never after the last.
+    """Dense layers on the flattened input, of any shape. Dropout is applied between layers, never after the last.
 
     >>> mlp((1, 28, 28), widths=(128, 64)).width
     64
@@ -102,9 +101,9 @@ def convnet(
 
 
 def lenet(shape: Shape) -> Backbone:
-    """6@5, 16@5, 128 with PReLU, after LeNet-5 (LeCun et al., 1998). Sides from 16 on.
+    """6@5, 16@5, 128 with PReLU, after LeNet-5. Sides from 16 on.
 
-    35,729 parameters on 28 x 28 grey images with a head of 2.
+    LeCun et al., 1998, https://doi.org/10.1109/5.726791. 35,729 parameters on 28 x 28 grey images with a head of 2.
 
     >>> lenet((1, 28, 28)).width
     128
@@ -122,8 +121,9 @@ def small(shape: Shape) -> Backbone:
 
 
 def koch(shape: Shape, *, width: int = 4096, activation: str = "sigmoid") -> Backbone:
-    """64@10, 128@7, 128@4, 256@4 with ReLU and pools between, then `width` with `activation`. Koch et al., 2015.
+    """64@10, 128@7, 128@4, 256@4 with ReLU and pools between, then `width` with `activation`.
 
+    Koch et al., 2015, https://www.cs.cmu.edu/~rsalakhu/papers/oneshot1.pdf.
     Made for Omniglot at 105 x 105, where it has 38,947,648 parameters; sides from 65 on.
 
     >>> koch((1, 105, 105), width=64).width
@@ -157,8 +157,9 @@ def simple2(shape: Shape) -> Backbone:
 
 
 def alexnet(shape: Shape, *, width: int = 4096, dropout: float = 0.5) -> Backbone:
-    """AlexNet with torchvision's layers and names, up to its last layer. Krizhevsky, 2014. Sides from 63 on.
+    """AlexNet with torchvision's layers and names, up to its last layer. Sides from 63 on.
 
+    Krizhevsky, arXiv:1404.5997, 2014.
     torchvision's ImageNet weights load by name; their last layer, `classifier.6`, becomes the head when dim is 1,000.
 
     >>> alexnet((3, 63, 63), width=64).width
@@ -187,7 +188,7 @@ def alexnet(shape: Shape, *, width: int = 4096, dropout: float = 0.5) -> Backbon
 
 
 def small_resnet(shape: Shape, *, width: int = 32, blocks: Sequence[int] = (1, 1, 1)) -> Backbone:
-    """A compact residual network for small images of any size, after ResNet (He et al., 2016).
+    """A compact residual network for small images of any size, after ResNet (He et al., arXiv:1512.03385).
 
     A 3x3 stem of `width` channels; then a stage for each number in `blocks`, which halves the side, has `width`, twice,
     four times ... as many channels, and that many residual blocks; then the largest value of each channel.
@@ -206,7 +207,7 @@ def small_resnet(shape: Shape, *, width: int = 32, blocks: Sequence[int] = (1, 1
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a straight way; at the start only the straight way counts."""
+    """Two 3x3 convolutions with a skip connection; initially only the skip connection contributes."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -281,7 +282,7 @@ def _flattened(name: str, shape: Shape, layers: Iterable[nn.Module]) -> int:
 
 
 def _side(side: int, windows: Iterable[nn.Conv2d | nn.MaxPool2d]) -> int:
-    """What is left of a side, 0 when a window does not fit."""
+    """The remaining side length, 0 if a window does not fit."""
     for window in windows:
         kernel, stride, padding = map(_square, (window.kernel_size, window.stride, window.padding))
         side = (side + 2 * padding - kernel) // stride + 1
@@ -290,6 +291,6 @@ def _side(side: int, windows: Iterable[nn.Conv2d | nn.MaxPool2d]) -> int:
     return side
 
 
-def _square(numbers: Any) -> int:
-    """torch keeps one number for both directions as it was given, or twice."""
-    return numbers if isinstance(numbers, int) else numbers[0]
+def _square(numbers: int | str | tuple[int, ...]) -> int:
+    """torch stores a size for both directions as one number or as two equal ones."""
+    return numbers if isinstance(numbers, int) else int(numbers[0])

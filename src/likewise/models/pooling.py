@@ -17,7 +17,7 @@ def average(x_NCHW: Tensor) -> Tensor:
 
 
 def gem(x_NCHW: Tensor) -> Tensor:
-    """`[N, C]`: the generalised mean, between the mean and the largest value; what is below 0 counts as 0.
+    """`[N, C]`: the generalised mean, between the mean and the largest value; negative values count as 0.
 
     (mean x^3)^(1/3). Radenović, Tolias and Chum, arXiv:1711.02512, 2018.
     """

@@ -1,8 +1,8 @@
-"""Networks that others publish: `timm:NAME`, `torchvision:NAME`, `hf:NAME_OR_FOLDER`, each with its own preprocessing.
+"""Published networks with their own preprocessing: `timm:NAME`, `torchvision:NAME`, `hf:NAME_OR_FOLDER`.
 
-Building one draws its weights at random and, but for `hf:`, looks nothing up; `Embedder.load_weights()` gets those that
-its makers publish. Extra: `pip install 'likewise[images]'`. Pooling: `own` is what the network does by itself;
-`average` and `gem` are over its last map, or over its patch tokens; `cls` is its class token.
+Weights are random after building, and only `hf:` needs the hub for it; `Embedder.load_weights()` loads the published
+ones. Extra: `pip install 'likewise[images]'`. Pooling: `own` is the network's own; `average` and `gem` pool its last
+feature map or its patch tokens; `cls` is its class token.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any  # a network of timm, whose forward_features is not declared by nn.Module
 
 import torch
 from torch import Tensor, nn
@@ -40,10 +40,10 @@ LABELS = ("id2label", "label2id")
 
 
 class Pretrained(nn.Module):
-    """Someone else's network: `[N, 3, H, W] -> [N, width]`, its tensors by the names that its makers gave them.
+    """A network of another library: `[N, 3, H, W] -> [N, width]`, with the tensor names of that library.
 
-    summary: how features come out of `body`. fetch: the published tensors, from the hub or from a folder. head: the
-    name of the layer that follows in what is published. architecture: what `hf` needs to build it again, as JSON.
+    summary: gets the features from `body`. fetch: the published tensors, from the hub or from a folder. head: the name
+    of the published classification layer. architecture: the configuration to build it again from, as JSON (`hf`).
     """
 
     prefix = "body."
@@ -58,7 +58,7 @@ class Pretrained(nn.Module):
         fetch: Callable[..., Mapping[str, Tensor]],
         makers: Makers,
         head: str = "",
-        architecture: dict[str, Any] | None = None,
+        architecture: dict[str, object] | None = None,
     ):
         super().__init__()
         self.body, self.summary, self.title, self.fetch, self.head = body, summary, title, fetch, head
@@ -76,20 +76,20 @@ class Pretrained(nn.Module):
             raise ValueError(f"{self.title} takes colour images (3, H, W), got {tuple(shape)}; give channels=3")
         mode = self.training
         try:
-            found = self.eval()(torch.zeros(1, *shape))
+            features = self.eval()(torch.zeros(1, *shape))
         except SpecError:
             raise
-        except Exception as error:  # whatever a network does with an image that is too small or of an odd size
+        except Exception as error:  # networks raise any exception for images that are too small or of an odd size
             why = brief(error) + (f"; it was made for size={self.size}" if self.size else "")
             raise ValueError(f"{self.title} cannot take images of {shape[1]} x {shape[2]}: {why}") from None
         finally:
             self.train(mode)
-        if found.ndim != 2:
-            raise ValueError(f"{self.title} gives {list(found.shape)} and not [N, features]; give another pooling")
-        return found.shape[1]
+        if features.ndim != 2:
+            raise ValueError(f"{self.title} gives {list(features.shape)} and not [N, features]; give another pooling")
+        return features.shape[1]
 
     def published(self) -> dict[str, Tensor]:
-        """The tensors that its makers publish. Errors: ValueError where they are not to be had."""
+        """The published tensors. Errors: ValueError if they cannot be loaded."""
         try:
             return self.ours(self.fetch())
         except Exception as error:  # hubs fail in every way there is
@@ -105,7 +105,7 @@ class Pretrained(nn.Module):
         return weights.read(path)
 
     def ours(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Without parts of theirs that this network lacks, such as a pooler that is not used."""
+        """The published tensors that this network has; others, such as an unused pooler, are left out."""
         wanted = self.body.state_dict()
         return {name: t for name, t in tensors.items() if name in wanted}
 
@@ -115,6 +115,9 @@ def timm(shape: Shape, *, name: str = "", pooling: str = "own") -> Pretrained:
 
     pooling: own | average | gem | cls. Vision transformers are built for the size of the images.
     Errors: SpecError for an unknown name; ValueError for images that it cannot take.
+
+    >>> timm((3, 224, 224), name="resnet18").width  # doctest: +SKIP
+    512
     """
     makers = of_timm(name)
     config = library("timm").get_pretrained_cfg(name)
@@ -137,6 +140,9 @@ def torchvision(shape: Shape, *, name: str = "", pooling: str = "own") -> Pretra
 
     pooling: own | gem; gem where a network has a pooling layer to replace, as residual networks, EfficientNet and
     ConvNeXt have. Errors: SpecError for an unknown name; ValueError for images that it cannot take.
+
+    >>> torchvision((3, 224, 224), name="resnet18").width  # doctest: +SKIP
+    512
     """
     makers = of_torchvision(name)
     models = library("torchvision.models")
@@ -151,13 +157,16 @@ def torchvision(shape: Shape, *, name: str = "", pooling: str = "own") -> Pretra
 
 
 def hf(
-    shape: Shape, *, name: str = "", pooling: str = "own", _architecture: dict[str, Any] | None = None
+    shape: Shape, *, name: str = "", pooling: str = "own", _architecture: dict[str, object] | None = None
 ) -> Pretrained:
     """hf:NAME_OR_FOLDER, a vision model of transformers (DINOv2, ViT, ConvNeXt; the vision half of CLIP or SigLIP).
 
     Such as hf:facebook/dinov2-small or hf:path/to/folder. pooling: own | average | gem | cls; own is the network's
     summary of an image, and the class token where that summary is a layer of the first pretraining (ViT).
     Errors: SpecError for a name that is neither a folder nor on the hub; ValueError for images it cannot take.
+
+    >>> hf((3, 224, 224), name="facebook/dinov2-small").width  # doctest: +SKIP
+    384
     """
     auto = library("transformers")
     if importlib.util.find_spec("torchvision"):  # transformers imports it where it is installed
@@ -180,12 +189,12 @@ def hf(
 
 
 def is_outside(text: str) -> bool:
-    """Whether a network text names one of someone else's; nothing is looked up."""
+    """Whether a name is that of another library's network; nothing is downloaded."""
     return getattr(bind("network", text), "func", None) in (timm, torchvision, hf)
 
 
 def makers_of(text: str) -> Makers:
-    """What the makers of a network of someone else's did to their images.
+    """Published preprocessing of a network of another library.
 
     Errors: SpecError for a name that does not exist, with the near ones, and for a library that is not installed.
     """
@@ -243,7 +252,7 @@ def forward_of(body: nn.Module, x_NCHW: Tensor) -> Tensor:
     return body(x_NCHW)
 
 
-def pool_by_gem(body: Any, name: str) -> None:
+def pool_by_gem(body: nn.Module, name: str) -> None:
     """Errors: SpecError where the pooling is no layer of its own."""
     pool = getattr(body, "avgpool", None)
     if not isinstance(pool, nn.AdaptiveAvgPool2d) or pool.output_size not in (1, (1, 1)):

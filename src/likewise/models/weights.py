@@ -1,4 +1,4 @@
-"""A model on disk: `model.safetensors` (tensors) and `model.json` (what they are), replaced whole or not at all.
+"""A model on disk: `model.safetensors` (tensors) and `model.json` (their description), written atomically.
 
 The two files are renamed one after the other, so a crash between them could pair new tensors with an old description.
 Hence the description also travels in the tensors' own header, and a checksum of the tensors tells which belongs to
@@ -11,7 +11,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,7 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from likewise.atomic import replacing
-from likewise.models.description import checked_config, checked_info
+from likewise.models.description import Description, checked_config, checked_info
 from likewise.safety import bounds
 
 __all__ = ["find", "load", "misfits", "read", "save"]
@@ -28,7 +27,7 @@ FORMAT = 1
 TENSORS, DESCRIPTION = "model.safetensors", "model.json"
 
 
-def save(folder: str | os.PathLike, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:
+def save(folder: str | os.PathLike, tensors: Mapping[str, Tensor], about: Mapping[str, object]) -> None:
     """Write both files atomically. `about` must be JSON. Errors: ValueError naming what is not."""
     # A copy each: safetensors refuses strided and shared memory.
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
@@ -43,7 +42,7 @@ def save(folder: str | os.PathLike, tensors: Mapping[str, Tensor], about: dict[s
 
 
 def find(path: str | os.PathLike) -> Path:
-    """The model's folder, given itself or the run folder around it. Errors: ValueError when there is no model."""
+    """The folder of a model, from its own path or that of its run. Errors: ValueError if there is no model."""
     for folder in (Path(path), Path(path) / "model"):
         if (folder / TENSORS).is_file():
             return folder
@@ -56,18 +55,18 @@ def is_ours(path: str | os.PathLike) -> bool:
 
 
 def only_file(folder: Path) -> Path:
-    """The weights that others keep in a folder. Errors: ValueError where there are none, or several."""
+    """The file of weights in a folder of another library. Errors: ValueError for none, or several."""
     there = sorted(folder.iterdir())
     endings = (".safetensors", ".bin", ".pth", ".pt")
     kinds = [[file for file in there if file.suffix.lower() == ending] for ending in endings]
-    found = next((files for files in kinds if files), [])
-    if len(found) != 1:
-        came = ", ".join(file.name for file in found) or "none"
-        raise ValueError(f"{folder} holds no model of ours and not one file of weights but {came}; name the file")
-    return found[0]
+    candidates = next((files for files in kinds if files), [])
+    if len(candidates) != 1:
+        names = ", ".join(file.name for file in candidates) or "none"
+        raise ValueError(f"{folder} holds no model of ours and not one file of weights but {names}; name the file")
+    return candidates[0]
 
 
-def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(folder: Path) -> tuple[dict[str, Tensor], Description]:
     """Tensors and description as saved. Errors: ValueError for another format, or a damaged or missing file."""
     tensors, inside = _open(folder / TENSORS)
     try:
@@ -82,15 +81,16 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, about
 
 
-def _described(text: str, folder: Path) -> dict[str, Any]:
+def _described(text: str, folder: Path) -> Description:
     about = bounds.parsed_json(text, f"the description of the model in {folder}", object)
     came = about.get("format") if isinstance(about, dict) else None
-    if came != FORMAT:
+    if not isinstance(about, dict) or came != FORMAT:
         raise ValueError(f"{folder} has model format {came!r} and this version reads {FORMAT}; update likewise")
     if lost := {"crc32", "config", "info"} - about.keys():
         raise ValueError(f"the description of the model in {folder} has lost its {' and '.join(sorted(lost))}")
     where = folder / DESCRIPTION
-    return about | {"config": checked_config(about["config"], where), "info": checked_info(about["info"], where)}
+    config, info = checked_config(about["config"], where), checked_info(about["info"], where)
+    return Description(format=FORMAT, crc32=about["crc32"], config=config, info=info)
 
 
 def read(path: str | os.PathLike) -> dict[str, Tensor]:
@@ -106,24 +106,24 @@ def read(path: str | os.PathLike) -> dict[str, Tensor]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 bounds.expanded(sum(one.file_size for one in archive.infolist()), path.stat().st_size, path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for one cause: not a file of plain tensors
         raise ValueError(f"cannot read {path} as plain tensors (nothing else is ever unpickled): {error}") from None
-    found = found.get("state_dict", found) if isinstance(found, dict) else {}
-    if not isinstance(found, dict):
-        found = {}
-    return {str(name).removeprefix("module."): t for name, t in found.items() if isinstance(t, Tensor)}
+    content = content.get("state_dict", content) if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        content = {}
+    return {str(name).removeprefix("module."): t for name, t in content.items() if isinstance(t, Tensor)}
 
 
 def misfits(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
-    """What keeps their tensors from taking the place of ours, in words; empty when they fit."""
+    """Why tensors do not fit the network, in words; empty if they fit."""
     both = [name for name in ours if name in theirs and ours[name].shape != theirs[name].shape]
-    found = {
+    problems = {
         "missing": [name for name in ours if name not in theirs],
         "unknown": [name for name in theirs if name not in ours],
         "of another shape": [f"{n} {list(theirs[n].shape)} where {list(ours[n].shape)} is needed" for n in both],
     }
-    return [f"{kind}: {_some(names)}" for kind, names in found.items() if names]
+    return [f"{kind}: {_some(names)}" for kind, names in problems.items() if names]
 
 
 def _some(names: list[str], most: int = 4) -> str:
@@ -165,6 +165,6 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """The file has its old content or the new one, whatever happens in between."""
+    """Write atomically: the file has its old content or the new one."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)

@@ -48,15 +48,15 @@ def own(path: Path) -> Recipe:
 
 
 def with_columns(what: str | os.PathLike, **columns: str) -> Recipe:
-    """The recipe for a table of the user's own, whose columns `image`, `label`, `split` and `group` are these.
+    """The recipe for a user's table with these column names for `image`, `label`, `split` and `group`.
 
-    Errors: SpecError for what is no table.
+    Errors: SpecError for other files than tables.
     """
     path = Path(what)
     if path.suffix.lower() not in OWN - {".npz"}:
         raise spec.SpecError(f"columns are of a table (.csv, .tsv, .parquet), and {os.fspath(what)!r} is none")
-    given = "".join(f", {use}={name!r}" for use, name in columns.items() if name)
-    return own(path).replace(data=f"table(path={os.fspath(path)!r}{given})")
+    keywords = "".join(f", {use}={name!r}" for use, name in columns.items() if name)
+    return own(path).replace(data=f"table(path={os.fspath(path)!r}{keywords})")
 
 
 def name_of(what: str | os.PathLike) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -39,7 +38,7 @@ WEIGHTS = "mobilenet_v2-b0353104.pth"
 
 @dataclass(frozen=True)
 class Facts:
-    """What the data are: counts are of the training part unless said otherwise."""
+    """Properties of the data; counts are those of the training part unless noted."""
 
     images: int
     train: int
@@ -59,7 +58,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe, why it is so, and what it takes."""
+    """A recipe, the reasons for its settings, and its estimated time and memory."""
 
     recipe: Recipe
     facts: Facts
@@ -67,7 +66,7 @@ class Plan:
     minutes: float
     memory_gib: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return {
             "data": dataclasses.asdict(self.facts),
             "recipe": self.recipe.to_dict(),
@@ -99,21 +98,21 @@ class Plan:
 def plan(recipe: Recipe, changes: Sequence[str] = (), *, minutes: float = 0.0, measure: bool = True) -> Plan:
     """The recipe of `folder` or `rows` for its data, with the user's `field=value` texts last.
 
-    minutes: what the training may take; 0 is MINUTES at most. Errors: ValueError for what cannot be read.
+    minutes: time limit of the training; 0 is MINUTES. Errors: ValueError for data that cannot be read.
     """
     if not (minutes >= 0 and math.isfinite(minutes)):
         raise ValueError(f"--minutes is how long the training may take, a number above 0, got {minutes}")
-    asked = recipe.override(*changes)
+    overridden = recipe.override(*changes)
     fixed = {text.partition("=")[0].strip().replace("-", "_") for text in changes}
-    images = peek(asked)
-    found = facts(images, asked)
-    chosen, notes = rules(found)
+    images = peek(overridden)
+    of_data = facts(images, overridden)
+    chosen, notes = rules(of_data)
     drawn_up = recipe.replace(**chosen).override(*changes)
     if drawn_up.network != chosen.get("network", recipe.network) and "weights" not in fixed:
-        drawn_up = drawn_up.replace(weights="", size=asked.size)
+        drawn_up = drawn_up.replace(weights="", size=overridden.size)
     if not measure:
-        return Plan(drawn_up, found, tuple(notes), 0.0, 0.0)
-    return fitted(drawn_up, found, notes, minutes, fixed)
+        return Plan(drawn_up, of_data, tuple(notes), 0.0, 0.0)
+    return fitted(drawn_up, of_data, notes, minutes, fixed)
 
 
 def peek(recipe: Recipe) -> Images:
@@ -152,14 +151,14 @@ def sides(images: Images, recipe: Recipe) -> tuple[int, int]:
     top = source_root(recipe.data)
     if top is None:
         return min(images.shape[1:]), images.shape[0]
-    found = []
+    shorter = []
     for name in images.ids[:: max(1, len(images) // HEADS)]:
         try:
             size = head(top / name)
         except (ImageError, OSError):
             continue
-        found.append(min(size.height, size.width))
-    return (sorted(found)[len(found) // 2] if found else PEEK), images.shape[0]
+        shorter.append(min(size.height, size.width))
+    return (sorted(shorter)[len(shorter) // 2] if shorter else PEEK), images.shape[0]
 
 
 def source_root(text: str) -> Path | None:
@@ -177,10 +176,10 @@ def source_root(text: str) -> Path | None:
     return None if path.suffix.lower() == ".npz" or not path.exists() else path.parent
 
 
-def rules(f: Facts) -> tuple[dict[str, Any], list[str]]:
-    """Fields of the recipe for these data, and what to tell the user beside them."""
+def rules(f: Facts) -> tuple[dict[str, object], list[str]]:
+    """Fields of the recipe for these data, and notes to the user."""
     notes: list[str] = []
-    chosen: dict[str, Any] = {"sampler": sampler(f, BATCH)}
+    chosen: dict[str, object] = {"sampler": sampler(f, BATCH)}
     if f.largest_class > 10 * max(1, f.median_class):
         chosen["balanced"] = True
         notes.append("one class dominates: batches and loss weigh classes alike (balanced=true)")
@@ -199,7 +198,7 @@ def rules(f: Facts) -> tuple[dict[str, Any], list[str]]:
     return chosen, notes
 
 
-def photographs(f: Facts, notes: list[str]) -> dict[str, Any]:
+def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
     """Published weights where there are any; else a small network, and what to install."""
     if published() is None:
         notes.append(f"published weights would help: put {WEIGHTS} into LIKEWISE_DATA/weights, or give weights=FILE")
@@ -243,16 +242,16 @@ def epochs_for(train: int, usual: int) -> int:
     return max(3, round(usual * min(3.0, max(1.0, few)) * min(1.0, many)))
 
 
-def fitted(recipe: Recipe, found: Facts, notes: list[str], minutes: float, fixed: set[str]) -> Plan:
+def fitted(recipe: Recipe, of_data: Facts, notes: list[str], minutes: float, fixed: set[str]) -> Plan:
     """The recipe with epochs that suit the time, which a few steps measure; memory too."""
     recipe = resolve_defaults(recipe)
-    begun = memory()
+    memory_before = memory()
     per_epoch = measured(recipe)
     most = minutes or MINUTES
     by_time = int(most * 60 * 0.9 / per_epoch)
     epochs = recipe.epochs
     if "epochs" not in fixed:
-        if minutes:  # what was asked for is used, up to four times the usual number of passes
+        if minutes:  # use the requested time, up to four times the usual number of epochs
             epochs = max(1, min(by_time, 4 * recipe.epochs))
         elif by_time < epochs:
             epochs = max(1, by_time)
@@ -260,7 +259,7 @@ def fitted(recipe: Recipe, found: Facts, notes: list[str], minutes: float, fixed
     recipe = recipe.replace(epochs=epochs)
     if minutes and "max_seconds" not in fixed:
         recipe = recipe.replace(max_seconds=minutes * 60)
-    return Plan(recipe, found, tuple(notes), epochs * per_epoch / 60, max(memory(), begun) / 2**30)
+    return Plan(recipe, of_data, tuple(notes), epochs * per_epoch / 60, max(memory(), memory_before) / 2**30)
 
 
 def measured(recipe: Recipe, clock: Callable[[], float] = time.perf_counter) -> float:

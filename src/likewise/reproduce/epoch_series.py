@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from likewise.data.images import Images
 from likewise.evaluate import Embeddings, evaluate
 from likewise.experiment import trial
 from likewise.experiment.build import build, load_images, resolve_defaults
+from likewise.experiment.recipe import Recipe
+from likewise.experiment.records import DataRecord, ScoreRecord
 from likewise.experiment.run import Run
 from likewise.geometry import euclidean
 from likewise.metrics.classification import probe, vote
@@ -22,6 +24,9 @@ from likewise.reproduce.section import Section, load_json, save_json, score_text
 from likewise.viz import plots
 from likewise.viz.pages.run_data import snapshots
 from likewise.viz.plots import Cloud, Curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["METHODS", "run"]
 
@@ -62,7 +67,7 @@ def run(experiment: Experiment) -> Path:
     return section.write()
 
 
-def introduction(data: Mapping[str, Any]) -> list[str]:
+def introduction(data: DataRecord) -> list[str]:
     return [
         "## A classifier against a siamese network",
         "After a small study on MNIST that shows images and no figures: two convolutions and two dense layers to the "
@@ -73,7 +78,7 @@ def introduction(data: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def epochs_figure(runs: Mapping[str, Run]) -> Any:
+def epochs_figure(runs: Mapping[str, Run]) -> "Figure":
     """Methods are rows, epochs are columns, each panel at its own scale."""
     panels: dict[str, Cloud] = {}
     for name, one in runs.items():
@@ -103,16 +108,17 @@ def write_scores(section: Section, experiment: Experiment, runs: Mapping[str, Ru
     section.say(*claims_of_space(results))
 
 
-def by_distance(one: Run) -> dict[str, Any]:
+def by_distance(one: Run) -> dict[str, ScoreRecord]:
     """Scores by Euclidean distance; the run's own if it was trained for it."""
     if one.recipe.sim == "euclidean":
         return {name: score for name, score in one.metrics()["scores"].items() if name in SCORES}
     results = Embeddings.load(one.embeddings)
     scores = evaluate(results.part("test"), results.part("train"), sim="euclidean", val=results.part("val"))
-    return {name: asdict(scores[name]) for name in SCORES if name in scores}
+    there = {name: scores[name] for name in SCORES if name in scores}
+    return {name: ScoreRecord(value=s.value, low=s.low, high=s.high, n=s.n) for name, s in there.items()}
 
 
-def claims_of_space(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def claims_of_space(results: Mapping[str, Mapping[str, ScoreRecord]]) -> list[str]:
     """The two claims about the embedding space, with evidence."""
     cnn, siamese = results["classifier"], results["siamese"]
     better = [name for name in ("knn@1", "silhouette", "pair_auc") if siamese[name]["low"] > cnn[name]["high"]]
@@ -129,7 +135,7 @@ def claims_of_space(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def regions(one: Run) -> Any:
+def regions(one: Run) -> "Figure":
     """Decision regions of logistic regression on training embeddings, with some test images."""
     results = Embeddings.load(one.embeddings)
     train, test = results.part("train"), results.part("test")
@@ -177,7 +183,7 @@ def first(one: Followed, kind: str, at: float) -> str:
     return "never" if reached is None else f"{one.epoch[reached]} ({one.seconds[reached]:.0f} s)"
 
 
-def curves(followed: Mapping[str, Followed]) -> Any:
+def curves(followed: Mapping[str, Followed]) -> "Figure":
     panels, labels = {}, []
     for axis_title, axis in (("by epoch", "epoch"), ("by seconds", "seconds")):
         for score, kind in (("knn@1", "neighbour"), ("silhouette", "silhouette")):
@@ -188,7 +194,7 @@ def curves(followed: Mapping[str, Followed]) -> Any:
     return plots.curves_family(panels, xlabels=labels, columns=2)
 
 
-def claims_of_speed(followed: Mapping[str, Followed], cost: Mapping[str, Any]) -> list[str]:
+def claims_of_speed(followed: Mapping[str, Followed], cost: Mapping[str, float]) -> list[str]:
     cnn, siamese = followed["classifier"], followed["siamese"]
     early = "; ".join(
         f"after epoch {epoch} silhouette {siamese.silhouette[epoch]:.2f} against {cnn.silhouette[epoch]:.2f}, knn@1 "
@@ -216,7 +222,7 @@ def cost_of_epochs(experiment: Experiment) -> dict[str, float]:
     return {name: median(one[name] for one in by_epoch[1:]) for name in going}
 
 
-def ticking(recipe, images) -> Iterator[float]:
+def ticking(recipe: Recipe, images: Images) -> Iterator[float]:
     """CPU seconds of an epoch, extrapolated from STEPS steps."""
     parts = build(recipe, images)
     loop, whole = trial.loop(parts), len(parts.feed.plan(0))

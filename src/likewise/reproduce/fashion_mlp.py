@@ -1,8 +1,7 @@
 """iavasiljeva/siamese-networks-hse-2017: dense siamese networks on Fashion-MNIST, and the limits of their score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +36,7 @@ ORDERS = {
 }
 FIRST, LAST = next(iter(ORDERS)), list(ORDERS)[-1]
 SCORES = ("pair_accuracy", "pair_auc", "eer", "knn@1", "probe")
+Outcomes = list[dict[str, float]]  # a dict of measures for each seed
 HELD_OUT = "by_class(val=0.2, test=0.2)"
 
 
@@ -81,10 +81,10 @@ def of_orders(section: Section, experiment: Experiment) -> None:
     section.say(*verdict(results))
 
 
-def orders(experiment: Experiment) -> dict[str, list[dict[str, float]]]:
+def orders(experiment: Experiment) -> dict[str, Outcomes]:
     """Results of every order, depth and seed; finished ones are loaded."""
     path = experiment.folder / "orders.json"
-    results: dict[str, list[dict[str, float]]] = load_json(path) or {}
+    results: dict[str, Outcomes] = load_json(path) or {}
     images = load_images(experiment.recipe("mlp3_contrastive")) if experiment.train else None
     for seed in range(SEEDS):
         for order, sampler in ORDERS.items():
@@ -97,22 +97,22 @@ def orders(experiment: Experiment) -> dict[str, list[dict[str, float]]]:
     return {name: one for name, one in results.items() if one}
 
 
-def by_layers(results: Mapping[str, Any], order: str) -> list[tuple[int, list[dict[str, float]]]]:
+def by_layers(results: Mapping[str, Outcomes], order: str) -> list[tuple[int, Outcomes]]:
     return [(layers, results[key]) for layers in THEIRS if (key := f"{order}|{layers}") in results]
 
 
-def over_seeds(results: Mapping[str, Sequence[Any]]) -> str:
+def over_seeds(results: Mapping[str, Outcomes]) -> str:
     seeds = min(map(len, results.values()))
     return f"mean (least – most) over {seeds} seeds" if seeds > 1 else "seed 0"
 
 
-def order_row(order: str, layers: int, one: Sequence[Mapping[str, Any]]) -> list[str]:
+def order_row(order: str, layers: int, one: Outcomes) -> list[str]:
     names = ("precision_train", "precision_test", "accuracy", "auc", "eer")
     figure = THEIRS[layers] if order == FIRST else ""
     return [order, str(layers), figure, *(span([s[n] for s in one], 1, 100) for n in names), f"{one[0]['steps']:.0f}"]
 
 
-def verdict(results: Mapping[str, Any]) -> list[str]:
+def verdict(results: Mapping[str, Outcomes]) -> list[str]:
     """Effect of a fourth layer for each order of pairs."""
 
     def cost(order: str, name: str) -> float:
@@ -128,7 +128,7 @@ def verdict(results: Mapping[str, Any]) -> list[str]:
     return ["What the fourth layer changes, in points of the means:\n\n- " + "\n- ".join(changes), *of_pairs(results)]
 
 
-def of_pairs(results: Mapping[str, Any]) -> list[str]:
+def of_pairs(results: Mapping[str, Outcomes]) -> list[str]:
     """Effect of other pairs at the same depth and number of steps."""
     ends = [dict(by_layers(results, order)) for order in (FIRST, LAST)]
     shared = [layers for layers in THEIRS if all(layers in end for end in ends)]
@@ -141,7 +141,7 @@ def of_pairs(results: Mapping[str, Any]) -> list[str]:
     )
 
 
-def mean_of(seeds: Sequence[Mapping[str, Any]], name: str) -> float:
+def mean_of(seeds: Outcomes, name: str) -> float:
     return sum(one[name] for one in seeds) / len(seeds)
 
 

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from likewise.evaluate import Embeddings, difference, evaluate, measure
+from likewise.evaluate.measure import Measured
 from likewise.evaluate.prototypes import at_most, naming
 from likewise.experiment.recipe import Recipe
+from likewise.experiment.records import ScoreRecord
 from likewise.experiment.run import Run
 from likewise.metrics.intervals import Score
 from likewise.reproduce.experiment import Experiment
@@ -21,7 +23,7 @@ SECONDS = "seconds.json"
 BASE, TUNED = "simple2, semi-hard", "MobileNetV2, all trained"
 
 # Trained on some days and tested on others: our recipe, and changed fields.
-MODES: dict[str, tuple[str, dict[str, Any]]] = {
+MODES: dict[str, tuple[str, dict[str, object]]] = {
     "simple, semi-hard": ("trainer_simple", {}),
     BASE: ("trainer_simple2", {}),
     "simple2, hardest": (
@@ -86,11 +88,11 @@ def finished(runs: Mapping[str, Run | None]) -> dict[str, Run]:
     return {name: one for name, one in runs.items() if one is not None}
 
 
-def recipe_of(experiment: Experiment, recipe: str, changes: Mapping[str, Any]) -> Recipe:
+def recipe_of(experiment: Experiment, recipe: str, changes: Mapping[str, object]) -> Recipe:
     return experiment.recipe(recipe).replace(**changes)
 
 
-def trained(experiment: Experiment, name: str, recipe: str, changes: Mapping[str, Any]) -> Run | None:
+def trained(experiment: Experiment, name: str, recipe: str, changes: Mapping[str, object]) -> Run | None:
     """The run; its CPU seconds, summed over resumptions, are saved in SECONDS."""
     costs, began = experiment.folder / SECONDS, time.process_time()
     done = (experiment.folder / "runs" / slug(name) / "metrics.json").exists()
@@ -106,7 +108,7 @@ def slug(name: str) -> str:
     return name.lower().replace(", ", "-").replace(" ", "-")
 
 
-def introduction(one: Run, seconds: Mapping[str, Any]) -> list[str]:
+def introduction(one: Run, seconds: Mapping[str, float]) -> list[str]:
     data = one.metrics()["data"]
     return [
         "## A folder of photographs",
@@ -131,7 +133,7 @@ class Named(NamedTuple):
     """Classification scores of a run by their definition and by ours."""
 
     theirs: dict[str, Score]
-    ours: Mapping[str, Mapping[str, Any]]
+    ours: Mapping[str, ScoreRecord]
 
 
 def lookup(one: Run) -> Named:
@@ -173,7 +175,7 @@ def mode_row(name: str, one: Run, seconds: float | None) -> list[str]:
 
 
 def commands(
-    experiment: Experiment, runs: Mapping[str, Run], how: Mapping[str, tuple[str, Mapping[str, Any]]]
+    experiment: Experiment, runs: Mapping[str, Run], how: Mapping[str, tuple[str, Mapping[str, object]]]
 ) -> list[str]:
     return [experiment.command(how[name][0], recipe_of(experiment, *how[name])) for name in runs]
 
@@ -192,7 +194,7 @@ def compared(runs: Mapping[str, Run]) -> list[str]:
     )
 
 
-def nearest_right(one: Run) -> Any:
+def nearest_right(one: Run) -> Measured:
     embeddings, recipe = Embeddings.load(one.embeddings), one.recipe
     return measure(embeddings.part("test"), embeddings.part("train"), sim=recipe.sim, quick=True)
 

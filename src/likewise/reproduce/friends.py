@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +19,9 @@ from likewise.viz import plots
 from likewise.viz.animation import animate
 from likewise.viz.pages.run_data import snapshots
 from likewise.viz.plots import Cloud, Curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["LOSSES", "run"]
 
@@ -142,7 +145,7 @@ def commands(experiment: Experiment, data: str, runs: Mapping[str, Run]) -> list
     return [experiment.command(LOSSES[loss][0], recipe_of(experiment, loss, data)) for loss in runs]
 
 
-def losses_figure(runs: Mapping[str, Run]) -> Any:
+def losses_figure(runs: Mapping[str, Run]) -> "Figure":
     panels = {}
     for loss, run in runs.items():
         lines = [record for record in run.records() if record["kind"] == "losses"]
@@ -153,14 +156,14 @@ def losses_figure(runs: Mapping[str, Run]) -> Any:
     return plots.curves_family(panels)
 
 
-def maps_figure(runs: Mapping[str, Run]) -> Any:
+def maps_figure(runs: Mapping[str, Run]) -> "Figure":
     """Training images in the first row, test images in the second."""
     embeddings = {loss: Embeddings.load(run.embeddings) for loss, run in runs.items()}
     panels = {f"{loss}, {part}": cloud(e.part(part)) for part in ("train", "test") for loss, e in embeddings.items()}
     return plots.maps(panels, columns=len(runs), side=1.9, shared=False, names=False)
 
 
-def development(run: Run) -> Any:
+def development(run: Run) -> "Figure":
     """Test images at some epochs, on shared axes."""
     by_epoch = snapshots(run)
     return plots.series(
@@ -174,7 +177,7 @@ def cloud(part: Embeddings) -> Cloud:
     return Cloud(shown.vectors.numpy(), shown.labels.numpy(), shown.classes)
 
 
-def search(run: Run, images: Images, count: int = 5) -> Any:
+def search(run: Run, images: Images, count: int = 5) -> "Figure":
     """A test image of each class, and the training images nearest to it."""
     known, recipe = Embeddings.load(run.embeddings), run.recipe
     train, test = known.part("train"), known.part("test")

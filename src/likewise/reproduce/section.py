@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from likewise.atomic import replacing
 from likewise.experiment.recipe import Recipe
@@ -13,6 +13,8 @@ from likewise.viz.plots.style import quiet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+Content = TypeVar("Content")
 
 __all__ = ["IMAGE_FOLDER", "Section", "command", "save_json", "load_json", "span", "table", "score_text"]
 
@@ -71,7 +73,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def score_text(score: Mapping[str, Any] | None, places: int = 3) -> str:
+def score_text(score: Mapping[str, object] | None, places: int = 3) -> str:
     """`0.953 (0.950 – 0.956)`; a dash for a missing score."""
     if score is None:
         return "–"
@@ -95,13 +97,13 @@ def command(recipe: str, shipped: Recipe, trained: Recipe) -> str:
     return " ".join(["likewise train", recipe.replace("_", "-"), *quoted])
 
 
-def save_json(path: Path, content: Any) -> Any:
+def save_json(path: Path, content: Content) -> Content:
     """Write JSON atomically; returns the content."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return content
 
 
-def load_json(path: Path) -> Any:
-    """Read what `save_json` wrote, or None."""
+def load_json(path: Path) -> Any:  # of the type that the caller saved
+    """The content of a file of `save_json`, or None without one."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

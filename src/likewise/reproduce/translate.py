@@ -5,7 +5,6 @@ sections MODEL, DATALOADER, GENERATOR, TRAIN, SOFTMAX_PRETRAINING, ENCODINGS, GE
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from likewise.experiment.recipe import Recipe, checked_names
 from likewise.reproduce.translate_rules import BEGINNINGS, RULES
@@ -47,7 +46,7 @@ def translate(text: str) -> Translation:
     return Translation(recipe, str(work.get("project_name", "")), generation, tuple(work.lines))
 
 
-def parsed(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[str, object]:
     try:
         config = parsed_yaml(text)
     except ValueError as error:
@@ -57,14 +56,14 @@ def parsed(text: str) -> dict[str, Any]:
     return config
 
 
-def keys(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], str]:
+def keys(config: Mapping[str, object]) -> tuple[dict[str, object], dict[str, str], str]:
     """Every key in one flat dict under one name, how each was written, and the generation that wrote it."""
     nested = [key for key, value in config.items() if key.lower() in SECTIONS and isinstance(value, dict)]
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     written: dict[str, str] = {}
     for key, value in config.items():
         section = key.lower() if key in nested else ""
-        inside = value if section else {key: value}
+        inside = value if section and isinstance(value, dict) else {key: value}
         start = "softmax." if section == "softmax_pretraining" else ""
         for name, entry in inside.items():
             plain = str(name).lower()

@@ -56,7 +56,7 @@ def backbone(work: Work, key: str) -> None:
         work.take(key, network=network, head=f"projection(hidden={max(1, dim // 2)})", why=HEAD)
     else:
         work.refuse(key, "no network of that name is known; say network= yourself")
-    if not published and work.fields.get("network", "").startswith("timm:"):
+    if not published and str(work.fields.get("network", "")).startswith("timm:"):
         work.fields["weights"] = "none"
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
 
 from likewise.experiment.recipe import Recipe
 from likewise.spec import SpecError
@@ -19,7 +18,7 @@ class Line:
 
     kind: str  # mapped | means something else | not taken over
     key: str
-    value: Any
+    value: object
     ours: str = ""
     why: str = ""
     written: str = ""  # the key as written in the file, with its section
@@ -39,16 +38,16 @@ class Translation:
 class Work:
     """A configuration under translation."""
 
-    config: dict[str, Any]
+    config: dict[str, object]
     written: dict[str, str] = field(default_factory=dict)
-    fields: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, object] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
 
-    def take(self, key: str, ours: str = "", why: str = "", **fields: Any) -> None:
+    def take(self, key: str, ours: str = "", why: str = "", **fields: object) -> None:
         """Set recipe fields and note the key as mapped, or as different in meaning if `why` is given."""
         self.put(key, fields, ours, why)
 
-    def put(self, key: str, fields: Mapping[str, Any], ours: str = "", why: str = "") -> None:
+    def put(self, key: str, fields: Mapping[str, object], ours: str = "", why: str = "") -> None:
         self.fields |= fields
         shown = ours or ", ".join(f"{name}={value}" for name, value in fields.items())
         self.note(DIFFERS if why else MAPPED, key, shown, why)
@@ -59,11 +58,11 @@ class Work:
     def note(self, kind: str, key: str, ours: str, why: str) -> None:
         self.lines.append(Line(kind, key, self.config[key], ours, why, self.written.get(key, key)))
 
-    def get(self, key: str, default: Any = None) -> Any:
+    def get(self, key: str, default: object = None) -> object:
         value = self.config.get(key, default)
         return default if value is None else value
 
-    def number(self, key: str, default: float | None = None) -> Any:
+    def number(self, key: str, default: float | None = None) -> float:
         """A number. Errors: SpecError for anything else."""
         value = self.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -41,6 +41,9 @@ from likewise.reproduce.video_trainings import (
 from likewise.viz import plots
 from likewise.viz.plots import Cloud
 from likewise.viz.plots.style import INK
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["run"]
 
@@ -102,7 +105,7 @@ def introduction(experiment: Experiment, images: Images) -> list[str]:
     ]
 
 
-def crops(images: Images) -> Any:
+def crops(images: Images) -> "Figure":
     at, titles = [], []
     for c, name in enumerate(images.classes):
         of_c = (images.labels == c).nonzero()[:, 0]
@@ -198,7 +201,7 @@ def easier(before: Mapping[str, Embeddings]) -> list[str]:
     return [f"These videos are easier to part than its own: {', '.join(text)}."] if text else []
 
 
-def maps(before: Mapping[str, Embeddings], main: Mapping[str, Sequence[Embeddings]]) -> Any:
+def maps(before: Mapping[str, Embeddings], main: Mapping[str, Sequence[Embeddings]]) -> "Figure":
     """One row per network: training crops before and after, held-out crops before and after."""
     panels = {}
     for name, trainings in main.items():
@@ -208,7 +211,7 @@ def maps(before: Mapping[str, Embeddings], main: Mapping[str, Sequence[Embedding
     return plots.maps(panels, columns=4, side=2.2, shared=False, names=False)
 
 
-def in_order(main: Mapping[str, Sequence[Embeddings]]) -> Any:
+def in_order(main: Mapping[str, Sequence[Embeddings]]) -> "Figure":
     """Both networks on one plot, the first seed, training crops."""
     trains = {name: trainings[0].part("train") for name, trainings in main.items()}
     values = {name: silhouette(one.vectors, one.labels).tolist() for name, one in trains.items()}
@@ -254,7 +257,7 @@ def of_splits(
         section.figure("new", all_crops(main[NEW]), f"All crops, where {names} was never seen in training; seed 0")
 
 
-def all_crops(of: Mapping[str, Sequence[Embeddings]]) -> Any:
+def all_crops(of: Mapping[str, Sequence[Embeddings]]) -> "Figure":
     panels = {name: cloud(trainings[0]) for name, trainings in of.items()}
     return plots.maps(panels, columns=2, side=2.6, shared=False, names=False)
 

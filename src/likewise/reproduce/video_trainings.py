@@ -1,7 +1,6 @@
 """The trainings of the experiment on videos: embeddings are saved, weights are not."""
 
 import time
-from typing import Any
 
 from likewise import spec
 from likewise.data.images import Images
@@ -21,7 +20,7 @@ FIRST, HONEST, NEW = PARTS  # theirs is the first
 SEEDS = 3
 
 
-def respelled(text: str, **changes: Any) -> str:
+def respelled(text: str, **changes: object) -> str:
     """A name with some keywords changed: `tracking(every=2)` -> `tracking(every=2, parts='gap')`."""
     name, settings = spec.parse(text)
     return f"{name}({', '.join(f'{k}={v!r}' for k, v in (settings | changes).items())})"

@@ -12,8 +12,8 @@ PLAIN = (bool, int, float, str)
 WORDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text", type(None): "None"}
 
 
-def check_types(fn: Callable, settings: Mapping[str, Any]) -> str:
-    """What is wrong with the first keyword whose value does not fit, in words; empty when all fit."""
+def check_types(fn: Callable, settings: Mapping[str, object]) -> str:
+    """A sentence on the first keyword whose value does not fit its annotation; empty if all fit."""
     hints = _hints(fn) if settings else {}
     for key, value in settings.items():
         if key in hints and not fits(value, hints[key]):
@@ -21,8 +21,8 @@ def check_types(fn: Callable, settings: Mapping[str, Any]) -> str:
     return ""
 
 
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a literal fits an annotation; annotations that no literal can have accept nothing but what is plain."""
+def fits(value: object, hint: object) -> bool:
+    """Whether a Python literal fits an annotation; other types than those of literals accept nothing."""
     if hint in (Any, inspect.Parameter.empty):
         return True
     origin = get_origin(hint)
@@ -40,14 +40,14 @@ def fits(value: Any, hint: Any) -> bool:
     return isinstance(value, hint) if isinstance(hint, type) else False
 
 
-def _hints(fn: Callable) -> dict[str, Any]:
+def _hints(fn: Callable) -> dict[str, object]:
     try:
         return get_type_hints(fn.__init__ if inspect.isclass(fn) else fn)
     except (NameError, TypeError, AttributeError):  # names that exist for the type checker only
         return {}
 
 
-def _words(hint: Any) -> str:
+def _words(hint: object) -> str:
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(_words(part) for part in get_args(hint)))
     if hint in WORDS:

@@ -1,15 +1,15 @@
-"""Bounds of everything that is read from files: checked before memory is taken, named in the error, documented here.
+"""Bounds of everything that is read from files: checked before memory is allocated, and named in the error.
 
-A file may come from a stranger. What it announces (pixels, rows, labels, lengths) is compared with a fixed bound and,
-where the content may be compressed, with the length of the file itself. Nothing is executed: JSON, TOML, safetensors,
-plain arrays and Parquet only. docs/security.md lists the same bounds for users.
+A file may come from an untrusted source. The sizes that it announces (pixels, rows, labels, lengths) are compared with
+a fixed bound and, if the content may be compressed, with the length of the file. Nothing is executed: JSON, TOML,
+safetensors, plain arrays and Parquet only. docs/security.md lists the same bounds for users.
 """
 
 import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 __all__ = [
     "CLASSES",
@@ -24,6 +24,9 @@ __all__ = [
     "size",
     "text",
 ]
+
+Parsed = TypeVar("Parsed")
+Fields = dict[str, Any]  # of a parsed file: of any type until its reader has checked them
 
 MiB = 1 << 20
 IMAGE_PIXELS = 100_000_000  # pixels of one image: 300 MB in colour; the largest camera files are about 100 megapixels
@@ -110,25 +113,29 @@ def text(path: str | os.PathLike, bound: int = TEXT_FILE, kind: str = "a text fi
         raise ValueError(f"{os.fspath(path)} is not UTF-8 text: {error.reason} at byte {error.start}") from None
 
 
-def parsed_json(content: str | bytes, where: object, kind: type = dict) -> Any:
+@overload
+def parsed_json(content: str | bytes, where: object) -> Fields: ...
+@overload
+def parsed_json(content: str | bytes, where: object, kind: type[Parsed]) -> Parsed: ...
+def parsed_json(content: str | bytes, where: object, kind: type = dict) -> object:
     """A JSON value of the given type. Errors: ValueError that begins with `where`."""
     try:
-        found = json.loads(content)
+        parsed = json.loads(content)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ValueError(f"{where} does not read as JSON: {reason}") from None
-    if not isinstance(found, kind):
+    if not isinstance(parsed, kind):
         wanted = "an object of fields" if kind is dict else f"a {kind.__name__}"
-        raise ValueError(f"{where} is {wanted}, not {type(found).__name__}")
-    return found
+        raise ValueError(f"{where} is {wanted}, not {type(parsed).__name__}")
+    return parsed
 
 
-def read_json(path: str | os.PathLike, kind: type = dict) -> Any:
-    """The JSON value of a file. Errors: ValueError that names the file; FileNotFoundError."""
-    return parsed_json(text(path, JSON_FILE, "a JSON file"), os.fspath(path), kind)
+def read_json(path: str | os.PathLike) -> Fields:
+    """The fields of a JSON file. Errors: ValueError that names the file; FileNotFoundError."""
+    return parsed_json(text(path, JSON_FILE, "a JSON file"), os.fspath(path))
 
 
-def parsed_toml(content: str, where: object) -> dict[str, Any]:
+def parsed_toml(content: str, where: object) -> Fields:
     """Errors: ValueError that begins with `where`."""
     try:
         return tomllib.loads(content)
@@ -137,6 +144,6 @@ def parsed_toml(content: str, where: object) -> dict[str, Any]:
         raise ValueError(f"{where} does not read as TOML: {reason}") from None
 
 
-def read_toml(path: str | os.PathLike) -> dict[str, Any]:
+def read_toml(path: str | os.PathLike) -> Fields:
     """The fields of a TOML file. Errors: ValueError that names the file; FileNotFoundError."""
     return parsed_toml(text(path, RECIPE_FILE, "a recipe"), os.fspath(path))

@@ -6,7 +6,6 @@ Thrift's compact protocol, as far as sizes need it. https://parquet.apache.org/d
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from likewise.safety import bounds
 
@@ -14,12 +13,13 @@ __all__ = ["Announced", "announced"]
 
 MAGIC = b"PAR1"
 DEPTH = 16  # structures inside structures
+Value = int | bytes | list["Value"] | dict[int, "Value"]  # of the compact protocol
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 
 
 @dataclass(frozen=True)
 class Announced:
-    """What a footer announces: rows, and the values and bytes of all column chunks once they are decompressed."""
+    """Sizes announced by a footer: rows, and the values and decompressed bytes of all column chunks."""
 
     rows: int
     values: int
@@ -39,21 +39,21 @@ class Reader:
         return self.content[self.at - count : self.at]
 
     def varint(self) -> int:
-        found = shift = 0
+        number = shift = 0
         while True:
             byte = self.take(1)[0]
-            found |= (byte & 0x7F) << shift
+            number |= (byte & 0x7F) << shift
             if byte < 0x80:
-                return found
+                return number
             shift += 7
             if shift > 63:
                 raise ValueError("its footer holds a number of more than 64 bits")
 
     def zigzag(self) -> int:
-        found = self.varint()
-        return (found >> 1) ^ -(found & 1)
+        number = self.varint()
+        return (number >> 1) ^ -(number & 1)
 
-    def value(self, kind: int, depth: int) -> Any:
+    def value(self, kind: int, depth: int) -> "Value":
         if kind in (TRUE, FALSE):
             return kind == TRUE
         if kind == BYTE:
@@ -70,7 +70,7 @@ class Reader:
             return self.struct(depth + 1)
         raise ValueError(f"its footer holds a value of the unknown type {kind}")
 
-    def several(self, depth: int) -> list[Any]:
+    def several(self, depth: int) -> list["Value"]:
         head = self.take(1)[0]
         count, kind = head >> 4, head & 0x0F
         count = self.varint() if count == 15 else count
@@ -78,20 +78,20 @@ class Reader:
             raise ValueError("its footer ends early")
         return [self.take(1) if kind in (TRUE, FALSE) else self.value(kind, depth) for _ in range(count)]
 
-    def struct(self, depth: int = 0) -> dict[int, Any]:
+    def struct(self, depth: int = 0) -> dict[int, "Value"]:
         """Fields by number."""
         if depth > DEPTH:
             raise ValueError("its footer is nested too deeply")
-        found: dict[int, Any] = {}
+        fields: dict[int, Value] = {}
         number = 0
         while head := self.take(1)[0]:
             number = number + (head >> 4) if head >> 4 else self.zigzag()
-            found[number] = self.value(head & 0x0F, depth)
-        return found
+            fields[number] = self.value(head & 0x0F, depth)
+        return fields
 
 
 def announced(path: str | os.PathLike) -> Announced:
-    """What the footer of a file announces. Errors: ValueError, which begins with `it`, for what is no Parquet."""
+    """Sizes announced by the footer of a file. Errors: ValueError, beginning with `it`, for other file formats."""
     length = os.stat(path).st_size
     with Path(path).open("rb") as file:
         file.seek(max(0, length - 8))
@@ -109,17 +109,17 @@ def announced(path: str | os.PathLike) -> Announced:
     return Announced(rows, sum(values for values, _ in chunks), sum(size for _, size in chunks))
 
 
-def columns_of(group: Any) -> list[Any]:
+def columns_of(group: "Value") -> list["Value"]:
     columns = group.get(1) if isinstance(group, dict) else None
     if not isinstance(columns, list):
         raise ValueError("its footer has a row group without columns")
     return columns
 
 
-def chunk_of(column: Any) -> tuple[int, int]:
+def chunk_of(column: "Value") -> tuple[int, int]:
     """Values and bytes of a column chunk."""
-    told = column.get(3) if isinstance(column, dict) else None
-    values, size = (told.get(5), told.get(6)) if isinstance(told, dict) else (None, None)
+    metadata = column.get(3) if isinstance(column, dict) else None
+    values, size = (metadata.get(5), metadata.get(6)) if isinstance(metadata, dict) else (None, None)
     if not isinstance(values, int) or not isinstance(size, int) or min(values, size) < 0:
         raise ValueError("its footer has a column without sizes")
     return values, size

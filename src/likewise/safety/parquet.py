@@ -1,11 +1,15 @@
-"""Parquet files of others, read within bounds: what the footer announces is checked before a column is decoded."""
+"""Read untrusted Parquet files within bounds: the sizes in the footer are checked before a column is decoded."""
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from likewise.safety import bounds
 from likewise.safety.footer import announced
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 __all__ = ["read_table"]
 
@@ -13,8 +17,8 @@ FIRST_ROWS = 64  # of the first batch; later ones are as long as their bytes all
 BATCH = 16 << 20  # bytes
 
 
-def read_table(path: str | os.PathLike, what: str, columns: Sequence[str] = ()) -> Any:
-    """The table of a file; of its columns those that are there and in `columns`, or all.
+def read_table(path: str | os.PathLike, what: str, columns: Sequence[str] = ()) -> "pa.Table":
+    """The table of a file, with the existing columns among `columns`, or all.
 
     Errors: ValueError that names the file, for one that is no Parquet, or announces or holds more than `bounds` allow.
     """
@@ -31,24 +35,26 @@ def read_table(path: str | os.PathLike, what: str, columns: Sequence[str] = ()) 
             schema = file.schema_arrow
         if wanted is not None:
             schema = pa.schema([schema.field(c) for c in wanted], metadata=schema.metadata)
-        found = pa.Table.from_batches(batches) if batches else schema.empty_table()
-        found = found.replace_schema_metadata(schema.metadata)
-        found.validate(full=True)  # texts that are no UTF-8, offsets beyond their values
-        return found
+        table = pa.Table.from_batches(batches) if batches else schema.empty_table()
+        table = table.replace_schema_metadata(schema.metadata)
+        table.validate(full=True)  # texts that are no UTF-8, offsets beyond their values
+        return table
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"cannot read {what} from {name}: {error}") from None
 
 
 def check_announced(path: str | os.PathLike, length: int, name: str) -> None:
     """Errors: ValueError when rows, or the values and bytes of the columns, are beyond the bounds."""
-    found = announced(path)
-    bounds.rows(found.rows, length, name)
-    bounds.expanded(max(found.size, 4 * found.values), length, name)
+    footer = announced(path)
+    bounds.rows(footer.rows, length, name)
+    bounds.expanded(max(footer.size, 4 * footer.values), length, name)
 
 
-def within_bounds(file: Any, columns: Sequence[str] | None, length: int, name: str) -> list[Any]:
+def within_bounds(
+    file: "pq.ParquetFile", columns: Sequence[str] | None, length: int, name: str
+) -> "list[pa.RecordBatch]":
     """All rows in batches, while their bytes in memory stay within the bound: a dictionary may repeat a long text."""
-    found, held, size = [], 0, FIRST_ROWS
+    batches, in_memory, size = [], 0, FIRST_ROWS
     rows, done = file.metadata.num_rows, 0
     while done < rows:
         done_before = done
@@ -60,19 +66,19 @@ def within_bounds(file: Any, columns: Sequence[str] | None, length: int, name: s
                 if not len(batch):
                     continue
             batch = decoded(batch)
-            found.append(batch)
-            held, done = held + batch.nbytes, done + len(batch)
-            bounds.expanded(held, length, name)
+            batches.append(batch)
+            in_memory, done = in_memory + batch.nbytes, done + len(batch)
+            bounds.expanded(in_memory, length, name)
             if size == FIRST_ROWS and rows > size:
                 break
         else:
             break
-        size = max(1, min(1 << 16, BATCH * done // max(held, 1)))
-    return found
+        size = max(1, min(1 << 16, BATCH * done // max(in_memory, 1)))
+    return batches
 
 
-def decoded(batch: Any) -> Any:
-    """The batch with the values of its dictionaries in place, so that its bytes are those that texts will take."""
+def decoded(batch: "pa.RecordBatch") -> "pa.RecordBatch":
+    """Replace dictionary codes by their values, so that the size in bytes is that of the texts."""
     import pyarrow as pa
 
     columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]

@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from likewise.safety import bounds
 
@@ -13,7 +12,7 @@ __all__ = ["csv_text", "harmless", "read_skipped", "restored"]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what begins a formula in common spreadsheets (OWASP, CSV injection)
 
 
-def harmless(cell: Any) -> Any:
+def harmless(cell: object) -> object:
     """The cell, behind an apostrophe where a spreadsheet would take it for a formula; numbers stay numbers."""
     if not isinstance(cell, str) or not cell.startswith(FORMULA) or number(cell):
         return cell
@@ -21,7 +20,7 @@ def harmless(cell: Any) -> Any:
 
 
 def restored(cell: str) -> str:
-    """What `harmless` was given."""
+    """The inverse of `harmless` for texts."""
     return cell[1:] if cell.startswith("'") and cell[1:].startswith(FORMULA) else cell
 
 
@@ -33,7 +32,7 @@ def number(cell: str) -> bool:
     return cell == cell.strip()
 
 
-def csv_text(rows: Iterable[Sequence[Any]], *, lineterminator: str = "\r\n") -> str:
+def csv_text(rows: Iterable[Sequence[object]], *, lineterminator: str = "\r\n") -> str:
     """Rows as the text of a CSV file."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator=lineterminator).writerows([harmless(cell) for cell in row] for row in rows)

@@ -1,14 +1,17 @@
-"""YAML of others: plain values only, and no more of them than the bound once aliases are expanded."""
+"""Read untrusted YAML: plain values only, and a bounded number of them after expanding aliases."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from likewise.safety import bounds
+
+if TYPE_CHECKING:
+    from yaml.nodes import Node
 
 __all__ = ["parsed_yaml"]
 
 
-def parsed_yaml(text: str) -> Any:
-    """The value of a YAML document. Errors: ValueError for what is none or too much; ModuleNotFoundError."""
+def parsed_yaml(text: str) -> object:
+    """The value of a YAML document. Errors: ValueError for invalid or too large ones; ModuleNotFoundError."""
     try:
         import yaml
     except ModuleNotFoundError:
@@ -26,18 +29,18 @@ def parsed_yaml(text: str) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
 
 
-def check_nodes(top: Any) -> None:
+def check_nodes(top: "Node | None") -> None:
     """Errors: ValueError for more values than `bounds` allow once aliases are expanded, or an alias inside itself.
 
     A short text with aliases of aliases stands for billions of values. Nodes are counted where they are defined.
     """
     counts: dict[int, int] = {}
 
-    def count(node: Any) -> int:
+    def count(node: "Node | None") -> int:
         if node is None:
             return 0
         if id(node) not in counts:
-            counts[id(node)] = bounds.YAML_NODES + 1  # found again while it is being counted: it holds itself
+            counts[id(node)] = bounds.YAML_NODES + 1  # met again while it is being counted: it contains itself
             inner = node.value if isinstance(node.value, list) else []
             parts = [part for entry in inner for part in (entry if isinstance(entry, tuple) else (entry,))]
             counts[id(node)] = 1 + sum(map(count, parts))

@@ -143,7 +143,7 @@ def start(cursor: str, kind: type) -> Any:
     if not cursor:
         return None
     try:
-        found = bounds.parsed_json(base64.urlsafe_b64decode(cursor.encode("ascii")), "the cursor", kind)
+        found: object = bounds.parsed_json(base64.urlsafe_b64decode(cursor.encode("ascii")), "the cursor", kind)
     except (ValueError, binascii.Error):
         found = None
     if type(found) is not kind or (isinstance(found, int) and not 0 <= found < 2**63):

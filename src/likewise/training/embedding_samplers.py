@@ -1,4 +1,4 @@
-"""Embedding-aware samplers: batches of what the embedding after the last epoch does not tell apart.
+"""Embedding-aware samplers: batches of classes or images that the embedding after the last epoch confuses.
 
 A sampler marked `needs_embeddings` gets the EpochEmbeddings of the training part at the start of every epoch but the
 first, and None then. Its batches are a function of (labels, seed, epoch, embeddings) alone; a checkpoint keeps those of
@@ -52,7 +52,12 @@ def hard_classes(
     whose centres are most similar to its own, of the classes that have images left. Batch sizes are those of `pk`, and
     every image is visited in every epoch. The first epoch, which has no embeddings yet, is drawn as by `pk`, and so are
     batches that hold all classes there are: ask for fewer. Each epoch embeds the training part once more.
-    (After Ge, Huang, Dong, Scott, ECCV 2018) Errors: ValueError for numbers below 1.
+    (After Ge, Huang, Dong, Scott, arXiv:1810.06951, 2018) Errors: ValueError for numbers below 1.
+
+    >>> labels, emb = torch.arange(12) % 4, torch.eye(4)[torch.arange(12) % 4]
+    >>> draw = hard_classes(labels, classes=2, images=2, seed=0, epoch=1, embeddings=EpochEmbeddings(emb))
+    >>> [len(batch) for batch in draw]
+    [4, 4, 4, 4]
     """
     rng = rng_of(len(labels), seed, epoch, classes=classes, images=images, groups=groups)
     deal = alike(embeddings, labels, groups) if embeddings else None
@@ -76,12 +81,17 @@ def hard_negatives(
     An anchor and each of `negatives` hard negatives bring hands of `images` images of one class; a batch holds as
     many such anchors as fit in `batch` images, none twice. Every image is visited in every epoch. The negatives are
     drawn from the `depth` images of other classes that were most similar to the anchor after the last epoch, found
-    exactly, in O(images^2); before the first epoch nothing was embeddings, and they are drawn from all.
+    exactly, in O(images^2); before the first epoch there are no embeddings, and they are drawn from all.
     guard: left out as likely of the anchor's own class, and counted in the log, are negatives more similar to the
     anchor than the guard-th nearest image of its class (`too_near`), and those of which more than half of the
     10 nearest neighbours are of the anchor's class (`doubted`: wrong labels are); the next ones take their places. 0
     leaves out none.
     Errors: ValueError for numbers below 1 (guard: 0), or a batch too small for one anchor.
+
+    >>> labels, emb = torch.arange(12) % 4, torch.eye(4)[torch.arange(12) % 4]
+    >>> draw = hard_negatives(labels, batch=6, images=2, seed=0, epoch=1, embeddings=EpochEmbeddings(emb))
+    >>> [len(batch) for batch in draw]
+    [4, 6, 6]
     """
     rng = rng_of(len(labels), seed, epoch, batch=batch, images=images, negatives=negatives, depth=depth)
     if guard < 0 or batch < (1 + negatives) * images:
@@ -138,10 +148,10 @@ def company(left_C: np.ndarray, due_C: np.ndarray, p: int, groups: int, row: Row
 
 
 def hardest(embeddings: EpochEmbeddings, labels_N: Tensor, *, depth: int, guard: int) -> Tensor:
-    """Places `[N, K]` of the images of other classes most similar to each, best first, that the guard lets pass.
+    """Indices `[N, K]` of each image's hardest negatives, most similar first, after false-negative filtering.
 
-    Where one is left out the next takes its place, down to the WIDER * depth-th; -1 where none is left. How many were
-    kept, and left out on the way, is counted in `embeddings.notes`.
+    The next candidate replaces one that is left out, down to the WIDER * depth-th; -1 where none remains. The counts
+    of used and left-out candidates go to `embeddings.notes`.
     """
     labels_N, few = labels_N.to(embeddings.emb.device), min(depth, len(labels_N))
     among = min(WIDER * depth if guard else depth, len(labels_N))

@@ -5,9 +5,11 @@ most `dims` dimensions is returned unchanged. PCA preserves distances as well as
 preserve neighbourhoods, so cluster sizes and gaps between clusters carry no meaning.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from likewise.spec import near
 
@@ -24,18 +26,18 @@ class Plane(NamedTuple):
     axes: np.ndarray  # [dims, D]
     share: float  # explained variance, 0 to 1
 
-    def __call__(self, x_ND: Any) -> np.ndarray:
+    def __call__(self, x_ND: ArrayLike) -> np.ndarray:
         return ((_matrix(x_ND) - self.origin) @ self.axes.T).astype(np.float32)
 
 
-def project(x_ND: Any, method: str = "pca", *, dims: int = 2, **numbers: Any) -> np.ndarray:
+def project(x_ND: ArrayLike, method: str = "pca", *, dims: int = 2, **numbers: float) -> np.ndarray:
     """Project vectors by one of METHODS. Errors: ValueError for an unknown method, with the near name."""
     if method not in METHODS:
         raise ValueError(f"no projection named {method!r}{near(method, METHODS)}")
     return METHODS[method](x_ND, dims=dims, **numbers)
 
 
-def plane(x_ND: Any, *, dims: int = 2) -> Plane:
+def plane(x_ND: ArrayLike, *, dims: int = 2) -> Plane:
     """Fit the plane of largest variance, to project one or several embeddings. Pearson, 1901.
 
     Deterministic: scikit-learn orients each axis so that its largest entry is positive. With at most `dims` dimensions
@@ -54,12 +56,12 @@ def plane(x_ND: Any, *, dims: int = 2) -> Plane:
     return Plane(fitted.mean_, axes_KD, float(fitted.explained_variance_ratio_.sum()))
 
 
-def pca(x_ND: Any, *, dims: int = 2) -> np.ndarray:
+def pca(x_ND: ArrayLike, *, dims: int = 2) -> np.ndarray:
     """Principal components: the plane of largest variance. Pearson, 1901."""
     return plane(x_ND, dims=dims)(x_ND)
 
 
-def tsne(x_ND: Any, *, dims: int = 2, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
+def tsne(x_ND: ArrayLike, *, dims: int = 2, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
     """t-SNE with PCA initialisation; perplexity is lowered for few vectors. van der Maaten and Hinton, 2008."""
     from sklearn.manifold import TSNE
 
@@ -93,7 +95,7 @@ def among_landmarks(x_ND: np.ndarray, *, dims: int, perplexity: float, seed: int
     return placed_N
 
 
-def umap(x_ND: Any, *, dims: int = 2, neighbours: int = 15, seed: int = 0) -> np.ndarray:
+def umap(x_ND: ArrayLike, *, dims: int = 2, neighbours: int = 15, seed: int = 0) -> np.ndarray:
     """UMAP (extra: `pip install 'likewise[view]'`). McInnes, Healy and Melville, 2018."""
     x_ND = _matrix(x_ND)
     if x_ND.shape[1] <= dims:
@@ -109,10 +111,10 @@ def umap(x_ND: Any, *, dims: int = 2, neighbours: int = 15, seed: int = 0) -> np
     return np.asarray(reducer.fit_transform(x_ND), dtype=np.float32)
 
 
-METHODS = {"pca": pca, "tsne": tsne, "umap": umap}
+METHODS: dict[str, Callable[..., np.ndarray]] = {"pca": pca, "tsne": tsne, "umap": umap}
 
 
-def _matrix(x_ND: Any) -> np.ndarray:
+def _matrix(x_ND: ArrayLike) -> np.ndarray:
     """Float64 [N, D]. Errors: ValueError for another shape, no vectors, NaN or infinity."""
     x_ND = np.asarray(x_ND, dtype=np.float64)
     if x_ND.ndim != 2 or 0 in x_ND.shape:

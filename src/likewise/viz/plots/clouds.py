@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from likewise.viz.plots.style import FAINT, PAPER, ClassStyle, Key, class_key, s
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
 GREY = ClassStyle(FAINT)  # for classes without a style of their own
@@ -22,6 +23,12 @@ class Cloud(NamedTuple):
     xy: np.ndarray  # [N, 2]
     labels: np.ndarray  # [N]
     classes: Sequence[str]
+
+
+class Classifier(Protocol):
+    """Predicts class indices [P] from points [P, 2], as classifiers of scikit-learn do."""
+
+    def predict(self, X: np.ndarray, /) -> np.ndarray: ...
 
 
 @styled
@@ -62,7 +69,7 @@ def series(panels: Mapping[str, Cloud], *, key: Key | None = None, shared: bool 
 
 
 @styled
-def decision_regions(cloud: Cloud, classifier: Any, *, title: str = "", grid: int = 300) -> "Figure":
+def decision_regions(cloud: Cloud, classifier: Classifier, *, title: str = "", grid: int = 300) -> "Figure":
     """Draw the points over the decision regions of `classifier.predict(xy)` (class indices)."""
     figure, (ax,) = sheet(5.0, 5.4)
     key = _key_of([cloud])
@@ -90,7 +97,7 @@ def _region_colours(predicted_GG: np.ndarray, key: Key, classes: int) -> np.ndar
 
 def scatter(
     ax: "Axes", cloud: Cloud, key: Key, side: float = 4.2, *, bitmap: bool = False
-) -> list[tuple[np.ndarray, Any]]:
+) -> "list[tuple[np.ndarray, PathCollection]]":
     """Draw the points; marker size falls with their number and with the panel size (`side`, inches); grey points first.
 
     Points are drawn in random order, so that no class covers the others; `bitmap` embeds them in an SVG as one.

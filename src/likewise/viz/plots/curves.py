@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-DASHES = ("-", "--", "-.", ":")
+DASHES: tuple[Literal["-", "--", "-.", ":"], ...] = ("-", "--", "-.", ":")
 
 
 class Curve(NamedTuple):
@@ -128,8 +128,7 @@ def curves_family(
 def _line(place: int) -> "Line2D":
     from matplotlib.lines import Line2D
 
-    style: Any = DASHES[place % len(DASHES)]
-    return Line2D([], [], color=PALETTE[place % len(PALETTE)], linestyle=style)
+    return Line2D([], [], color=PALETTE[place % len(PALETTE)], linestyle=DASHES[place % len(DASHES)])
 
 
 @styled

@@ -3,21 +3,23 @@
 from collections.abc import Sequence
 from math import ceil
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from likewise.viz.plots.style import GRID, sheet, short, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 RIGHT, WRONG = "#1a7f37", "#c4232d"
 
 
 @styled
-def batch_grid(images: Any, titles: Sequence[str] = (), *, columns: int = 8, side: float = 0.9) -> "Figure":
+def batch_grid(images: ArrayLike, titles: Sequence[str] = (), *, columns: int = 8, side: float = 0.9) -> "Figure":
     """Draw a batch as a grid, uint8 or float [B, C, H, W]; each float image is scaled to its own range.
 
     Errors: ValueError for an empty batch or another shape.
@@ -39,7 +41,11 @@ def batch_grid(images: Any, titles: Sequence[str] = (), *, columns: int = 8, sid
 
 @styled
 def neighbour_rows(
-    rows: Sequence[Any], titles: Sequence[Sequence[str]], right: Sequence[Sequence[bool]], *, side: float = 1.25
+    rows: "Sequence[np.ndarray | Tensor]",
+    titles: Sequence[Sequence[str]],
+    right: Sequence[Sequence[bool]],
+    *,
+    side: float = 1.25,
 ) -> "Figure":
     """Draw one row per query: the query, then its neighbours, framed green for the same class and red for another.
 
@@ -61,14 +67,14 @@ def neighbour_rows(
     return figure
 
 
-def _framed(ax: "Axes", image_CHW: Any, title: str, color: str) -> None:
+def _framed(ax: "Axes", image_CHW: ArrayLike, title: str, color: str) -> None:
     ax.imshow(displayable(image_CHW), cmap="gray", vmin=0, vmax=255)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set(visible=True, color=color, linewidth=2.5)
     ax.set_title(fill(title, 18), fontsize=7.5, loc="center", pad=3)
 
 
-def displayable(image_CHW: np.ndarray) -> np.ndarray:
+def displayable(image_CHW: ArrayLike) -> np.ndarray:
     """Convert to uint8 [H, W] (one channel) or [H, W, 3] (the first three channels)."""
     image_CHW = np.asarray(image_CHW)
     if image_CHW.dtype != np.uint8:

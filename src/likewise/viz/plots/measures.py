@@ -1,9 +1,10 @@
 """Figures of scores: intervals, silhouettes, pair similarities, calibration, DET curves."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from likewise.viz.plots.style import (
     DISTINCT,
@@ -39,11 +40,11 @@ class Bins(Protocol):
     """Pairs binned by predicted probability, for example `metrics.calibration.Reliability`."""
 
     @property
-    def pairs(self) -> Any: ...
+    def pairs(self) -> ArrayLike: ...
     @property
-    def predicted(self) -> Any: ...
+    def predicted(self) -> ArrayLike: ...
     @property
-    def observed(self) -> Any: ...
+    def observed(self) -> ArrayLike: ...
 
 
 @styled
@@ -90,8 +91,10 @@ def silhouette(values_N: np.ndarray, labels_N: np.ndarray, classes: Sequence[str
 def _beside(ax: "Axes", place: int, text: str) -> None:
     """Write a number right of the panel."""
     at, coords = (1, place), ("axes fraction", "data")
-    shift: Any = {"xytext": (6, 0), "textcoords": "offset points", "annotation_clip": False}
-    ax.annotate(text, at, xycoords=coords, va="center", color=MUTED, fontsize=8.5, **shift)
+    ax.annotate(
+        text, at, xycoords=coords, xytext=(6, 0), textcoords="offset points",
+        annotation_clip=False, va="center", color=MUTED, fontsize=8.5,
+    )  # fmt: skip
 
 
 def _block(ax: "Axes", place: int, sorted_P: np.ndarray, color: str) -> None:

@@ -8,11 +8,11 @@ its theme.
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from likewise.atomic import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 P = ParamSpec("P")
 
@@ -35,7 +36,7 @@ DISTINCT = len(PALETTE) * len(
 SPOTLIT = len(PALETTE)
 DPI = 150
 
-RC: Any = {
+RC: "dict[RcKeyType, object]" = {
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
     "axes.spines.right": False,
@@ -93,12 +94,21 @@ def styled(draw: "Callable[P, Figure]") -> "Callable[P, Figure]":
     return inside
 
 
-def sheet(width: float, height: float, rows: int = 1, columns: int = 1, **how: Any) -> "tuple[Figure, list[Axes]]":
+def sheet(
+    width: float,
+    height: float,
+    rows: int = 1,
+    columns: int = 1,
+    *,
+    sharex: bool = False,
+    height_ratios: Sequence[float] | None = None,
+) -> "tuple[Figure, list[Axes]]":
     """A figure of `width` x `height` inches and its panels in row order, without pyplot's global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False, **how).ravel().tolist()
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, height_ratios=height_ratios)
+    panels = grid.ravel().tolist()
     for axes in panels:
         axes.tick_params(length=0)
         axes.set_axisbelow(True)
