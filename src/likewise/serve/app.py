@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
+from likewise.malloc import return_memory
 from likewise.serve import asking, listing, problems, schemas, writing
 from likewise.serve.guard import Guard
 from likewise.serve.served import Served, open_all
@@ -91,4 +92,5 @@ def _describe_problems(app: FastAPI) -> None:
 def from_environment() -> FastAPI:
     """The application of a worker process."""
     logging.basicConfig(level=logging.INFO, format=LINE)
+    return_memory()
     return create_app(Settings.of_json(os.environ[SETTINGS]))

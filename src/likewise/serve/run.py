@@ -12,6 +12,7 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from likewise.malloc import return_memory
 from likewise.serve.app import LINE, SETTINGS, create_app
 from likewise.serve.protocol import Protocol
 from likewise.serve.settings import Settings
@@ -39,6 +40,7 @@ class Server(uvicorn.Server):
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are finished. Errors: ValueError before anything is served."""
     logging.basicConfig(level=logging.INFO, format=LINE)
+    return_memory()
     with closing(bound(settings.host, settings.port)) as sock:
         address = sock.getsockname()
         shown = f"[{address[0]}]" if sock.family == socket.AF_INET6 else address[0]
