@@ -105,3 +105,25 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
         for how in ("keep", "leave")
     ]
     assert faults[1] - faults[0] > 8 * 32, "eight times 64 MiB, in the largest pages there are"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="asks glibc, the C library of Linux")
+def test_a_service_returns_what_it_freed():
+    """The command line keeps memory; a service that it starts gives 64 MiB back to the system."""
+    code = """
+import os, sys, torch
+from likewise.malloc import keep_memory, return_memory
+keep_memory()
+return_memory() if sys.argv[1] == "return" else None
+resident = lambda: int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+before = resident()
+torch.ones(16 << 20)
+print(resident() - before)
+"""
+    grown = [
+        int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("return", "keep")
+    ]
+    assert grown[0] < 16 << 20
+    assert grown[1] > 48 << 20
