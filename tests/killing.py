@@ -137,7 +137,8 @@ def result(out: Path) -> dict[str, Any]:
     log = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     return {
         "weights": weights,
-        "scores": {k: v for k, v in metrics.items() if k not in ("seconds", "images_per_s")},
+        # the verdict names the folder of the run in what to type next
+        "scores": {k: v for k, v in metrics.items() if k not in ("seconds", "images_per_s", "verdict")},
         "log": sorted((r["kind"], r["step"]) for r in log),
         "losses": sorted((r["step"], r["loss"]) for r in log if r["kind"] == "train"),
         "files": sorted({name for path in out.rglob("*") if (name := file_name(path, out))}),

@@ -1,6 +1,5 @@
 """`likewise serve` as a process over a tiny real model, and a browser on its page."""
 
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,16 +17,9 @@ from PIL import Image
 
 from likewise import Gallery, api, load_data
 
-__all__ = ["ENROLLED", "browser", "choose", "copy", "filled", "held_out", "model", "serving", "upload", "wide"]
+__all__ = ["ENROLLED", "choose", "copy", "filled", "held_out", "model", "serving", "upload", "wide"]
 
 ENROLLED = 6  # digits 0 to 5 are classes, the others are unknown
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 def model(folder: Path) -> Path:
@@ -84,16 +76,6 @@ def wait(url: str, process: subprocess.Popen, log: IO[str]) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     pytest.fail("the service does not become ready")
-
-
-@contextmanager
-def browser() -> Iterator:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("needs the program chromium")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 def choose(tab, view: str, *paths: Path | dict) -> None:

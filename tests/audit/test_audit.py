@@ -254,23 +254,16 @@ def test_copies_with_two_labels_accuse_one(tmp_path):
 
 
 @pytest.mark.system
-def test_a_browser_shows_the_page(run, tmp_path):
-    import shutil
-
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("needs the program chromium")
+def test_a_browser_shows_the_page(browser, run, tmp_path):
     api.audit(run.path)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for width in (390, 1100):
-            asked: list[str] = []
-            tab = browser.new_page(viewport={"width": width, "height": 800})
-            tab.set_default_timeout(120_000)  # a busy machine is no failure
-            tab.on("request", lambda request, asked=asked: asked.append(request.url))
-            tab.goto((run.path / "audit.html").resolve().as_uri())
-            assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
-            assert all(tab.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)"))
-            assert tab.evaluate("document.documentElement.scrollWidth") <= width
-            tab.screenshot(path=tmp_path / f"{width}.png", full_page=True)
-            tab.close()
-        browser.close()
+    for width in (390, 1100):
+        asked: list[str] = []
+        tab = browser.new_page(viewport={"width": width, "height": 800})
+        tab.set_default_timeout(120_000)  # a busy machine is no failure
+        tab.on("request", lambda request, asked=asked: asked.append(request.url))
+        tab.goto((run.path / "audit.html").resolve().as_uri())
+        assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
+        assert all(tab.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)"))
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        tab.screenshot(path=tmp_path / f"{width}.png", full_page=True)
+        tab.close()

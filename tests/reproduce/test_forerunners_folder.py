@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+from functools import partial
 from itertools import combinations, islice
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from likewise.reproduce.folder_configs import CONFIGS
 from likewise.reproduce.translate import translate
 from likewise.training import optim
 from likewise.training.loop import State
+from likewise.viz.pages.map import write_map
 
 OURS = sorted({name for name, _ in folder_trainer.MODES.values()})
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (50, 60, 210), "grey": (120, 120, 120)}
@@ -295,7 +297,7 @@ def tiny(monkeypatch):
 @pytest.mark.timeout(1200)
 def test_it_is_written_up_from_its_runs(tiny, data_root, tmp_path, monkeypatch):
     data_root("grocery-store")
-    monkeypatch.setattr("likewise.viz.pages.map.POINTS", 100)
+    monkeypatch.setattr("likewise.reproduce.folder_prediction.write_map", partial(write_map, method="pca"))
     path = reproduce("folder-trainer", out=tmp_path)
     text = path.read_text()
     for name in folder_trainer.MODES:

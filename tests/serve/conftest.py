@@ -15,12 +15,6 @@ CHANGED = 6  # copies of the gallery for tests that change it
 
 
 @pytest.fixture(scope="session")
-def browser():
-    with page_service.browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="session")
 def files(tmp_path_factory) -> dict[str, list[Path]]:
     return page_service.held_out(tmp_path_factory.mktemp("files"))
 

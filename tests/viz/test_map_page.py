@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -215,51 +214,46 @@ def test_t_sne_is_drawn_of_a_run(tmp_path):
 
 @pytest.mark.system
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 390)])
-def test_a_browser_shows_a_image_under_the_pointer(run, scheme, width):
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("needs the program chromium")
+def test_a_browser_shows_an_image_under_the_pointer(browser, run, scheme, width):
     complaints: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        tab.set_default_timeout(120_000)
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.goto((run.path / "map.html").as_uri())
-        assert tab.evaluate("document.documentElement.scrollWidth") <= width
-        first = "maps[0].canvas"
-        tab.evaluate(f"{first}.scrollIntoView({{behavior: 'instant'}})")
-        n = [part > 0 for part in numbers(page_data(run)["parts"], "u1").tolist()].index(True)
-        where = f"(() => {{ const box = {first}.getBoundingClientRect(), [x, y] = at(maps[0], {n}); "
-        x, y, found = tab.evaluate(where + "return [box.left + x + 1, box.top + y + 1, under(maps[0], x, y)]; })()")
-        tab.mouse.move(x, y)
-        told_of = tab.locator("#card").inner_text()
-        assert page_data(run)["ids"][found] in told_of
-        tab.mouse.click(x, y)
-        assert page_data(run)["ids"][found] in tab.locator("#pinned .about").inner_text()
-        assert tab.locator("#pinned .near button").count() == 5
-        assert tab.locator("#pinned canvas").count() == 6
-        tab.locator("canvas[data-map]").first.focus()
-        tab.keyboard.press("ArrowRight")
-        assert tab.evaluate("pinned") not in (-1, found)
-        tab.keyboard.press("Escape")
-        assert tab.locator("#pinned").is_hidden()
-        lasso(tab, first)
-        said = tab.locator("#selected p").inner_text()
-        assert re.match(r"[\d,]+ images selected", said)
-        with tab.expect_download() as download:
-            tab.get_by_text("Save as CSV").click()
-        lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
-        assert lines[0] == "id,class,part,right"
-        assert len(lines) - 1 == int(said.split(" ")[0].replace(",", ""))
-        tab.get_by_text("Let go").click()
-        for colouring in ("part", "right"):
-            tab.locator("#colour").select_option(colouring)
-        tab.locator(".classes button").first.click()
-        assert tab.locator(".classes button").first.get_attribute("aria-pressed") == "true"
-        tab.locator("#find").fill("7")
-        assert tab.locator(".classes button:visible").all_inner_texts()[0].startswith("7")
-        browser.close()
+    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    tab.set_default_timeout(120_000)
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto((run.path / "map.html").as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    first = "maps[0].canvas"
+    tab.evaluate(f"{first}.scrollIntoView({{behavior: 'instant'}})")
+    n = [part > 0 for part in numbers(page_data(run)["parts"], "u1").tolist()].index(True)
+    where = f"(() => {{ const box = {first}.getBoundingClientRect(), [x, y] = at(maps[0], {n}); "
+    x, y, found = tab.evaluate(where + "return [box.left + x + 1, box.top + y + 1, under(maps[0], x, y)]; })()")
+    tab.mouse.move(x, y)
+    told_of = tab.locator("#card").inner_text()
+    assert page_data(run)["ids"][found] in told_of
+    tab.mouse.click(x, y)
+    assert page_data(run)["ids"][found] in tab.locator("#pinned .about").inner_text()
+    assert tab.locator("#pinned .near button").count() == 5
+    assert tab.locator("#pinned canvas").count() == 6
+    tab.locator("canvas[data-map]").first.focus()
+    tab.keyboard.press("ArrowRight")
+    assert tab.evaluate("pinned") not in (-1, found)
+    tab.keyboard.press("Escape")
+    assert tab.locator("#pinned").is_hidden()
+    lasso(tab, first)
+    said = tab.locator("#selected p").inner_text()
+    assert re.match(r"[\d,]+ images selected", said)
+    with tab.expect_download() as download:
+        tab.get_by_text("Save as CSV").click()
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "id,class,part,right"
+    assert len(lines) - 1 == int(said.split(" ")[0].replace(",", ""))
+    tab.get_by_text("Let go").click()
+    for colouring in ("part", "right"):
+        tab.locator("#colour").select_option(colouring)
+    tab.locator(".classes button").first.click()
+    assert tab.locator(".classes button").first.get_attribute("aria-pressed") == "true"
+    tab.locator("#find").fill("7")
+    assert tab.locator(".classes button:visible").all_inner_texts()[0].startswith("7")
     assert complaints == []
 
 
@@ -276,20 +270,15 @@ def lasso(tab, first: str) -> None:
 
 
 @pytest.mark.system
-def test_a_finger_pins_an_image(run):
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("needs the program chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True).new_page()
-        tab.set_default_timeout(120_000)
-        tab.goto((run.path / "map.html").as_uri())
-        tab.evaluate("maps[0].canvas.scrollIntoView({behavior: 'instant'})")
-        left, top = tab.evaluate("(b => [b.left, b.top])(maps[0].canvas.getBoundingClientRect())")
-        x, y = tab.evaluate("at(maps[0], 0)")
-        tab.touchscreen.tap(left + x + 1, top + y + 1)
-        tab.locator("#pinned .about").wait_for()
-        browser.close()
+def test_a_finger_pins_an_image(browser, run):
+    tab = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True).new_page()
+    tab.set_default_timeout(120_000)
+    tab.goto((run.path / "map.html").as_uri())
+    tab.evaluate("maps[0].canvas.scrollIntoView({behavior: 'instant'})")
+    left, top = tab.evaluate("(b => [b.left, b.top])(maps[0].canvas.getBoundingClientRect())")
+    x, y = tab.evaluate("at(maps[0], 0)")
+    tab.touchscreen.tap(left + x + 1, top + y + 1)
+    tab.locator("#pinned .about").wait_for()
 
 
 def test_vectors_are_laid_out_as_they_are_compared():

@@ -1,6 +1,5 @@
 """A browser opens the report from disk: no request, no complaint, nothing beyond the edge, light and dark."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +20,6 @@ def report(tmp_path_factory) -> Path:
     (folder / "skipped.csv").write_text('id,why\n"a,<b>.png",0 bytes\n', encoding="utf-8")
     assert write_report(folder, images) == folder / "report.html"
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("needs the program chromium")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1100), ("dark", 1100), ("light", 390), ("dark", 390)])

@@ -1,7 +1,5 @@
 """The threshold section: counts at every position of the slider, and what the browser makes of them."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -45,30 +43,25 @@ def test_the_numbers_stand_there_without_a_script(tmp_path):
 
 
 @pytest.mark.system
-def test_the_slider_and_the_table_in_a_browser(tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("needs the program chromium")
+def test_the_slider_and_the_table_in_a_browser(browser, tmp_path):
     folder, images = digits_run(tmp_path / "digits", snapshots=())
     write_report(folder, images)
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 390, "height": 800})
-        tab.set_default_timeout(120_000)
-        tab.goto((folder / "report.html").as_uri())
-        assert tab.evaluate("document.images[0].getBoundingClientRect().top") < 1000
-        first = tab.locator("#th-far").inner_text()
-        tab.locator("#at").focus()
-        for _ in range(40):
-            tab.keyboard.press("ArrowLeft")
-        lower = tab.locator("#th-far").inner_text()
-        assert float(lower.split()[0]) > float(first.split()[0])
-        assert tab.locator("#at").get_attribute("aria-valuetext").split(": ")[1].startswith("FAR")
-        tab.get_by_role("button", name="chosen on validation").click()
-        assert tab.locator("#th-far").inner_text() == first
-        rows = "[...document.querySelectorAll('table.sortable tbody tr')].map(row => row.cells[0].textContent)"
-        head = tab.locator("table.sortable th button").first
-        head.click()
-        assert tab.evaluate(rows) == sorted("0123456789")
-        head.press("Enter")
-        assert tab.evaluate(rows) == sorted("0123456789", reverse=True)
-        browser.close()
+    tab = browser.new_page(viewport={"width": 390, "height": 800})
+    tab.set_default_timeout(120_000)
+    tab.goto((folder / "report.html").as_uri())
+    assert tab.evaluate("document.images[0].getBoundingClientRect().top") < 1000
+    first = tab.locator("#th-far").inner_text()
+    tab.locator("#at").focus()
+    for _ in range(40):
+        tab.keyboard.press("ArrowLeft")
+    lower = tab.locator("#th-far").inner_text()
+    assert float(lower.split()[0]) > float(first.split()[0])
+    assert tab.locator("#at").get_attribute("aria-valuetext").split(": ")[1].startswith("FAR")
+    tab.get_by_role("button", name="chosen on validation").click()
+    assert tab.locator("#th-far").inner_text() == first
+    rows = "[...document.querySelectorAll('table.sortable tbody tr')].map(row => row.cells[0].textContent)"
+    head = tab.locator("table.sortable th button").first
+    head.click()
+    assert tab.evaluate(rows) == sorted("0123456789")
+    head.press("Enter")
+    assert tab.evaluate(rows) == sorted("0123456789", reverse=True)

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import shutil
 import threading
 from pathlib import Path
 
@@ -194,27 +193,22 @@ def test_one_file_holds_every_page(run):
 
 
 @pytest.mark.system
-def test_links_work_within_the_one_file(tmp_path):
-    sync_api = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or pytest.skip("needs the program chromium")
+def test_links_work_within_the_one_file(browser, tmp_path):
     folder, images = digits_run(tmp_path / "digits", snapshots=())
     run = Run.open(folder)
     workspace.write_workspace(run, images)
     (tmp_path / "one.html").write_text(explorer.one_file(folder), encoding="utf-8")
     complaints: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1000, "height": 800})
-        tab.set_default_timeout(120_000)
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.goto((tmp_path / "one.html").as_uri())
-        page = tab.frame_locator("#page")
-        page.get_by_role("link", name="Threshold").click()
-        page.get_by_role("link", name="Map", exact=True).click()
-        page.get_by_text("PCA of the embedding").wait_for()
-        page.get_by_role("link", name="Doctor").click()
-        page.get_by_text("What was found").first.wait_for()
-        browser.close()
+    tab = browser.new_page(viewport={"width": 1000, "height": 800})
+    tab.set_default_timeout(120_000)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto((tmp_path / "one.html").as_uri())
+    page = tab.frame_locator("#page")
+    page.get_by_role("link", name="Threshold").click()
+    page.get_by_role("link", name="Map", exact=True).click()
+    page.get_by_text("PCA of the embedding").wait_for()
+    page.get_by_role("link", name="Doctor").click()
+    page.get_by_text("What was found").first.wait_for()
     assert complaints == []
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import warnings
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ def main() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     keep_memory()
     warnings.showwarning = one_line  # type: ignore[assignment]
+    threading.excepthook = in_thread
     # each module registers its commands with `app`
     from likewise.cli import (  # noqa: F401
         audit,
@@ -59,6 +61,12 @@ def main() -> None:
             raise
         stop(*explained(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def in_thread(failed: threading.ExceptHookArgs) -> None:
+    """One sentence for what fails in a thread beside the command, such as a log that cannot be written."""
+    if failed.exc_value is not None and failed.exc_type is not SystemExit:
+        print(f"likewise: {plain(explained(failed.exc_value)[0])}", file=sys.stderr, flush=True)
 
 
 def exit_code(error: Any) -> int:
