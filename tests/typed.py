@@ -11,7 +11,7 @@ from likewise.cli import app, main
 
 __all__ = ["parse", "run", "typed_commands"]
 
-LINE = re.compile(r"^(?:    )?(likewise .*)$", flags=re.MULTILINE)
+LINE = re.compile(r"^(?:    )?(?:torchrun .* -m )?(likewise .*)$", flags=re.MULTILINE)
 BLOCK = re.compile(r"(?:^    .*\n)+|^```(?:bash|sh)\n.*?^```", flags=re.MULTILINE | re.DOTALL)
 
 
