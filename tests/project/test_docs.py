@@ -1,15 +1,13 @@
 """What the documents show is run, and the tree is true."""
 
 import re
-import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
-import typer.main
 
 import likewise
-from likewise.cli import app
+from typed import parse, typed_commands
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,7 +16,8 @@ NUMBER = re.compile(r"-?\d+(?:\.\d*)?")
 
 
 def python_blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    page = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", README + page, flags=re.DOTALL)
 
 
 @pytest.mark.slow
@@ -36,38 +35,23 @@ def test_python_in_the_readme_runs_and_prints_what_it_shows(code, tmp_path, monk
 
 
 def commands() -> list[list[str]]:
-    lines = [line.partition(" #")[0] for line in README.splitlines() if line.startswith("    likewise ")]
-    return [shlex.split(part) for line in lines for part in line.split(" ; ")]
+    """What the documents tell to type, once each."""
+    pages = [README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
+    return [list(words) for words in dict.fromkeys(tuple(words) for page in pages for words in typed_commands(page))]
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_commands_in_the_readme_exist_with_their_options(words):
-    from likewise.cli import (  # noqa: F401 (each adds its commands)
-        audit,
-        compare,
-        doctor,
-        explore,
-        export,
-        listing,
-        pairs,
-        rank,
-        reproduce,
-        serve,
-        train,
-        translate,
-        tune,
-        using,
-    )
-
-    known = typer.main.get_command(app).commands
-    assert words[0] == "likewise"
-    assert words[1] in known
-    options = {o for p in known[words[1]].params for o in getattr(p, "opts", [])}
-    assert {w for w in words[2:] if w.startswith("--")} <= options
+def test_commands_in_the_documents_parse(words):
+    parse(words)
 
 
-def test_the_tree_in_the_readme_is_true():
-    tree = README.partition("    src/likewise/\n")[2].partition("\n\n")[0]
+def test_the_readme_names_the_two_commands():
+    assert re.findall(r"^    make (\w+)", README, flags=re.MULTILINE) == ["demo", "test"]
+
+
+def test_the_tree_of_the_architecture_is_true():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    tree = page.partition("    src/likewise/\n")[2].partition("\n\n")[0]
     said = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("      ") and line[6] != " "}
     there = {p.name for p in PACKAGE.iterdir() if not p.name.startswith("__") and p.name != "py.typed"}
     assert said == there
