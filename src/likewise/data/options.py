@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["AbsentError", "LoadOptions", "as_path", "cache_home", "data_home"]
+__all__ = ["AbsentError", "LoadOptions", "as_path", "cache_home", "data_home", "sides_of"]
+
+LONGEST = 4096  # side of an image in pixels
 
 
 class AbsentError(ValueError):
@@ -34,6 +36,17 @@ def cache_home() -> Path:
     return as_path(folder) if folder else _users_cache() / "decoded"
 
 
+def sides_of(size: int | str) -> tuple[int, int] | None:
+    """Height and width of `64`, `"64"` or `"40x64"`; None for 0. Errors: ValueError."""
+    numbers = str(size).strip().lower().split("x")
+    if len(numbers) > 2 or not all(number.strip().isdecimal() and int(number) <= LONGEST for number in numbers):
+        raise ValueError(f"expected 0 to {LONGEST}, or height x width such as 40x64, got {size}")
+    height, width = int(numbers[0]), int(numbers[-1])
+    if (height == 0) != (width == 0):
+        raise ValueError(f"expected height and width above 0, such as 40x64, got {size}")
+    return (height, width) if height else None
+
+
 def _users_cache() -> Path:
     places = {"darwin": "~/Library/Caches", "win32": os.environ.get("LOCALAPPDATA", "~/AppData/Local")}
     cache = places.get(sys.platform) or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -49,7 +62,7 @@ class LoadOptions:
     """The first argument of every source.
 
     root      <root>/<source>/ holds the files as their publishers laid them out
-    size      side in pixels of the square every image is stretched to; 0: as most images are
+    size      side in pixels of the square every image is stretched to, or "40x64", height and width; 0: as most are
     channels  1 grey, 3 colour; 0: as most images are
     memory    bytes of pixels to hold in memory; a larger set is streamed, and decoded once if the cache has room for it
     progress  called with (done, total) while images are read
@@ -57,16 +70,29 @@ class LoadOptions:
     """
 
     root: Path = field(default_factory=data_home)
-    size: int = 0
+    size: int | str = 0
     channels: int = 0
     memory: int = 1 << 30
     progress: Callable[[int, int], None] | None = None
     say: Callable[[str], None] = on_stderr
 
     def __post_init__(self) -> None:
-        if self.size < 0 or self.channels not in (0, 1, 3):
+        try:
+            sides_of(self.size)
+            wrong = self.channels not in (0, 1, 3)
+        except ValueError:
+            wrong = True
+        if wrong:
             asked = f"size={self.size}, channels={self.channels}"
-            raise ValueError(f"size is a side in pixels or 0, channels is 0, 1 (grey) or 3 (colour); got {asked}")
+            raise ValueError(
+                "size is a side in pixels, height and width such as 40x64, or 0, channels is 0, 1 (grey) or 3 (colour);"
+                f" got {asked}"
+            )
+
+    @property
+    def sides(self) -> tuple[int, int] | None:
+        """Height and width that are wanted; None: as most images are."""
+        return sides_of(self.size)
 
     def find(self, name: str, paths: list[str], how: str = "") -> list[Path]:
         """The files or folders `paths` of source `name`, all there. Errors: AbsentError, which says how to get them."""

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from likewise import spec
 from likewise.data.images import Images
@@ -48,12 +49,25 @@ class Facts:
     smallest_class: int
     median_class: int
     largest_class: int
-    side: int  # median shorter side in pixels; 0 for feature rows
+    side: int  # median shorter side in pixels; 0 for feature rows and signals
     channels: int
     groups: int
     drawn: tuple[str, ...]
     open: bool
     near_copies: tuple[tuple[str, str, float], ...] = ()
+    length: int = 0  # samples of a signal; 0 for images and rows
+    shape: tuple[int, ...] = ()  # of one array: (C, H, W), (C, T) or (D,); () for image files
+    negative: bool = False  # floats with negative values, such as decibels
+
+    def kind(self) -> str:
+        """`28 px, grey`, `signals of 1 channel, 400 samples` or `feature rows`."""
+        if self.length:
+            return f"signals of {self.channels:,} channel{'s' * (self.channels > 1)}, {self.length:,} samples"
+        if not self.side:
+            return "feature rows"
+        size = " x ".join(map(str, self.shape[1:])) if len(set(self.shape[1:])) > 1 else str(self.side)
+        colours = {1: "grey", 3: "colour"}
+        return f"{size} px, {'floats' if self.negative else colours.get(self.channels, f'{self.channels} channels')}"
 
 
 @dataclass(frozen=True)
@@ -78,13 +92,12 @@ class Plan:
     def lines(self) -> list[str]:
         """Five lines."""
         f, r = self.facts, self.recipe
-        kind = f"{f.side} px, {'colour' if f.channels == 3 else 'grey'}" if f.side else "feature rows"
         groups = f", {f.groups:,} groups" if f.groups else ""
         sizes = f"{f.smallest_class:,} to {f.largest_class:,} a class"
         drawn = f"{' and '.join(f.drawn)} drawn by {r.split}" if f.drawn else "as the source has them"
         near = ", ".join(f"{a} in {b} {share:.0%}" for a, b, share in f.near_copies if share >= TELLING)
         return [
-            f"data     {f.images:,} images, {f.classes:,} classes of {sizes}, {kind}{groups}",
+            f"data     {f.images:,} images, {f.classes:,} classes of {sizes}, {f.kind()}{groups}",
             f"parts    train {f.train:,}, val {f.val:,}, test {f.test:,}; {drawn}; "
             f"near-copies: {near or 'few or none'}",
             f"network  {r.network}, size={r.size}, weights={r.weights or 'none'}, dim={r.dim}, "
@@ -140,6 +153,9 @@ def facts(images: Images, recipe: Recipe) -> Facts:
         groups=len(set(images.groups or ())),
         drawn=images.drawn,
         open=images.open,
+        length=images.shape[1] if len(images.shape) == 2 else 0,
+        shape=images.shape if source_root(recipe.data) is None else (),
+        negative=isinstance(images.pixels, Tensor) and bool(images.pixels[:1024].min() < 0),
         near_copies=tuple((o.part, o.other, o.share) for o in overlaps(images, seed=recipe.split_seed) if o.checked),
     )
 
@@ -147,7 +163,7 @@ def facts(images: Images, recipe: Recipe) -> Facts:
 def sides(images: Images, recipe: Recipe) -> tuple[int, int]:
     """Median shorter side of the files, of evenly spaced ones, and channels; those in memory where there are none."""
     if len(images.shape) != 3:
-        return 0, 0
+        return 0, images.shape[0] if len(images.shape) == 2 else 0
     top = source_root(recipe.data)
     if top is None:
         return min(images.shape[1:]), images.shape[0]
@@ -187,15 +203,24 @@ def rules(f: Facts) -> tuple[dict[str, object], list[str]]:
         notes.append("no validation part: classes are too small to give one")
     if not f.side:
         return chosen | {"epochs": epochs_for(f.train, 30)}, notes
-    if f.side <= SMALL or f.channels == 1:
-        size = 0 if f.side <= SMALL else 64
-        augment = "light()" if f.channels == 1 else "photo(least=0.7)"
+    if f.side <= SMALL or f.channels == 1 or f.negative:
+        size = 0 if f.side <= SMALL else reduced(f.shape)
+        augment = "light()" if f.channels == 1 or f.negative else "photo(least=0.7)"
         chosen |= {"network": "small_resnet", "size": size, "augment": augment, "epochs": epochs_for(f.train, 30)}
     elif f.side >= PHOTO:
         chosen |= photographs(f, notes)
     else:
         chosen |= {"size": 0, "augment": "photo(least=0.7)", "epochs": epochs_for(f.train, 30)}
     return chosen, notes
+
+
+def reduced(shape: tuple[int, ...]) -> int | str:
+    """The size of grey images: the shorter side 64 pixels; arrays keep their aspect up to 4 to 1."""
+    if len(shape) != 3:
+        return 64
+    shorter = min(shape[1:])
+    height, width = (min(256, round(64 * side / shorter)) for side in shape[1:])
+    return 64 if height == width else f"{height}x{width}"
 
 
 def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
