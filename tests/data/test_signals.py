@@ -7,10 +7,11 @@ import torch
 from likewise import api
 from likewise.data import from_arrays, load
 from likewise.data.arrays import kind_of
-from likewise.data.options import LoadOptions, sides_of
+from likewise.data.options import LoadOptions
 from likewise.experiment.evaluate_on import read_images
 from likewise.experiment.recipe import Recipe
 from likewise.export.making import export
+from likewise.imaging.sizes import sides_of
 from likewise.imaging.values import check_unit_range
 from likewise.models import Embedder
 from likewise.recipes.load import load_recipe
@@ -129,7 +130,7 @@ def test_sizes(size, sides, kept):
 
 @pytest.mark.parametrize("size", ["40x", "x40", "0x40", "40x50x60", "4097", "-1", "40*64", "big", -1, 5000, True, 1.5])
 def test_wrong_sizes_are_one_sentence(size):
-    with pytest.raises(SpecError, match=r"size is side of the square .*expected .*, got .*"):
+    with pytest.raises(SpecError, match=r"^size is .* 40x64.*, got .*"):
         Recipe(size=size)
 
 
@@ -163,12 +164,25 @@ def test_signals_are_used_as_they_are(tmp_path):
         model.embed([tmp_path / "a.png"])
 
 
+def test_a_plan_for_arrays_whose_kind_is_said(tmp_path):
+    np.savez(
+        tmp_path / "a.npz", X=-np.ones((40, 40, 64), np.float32) * np.arange(40)[:, None, None], y=np.arange(40) % 2
+    )
+    told = [f"data=arrays(path={str(tmp_path / 'a.npz')!r}, kind='signals')"]
+    drawn_up = plan(load_recipe(tmp_path / "a.npz"), told, measure=False)
+    assert (drawn_up.recipe.network, drawn_up.recipe.size, drawn_up.recipe.augment) == ("conv1d", 0, "")
+    assert drawn_up.facts.kind() == "signals of 40 channels, 64 samples"
+    drawn_up = plan(load_recipe(tmp_path / "a.npz"), measure=False)
+    assert (drawn_up.recipe.network, drawn_up.recipe.size) == ("small_resnet", 0)
+    assert drawn_up.facts.kind() == "40 x 64 px, floats"
+
+
 @pytest.mark.slow
 def test_chirps_are_learnt_exported_and_evaluated(tmp_path):
     X, y = chirps(60)
     np.savez(tmp_path / "chirps.npz", signals=X, y=y)
     drawn_up = plan(load_recipe(tmp_path / "chirps.npz"), ["epochs=12"])
-    assert "signals of 1 channel, 400 samples" in drawn_up.lines()[0]
+    assert "signals of 1 channel, 400 samples" in " ".join(" ".join(drawn_up.lines()).split())
     assert drawn_up.recipe.network == "conv1d"
     assert not drawn_up.recipe.size
     run = api.train(drawn_up.recipe, out=tmp_path / "runs", name="chirps")

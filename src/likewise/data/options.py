@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["AbsentError", "LoadOptions", "as_path", "cache_home", "data_home", "sides_of"]
+from likewise.imaging.sizes import sides_of
 
-LONGEST = 4096  # side of an image in pixels
+__all__ = ["AbsentError", "LoadOptions", "as_path", "cache_home", "data_home"]
 
 
 class AbsentError(ValueError):
@@ -34,17 +34,6 @@ def cache_home() -> Path:
     """The folder of the cache of decoded images: `LIKEWISE_CACHE`, else `likewise/decoded` in the user's cache."""
     folder = os.environ.get("LIKEWISE_CACHE")
     return as_path(folder) if folder else _users_cache() / "decoded"
-
-
-def sides_of(size: int | str) -> tuple[int, int] | None:
-    """Height and width of `64`, `"64"` or `"40x64"`; None for 0. Errors: ValueError."""
-    numbers = str(size).strip().lower().split("x")
-    if len(numbers) > 2 or not all(number.strip().isdecimal() and int(number) <= LONGEST for number in numbers):
-        raise ValueError(f"expected 0 to {LONGEST}, or height x width such as 40x64, got {size}")
-    height, width = int(numbers[0]), int(numbers[-1])
-    if (height == 0) != (width == 0):
-        raise ValueError(f"expected height and width above 0, such as 40x64, got {size}")
-    return (height, width) if height else None
 
 
 def _users_cache() -> Path:

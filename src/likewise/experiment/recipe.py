@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from likewise import spec
-from likewise.data.options import sides_of
+from likewise.imaging.sizes import plain_size
 from likewise.safety import bounds
 from likewise.spec import SpecError, near
 
@@ -95,7 +95,7 @@ class Recipe:
     sync_batchnorm: bool = documented(
         True, "batch normalisation over the whole batch, if several processes train; false: over each one's rows"
     )
-    amp: str = documented("gpu", "bfloat16 in the network during training: gpu (if there is one) | always | never")
+    amp: str = documented("gpu", "bfloat16 while training: gpu (if there is one) | always | never | auto (measured)")
     patience: int = documented(0, "stop after this many validations without improvement and keep the best; 0 is never")
     monitor: str = documented("knn@1", "validation score that decides which epoch is best")
     eval_every_epochs: int = documented(1, "epochs between validations; 0 is never")
@@ -174,7 +174,6 @@ class Recipe:
 
 TYPES = get_type_hints(Recipe)
 YES_NO_AUTO = bool | None
-SIZE = int | str
 
 
 def as_spec_error(read: Callable[..., Any], *given: Any) -> Any:
@@ -211,7 +210,7 @@ NAMED |= {name: name for name in ("loss", "miner", "relation", "augment")}
 # Fields that were renamed.
 EARLIER = {"turns": "rotations"}
 
-AMP = ("gpu", "always", "never")
+AMP = ("gpu", "always", "never", "auto")
 
 # Accepted minimum and maximum.
 RANGES: dict[str, tuple[float, float]] = {
@@ -259,21 +258,12 @@ def typed(name: str, value: Any) -> Any:
     """The value in the type of its field; integers become floats where needed, nothing else is converted."""
     wanted = TYPES[name]
     if name == "size" and type(value) in (int, str):
-        return size(value)
+        return as_spec_error(plain_size, value)
     if wanted is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
-    if not isinstance(value, wanted) or (type(value) is bool and wanted in (int, SIZE)):
+    if not isinstance(value, wanted) or (type(value) is bool and wanted in (int, int | str)):
         raise SpecError(f"{name} is {meaning(name)}: expected {a(wanted)}, got {a(type(value))} {value!r:.200}")
     return value
-
-
-def size(value: int | str) -> int | str:
-    """One number for a square, such as 64, else such as "40x64". Errors: SpecError."""
-    try:
-        height, width = sides_of(value) or (0, 0)
-    except ValueError as error:
-        raise SpecError(f"size is {meaning('size')}: {error}") from None
-    return height if height == width else f"{height}x{width}"
 
 
 def a(kind: type) -> str:
@@ -283,7 +273,7 @@ def a(kind: type) -> str:
         float: "a number",
         bool: "true or false",
         YES_NO_AUTO: "true, false or auto",
-        SIZE: "a whole number or height x width",
+        int | str: "a whole number or height x width",
     }
     return words.get(kind) or f"a {getattr(kind, '__name__', kind)}"
 
