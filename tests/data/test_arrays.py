@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as any_array
 
 from likewise.data import from_arrays
-from likewise.data.arrays import arrays, holds_rows
+from likewise.data.arrays import arrays, kind_of
 from likewise.data.options import LoadOptions
 
 
@@ -138,13 +138,13 @@ def test_npz(tmp_path):
 @pytest.mark.parametrize(("shape", "rows"), [((4, 3), True), ((4, 3, 3), False), ((4,), False)])
 def test_rows_are_told_from_pictures_by_the_header(shape, rows, tmp_path):
     np.savez_compressed(tmp_path / "d.npz", X=np.zeros(shape), y=np.zeros(4))
-    assert holds_rows(tmp_path / "d.npz") == rows
+    assert (kind_of(tmp_path / "d.npz") == "rows") == rows
 
 
 def test_what_does_not_read_holds_no_rows(tmp_path):
     np.savez(tmp_path / "no_x.npz", Y=np.zeros((2, 2)))
     (tmp_path / "text.npz").write_text("no")
-    assert not any(holds_rows(tmp_path / name) for name in ("nowhere.npz", "no_x.npz", "text.npz"))
+    assert all(kind_of(tmp_path / name) == "images" for name in ("nowhere.npz", "no_x.npz", "text.npz"))
 
 
 def test_npz_that_cannot_be_read(tmp_path):
@@ -201,5 +201,5 @@ def test_npz_arrays_by_other_usual_names(tmp_path):
 def test_rows_under_another_name_are_rows(tmp_path):
     np.savez(tmp_path / "rows.npz", x=np.zeros((2, 3)), y=[0, 1])
     np.savez(tmp_path / "images.npz", x=np.zeros((2, 3, 3)), y=[0, 1])
-    assert holds_rows(tmp_path / "rows.npz")
-    assert not holds_rows(tmp_path / "images.npz")
+    assert kind_of(tmp_path / "rows.npz") == "rows"
+    assert kind_of(tmp_path / "images.npz") == "images"

@@ -17,6 +17,7 @@ SUBJECTS: dict[str, tuple[tuple[int, ...], int]] = {
     "mlp": ((1, 6, 5), 0),
     "mlp(widths=(9,), bias=False, dropout=0.5, activation='gelu', last_activation=False)": ((12,), 0),
     "identity": ((7,), 0),
+    "conv1d(channels=(4, 6), kernel=5)": ((2, 50), 0),
     "lenet": ((1, 16, 20), 16),
     "convnet": ((3, 18, 16), 16),
     "convnet(channels=(4, 5, 6), widths=(), kernel=3)": ((1, 24, 22), 22),
@@ -121,6 +122,15 @@ def test_saved_and_loaded_bit_for_bit(text, tmp_path):
     assert again.config == model.config
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
     assert torch.equal(again(some(text)), model(some(text)))
+
+
+def test_signals_of_any_length_and_nothing_else():
+    for length in (1, 3, 64, 401):
+        assert fresh("conv1d(channels=(4, 6), kernel=5)").backbone(torch.zeros(2, 2, length)).shape == (2, 6)
+    with pytest.raises(ValueError, match=r"signals of shape \(C, T\), got \(1, 28, 28\); for images use small_resnet"):
+        bind("network", "conv1d")((1, 28, 28))
+    with pytest.raises(ValueError, match=r"got \(2, 400\); for signals use conv1d or mlp"):
+        bind("network", "small_resnet")((2, 400))
 
 
 @pytest.mark.parametrize("text", PICTURES)

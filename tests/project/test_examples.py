@@ -36,7 +36,7 @@ WITHOUT_PAPER = {
     "loss": {"sum"},
     "miner": {"nearest", "pair_margin"},
     "sampler": {"pairs", "shuffled", "triplets", "hierarchical_pk", "consecutive", "hard_negatives"},
-    "network": {"convnet", "identity", "mlp", "simple2", "small", "strokes", "hf", "timm", "torchvision"},
+    "network": {"conv1d", "convnet", "identity", "mlp", "simple2", "small", "strokes", "hf", "timm", "torchvision"},
     "head": {"linear"},
     "sim": {"cosine", "dot", "euclidean", "manhattan", "sqeuclidean"},
     "relation": {"same", "shared", "jaccard", "level"},

@@ -6,20 +6,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from likewise.cli import main
-from likewise.data import load
+from likewise.data import files, load
 from likewise.data.images import Images
 from likewise.data.scenes import clusters, overlaps
 from likewise.data.split import auto, by_scene, given
 from likewise.experiment.near_copies import look
 from likewise.recipes.load import load_recipe
-from likewise.recipes.plan import Facts, epochs_for, fitted, plan, rules, sampler
+from likewise.recipes.plan import Facts, Plan, epochs_for, fitted, plan, rules, sampler
 
 FACTS = Facts(
     images=1000, train=700, val=100, test=200, classes=10, smallest_class=60, median_class=70, largest_class=80,
     side=28, channels=1, groups=0, drawn=("val", "test"), open=False,
 )  # fmt: skip
+
+HEADS = ("data", "parts", "network", "training", "cost")
 
 
 def bursts(seed: int = 0) -> Images:
@@ -107,11 +110,11 @@ def test_rules(monkeypatch, tmp_path):
 
 
 def test_minutes_set_the_epochs(monkeypatch):
-    monkeypatch.setattr("likewise.recipes.plan.measured", lambda recipe: 6.0)
+    monkeypatch.setattr("likewise.recipes.plan.measured", lambda recipe, images: (6.0, "never", ""))
     recipe = load_recipe("digits")
-    assert fitted(recipe, FACTS, [], 1.0, set()).recipe.epochs == 9
-    assert fitted(recipe, FACTS, [], 1.0, {"epochs"}).recipe.epochs == recipe.epochs
-    assert fitted(recipe, FACTS, [], 0.0, set()).recipe.epochs == recipe.epochs
+    assert fitted(recipe, FACTS, [], 1.0, set(), bursts()).recipe.epochs == 9
+    assert fitted(recipe, FACTS, [], 1.0, {"epochs"}, bursts()).recipe.epochs == recipe.epochs
+    assert fitted(recipe, FACTS, [], 0.0, set(), bursts()).recipe.epochs == recipe.epochs
 
 
 def test_plan_stops_before_training(tmp_path, capsys, monkeypatch):
@@ -127,9 +130,51 @@ def test_plan_stops_before_training(tmp_path, capsys, monkeypatch):
     )
     path = str(tmp_path / "a.npz")
     out = command("train", path, "dim=8", "--plan", "--out", str(tmp_path / "runs"))
-    assert len(out.splitlines()) == 5
+    heads = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert heads == list(HEADS)
+    assert max(map(len, out.splitlines())) <= 80
     assert "dim=8" in out
     assert json.loads(command("train", path, "--plan", "--json"))["data"]["classes"] == 4
     assert not (tmp_path / "runs").exists()
     with pytest.raises(ValueError, match="--minutes"):
         plan(load_recipe(path), minutes=-1.0)
+
+
+def test_the_plan_fits_80_columns():
+    long = replace(load_recipe("digits"), loss="sum(losses=['supcon(temperature=0.1)', 'triplet(margin=0.2)'])")
+    notes = ("published weights would help: put mobilenet_v2-b0353104.pth into LIKEWISE_DATA/weights",) * 2
+    facts = replace(FACTS, images=1_000_000, near_copies=(("test", "train", 0.5), ("val", "train", 0.4)))
+    lines = Plan(long, facts, notes, 1.0, 1.0, "bfloat16 31 ms a step, float32 70 ms").lines()
+    assert max(map(len, lines)) <= 80
+    assert [line[:9] for line in lines if line[0] != " "] == [f"{x:<9}" for x in HEADS]
+    assert all(line.startswith(" " * 9) for line in lines if line[0] == " ")
+
+
+@pytest.mark.parametrize("side", [24, 70])
+def test_the_plan_reads_each_file_once(tmp_path, monkeypatch, side):
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        folder = tmp_path / "data" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8)).save(folder / f"{i}.png")
+    read: list[object] = []
+    of_file = files.decode
+
+    def counted(source, *given, **named):
+        if not isinstance(source, torch.Tensor):
+            read.append(source)
+        return of_file(source, *given, **named)
+
+    monkeypatch.setattr(files, "decode", counted)
+    monkeypatch.setenv("LIKEWISE_DATA", str(tmp_path / "none"))
+    drawn_up = plan(load_recipe(tmp_path / "data"), ["network=small_resnet(width=4)"])
+    assert drawn_up.minutes > 0
+    assert len(read) == len(set(read)) == 40
+
+
+def test_a_float_image_that_is_long_keeps_its_aspect():
+    spectrogram = replace(FACTS, side=80, shape=(1, 80, 200), negative=True)
+    assert rules(spectrogram)[0]["size"] == "64x160"
+    assert rules(replace(spectrogram, channels=2, shape=(2, 80, 80)))[0]["size"] == 64
+    assert rules(replace(spectrogram, shape=(1, 80, 2000)))[0]["size"] == "64x256"
+    assert spectrogram.kind() == "80 x 200 px, floats"

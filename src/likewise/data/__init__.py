@@ -36,7 +36,7 @@ def load(
     split: str = "given",
     val: float = 0.1,
     seed: int = 0,
-    size: int = 0,
+    size: int | str = 0,
     channels: int = 0,
     min_per_class: int = 1,
     max_per_class: int = 0,

@@ -22,13 +22,18 @@ from likewise.imaging.values import check_unit_range
 from likewise.safety import bounds
 from likewise.spec import near
 
-__all__ = ["arrays", "from_arrays", "holds_rows", "load_arrays"]
+__all__ = ["arrays", "from_arrays", "kind_of", "load_arrays"]
 
 Entry = TypeVar("Entry")
 
+# Names of the array X that say that it holds signals [N, C, T].
+SIGNALS = ("signals", "signal", "waveforms", "waveform", "audio")
+KINDS = ("auto", "images", "signals")
+# X [N, C, T] is signals with at most so many channels, and so many times as many samples.
+SIGNAL_CHANNELS, LONG = 16, 8
 # The usual names of the arrays of a file, in lower case.
 NAMES = {
-    "X": ("x", "images", "image", "data"),
+    "X": ("x", "images", "image", "data", *SIGNALS),
     "y": ("y", "labels", "label", "targets", "target", "classes", "class"),
     "split": ("split", "splits", "fold", "subset"),
     "groups": ("groups", "group"),
@@ -39,24 +44,26 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, O
 UNREADABLE += (NotImplementedError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # type: ignore[assignment]
 
 
-def arrays(want: LoadOptions, *, path: str) -> Images:
+def arrays(want: LoadOptions, *, path: str, kind: str = "auto") -> Images:
     """An .npz file with X, y and, where the source has them, split (train, val, test, or 0, 1, 2) and groups.
 
-    The names are read in any case, and other usual ones too (images, labels, fold, group); see from_arrays.
+    The names are read in any case, and other usual ones too (images, signals, labels, fold, group); see from_arrays.
 
     Errors: ValueError for no such file, or an array that is missing or holds Python objects.
     """
     file = as_path(path)
-    loaded = _by_use(load_arrays(file))
+    stored = load_arrays(file)
+    loaded = _by_use(stored)
     for key in ("X", "y"):
         if key not in loaded:
             present = ", ".join(loaded) or "nothing"
             raise ValueError(
                 f"{legible(file)} holds {present} and no {key}; save it with numpy.savez(path, X=..., y=...)"
             )
-    return from_arrays(
-        loaded["X"], loaded["y"], split=loaded.get("split"), groups=loaded.get("groups"), name=legible(file.stem)
-    )
+    if kind == "auto" and _named_signals(stored):
+        kind = "signals"
+    parts = {key: loaded.get(key) for key in ("split", "groups")}
+    return from_arrays(loaded["X"], loaded["y"], **parts, name=legible(file.stem), kind=kind)
 
 
 def from_arrays(
@@ -66,17 +73,24 @@ def from_arrays(
     split: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     name: str = "arrays",
+    kind: str = "auto",
 ) -> Images:
     """Images from arrays, lists or tensors; everything is copied.
 
     X       images uint8 [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, or numbers [N,...], which become float32;
-            images of floats are 0 to 1
+            images of floats are 0 to 1, or have negative values (spectrograms in dB); signals are [N,C,T] or [N,T]
     y       [N] labels: whole numbers or texts
     split   [N] train, val, test or 0, 1, 2; without it everything is train
     groups  [N] texts
+    kind    images | signals | auto: X [N,C,T] of numbers (not bytes) with C at most 16 and T at least 8 C is signals
     Errors: ValueError for lengths that differ, NaN or infinity, labels with a fraction, other shapes.
     """
-    pixels, (labels, classes) = _pixels(_array(X, "X")), _labels(_array(y, "y"))
+    if kind not in KINDS:
+        raise ValueError(f"no kind={kind!r} of arrays{near(kind, KINDS)}")
+    values = _array(X, "X")
+    is_signals = kind == "signals" or (kind == "auto" and _looks_like_signals(values.shape, values.dtype))
+    pixels = _signals(values) if is_signals else _pixels(values)
+    labels, classes = _labels(_array(y, "y"))
     parts = [0] * len(labels) if split is None else [_part(word) for word in np.asarray(split).tolist()]
     if not len(pixels) == len(labels) == len(parts):
         raise ValueError(
@@ -104,13 +118,32 @@ def _by_use(stored: dict[str, Entry]) -> dict[str, Entry]:
     return by_use
 
 
-def holds_rows(path: Path) -> bool:
-    """Whether the header of X in an .npz says feature rows [N, D], not images; False for an unreadable file."""
+def kind_of(path: Path) -> str:
+    """rows [N, D], signals or images, by name and header of X in an .npz; images for an unreadable file."""
     try:
-        with zipfile.ZipFile(path) as file, file.open(_by_use({n[:-4]: n for n in file.namelist()})["X"]) as opened:
-            return len(array_header(opened)[0]) == 2
+        with zipfile.ZipFile(path) as file:
+            names = {n[:-4]: n for n in file.namelist()}
+            with file.open(_by_use(names)["X"]) as opened:
+                shape, dtype = array_header(opened)
     except UNREADABLE:
+        return "images"
+    if _named_signals(names) or _looks_like_signals(shape, dtype):
+        return "signals"
+    return "rows" if len(shape) == 2 else "images"
+
+
+def _named_signals(stored: Collection[str]) -> bool:
+    """Whether X is stored under a name for signals."""
+    lowered = {key.casefold() for key in stored}
+    first = next((name for name in NAMES["X"] if name in lowered), "")
+    return first in SIGNALS
+
+
+def _looks_like_signals(shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """[N, C, T] of other numbers than bytes, few channels and many samples; no image is so long and narrow."""
+    if len(shape) != 3 or dtype.kind not in "iuf" or dtype.itemsize == 1:
         return False
+    return 0 < shape[1] <= SIGNAL_CHANNELS and shape[2] >= LONG * shape[1]
 
 
 def load_arrays(file: Path, keys: Collection[str] = KEYS) -> dict[str, np.ndarray]:
@@ -193,6 +226,21 @@ def _pixels(array: np.ndarray) -> Tensor:
             "scale them, or pass floats"
         )
     return torch.from_numpy(_channels_first(array.astype(np.uint8)))
+
+
+def _signals(array: np.ndarray) -> Tensor:
+    """float32 [N,C,T] of numbers [N,C,T] or [N,T]."""
+    if array.ndim not in (2, 3) or array.dtype.kind not in "iuf":
+        raise ValueError(f"signals are numbers [N, C, T] or [N, T]; got {array.dtype} of shape {list(array.shape)}")
+    if array.ndim == 3 and array.shape[1] > bounds.SIGNAL_SHAPE[0]:
+        raise ValueError(
+            f"signals are [N, C, T] with at most {bounds.SIGNAL_SHAPE[0]:,} channels; got shape {list(array.shape)}; "
+            "save [N, T, C] as X.transpose(0, 2, 1)"
+        )
+    numbers = np.array(array, np.float32)
+    if not np.isfinite(numbers).all():
+        raise ValueError("X holds NaN or infinity; fill or leave out those signals first")
+    return torch.from_numpy(numbers if array.ndim == 3 else numbers[:, None])
 
 
 def _channels_first(array: np.ndarray) -> np.ndarray:

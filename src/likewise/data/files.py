@@ -120,7 +120,7 @@ def _decoded(
     sources: Sequence[ImageSource], want: LoadOptions, invert: bool, key: Key | None
 ) -> tuple[Tensor | Files, dict[int, str]]:
     # the headers give the common shape; a given shape makes reading them unnecessary
-    heads, wrong = ({}, {}) if want.size and want.channels else _each(head, sources)
+    heads, wrong = ({}, {}) if want.sides and want.channels else _each(head, sources)
     good = [i for i in range(len(sources)) if i not in wrong]
     if not good:
         return torch.empty((0, 1, 1, 1), dtype=torch.uint8), wrong
@@ -192,8 +192,8 @@ def common_shape(heads: Sequence[Head], want: LoadOptions) -> tuple[int, int, in
     median image's shorter side; never longer than 512 pixels. Where no channels are, those that most images have.
     """
     channels = want.channels or Counter(h.channels for h in heads).most_common(1)[0][0]
-    if want.size:
-        return channels, want.size, want.size
+    if want.sides:
+        return channels, *want.sides
     (sides, count), *_ = Counter((h.height, h.width) for h in heads).most_common(1)
     if 2 * count < len(heads):
         sides = (int(np.median([min(h.height, h.width) for h in heads])),) * 2
@@ -207,13 +207,14 @@ def conform(pixels: Tensor, want: LoadOptions) -> Tensor | Files:
     Errors: ValueError for feature rows, which have neither.
     """
     if pixels.ndim != 4:
-        if want.size or want.channels:
+        if want.sides or want.channels:
             raise ValueError(
-                f"size and channels are of images, and these are rows {list(pixels.shape[1:])}; leave both 0"
+                f"size and channels are of images, and these are {'signals' if pixels.ndim == 3 else 'rows'} "
+                f"{list(pixels.shape[1:])}; leave both 0"
             )
         return pixels
     channels, height, width = pixels.shape[1:]
-    shape = (want.channels or channels, want.size or height, want.size or width)
+    shape = (want.channels or channels, *(want.sides or (height, width)))
     if pixels.dtype == torch.uint8 and len(pixels) * prod(shape) > max(want.memory, pixels.numel()):
         return Files(tuple(pixels), shape)
     return fit(pixels, shape)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from likewise.imaging.sizes import sides_of
+
 __all__ = ["AbsentError", "LoadOptions", "as_path", "cache_home", "data_home"]
 
 
@@ -49,7 +51,7 @@ class LoadOptions:
     """The first argument of every source.
 
     root      <root>/<source>/ holds the files as their publishers laid them out
-    size      side in pixels of the square every image is stretched to; 0: as most images are
+    size      side in pixels of the square every image is stretched to, or "40x64", height and width; 0: as most are
     channels  1 grey, 3 colour; 0: as most images are
     memory    bytes of pixels to hold in memory; a larger set is streamed, and decoded once if the cache has room for it
     progress  called with (done, total) while images are read
@@ -57,16 +59,29 @@ class LoadOptions:
     """
 
     root: Path = field(default_factory=data_home)
-    size: int = 0
+    size: int | str = 0
     channels: int = 0
     memory: int = 1 << 30
     progress: Callable[[int, int], None] | None = None
     say: Callable[[str], None] = on_stderr
 
     def __post_init__(self) -> None:
-        if self.size < 0 or self.channels not in (0, 1, 3):
+        try:
+            sides_of(self.size)
+            wrong = self.channels not in (0, 1, 3)
+        except ValueError:
+            wrong = True
+        if wrong:
             asked = f"size={self.size}, channels={self.channels}"
-            raise ValueError(f"size is a side in pixels or 0, channels is 0, 1 (grey) or 3 (colour); got {asked}")
+            raise ValueError(
+                "size is a side in pixels, height and width such as 40x64, or 0, channels is 0, 1 (grey) or 3 (colour);"
+                f" got {asked}"
+            )
+
+    @property
+    def sides(self) -> tuple[int, int] | None:
+        """Height and width that are wanted; None: as most images are."""
+        return sides_of(self.size)
 
     def find(self, name: str, paths: list[str], how: str = "") -> list[Path]:
         """The files or folders `paths` of source `name`, all there. Errors: AbsentError, which says how to get them."""

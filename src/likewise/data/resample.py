@@ -23,6 +23,7 @@ from likewise.imaging.values import check_unit_range
 
 __all__ = ["Augment", "Places", "Random", "Step", "piece_of"]
 
+LOWEST = -1.0  # of images that a change of colour takes
 PIECE = 1 << 18  # numbers in a piece of a batch: 1 MB as float32
 
 Random = Generator | None
@@ -60,6 +61,11 @@ class Augment:
             )
         if images.is_floating_point():
             check_unit_range(images)
+            if self.changes and (low := float(images.min())) < LOWEST:
+                raise ValueError(
+                    f"changes of colour and light are for images of 0 to 1, and these hold {low:g} to "
+                    f"{float(images.max()):g}; use augment=light, affine or none"
+                )
         steps = self.drawn(images, places.of, generator)
         out = torch.empty_like(images, memory_format=torch.contiguous_format)
 

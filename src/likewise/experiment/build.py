@@ -91,7 +91,9 @@ def load_images(recipe: Recipe, progress: Callable[[int, int], None] | None = No
     wanted = {name: getattr(recipe, name) for name in shared}
     images = data.load(recipe.data, seed=recipe.split_seed, progress=progress, **wanted)
     if not recipe.size and len(images.shape) == 3 and (least := needed_side(recipe.network, images.shape)):
-        images = data.load(recipe.data, seed=recipe.split_seed, progress=progress, **wanted | {"size": least})
+        height, width = (max(least, side) for side in images.shape[1:])
+        wanted["size"] = f"{height}x{width}"
+        images = data.load(recipe.data, seed=recipe.split_seed, progress=progress, **wanted)
     present = images.part("train").labels.unique()
     if len(present) < 2:
         raise ValueError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from likewise import spec
+from likewise.imaging.sizes import plain_size
 from likewise.safety import bounds
 from likewise.spec import SpecError, near
 
@@ -29,10 +30,10 @@ class Recipe:
     data: str = documented("digits", "source: a name, name(keyword=value), a folder, a .csv or an .npz")
     split: str = documented("given", "how images are split: given | auto | ratio | by_class | by_group | by_scene")
     val: float = documented(0.1, "share of the training part used for validation if the source has no validation part")
-    size: int = documented(
+    size: int | str = documented(
         0,
-        "side of the square that images are resized to, in pixels; 0 is the size of the pretrained network, else the "
-        "image's own, enlarged if the network needs larger ones",
+        "side of the square that images are stretched to, in pixels, or height and width such as 40x64; 0 is the size "
+        "of the pretrained network, else the image's own, enlarged if the network needs larger ones",
     )
     channels: int = documented(0, "1 grey, 3 colour, 0 as most images are, and 3 for pretrained networks (timm: ...)")
     min_per_class: int = documented(1, "classes with fewer images are left out")
@@ -94,7 +95,7 @@ class Recipe:
     sync_batchnorm: bool = documented(
         True, "batch normalisation over the whole batch, if several processes train; false: over each one's rows"
     )
-    amp: str = documented("gpu", "bfloat16 in the network during training: gpu (if there is one) | always | never")
+    amp: str = documented("gpu", "bfloat16 while training: gpu (if there is one) | always | never | auto (measured)")
     patience: int = documented(0, "stop after this many validations without improvement and keep the best; 0 is never")
     monitor: str = documented("knn@1", "validation score that decides which epoch is best")
     eval_every_epochs: int = documented(1, "epochs between validations; 0 is never")
@@ -209,12 +210,11 @@ NAMED |= {name: name for name in ("loss", "miner", "relation", "augment")}
 # Fields that were renamed.
 EARLIER = {"turns": "rotations"}
 
-AMP = ("gpu", "always", "never")
+AMP = ("gpu", "always", "never", "auto")
 
 # Accepted minimum and maximum.
 RANGES: dict[str, tuple[float, float]] = {
     "val": (0, 0.9),
-    "size": (0, 4096),
     "channels": (0, 3),
     "min_per_class": (1, 2**31),
     "max_per_class": (0, 2**31),
@@ -257,9 +257,11 @@ def known(name: str) -> str:
 def typed(name: str, value: Any) -> Any:
     """The value in the type of its field; integers become floats where needed, nothing else is converted."""
     wanted = TYPES[name]
+    if name == "size" and type(value) in (int, str):
+        return as_spec_error(plain_size, value)
     if wanted is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
-    if not isinstance(value, wanted) or (type(value) is bool and wanted is int):
+    if not isinstance(value, wanted) or (type(value) is bool and wanted in (int, int | str)):
         raise SpecError(f"{name} is {meaning(name)}: expected {a(wanted)}, got {a(type(value))} {value!r:.200}")
     return value
 
@@ -271,6 +273,7 @@ def a(kind: type) -> str:
         float: "a number",
         bool: "true or false",
         YES_NO_AUTO: "true, false or auto",
+        int | str: "a whole number or height x width",
     }
     return words.get(kind) or f"a {getattr(kind, '__name__', kind)}"
 
@@ -295,7 +298,7 @@ def setting(text: str) -> tuple[str, Any]:
 def read(name: str, value: str) -> Any:
     """Parses a value by the type of its field."""
     wanted = TYPES[name]
-    if wanted is str:
+    if wanted is str or name == "size":
         return value
     if wanted in (bool, YES_NO_AUTO):
         return read_bool(name, value.lower())

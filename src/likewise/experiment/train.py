@@ -14,6 +14,7 @@ from likewise.experiment.folder import new_run, sweep
 from likewise.experiment.inputs import check_inputs, write_inputs
 from likewise.experiment.lock import locked
 from likewise.experiment.near_copies import look
+from likewise.experiment.precision import settle
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run, folder_in
 from likewise.experiment.score import evaluate_run
@@ -45,6 +46,7 @@ def prepared(recipe: Recipe, watch: Watch | None) -> Parts:
     recipe = resolve_defaults(recipe)
     parts = build(recipe, read_images(recipe, watch))
     check_plateau(parts)
+    settle(parts, on_stderr)
     if distributed.is_main():
         look(parts.images, recipe.split, on_stderr, seed=recipe.split_seed)
     return parts
@@ -123,7 +125,7 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
         return
     earlier = Recipe.load(path / "recipe.toml")
     for field, wanted in recipe.to_dict().items():
-        if (had := getattr(earlier, field)) != wanted:
+        if (had := getattr(earlier, field)) != wanted and (field, wanted) != ("amp", "auto"):
             raise ValueError(
                 f"{path} was trained with {field}={had}, and {field}={wanted} is asked for now; "
                 f"give the comparison another --name, or delete {path}"

@@ -39,6 +39,7 @@ from likewise.experiment.callbacks import (
 )
 from likewise.experiment.checkpoint import load_checkpoint, load_last, resumable, save_checkpoint
 from likewise.experiment.interrupt import INTERRUPTED, interruptible, stop_when_asked
+from likewise.experiment.precision import settle
 from likewise.experiment.recipe import Recipe, epochs_of
 from likewise.experiment.run import Run
 from likewise.models.blocks import unfreeze_schedule
@@ -73,6 +74,7 @@ def trial(
     Errors: KeyboardInterrupt, with how to resume, when the user stopped it; DivergedError.
     """
     check_plateau(parts)
+    settle(parts)
     if run is not None and distributed.from_main(resumable(run.last)):
         restore(run, parts)
     else:

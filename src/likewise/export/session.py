@@ -84,7 +84,7 @@ class Session:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(C, H, W) of the input images, or (D,) of input vectors."""
+        """(C, H, W) of the input images, (C, T) of signals, or (D,) of vectors."""
         return tuple(self.about["shape"])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -155,7 +155,7 @@ def checked_about(text: str, path: Path) -> Metadata:
     classes = about.get("classes", [])
     shape = about.get("shape")
     if not is_shape(shape):
-        raise ValueError(f"{path}: shape is [1 or 3, H, W] with sides up to {SIDE:,}, or [D], got {shape!r:.80}")
+        raise ValueError(f"{path}: shape is [1 or 3, H, W] with sides up to {SIDE:,}, [C, T] or [D], got {shape!r:.80}")
     if not isinstance(about.get("input"), str) or not isinstance(about.get("sim", ""), str):
         raise ValueError(
             f"{path}: input and sim are texts, got {about.get('input')!r:.80} and {about.get('sim')!r:.80}"
@@ -166,11 +166,11 @@ def checked_about(text: str, path: Path) -> Metadata:
 
 
 def is_shape(value: object) -> bool:
-    """[C, H, W] with 1 or 3 channels and sides up to SIDE, or [D]."""
-    if not isinstance(value, list) or len(value) not in (1, 3):
+    """[C, H, W] with 1 or 3 channels and sides up to SIDE, [C, T] or [D]."""
+    if not isinstance(value, list) or not 1 <= len(value) <= 3:
         return False
     whole = all(type(n) is int and 0 < n <= 2**20 for n in value)
-    return whole and (len(value) == 1 or (value[0] in (1, 3) and max(value[1:]) <= SIDE))
+    return whole and (len(value) < 3 or (value[0] in (1, 3) and max(value[1:]) <= SIDE))
 
 
 def check(path: Path) -> bool:

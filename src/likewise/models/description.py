@@ -72,10 +72,10 @@ def numbers(value: object) -> bool:
 
 
 def shape(value: object) -> bool:
-    """(C, H, W) of images or (D,) of vectors."""
-    if not isinstance(value, list) or len(value) not in (1, 3):
+    """(C, H, W) of images, (C, T) of signals or (D,) of vectors."""
+    if not isinstance(value, list) or not 1 <= len(value) <= 3:
         return False
-    most = (VALUES,) if len(value) == 1 else (CHANNELS, SIDE, SIDE)
+    most = {1: (VALUES,), 2: bounds.SIGNAL_SHAPE, 3: (CHANNELS, SIDE, SIDE)}[len(value)]
     return all(whole(1, high)(n) for n, high in zip(value, most, strict=True))
 
 
@@ -90,7 +90,7 @@ def flag(value: object) -> bool:
 # field: (check, accepted values). Fields without a default in Embedder are required.
 CONFIG: dict[str, tuple[Check, str]] = {
     "network": (text(bounds.SPEC_CHARACTERS), "the name of a network"),
-    "shape": (shape, f"[C, H, W] up to {CHANNELS} x {SIDE} x {SIDE}, or [D] up to {VALUES:,}"),
+    "shape": (shape, f"[C, H, W] up to {CHANNELS} x {SIDE} x {SIDE}, [C, T], or [D] up to {VALUES:,}"),
     "dim": (whole(0, DIM), f"a whole number from 0 to {DIM:,}"),
     "head": (text(bounds.SPEC_CHARACTERS), "the name of a head"),
     "normalize": (flag, "true or false"),

@@ -19,13 +19,15 @@ from likewise.spec import bind, trusting
 __all__ = ["Embedder", "evaluating"]
 
 Numbers = float | Sequence[float] | Tensor
+HALF = 0.5 + 1e-6
 
 
 class Embedder(nn.Module):
     """Preprocessing, a network, and a head: a linear layer to `dim` numbers, then length 1 if `normalize`.
 
     network: a name such as `convnet`, `mlp(widths=(256, 256))` or `timm:resnet18`; `likewise list networks`.
-    shape: (C, H, W) of the images the network sees, whatever size and colour those given have; or (D,) for vectors.
+    shape: (C, H, W) of the images the network sees, whatever size and colour those given have; or (C, T) for signals,
+    (D,) for vectors.
     dim: length of the embedding; 0 takes the network's features as they are.
     head: linear, or another of `likewise list heads`.
     mean, std: of the training data, one number or one a channel, images in [0, 1]. None: the values
@@ -112,6 +114,15 @@ class Embedder(nn.Module):
         return numbers_C.float().view([-1] + [1] * (len(self.shape) - 1))
 
     @property
+    def unit_range(self) -> bool:
+        """Whether mean and deviation can be those of values from 0 to 1; false for decibels, deviations and the like.
+
+        Values from 0 to 1 deviate by at most a half; a deviation of 1 stands for a constant, or for none given.
+        """
+        is_usual = all(std <= HALF or std == 1 for std in self.config["std"])
+        return is_usual and all(0 <= mean <= 1 for mean in self.config["mean"])
+
+    @property
     def sim(self) -> str:
         return self.config["sim"]
 
@@ -146,12 +157,14 @@ class Embedder(nn.Module):
     def embed(self, images: object, batch: int | None = None) -> Tensor:
         """Embeddings `[N, dim]` as float32 on the CPU, in eval mode; afterwards every module has the mode it had.
 
-        images: tensors or arrays `[N, C, H, W]`, `[N, H, W, C]` or `[N, D]` (uint8, or float in [0, 1]); one of them;
+        images: tensors or arrays `[N, C, H, W]`, `[N, H, W, C]`, `[N, C, T]` or `[N, D]` (uint8, or float in [0, 1], or
+        with the negative values of the training data); one of them;
         a Pillow image; a path; a list of any of these, of any sizes; or Images. batch: batch size; by
         default it depends on the image size. Errors: ValueError for anything else.
         """
         with evaluating(self):
-            prepared = inputs.batches(images, self.shape, batch or inputs.at_once(self.shape))
+            size = batch or inputs.at_once(self.shape)
+            prepared = inputs.batches(images, self.shape, size, unit_range=self.unit_range)
             parts = [self(part.to(self.scale.device)).float().cpu() for part in prepared]
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 

@@ -7,7 +7,7 @@ very numbers of Pillow.
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeGuard, runtime_checkable
 
@@ -47,18 +47,24 @@ def at_once(shape: Sequence[int]) -> int:
     return max(1, min(512, PIXELS // math.prod(shape[1:])))
 
 
-def batches(images: object, shape: Shape, size: int) -> Iterator[Tensor]:
+def batches(images: object, shape: Shape, size: int, *, unit_range: bool = True) -> Iterator[Tensor]:
     """Batches of at most `size` that suit `fit`; images in files are read a batch at a time.
 
+    unit_range: the model was trained on images of 0 to 1, so floats in the range of bytes are a mistake.
     Errors: ValueError for other objects, and for float images outside 0 to 1.
     """
-    for batch in _batches(images, shape, size):
-        if len(shape) == 3 and batch.is_floating_point():
-            check_unit_range(batch)
+    check = check_unit_range if unit_range and len(shape) == 3 else _unchecked
+    for batch in _batches(images, shape, size, check):
+        if batch.is_floating_point():
+            check(batch)
         yield batch
 
 
-def _batches(images: object, shape: Shape, size: int) -> Iterator[Tensor]:
+def _unchecked(images: Tensor) -> None:
+    """Numbers of any range."""
+
+
+def _batches(images: object, shape: Shape, size: int, check: Callable[[Tensor], None]) -> Iterator[Tensor]:
     if isinstance(images, Batched):
         starts = range(0, len(images), size)
         yield from (images.batch(torch.arange(start, min(start + size, len(images)))) for start in starts)
@@ -75,7 +81,7 @@ def _batches(images: object, shape: Shape, size: int) -> Iterator[Tensor]:
         if isinstance(images, Iterable) and not isinstance(images, str | os.PathLike):
             items = list(images)
         for start in range(0, len(items), size):
-            yield _joined([_one(item, shape) for item in items[start : start + size]])
+            yield _joined([_one(item, shape) for item in items[start : start + size]], check)
 
 
 def fit(images: Tensor, shape: Shape) -> Tensor:
@@ -134,10 +140,10 @@ def _one(item: object, shape: Shape) -> Tensor:
     return fit(_whole(array, shape), shape)
 
 
-def _joined(items: list[Tensor]) -> Tensor:
+def _joined(items: list[Tensor], check: Callable[[Tensor], None]) -> Tensor:
     for item in items:
         if item.ndim == 4 and item.is_floating_point():
-            check_unit_range(item)  # before it is mixed with others, whose range hides its own
+            check(item)  # before it is mixed with others, whose range hides its own
     if len({item.dtype for item in items}) > 1:
         items = [item.float() / (255 if item.dtype == torch.uint8 else 1) for item in items]
     return torch.cat(items)
@@ -174,7 +180,11 @@ def _read(path: str | os.PathLike, shape: Shape) -> Tensor:
 def _sides(shape: Shape) -> tuple[int, int, int]:
     """Errors: ValueError for the shape of vectors."""
     if len(shape) != 3:
-        raise ValueError(f"the model takes vectors of shape ({_text(shape)},), not images")
+        kind = "vectors" if len(shape) == 1 else "signals"
+        comma = "," * (len(shape) == 1)
+        raise ValueError(
+            f"the model takes {kind} of shape ({_text(shape)}{comma}), not images; give arrays to Embedder.embed"
+        )
     return shape[0], shape[1], shape[2]
 
 

@@ -1,8 +1,9 @@
 """Networks: functions of the input's shape that give a module `[N, *shape] -> [N, width]` with an int `width`.
 
-All sizes follow from the shape, `(C, H, W)` of images or `(D,)` of feature vectors. The embedding's own linear layer
-is no part of a network: `Embedder` adds it. Pooling comes before the activation: for one that rises (ReLU, and PReLU
-while its slope is above 0) the function and its gradient are those of the other order, for a quarter of the work.
+All sizes follow from the shape: `(C, H, W)` of images, `(C, T)` of signals or `(D,)` of feature vectors. The
+embedding's own linear layer is no part of a network: `Embedder` adds it. Pooling comes before the activation: for one
+that rises (ReLU, and PReLU while its slope is above 0) the function and its gradient are those of the other order, for
+a quarter of the work.
 """
 
 from collections import OrderedDict
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from likewise.spec import bind, near
 
-__all__ = ["alexnet", "convnet", "identity", "koch", "lenet", "mlp", "simple2", "small", "small_resnet"]
+__all__ = ["alexnet", "conv1d", "convnet", "identity", "koch", "lenet", "mlp", "simple2", "small", "small_resnet"]
 
 Shape = Sequence[int]
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -98,6 +99,26 @@ def convnet(
     256
     """
     return _conv_then_dense("convnet", shape, channels, widths, kernel)
+
+
+def conv1d(shape: Shape, *, channels: Sequence[int] = (32, 64, 128), kernel: int = 9, pool: int = 4) -> Backbone:
+    """Convolutions over time for signals (C, T) of any length: sound, vibration, ECG.
+
+    For each number in `channels` a convolution, a pool and BatchNorm with ReLU; then the largest value of each channel.
+
+    >>> conv1d((2, 400)).width
+    128
+    """
+    if len(shape) != 2:
+        raise ValueError(
+            f"conv1d takes signals of shape (C, T), got {tuple(shape)}; for images use small_resnet, for feature "
+            "vectors mlp"
+        )
+    layers: list[nn.Module] = []
+    for before, after in pairwise([shape[0], *channels]):
+        layers.append(nn.Conv1d(before, after, kernel, padding=kernel // 2, bias=False))
+        layers += [nn.MaxPool1d(pool, ceil_mode=True), nn.BatchNorm1d(after), nn.ReLU()]
+    return Backbone([*layers, nn.AdaptiveMaxPool1d(1), nn.Flatten()], (shape[0], *channels)[-1])
 
 
 def lenet(shape: Shape) -> Backbone:
@@ -267,7 +288,8 @@ def _flattened(name: str, shape: Shape, layers: Iterable[nn.Module]) -> int:
     """Numbers an image has after these layers. Errors: ValueError for a vector, or an image that is too small."""
     if len(shape) != 3:
         raise ValueError(
-            f"{name} takes images of shape (C, H, W), got {tuple(shape)}; for feature vectors use mlp or identity"
+            f"{name} takes images of shape (C, H, W), got {tuple(shape)}; for "
+            f"{'signals use conv1d or mlp' if len(shape) == 2 else 'feature vectors use mlp or identity'}"
         )
     windows = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.MaxPool2d)]
     height, width = (_side(side, windows) for side in shape[1:])

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from likewise import spec
-from likewise.data.arrays import holds_rows
+from likewise.data.arrays import kind_of
 from likewise.experiment.recipe import Recipe
 
 __all__ = ["is_own", "load_recipe", "name_of", "with_columns"]
@@ -44,7 +44,10 @@ def own(path: Path) -> Recipe:
         raise spec.SpecError(f"{path} is a run; to go on with it: likewise train --resume {path}")
     from likewise.recipes import folder, rows
 
-    return (rows if path.suffix.lower() == ".npz" and holds_rows(path) else folder)(path=os.fspath(path))
+    kind = kind_of(path) if path.suffix.lower() == ".npz" else "images"
+    if kind == "signals":
+        return rows(path=os.fspath(path)).replace(network="conv1d")
+    return (rows if kind == "rows" else folder)(path=os.fspath(path))
 
 
 def with_columns(what: str | os.PathLike, **columns: str) -> Recipe:

@@ -44,6 +44,7 @@ SPEC_ITEMS = 64  # entries of a list that a model or run file gives as a keyword
 SPEC_NUMBER = 65_536  # largest whole number that a model file may give as a keyword: a width, a kernel, a count
 YAML_NODES = 100_000  # values of a YAML document after its aliases are expanded
 CLASSES = 10_000_000  # names of classes
+SIGNAL_SHAPE = (1024, 1_000_000)  # channels and samples of a signal
 LABEL = 1_000_000  # largest label of embeddings with fewer rows; each number up to it is a class with a name
 FOLDS = 100_000  # of a pairs.txt
 IMAGES_IN_ARCHIVE = 2_000_000  # entries of a zip

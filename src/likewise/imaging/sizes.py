@@ -1,0 +1,22 @@
+"""Sizes that images are brought to, as they are written: `64`, or `40x64`, height and width."""
+
+__all__ = ["plain_size", "sides_of"]
+
+LONGEST = 4096  # side of an image in pixels
+
+
+def sides_of(size: int | str) -> tuple[int, int] | None:
+    """Height and width of `64`, `"64"` or `"40x64"`; None for 0. Errors: ValueError."""
+    numbers = [number.strip() for number in str(size).lower().split("x")]
+    if len(numbers) > 2 or not all(n.isdecimal() and len(n) <= 4 and int(n) <= LONGEST for n in numbers):
+        raise ValueError(f"size is 0 to {LONGEST}, or height x width such as 40x64, got {size!s:.40}")
+    height, width = int(numbers[0]), int(numbers[-1])
+    if (height == 0) != (width == 0):
+        raise ValueError(f"size is height and width above 0, such as 40x64, got {size}")
+    return (height, width) if height else None
+
+
+def plain_size(size: int | str) -> int | str:
+    """One number for a square, such as 64, else such as "40x64". Errors: ValueError."""
+    height, width = sides_of(size) or (0, 0)
+    return height if height == width else f"{height}x{width}"
