@@ -122,9 +122,7 @@ def busy(m: Machine) -> Finding | None:
         return None
     taken = f"other work takes the cores (load {m.load:.1f} on {m.cores})"
     if m.torch_threads == 1:
-        return Finding(
-            "busy-cores", taken, "one thread is right there; wait for free cores, above all to measure times"
-        )
+        return Finding("busy-cores", taken, "keep to one thread, and wait for free cores before you measure times")
     return Finding(
         "busy-cores",
         f"{taken}, and threads that wait for one another are then slower than one",
