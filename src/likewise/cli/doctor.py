@@ -1,11 +1,15 @@
-"""doctor: diagnose a run."""
+"""doctor: diagnose a run, or the machine."""
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
-from likewise.cli.app import Json, RunFolder, app
+import typer
+
+from likewise.cli.app import Json, app
 
 # (signal, width, format); docs/doctor.md explains them.
 COLUMNS = (
@@ -22,8 +26,40 @@ COLUMNS = (
 
 
 @app.command()
-def doctor(run: RunFolder, as_json: Json = False) -> None:
-    """Diagnose a run: symptoms during training, their cause, and what to change."""
+def doctor(
+    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="a run folder, for example runs/digits")] = None,
+    machine: Annotated[
+        bool, typer.Option("--machine", help="cores, threads, memory, disk and GPU of this machine, not a run")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Diagnose a run (symptoms, their cause, what to change), or with --machine what is slow here and what to set."""
+    if (run is None) != machine:
+        raise ValueError("doctor takes a run folder or --machine, one of them; try `likewise doctor --machine`")
+    if run is None:
+        diagnose_machine(as_json)
+    else:
+        diagnose_run(run, as_json)
+
+
+def diagnose_machine(as_json: bool) -> None:
+    """Of the current folder's disk."""
+    from likewise.doctor.machine import advice, lines
+    from likewise.doctor.probe import probe
+
+    here = probe(Path())
+    findings = advice(here)
+    if as_json:
+        print(json.dumps({"machine": here.to_dict(), "findings": [asdict(f) for f in findings]}, indent=1))
+        return
+    print("\n".join(lines(here)), end="\n\n")
+    for finding in findings:
+        print(f"{finding.name}: {finding}.")
+    if not findings:
+        print("Nothing found that slows likewise down here.")
+
+
+def diagnose_run(run: Path, as_json: bool) -> None:
     from likewise.cli.screen import verdict_text
     from likewise.experiment.checkup import examine
     from likewise.experiment.judge import verdict_of

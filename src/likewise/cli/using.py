@@ -1,16 +1,20 @@
 """embed, predict, verify: use a trained run."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any  # Any: values of a row of `predict`
 
 import typer
 
-from likewise.cli.app import Json, RunFolder, app
+from likewise.cli.app import Json, RunFolder, app, interruptible
+from likewise.cli.terminal import plain
 
 if TYPE_CHECKING:
     from likewise.api import Verification
+
+SHOWN = 20  # files left out that are named; skipped.csv has all
 
 ImagePaths = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="images, or folders of them")]
 Encodings = Annotated[
@@ -26,9 +30,18 @@ def embed(
         list[Path] | None,
         typer.Argument(metavar="[IMAGES]...", help="images, or folders of them; none: the run's training images"),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write")] = Path("embeddings.parquet"),
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Parquet file to write, or with --workers a folder that keeps parts"),
+    ] = Path("embeddings.parquet"),
     most_per_class: Annotated[int, typer.Option(help="training images per class; 0 means all")] = 0,
     centres: Annotated[bool, typer.Option("--centres", help="the mean of each class of the training images")] = False,
+    workers: Annotated[
+        int, typer.Option(help="embed with so many processes of one thread, in parts: a stopped call goes on")
+    ] = 0,
+    by_folder: Annotated[
+        bool, typer.Option("--by-folder", help="with --workers: the class of an image is the folder it lies in")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="replace an existing file")] = False,
 ) -> None:
     """Embed images and save the vectors as Parquet; runs without torch for a MODEL.onnx or an exported run.
@@ -39,10 +52,15 @@ def embed(
         raise ValueError(
             "--most-per-class and --centres select from the run's own training images; give no images with them"
         )
-    if output.suffix.lower() != ".parquet":
+    if workers < 0 or (workers and not images) or (by_folder and not workers):
+        raise ValueError("--workers is 1 or more with images or folders of them, and --by-folder goes with it")
+    if output.suffix.lower() != ".parquet" and not workers:
         raise ValueError(f"embed writes Parquet, and {output} does not end in .parquet; give -o {output.stem}.parquet")
-    if output.exists() and not force and not is_own_file(model, output):
+    if output.exists() and not (workers and output.is_dir()) and not force and not is_own_file(model, output):
         raise ValueError(f"{output} exists; give another -o FILE, or --force to replace it")
+    if images and workers:
+        embed_in_parts(model, images, output, workers, by_folder)
+        return
     if images:
         count, length = embed_images(model, images, output)
     else:
@@ -53,9 +71,9 @@ def embed(
 
 def embed_images(model: Path, images: list[Path], output: Path) -> tuple[int, int]:
     """Embed images into `output`; returns their number and the vector length."""
-    from likewise.export.session import embed_files, exported
+    from likewise.export.session import embed_files
 
-    onnx = model if model.suffix.lower() == ".onnx" else exported(model)
+    onnx = onnx_of(model)
     if onnx is not None:
         return embed_files(onnx, images, output)
     from likewise import api
@@ -63,6 +81,33 @@ def embed_images(model: Path, images: list[Path], output: Path) -> tuple[int, in
     embeddings = api.embed(model, images)
     embeddings.save(output)
     return len(embeddings), embeddings.vectors.shape[1]
+
+
+def onnx_of(model: Path) -> Path | None:
+    """The exported model that is given, or that a run has with its current weights."""
+    from likewise.export.session import exported
+
+    return model if model.suffix.lower() == ".onnx" else exported(model)
+
+
+def embed_in_parts(model: Path, images: list[Path], output: Path, workers: int, by_folder: bool) -> None:
+    """Embed with several processes, and name what could not be read."""
+    from likewise.cli.screen import Progress
+    from likewise.gallery.corpus import embed_corpus
+
+    with interruptible(), Progress() as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.show("embedding", done, total, f"{done:,} of {total:,}")
+
+        made = embed_corpus(
+            onnx_of(model) or model, images, output, workers=workers, by_folder=by_folder, progress=progress
+        )
+    for name, why in made.skipped[:SHOWN]:
+        print(f"likewise: left out {plain(name)}: {plain(why)}", file=sys.stderr)
+    more = f", {len(made.skipped):,} left out" if made.skipped else ""
+    again = f" ({made.reused:,} of {made.parts:,} parts were there)" if made.reused else ""
+    print(f"{made.images:,} images{more}, {made.dim} numbers each: {made.file}{again}")
 
 
 def is_own_file(model: Path, output: Path) -> bool:
