@@ -24,7 +24,9 @@ __all__ = [
     "from_main",
     "gather",
     "gather_counts",
+    "highest",
     "is_main",
+    "is_shard",
     "joined",
     "local_rank",
     "main_first",
@@ -230,6 +232,14 @@ class _Total(torch.autograd.Function):
         return _summed(grad)
 
 
+def highest(x: Tensor) -> Tensor:
+    """The largest value over processes, elementwise; without gradient."""
+    found = x.detach().clone(memory_format=torch.contiguous_format)
+    if world_size() > 1:
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+    return found
+
+
 def _summed(x: Tensor) -> Tensor:
     added = x.detach().clone(memory_format=torch.contiguous_format)
     dist.all_reduce(added)
@@ -240,7 +250,8 @@ def _summed(x: Tensor) -> Tensor:
 def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Replaces every gradient by its mean over processes; a process without one counts as zero.
 
-    A parameter without a gradient on any process keeps none, so that optimizers pass it over.
+    A parameter without a gradient on any process keeps none, so that optimizers pass it over; one of which each process
+    holds a part (`is_shard`) is left as it is.
     """
     if world_size() == 1:
         return
@@ -258,11 +269,16 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
                 p.grad = torch.empty_like(p).copy_(mean.view_as(p))
 
 
+def is_shard(x: Tensor) -> bool:
+    """Whether a parameter is marked (`shard = True`) as a part of one that is shared out over the processes."""
+    return getattr(x, "shard", False)
+
+
 def _buckets(parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """Parameters of one type and device, at most BUCKET bytes of them or one."""
     kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
     for p in parameters:
-        if p.requires_grad:
+        if p.requires_grad and not is_shard(p):
             kinds.setdefault((p.dtype, p.device), []).append(p)
     for members in kinds.values():
         bucket: list[Tensor] = []
@@ -282,7 +298,7 @@ def broadcast_tensors(module: nn.Module, *, buffers_only: bool = False) -> None:
     if world_size() == 1:
         return
     for x in [*module.buffers(), *(() if buffers_only else module.parameters())]:
-        if x.numel():
+        if x.numel() and not is_shard(x):
             sent = x.detach().clone(memory_format=torch.contiguous_format)
             dist.broadcast(sent, src=0)
             x.copy_(sent)

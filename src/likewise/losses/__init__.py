@@ -5,6 +5,16 @@ from likewise.losses.defaults import default_geometry
 from likewise.losses.gathered import across_ranks
 from likewise.losses.pair import PairLoss
 from likewise.losses.proxy import ProxyLoss
+from likewise.losses.sharded import ShardedProxyLoss
 from likewise.losses.terms import BatchContext, Terms
 
-__all__ = ["BatchContext", "PairLoss", "ProxyLoss", "Terms", "across_ranks", "build", "default_geometry"]
+__all__ = [
+    "BatchContext",
+    "PairLoss",
+    "ProxyLoss",
+    "ShardedProxyLoss",
+    "Terms",
+    "across_ranks",
+    "build",
+    "default_geometry",
+]

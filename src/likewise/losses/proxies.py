@@ -86,7 +86,11 @@ def cosface(sim_NC: Tensor, pos_NC: Tensor, neg_NC: Tensor, *, margin: float = 0
     >>> round(losses.build("cosface()", dim=64, classes=10).at_collapse(), 4)
     24.5972
     """
-    return likelihood(scale * (sim_NC - margin * pos_NC.to(sim_NC.dtype)), pos_NC)
+    return likelihood(cosface_logits(sim_NC, pos_NC, margin=margin, scale=scale), pos_NC)
+
+
+def cosface_logits(sim_NC: Tensor, pos_NC: Tensor, *, margin: float = 0.35, scale: float = 64.0) -> Tensor:
+    return scale * (sim_NC - margin * pos_NC.to(sim_NC.dtype))
 
 
 @over(geometry.cosine)
@@ -107,8 +111,13 @@ def arcface(
     >>> round(losses.build("arcface()", dim=64, classes=10).at_collapse(), 4)
     10.032
     """
-    wide_NC = at_positives(partial(widened, margin=margin, easy=easy), sim_NC, pos_NC)
-    return likelihood(scale * wide_NC, pos_NC)
+    return likelihood(arcface_logits(sim_NC, pos_NC, margin=margin, scale=scale, easy=easy), pos_NC)
+
+
+def arcface_logits(
+    sim_NC: Tensor, pos_NC: Tensor, *, margin: float = 0.5, scale: float = 64.0, easy: bool = False
+) -> Tensor:
+    return scale * at_positives(partial(widened, margin=margin, easy=easy), sim_NC, pos_NC)
 
 
 @over(geometry.cosine)
