@@ -57,7 +57,7 @@ HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # a function, a class or a package
     if name == "evaluate":  # a package that can be called; see its docstring
         return import_module("likewise.evaluate")
     if name not in HOMES:

@@ -6,7 +6,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, cast  # Any: values of the JSON that `likewise --json` prints
+from typing import TypedDict, TypeVar, cast
 
 import torch
 
@@ -32,6 +32,7 @@ from likewise.metrics.verification import aim
 from likewise.models import Embedder
 from likewise.recipes.load import is_own, load_recipe
 from likewise.recipes.plan import plan
+from likewise.safety.bounds import Fields
 from likewise.training.watch import Watch
 from likewise.viz.pages.map import write_map
 from likewise.viz.pages.report import write_report
@@ -144,7 +145,7 @@ def evaluate_pairs(
     images: str | os.PathLike | None = None,
     folds: int = 0,
     threshold_at: str = "",
-) -> dict[str, Any]:
+) -> Fields:
     """Score the pairs of a file (.csv, .parquet, LFW's pairs.txt), or pairs drawn within folds of held-out classes.
 
     The run keeps nothing of it. images: the folder of images that are not ids of the run's data. Errors: ValueError.
@@ -155,9 +156,7 @@ def evaluate_pairs(
 
 
 @trusts
-def evaluate_on(
-    run: str | os.PathLike, on: str | os.PathLike, *, gallery: str | os.PathLike | None = None
-) -> dict[str, Any]:
+def evaluate_on(run: str | os.PathLike, on: str | os.PathLike, *, gallery: str | os.PathLike | None = None) -> Fields:
     """Score any labelled images (folder, table, .npz) by the run's training images, or by those of `gallery`.
 
     Classes that the references lack are scored among themselves, as an open set. Errors: ValueError.
@@ -168,7 +167,7 @@ def evaluate_on(
 @trusts
 def rank(
     run: str | os.PathLike, metrics: Sequence[str] = (), *, gallery: str = "", across_groups: bool = False
-) -> dict[str, Any]:
+) -> Fields:
     """Retrieval scores by name (mrr, ndcg@10, map, cmc@20 ...) of a run's embeddings, which it keeps as they are.
 
     gallery: the part that is searched; empty is the other images of the scored part. across_groups: an image does
@@ -192,7 +191,7 @@ def encodings(run: str | os.PathLike, *, most_per_class: int = 0, centres: bool 
 
 
 @trusts
-def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> dict[str, object]:
+def evaluate_encodings(run: str | os.PathLike, file: str | os.PathLike) -> Fields:
     """Top-1 and top-5 accuracy on a run's held-out images, classified by the encodings of a file; nothing is saved.
 
     Errors: ValueError for a file without classes, or of another model.
@@ -288,7 +287,7 @@ def predict(
     k: int = 5,
     encodings: str | os.PathLike | None = None,
     far: float | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Fields]:
     """The class of each image by a vote of its k nearest training images, and those neighbours.
 
     encodings: a file that `likewise embed RUN` wrote, in place of all training images.

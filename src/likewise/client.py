@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 import numpy as np
 
@@ -15,13 +15,27 @@ from likewise.gallery.decide import Answer, Neighbour
 from likewise.gallery.enrollment import Enrolled
 from likewise.gallery.gallery import Hit
 from likewise.gallery.quality import Finding
+from likewise.safety.bounds import Fields
+
+if TYPE_CHECKING:
+    import httpx2
 
 __all__ = ["Client", "Image", "ServiceError"]
 
 Image = str | os.PathLike | bytes
+Params = Mapping[str, str | int]
+Files = list[tuple[str, tuple[str, bytes, str]]]
 AGAIN = (429, 503)  # answers after which the same request may succeed
 PIECE = 32  # images in one request
 LONGEST_WAIT = 30.0  # seconds
+
+
+class Sent(TypedDict, total=False):
+    """The body of a request."""
+
+    files: Files
+    data: Mapping[str, object]
+    json: Mapping[str, object]
 
 
 class ServiceError(ValueError):
@@ -50,7 +64,7 @@ class Client:
         gallery: str = "",
         timeout: float = 60.0,
         retries: int = 5,
-        transport: Any = None,
+        transport: "httpx2.BaseTransport | None" = None,
         sleep: Callable[[float], None] = time.sleep,
     ):
         try:
@@ -106,12 +120,12 @@ class Client:
             for one in self._post("identify", files=_files(part), data=data)["answers"]
         ]
 
-    def verify(self, image: Image, label: str, *, far: float | None = None) -> dict[str, Any]:
+    def verify(self, image: Image, label: str, *, far: float | None = None) -> Fields:
         """Whether an image shows a class."""
         data = {"label": label, **({} if far is None else {"far": far})}
         return self._post("verify", files=_files([image]), data=data)
 
-    def compare(self, a: Image, b: Image) -> dict[str, Any]:
+    def compare(self, a: Image, b: Image) -> Fields:
         """Whether two images show the same class."""
         return self._post("verify", files=_files([a, b]))
 
@@ -123,7 +137,7 @@ class Client:
         labels: Sequence[str] | str,
         *,
         ids: Sequence[str] | None = None,
-        metadata: Sequence[Mapping[str, Any]] | None = None,
+        metadata: Sequence[Mapping[str, object]] | None = None,
         gate: str = "warn",
     ) -> Enrolled:
         """Enroll images, 32 a request; a repeated call enrolls nothing twice."""
@@ -134,7 +148,7 @@ class Client:
                 raise ValueError(f"each image has one of {name}: got {len(given)} for {len(images)} images")
         for at in range(0, len(images), PIECE):
             end = at + PIECE
-            data: dict[str, Any] = {"label": names[at:end], "gate": gate}
+            data: dict[str, object] = {"label": names[at:end], "gate": gate}
             if ids is not None:
                 data["id"] = list(ids[at:end])
             if metadata is not None:
@@ -167,14 +181,14 @@ class Client:
         """Remove images; `undo` brings them back."""
         return self._write("images/remove", json={"ids": list(ids)})["removed"]
 
-    def forget(self, label: str) -> dict[str, Any]:
+    def forget(self, label: str) -> Fields:
         """Erase a class for good."""
         return self._write("classes/forget", json={"label": label})
 
     def undo(self) -> str:
         return self._write("undo")["undone"]
 
-    def calibrate(self, far: float = 0.01) -> dict[str, Any]:
+    def calibrate(self, far: float = 0.01) -> Fields:
         """Store the threshold for a false-accept rate."""
         return self._write("calibrate", json={"far": far})
 
@@ -183,14 +197,14 @@ class Client:
 
     # about
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Fields:
         return self._call("GET", "info").json()
 
-    def classes(self) -> Iterator[dict[str, Any]]:
+    def classes(self) -> Iterator[Fields]:
         """Each class with its number of images, in the order of their names."""
         return self._pages("classes", {})
 
-    def images(self, label: str = "") -> Iterator[dict[str, Any]]:
+    def images(self, label: str = "") -> Iterator[Fields]:
         """Each enrolled image, in the order of enrollment."""
         return self._pages("images", {"label": label} if label else {})
 
@@ -198,30 +212,35 @@ class Client:
         """A JPEG of at most 160 pixels a side."""
         return self._call("GET", "images/thumbnail", params={"id": id}).content
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Fields:
         return self._call("GET", "health").json()
 
     # how
 
-    def _pages(self, path: str, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _pages(self, path: str, params: Params) -> Iterator[Fields]:
         cursor: str | None = ""
         while cursor is not None:
             page = self._call("GET", path, params={**params, "limit": 500, "cursor": cursor}).json()
             yield from page[path]
             cursor = page["next"]
 
-    def _write(self, path: str, **given: Any) -> dict[str, Any]:
-        return self._call("POST", path, headers={"Idempotency-Key": uuid.uuid4().hex}, **given).json()
+    def _write(self, path: str, **given: Unpack[Sent]) -> Fields:
+        return self._call("POST", path, key=uuid.uuid4().hex, **given).json()
 
-    def _post(self, path: str, **given: Any) -> dict[str, Any]:
+    def _post(self, path: str, **given: Unpack[Sent]) -> Fields:
         return self._call("POST", path, **given).json()
 
-    def _call(self, method: str, path: str, params: Mapping[str, Any] | None = None, **given: Any) -> Any:
+    def _call(
+        self, method: str, path: str, params: Params | None = None, key: str = "", **given: Unpack[Sent]
+    ) -> "httpx2.Response":
         """The answer to a request, tried again where that may help."""
+        headers = {"Idempotency-Key": key} if key else None
         for attempt in range(self.retries + 1):
             last = attempt == self.retries
             try:
-                answer = self.http.request(method, path, params={**self.query, **(params or {})}, **given)
+                answer = self.http.request(
+                    method, path, params={**self.query, **(params or {})}, headers=headers, **given
+                )
             except self.broken as error:
                 if last:
                     raise ServiceError(f"{self.url} does not answer: {error or type(error).__name__}") from None
@@ -243,7 +262,7 @@ def _pause(attempt: int, asked: str = "") -> float:
     return min(0.25 * 2**attempt, LONGEST_WAIT) * random.uniform(0.5, 1)
 
 
-def _error(answer: Any) -> ServiceError:
+def _error(answer: "httpx2.Response") -> ServiceError:
     try:
         found = answer.json()
         return ServiceError(str(found["detail"]), answer.status_code, str(found.get("request_id", "")))
@@ -258,7 +277,7 @@ def _pieces(images: Sequence[Image]) -> list[Sequence[Image]]:
     return [images[at : at + PIECE] for at in range(0, len(images), PIECE)]
 
 
-def _files(images: Sequence[Image]) -> list[tuple[str, tuple[str, bytes, str]]]:
+def _files(images: Sequence[Image]) -> Files:
     """Uploads under neutral names. Errors: ValueError for a file that cannot be read."""
     return [("image", ("image", _content(image), "application/octet-stream")) for image in images]
 
@@ -272,7 +291,7 @@ def _content(image: Image) -> bytes:
         raise ValueError(f"cannot read {os.fspath(image)}: {error.strerror}") from None
 
 
-def _answer(one: Mapping[str, Any]) -> Answer:
+def _answer(one: Fields) -> Answer:
     near = tuple(Neighbour(i, n["label"], n["similarity"], n["id"]) for i, n in enumerate(one["neighbours"]))
     similarity = float("-inf") if one["similarity"] is None else one["similarity"]
     return Answer(

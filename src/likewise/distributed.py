@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar  # Any: the ctx of autograd, which takes any attribute
 
 import torch
 import torch.distributed as dist
@@ -43,7 +43,7 @@ FAILED = "likewise/failed"
 LOST = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process exited")
 
 Value = TypeVar("Value")
-_store: Any = None
+_store: "dist.Store | None" = None
 
 
 class RankFailedError(ConnectionError):
@@ -122,7 +122,7 @@ def _as_failure(error: BaseException) -> BaseException:
     if isinstance(error, SystemExit):
         return error
     try:
-        first = _store.compare_set(FAILED, "", str(rank())) == str(rank()).encode()
+        first = _store is None or _store.compare_set(FAILED, "", str(rank())) == str(rank()).encode()
     except RuntimeError:  # the store has ended with the process that held it
         first = False
     if not first:

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import warnings
-from typing import Any, NoReturn
+from typing import Any, NoReturn  # Any: click is part of typer, and its errors have no public name
 
 from likewise.cli.app import app, stop
 from likewise.cli.failures import CALL, explained
@@ -76,7 +76,7 @@ def exit_code(error: Any) -> int:
     return CALL if hasattr(error, "format_message") else explained(error)[1]
 
 
-def misused(error: Any) -> NoReturn:  # Any: click is part of typer, and its errors have no public name
+def misused(error: Any) -> NoReturn:
     """One sentence for a wrong option or argument; a command that needs some and got none prints its help."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()

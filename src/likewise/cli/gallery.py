@@ -4,13 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from likewise.cli.app import App, Json, app
 
 if TYPE_CHECKING:
+    from likewise.gallery.decide import Answer
     from likewise.gallery.gallery import Gallery
 
 commands = App(help="Enroll images, search them, name new ones or answer unknown.", no_args_is_help=True)
@@ -40,7 +41,7 @@ def opened(path: str, model: Path | None = None) -> "Gallery":
     return Gallery.open(path, model)
 
 
-def show(found: Any, as_json: bool, text: str) -> None:
+def show(found: object, as_json: bool, text: str) -> None:
     print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else text)
 
 
@@ -115,7 +116,7 @@ def identify(
     show(found, as_json, "\n".join(f"{name}: {named(answer)}" for name, answer in shown))
 
 
-def named(answer: Any) -> str:
+def named(answer: "Answer") -> str:
     """`heron, probability 0.93: heron reaches the threshold ...`."""
     chance = "" if answer.probability is None else f", probability {answer.probability:.2f}"
     return f"{answer.label}{chance}: {answer.why}" if answer.label else f"unknown: {answer.why}"
@@ -259,7 +260,7 @@ def info(gallery: File, as_json: Json = False) -> None:
         found = open_gallery.info()
     shown = [f"{key}: {value}" for key, value in found.items() if key not in ("audit", "promise")]
     promise = found["promise"]
-    if promise:
+    if isinstance(promise, dict):
         shown.append(f"threshold: {promise['threshold']:.4f} for FAR {promise['far']:g}")
         shown += filter(None, [promise.get("note")])
     show(found, as_json, "\n".join(shown))

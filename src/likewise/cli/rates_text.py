@@ -1,15 +1,17 @@
 """Terminal output: error rates at thresholds of validation pairs, and the scores of pairs by role and by group."""
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+
+from likewise.experiment.records import GapRecord, RatesRecord, ScoreRecord
+from likewise.safety.bounds import Record
 
 __all__ = ["rates_text", "verification_text"]
 
 NAME, GROUP, CELL = 24, 26, 15  # widths of columns
 
 
-def verification_text(found: Mapping[str, Any]) -> list[str]:
+def verification_text(found: Record) -> list[str]:
     """Lines on pairs, of at most 80 columns: error rates, roles, groups, and the gaps between groups."""
     lines = rates_text(found.get("error_rates") or ())
     if roles := found.get("roles"):
@@ -21,7 +23,7 @@ def verification_text(found: Mapping[str, Any]) -> list[str]:
     return lines + [gap_text(gap) for gap in found.get("gaps") or ()]
 
 
-def rates_text(rates: Sequence[Mapping[str, Any]]) -> list[str]:
+def rates_text(rates: Sequence[RatesRecord]) -> list[str]:
     """FRR and FAR at each threshold, with exact binomial intervals, and the FAR that it had on validation pairs."""
     if not rates:
         return []
@@ -37,9 +39,7 @@ def rates_text(rates: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def slices_text(
-    what: str, counted: str, slices: Sequence[Mapping[str, Any]], count: Callable[[Mapping[str, Any]], str]
-) -> list[str]:
+def slices_text(what: str, counted: str, slices: Sequence[Record], count: Callable[[Record], str]) -> list[str]:
     """A row for each role or group: EER, and FRR and FAR at the threshold."""
     heads = [head for head in ("EER", "FRR", "FAR") if any(one[head.lower()] for one in slices)]
     counts = [count(one) for one in slices]
@@ -51,18 +51,18 @@ def slices_text(
     return lines
 
 
-def gap_text(gap: Mapping[str, Any]) -> str:
+def gap_text(gap: GapRecord) -> str:
     """`EER gap 0.192 (+0.008 to +0.375): paper above tablet`, within 80 columns."""
     interval = f"{gap['low']:+.3f} to {gap['high']:+.3f}"
     text = f"{gap['score'].upper()} gap {gap['difference']:.3f} ({interval}): {gap['worst']} above {gap['best']}"
     return textwrap.fill(text, 80, subsequent_indent="    ", break_on_hyphens=False)
 
 
-def cell(score: Mapping[str, Any]) -> str:
+def cell(score: ScoreRecord) -> str:
     return f"{score['value']:.4f} {score['low']:.4f}–{score['high']:.4f}".ljust(24)
 
 
-def short(score: Mapping[str, Any] | None) -> str:
+def short(score: ScoreRecord | None) -> str:
     return ("" if score is None else f"{score['value']:.2f} {score['low']:.2f}–{score['high']:.2f}").ljust(CELL)
 
 

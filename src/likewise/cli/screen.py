@@ -5,9 +5,7 @@ import os
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any  # values of the JSON that the commands print; its keys differ from command to command
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -21,6 +19,7 @@ from likewise.doctor.verdict import Verdict
 from likewise.experiment.judge import verdict_of
 from likewise.experiment.records import Metrics
 from likewise.experiment.run import Run
+from likewise.safety.bounds import Record
 
 # name: short explanation
 WORDS = {
@@ -101,7 +100,7 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
 
-    def watch(self, record: Mapping[str, Any]) -> None:
+    def watch(self, record: Record) -> None:
         """Show a training record or a stage before or after the training."""
         if record["kind"] == "stage":
             self.show(record["stage"], record["done"], record["total"] or None, "")
@@ -120,7 +119,7 @@ class Progress:
             self.bar.update(self.task, completed=done, status=status)
 
 
-def line(record: Mapping[str, object]) -> str:
+def line(record: Record) -> str:
     """`loss 0.1234 · 5,120 images/s · 43 % active`."""
     parts = [f"epoch {record['epoch']:.1f}", f"loss {record['loss']:.4f}", f"{record['images_per_s']:,.0f} images/s"]
     if "active" in record:
@@ -153,7 +152,7 @@ class Download:
 
 def scores_json(run: Run) -> str:
     """`{"verdict", "run", "split", "scores": {name: {value, low, high, n}}, "without_training"}`."""
-    metrics: Mapping[str, object] = run.metrics()
+    metrics: Record = run.metrics()
     shown = ("verdict", "warning", "run", "split", "scores", "verification", "caveats", "without_training")
     return json.dumps({key: metrics[key] for key in shown if key in metrics}, indent=1)
 
@@ -183,7 +182,7 @@ def wrapped(sentence: str) -> str:
     return textwrap.fill(f"{sentence}.", 80, break_on_hyphens=False, break_long_words=False)
 
 
-def pairs_text(scores: Mapping[str, Any]) -> str:
+def pairs_text(scores: Record) -> str:
     """Scores on a file of pairs, error rates at the thresholds, by role and group, and notes."""
     lines = [f"{scores['run']}: scores on {scores['pairs']}", "", scores_table(scores), *verification_text(scores)]
     if folds := scores["scores"].get("fold_accuracy"):
@@ -192,7 +191,7 @@ def pairs_text(scores: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in scores["notes"])])
 
 
-def images_text(found: Mapping[str, Any]) -> str:
+def images_text(found: Record) -> str:
     """The scores on labelled images, what was confused, the worst errors, and what was left out."""
     part = "images of the test part" if found["part"] == "test" else "images"
     text = [f"{found['run']}: {found['images']:,} {part} of {found['on']}, searched for in {found['gallery']}", ""]
@@ -213,13 +212,13 @@ def images_text(found: Mapping[str, Any]) -> str:
     return "\n".join(text)
 
 
-def encodings_text(scores: Mapping[str, Any]) -> str:
+def encodings_text(scores: Record) -> str:
     """Classification scores of a file of encodings."""
     title = f"{scores['run']}: {scores['encodings']}, classification of the {scores['split']} images"
     return f"{title}\n\n{scores_table(scores)}".rstrip()
 
 
-def ranking_text(scores: Mapping[str, Any]) -> str:
+def ranking_text(scores: Record) -> str:
     """Table of the scores of `rank`."""
     where = "the other images" if scores["gallery"] == scores["split"] else scores["gallery"]
     title = f"{scores['run']}: queries from {scores['split']}, ranked among {where}\n\n{scores_table(scores)}"
@@ -238,7 +237,7 @@ def in_words(name: str) -> str:
     return WORDS.get(name) or OF_K.get(stem, "").format(k=k)
 
 
-def scores_table(metrics: Mapping[str, Any]) -> str:
+def scores_table(metrics: Record) -> str:
     """A row per score, and one per rate with too few pairs."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, side in (

@@ -2,14 +2,14 @@
 
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any  # Any: values of a row of `predict`
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from likewise.cli.app import Json, RunFolder, app, interruptible
 from likewise.cli.terminal import plain
+from likewise.safety.bounds import Record
 
 if TYPE_CHECKING:
     from likewise.api import Verification
@@ -163,7 +163,7 @@ def predict(
         print(f"accuracy {share['value']:.4f} ({share['right']:,} of {share['n']:,}; {interval}){others}")
 
 
-def named(one: Mapping[str, Any]) -> str:
+def named(one: Record) -> str:
     """`7 (4 of 5 neighbours)`, or `unknown (nearest class 7, ...)`."""
     votes = f"{one['votes']} of {len(one['neighbours'])} neighbours"
     if one["class"] is None:

@@ -5,9 +5,9 @@ of the time. Nothing is random, and the GPU is synchronised only at an observati
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from likewise.metrics.health import effective_rank
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import auc, roc
 from likewise.models import evaluating
+from likewise.safety.bounds import Record
 from likewise.training.loop import Callback, Feed, State
 
 __all__ = [
@@ -62,9 +63,9 @@ def watch_collapse(
     val: Images | None,
     setup: Setup,
     *,
-    write: Callable[[dict[str, Any]], None],
+    write: Callable[[dict[str, object]], None],
     say: Callable[[str], None],
-    past: Iterable[Mapping[str, Any]] = (),
+    past: Iterable[Record] = (),
 ) -> Callback:
     """Observe the training, write records of kind "health", and report each cause once.
 
@@ -75,7 +76,7 @@ def watch_collapse(
     train, held_out = Sample.of(feed.images, device), Sample.of(val, device) if val is not None and len(val) else None
     plan = feed.plan(0)
     read_old_keys(state.callback_state)
-    fixed: dict[str, Any] = {"loss_at_collapse": note_loss_at_collapse(state, feed), **composition(feed, plan)}
+    at_collapse, shares = note_loss_at_collapse(state, feed), composition(feed, plan)
     state.callback_state.setdefault("weights at the start", length(state.model))
     observations = [Observation.of(record) for record in past if record["kind"] == "health"]
     interval = images_between(feed.images, train, held_out)
@@ -85,7 +86,8 @@ def watch_collapse(
         if state.seen < state.callback_state.get("next observation", 0) and state.progress < 1:
             return
         state.callback_state["next observation"] = state.seen + interval
-        observation = Observation(**from_state(state), **from_samples(state.model, train, held_out, sim), **fixed)
+        seen, embedding = from_state(state), from_samples(state.model, train, held_out, sim)
+        observation = Observation(**seen, **embedding, loss_at_collapse=at_collapse, **shares)
         if (
             observations and observation.suspicious() and "labels related" not in state.callback_state
         ):  # not at the first, of an untrained network
@@ -102,7 +104,7 @@ def watch_collapse(
     return call
 
 
-def read_old_keys(saved: dict[str, Any]) -> None:
+def read_old_keys(saved: dict[str, float]) -> None:
     """Rename keys of checkpoints from earlier versions."""
     if "next look" in saved:
         saved["next observation"] = saved.pop("next look")
@@ -116,7 +118,32 @@ def images_between(images: Images, *samples: Sample | None) -> int:
     return max(TRAINED_ON * sampled, min(len(images), BETWEEN))
 
 
-def from_state(state: State) -> dict[str, Any]:
+class OfState(TypedDict):
+    """What an Observation has of the training state."""
+
+    step: int
+    epoch: float
+    loss: float
+    active: float | None
+    growth: float | None
+
+
+class Vitals(TypedDict):
+    """What it has of the embedding of training images."""
+
+    spread: float
+    rank: float
+    dead: float
+    auc: float | None
+
+
+class OfSamples(Vitals):
+    """And of validation images."""
+
+    val_auc: float | None
+
+
+def from_state(state: State) -> OfState:
     """Measurements from the training state. Reading them synchronises the device."""
     assert state.loss is not None
     active = state.notes.get("active")
@@ -129,19 +156,19 @@ def from_state(state: State) -> dict[str, Any]:
     }
 
 
-def from_samples(model: nn.Module, train: Sample, val: Sample | None, sim: Sim) -> dict[str, Any]:
+def from_samples(model: nn.Module, train: Sample, val: Sample | None, sim: Sim) -> OfSamples:
     """Measurements from the embeddings of the samples."""
     scores = vitals(embedded(model, train), train.labels, sim)
-    return scores | {"val_auc": pair_auc(embedded(model, val), val.labels, sim) if val else None}
+    return {**scores, "val_auc": pair_auc(embedded(model, val), val.labels, sim) if val else None}
 
 
 @torch.no_grad()
-def embedded(model: Any, sample: Sample) -> Tensor:
+def embedded(model: Any, sample: Sample) -> Tensor:  # Any: a module with `features` and `head`
     with evaluating(model):
         return model.head(model.features(sample.pixels)).float().cpu()
 
 
-def vitals(emb_ND: Tensor, labels_N: Tensor, sim: Sim) -> dict[str, Any]:
+def vitals(emb_ND: Tensor, labels_N: Tensor, sim: Sim) -> Vitals:
     """Spread, rank, dead dimensions and pair AUC of an embedding; all NaN or None where it is not finite."""
     if not emb_ND.isfinite().all():
         return {"spread": math.nan, "rank": math.nan, "dead": 0.0, "auc": None}

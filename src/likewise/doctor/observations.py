@@ -1,11 +1,12 @@
 """Observations of a training, and the symptoms derived from them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from likewise import spec
 from likewise.losses.build import family
+from likewise.safety.bounds import Record
 
 __all__ = ["AT_COLLAPSE", "PATIENCE", "SEPARATED", "Case", "Observation", "Setup", "inner"]
 
@@ -43,7 +44,7 @@ class Observation:
     no_same: float = 0.0  # share of batches without two images of one class
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> "Observation":
+    def of(cls, record: Record) -> "Observation":
         """From a record of metrics.jsonl."""
         record = {"loss_at_collapse": record.get("chance"), **record}  # an earlier name
         return cls(**{f.name: record[f.name] for f in fields(cls) if f.name in record})
@@ -83,7 +84,7 @@ class Setup:
     classes: int | None = None
 
     @classmethod
-    def of(cls, recipe: Mapping[str, Any], classes: int | None = None) -> "Setup":
+    def of(cls, recipe: Record, classes: int | None = None) -> "Setup":
         """From the fields of a resolve_defaults recipe."""
         return cls(**{f.name: recipe[f.name] for f in fields(cls) if f.name in recipe}, classes=classes)
 
@@ -106,7 +107,7 @@ class Setup:
         return not self.memory and all(n == "siamese_bce" or family(n) in {"pair", "pml"} for n, _ in inner(self.loss))
 
 
-def inner(loss: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def inner(loss: str) -> Iterator[tuple[str, spec.Keywords]]:
     """Name and settings of a loss, or of each of its components."""
     name, settings = spec.parse(loss)
     parts = [part for part in (settings.get("loss"), *settings.get("losses", ())) if isinstance(part, str)]

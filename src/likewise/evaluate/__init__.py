@@ -59,7 +59,7 @@ __all__ = [
 class _Callable(ModuleType):
     """This package as the function it is named after."""
 
-    def __call__(self, *args: Any, **given: Any) -> Scores:
+    def __call__(self, *args: Any, **given: Any) -> Scores:  # Any: the arguments of `evaluate`
         return evaluate(*args, **given)
 
     __signature__ = inspect.signature(evaluate)

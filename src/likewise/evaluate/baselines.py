@@ -15,6 +15,7 @@ from likewise.embeddings import Embeddings
 from likewise.evaluate.measure import check_same, measure
 from likewise.metrics import intervals
 from likewise.metrics.intervals import Paired, Score
+from likewise.safety.bounds import Record
 
 __all__ = ["MAIN", "SIDE", "Compared", "Vectors", "compare_with", "is_better", "is_worse", "raw", "subset"]
 
@@ -64,12 +65,12 @@ def compare_with(
     return intervals.bootstrap(ours.ratios, ours.units, seed=seed), compared
 
 
-def is_better(difference: Mapping[str, float]) -> bool:
+def is_better(difference: Record) -> bool:
     """Whether trained less other is above 0 beyond doubt: by the interval and by the paired test."""
     return difference["low"] > 0 and difference["p"] <= LEVEL
 
 
-def is_worse(difference: Mapping[str, float]) -> bool:
+def is_worse(difference: Record) -> bool:
     """Whether trained less other is below 0 beyond doubt."""
     return difference["high"] < 0 and difference["p"] <= LEVEL
 

@@ -3,14 +3,15 @@
 import copy
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
 
 from likewise import distributed
+from likewise.embeddings import Embeddings
 from likewise.experiment.checkpoint import save_checkpoint
 from likewise.experiment.run import Run
+from likewise.safety.bounds import Fields
 from likewise.training.loop import Callback, State
 
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 
-def log(write: Callable[[dict[str, Any]], None], *, seconds: float = 0.25) -> Callback:
+def log(write: Callable[[dict[str, object]], None], *, seconds: float = 0.25) -> Callback:
     """Write a record of the training at most every so many seconds, and at the end of every epoch."""
     due = 0.0
 
@@ -41,7 +42,7 @@ def log(write: Callable[[dict[str, Any]], None], *, seconds: float = 0.25) -> Ca
     return call
 
 
-def record(state: State) -> dict[str, Any]:
+def record(state: State) -> dict[str, object]:
     """What the progress line and metrics.jsonl say of this step. Reading the loss waits for the device."""
     assert state.loss is not None
     said = {"kind": "train", "step": state.step, "epoch": round(state.epoch + state.batch_index / state.num_batches, 4)}
@@ -50,7 +51,7 @@ def record(state: State) -> dict[str, Any]:
     return said | {name: value.item() for name, value in state.notes.items() if name != "empty"}
 
 
-def note_draw(write: Callable[[dict[str, Any]], None]) -> Callback:
+def note_draw(write: Callable[[dict[str, object]], None]) -> Callback:
     """Write down what the sampler noted when it drew the batches of an epoch."""
 
     def call(state: State) -> None:
@@ -60,7 +61,7 @@ def note_draw(write: Callable[[dict[str, Any]], None]) -> Callback:
     return call
 
 
-def validate(score: Callable[[nn.Module], dict[str, Any]], write: Callable[[dict[str, Any]], None]) -> Callback:
+def validate(score: Callable[[nn.Module], dict[str, Fields]], write: Callable[[dict[str, object]], None]) -> Callback:
     """Score the model on the validation part and write a record."""
 
     def call(state: State) -> None:
@@ -123,7 +124,7 @@ def monitored(state: State, monitor: str) -> float:
     return state.scores[monitor]["value"]
 
 
-def snapshot(run: Run, embed: Callable[[nn.Module], Any], epochs: list[int]) -> Callback:
+def snapshot(run: Run, embed: Callable[[nn.Module], Embeddings], epochs: list[int]) -> Callback:
     """Keep the embedding of the sample after the listed epochs."""
 
     def call(state: State) -> None:
@@ -178,8 +179,8 @@ class Events:
 
         self.writer = SummaryWriter(str(run.path / "tensorboard"), flush_secs=5)
 
-    def __call__(self, said: dict[str, Any]) -> None:
-        scalars: dict[str, Any] = {}
+    def __call__(self, said: Fields) -> None:
+        scalars: Fields = {}
         if said["kind"] == "val":
             scalars = {f"val/{name}": score["value"] for name, score in said["scores"].items()}
         elif said["kind"] == "train":

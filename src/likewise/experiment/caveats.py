@@ -1,5 +1,7 @@
 """The caveats of a run's scores: part of metrics.json, shown under the scores."""
 
+from collections.abc import Mapping
+
 import torch
 
 from likewise import spec
@@ -9,7 +11,7 @@ from likewise.evaluate.baselines import pixels, subset
 from likewise.evaluate.caveats import burst_caveat, copy_caveat, near_copies, validation_caveat
 from likewise.experiment.baselines import cap
 from likewise.experiment.recipe import Recipe
-from likewise.experiment.records import ScoreRecord
+from likewise.safety.bounds import Record
 
 __all__ = ["caveats", "far_above", "other_validation"]
 
@@ -37,9 +39,9 @@ def caveats(recipe: Recipe, images: Images, found: Embeddings, split: str, *, op
     return [sentence for sentence in said if sentence]
 
 
-def far_above(val: dict[str, ScoreRecord], test: dict[str, ScoreRecord], grouped: bool) -> list[str]:
+def far_above(val: Mapping[str, Record], test: Mapping[str, Record], grouped: bool) -> list[str]:
     """The caveat where validation scores are far above those of the test part."""
-    sentence = validation_caveat(val, test, way=other_validation(grouped))  # type: ignore[arg-type]
+    sentence = validation_caveat(val, test, way=other_validation(grouped))
     return [sentence] if sentence else []
 
 

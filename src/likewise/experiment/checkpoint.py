@@ -3,9 +3,9 @@
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from safetensors.torch import save_file
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from likewise import distributed
 from likewise.atomic import replacing
-from likewise.experiment.run_files import finite, plain, whole
+from likewise.experiment.run_files import Check, finite, plain, whole
 from likewise.models import weights
 from likewise.safety import bounds
 from likewise.training.loop import State
@@ -36,6 +36,13 @@ NUMBERS = (
 )
 # Names that earlier versions wrote, which are still read.
 EARLIER = {"batch_index": "at", "num_batches": "of", "callback_state": "memory"}
+
+
+class Stateful(Protocol):
+    """A part of a State that is saved."""
+
+    def state_dict(self) -> bounds.Fields: ...
+    def load_state_dict(self, state_dict: bounds.Fields) -> object: ...
 
 
 def save_checkpoint(path: Path, state: State, *, keep_previous: bool = False) -> None:
@@ -113,7 +120,7 @@ def load_checkpoint(path: Path, state: State, *, numbers: bool = True) -> None:
         raise ValueError(f"{path} is no checkpoint of this run: {type(error).__name__} {reason:.200}") from None
 
 
-def opened_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def opened_checkpoint(path: Path) -> tuple[dict[str, Tensor], bounds.Fields]:
     """Tensors and header of a checkpoint. Errors: ValueError for what is none, or damaged."""
     from safetensors import SafetensorError, safe_open
 
@@ -134,7 +141,7 @@ def opened_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 # field of State: what it may hold
-CHECKED: dict[str, Callable[[Any], bool]] = {
+CHECKED: dict[str, Check] = {
     **dict.fromkeys(("step", "epoch", "batch_index", "num_batches", "seen", "empty"), whole),
     "seconds": finite,
     "ranks": lambda value: whole(value) and value > 0,
@@ -143,14 +150,14 @@ CHECKED: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def numbered(name: str, value: Any) -> Any:
+def numbered(name: str, value: object) -> object:
     """The value of a field of State. Errors: ValueError for another type."""
     if not isinstance(value, Tensor) and name in CHECKED and not CHECKED[name](value):
         raise ValueError(f"{name} is {value!r:.80}")
     return value
 
 
-def is_batch(rows: Any) -> bool:
+def is_batch(rows: object) -> TypeGuard[Tensor]:
     return isinstance(rows, Tensor) and rows.ndim == 1 and not rows.is_floating_point()
 
 
@@ -171,13 +178,13 @@ def lay_out_alike(optimizer: torch.optim.Optimizer) -> None:
                 moments[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def modules(state: State) -> dict[str, Any]:
+def modules(state: State) -> dict[str, Stateful]:
     """Everything of a State that has a state_dict."""
     found = {"model": state.model, "loss": state.loss_fn, "optimizer": state.optimizer, "average": state.average}
     return {name: part for name, part in found.items() if part is not None}
 
 
-def flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+def flatten(value: object, name: str, tensors: dict[str, Tensor]) -> object:
     """The same nest with every tensor moved into `tensors` and its name left in its place."""
     if isinstance(value, Tensor):
         tensors[name] = value.detach().cpu().clone()
@@ -189,7 +196,7 @@ def flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     return value
 
 
-def unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+def unflatten(value: object, tensors: dict[str, Tensor]) -> Any:  # Any: the nest that `flatten` was given
     if isinstance(value, list):
         return [unflatten(v, tensors) for v in value]
     if not isinstance(value, dict):

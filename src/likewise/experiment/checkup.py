@@ -1,8 +1,5 @@
 """Diagnosis of a finished run."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from likewise import spec
 from likewise.doctor import Finding, Observation, Setup, diagnose
 from likewise.doctor.monitor import PER_PART, pair_auc, sample, vitals
@@ -12,11 +9,12 @@ from likewise.experiment.caveats import other_validation
 from likewise.experiment.recipe import read_fields
 from likewise.experiment.run import Run
 from likewise.metrics.neighbours import Sim
+from likewise.safety.bounds import Record
 
 __all__ = ["examine"]
 
 
-def examine(run: Run, *, metrics: Mapping[str, Any] | None = None) -> tuple[list[Finding], list[Observation]]:
+def examine(run: Run, *, metrics: Record | None = None) -> tuple[list[Finding], list[Observation]]:
     """Diagnose a finished run; returns the findings and the observations they are based on.
 
     metrics: instead of the run's metrics.json. A run without health records gets one observation, of its embeddings.
@@ -35,7 +33,7 @@ def examine(run: Run, *, metrics: Mapping[str, Any] | None = None) -> tuple[list
     return [*diagnose(observations, setup, patience=1), *after_scoring(held, embeddings)], observations
 
 
-def after_scoring(metrics: Mapping[str, Any], embeddings: Embeddings | None) -> list[Finding]:
+def after_scoring(metrics: Record, embeddings: Embeddings | None) -> list[Finding]:
     """What only the scores tell: a validation part far above the test part."""
     val, test, grouped = metrics.get("val"), metrics.get("scores"), embeddings is not None and bool(embeddings.groups)
     if metrics.get("split") != "test" or not val or not test:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, combinations, product
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 from likewise import spec
@@ -21,7 +20,7 @@ from likewise.evaluate.significance import Comparable, apart, over_seeds
 from likewise.evaluate.verification import CURVED, Resampled, resampled
 from likewise.experiment.build import resolve_defaults
 from likewise.experiment.recipe import NAMED, Recipe, known
-from likewise.experiment.records import ScoreRecord
+from likewise.experiment.records import Metrics, ScoreRecord
 from likewise.experiment.run import Run
 from likewise.experiment.thresholds import kept_pairs
 from likewise.experiment.train import check_same_recipe, obtain
@@ -68,7 +67,7 @@ class Comparison:
     failed: dict[str, str] = dataclasses.field(default_factory=dict)  # label: why it has no scores
     wins: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)  # metric: label: whom it is above
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         rows = [
             {
                 "label": row.label,
@@ -185,7 +184,7 @@ def check_same_methods(folder: Path, recipes: Mapping[str, Recipe]) -> None:
 def check_shared(recipes: Mapping[str, Recipe], fields: Iterable[str], why: str) -> None:
     """Errors: ValueError for a field in which two recipes differ, with its values and the first that has each."""
     for field in fields:
-        whose: dict[Any, str] = {}
+        whose: dict[object, str] = {}
         for label, recipe in recipes.items():
             whose.setdefault(getattr(recipe, field), label)
         if len(whose) > 1:
@@ -239,11 +238,12 @@ def of_run(run: Run) -> tuple[Comparable, float | None]:
     return Comparable(measured, of_pairs(query, pairs, recipe, held)), fixed_threshold(query, pairs)
 
 
-def of_pairs(query: Embeddings, pairs: Pairs, recipe: Recipe, held: Mapping[str, Any]) -> dict[str, Resampled]:
+def of_pairs(query: Embeddings, pairs: Pairs, recipe: Recipe, held: Metrics) -> dict[str, Resampled]:
     """The table's scores of pairs, with the resamples of their intervals."""
     curves = {name: of for name, of in CURVED.items() if name in METRICS}
     score_T = similarities(query.vectors, pairs, sim=spec.bind("sim", recipe.sim))
-    at = (held.get("threshold") or {}).get("value")
+    kept = held.get("threshold")
+    at = kept["value"] if kept else None
     drawn_N = units(query.labels, held["open"])
     strata_N = strata(query.labels, drawn_N)
     found = resampled(pairs, score_T, drawn_N, strata_N=strata_N, curves=curves, threshold=at, seed=recipe.split_seed)

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections import Counter
-from typing import Any
 
 import torch
 
@@ -15,6 +14,7 @@ from likewise.experiment.run import Run
 from likewise.metrics.calibration import restored
 from likewise.metrics.neighbours import nearest
 from likewise.models import Embedder
+from likewise.spec import Keywords
 
 __all__ = ["evaluate_on"]
 
@@ -22,7 +22,7 @@ LISTED = 20  # confusions and worst errors
 IDENTICAL = 1 - 1e-6  # cosine similarity from which two images are taken for the same
 
 
-def evaluate_on(run: Run, on: str | os.PathLike, gallery: str | os.PathLike | None = None) -> dict[str, Any]:
+def evaluate_on(run: Run, on: str | os.PathLike, gallery: str | os.PathLike | None = None) -> dict[str, object]:
     """Score labelled images (folder, table, .npz) that need not be of the run's data; the run keeps nothing of it.
 
     Where they come with a test part, that is scored, else all. gallery: labelled images that are searched in place of
@@ -43,7 +43,7 @@ def evaluate_on(run: Run, on: str | os.PathLike, gallery: str | os.PathLike | No
     query, reference = same_classes(embed(model, scored), reference)
     known_Q = torch.isin(query.labels, reference.labels)
     known, unknown = query.take(known_Q.nonzero()[:, 0]), query.take((~known_Q).nonzero()[:, 0])
-    settings: dict[str, Any] = {"sim": recipe.sim, "seed": recipe.split_seed} | of_validation(model)
+    settings: Keywords = {"sim": recipe.sim, "seed": recipe.split_seed} | of_validation(model)
     return {
         "run": run.name,
         "on": os.fspath(on),
@@ -81,19 +81,19 @@ def same_classes(query: Embeddings, reference: Embeddings) -> tuple[Embeddings, 
     return numbered(query), numbered(reference)
 
 
-def of_validation(model: Embedder) -> dict[str, Any]:
+def of_validation(model: Embedder) -> Keywords:
     """The threshold and the calibration that the run's validation pairs chose."""
     threshold, fit = model.info.get("threshold"), model.info.get("calibration")
     return {"threshold": threshold["value"] if threshold else None, "fit": restored(fit) if fit else None}
 
 
-def records(query: Embeddings, reference: Embeddings | None, settings: dict[str, Any]) -> dict[str, Any]:
+def records(query: Embeddings, reference: Embeddings | None, settings: Keywords) -> dict[str, object]:
     """Scores by name as they are written; none where there is no query."""
     scores = evaluate(query, reference, **settings) if len(query) else {}
     return {name: dataclasses.asdict(score) for name, score in scores.items()}
 
 
-def errors(query: Embeddings, reference: Embeddings, sim: str) -> dict[str, Any]:
+def errors(query: Embeddings, reference: Embeddings, sim: str) -> dict[str, object]:
     """By the nearest reference: the classes most confused, the wrong answers of the highest similarity, and copies."""
     if not len(query):
         return {"confusions": [], "worst": [], "identical": 0}

@@ -4,7 +4,6 @@ import json
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from likewise.atomic import write_text
 from likewise.data.images import Images
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
+from likewise.imaging.decode import ImageSource
 from likewise.safety import bounds
 
 __all__ = ["check_inputs", "write_inputs"]
@@ -39,7 +39,7 @@ def check_inputs(run: Run, recipe: Recipe, images: Images) -> None:
         )
 
 
-def differences(before: Any, now: dict[str, Any], whose: str) -> list[str]:
+def differences(before: object, now: dict[str, object], whose: str) -> list[str]:
     """What changed, field by field; of a checksum only that it did."""
     if not isinstance(before, dict):
         return []
@@ -55,7 +55,7 @@ def differences(before: Any, now: dict[str, Any], whose: str) -> list[str]:
 CHECKSUMS = {"ids", "labels", "classes", "parts", "pixels"}
 
 
-def fingerprint(images: Images) -> dict[str, Any]:
+def fingerprint(images: Images) -> dict[str, object]:
     """How many images there are, and checksums of their ids, labels, classes, parts and pixels.
 
     Images in files count by size and time of change: reading them all would take as long as an epoch.
@@ -76,7 +76,7 @@ def pixels_checksum(images: Images) -> int:
     return checksum(file_state(source) for source in images.pixels.sources)
 
 
-def file_state(source: Any) -> bytes:
+def file_state(source: ImageSource) -> bytes:
     """What tells a changed file; an image in memory is its own bytes."""
     if isinstance(source, bytes):
         return source

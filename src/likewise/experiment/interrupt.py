@@ -2,7 +2,6 @@
 
 import signal
 import threading
-from typing import Any
 
 from likewise import distributed
 from likewise.training.loop import Callback, State
@@ -27,7 +26,7 @@ class interruptible:  # noqa: N801 (used as `with interruptible() as asked`)
             for number, handler in self.before.items():
                 signal.signal(number, handler)
 
-    def ask(self, number: int, frame: Any) -> None:
+    def ask(self, number: int, frame: object) -> None:
         if self.asked.is_set():
             raise KeyboardInterrupt
         self.asked.set()

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from math import isfinite
-from typing import Any
 
 from likewise.data.scenes import TELLING
 from likewise.doctor import Finding
@@ -13,8 +12,10 @@ from likewise.doctor.verdict import Facts, Gain, Leak, Measured, Problem, Verdic
 from likewise.evaluate.baselines import MAIN, is_better, is_worse
 from likewise.experiment.checkup import examine
 from likewise.experiment.recipe import Recipe
+from likewise.experiment.records import WithoutTraining
 from likewise.experiment.run import Run
 from likewise.experiment.verdict import against, also_better, remedy
+from likewise.safety.bounds import Record
 
 __all__ = ["facts_of", "keep_audit", "settings_in", "typed", "verdict_of"]
 
@@ -29,7 +30,7 @@ def typed(run: Run) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def verdict_of(run: Run, *, folder: str = "", metrics: Mapping[str, Any] | None = None) -> Verdict:
+def verdict_of(run: Run, *, folder: str = "", metrics: Record | None = None) -> Verdict:
     """The verdict on a run.
 
     folder: the run as commands name it; the default is `typed(run)`. metrics: instead of its metrics.json.
@@ -46,7 +47,7 @@ def verdict_of(run: Run, *, folder: str = "", metrics: Mapping[str, Any] | None 
     return judge(facts_of(recipe, held, findings, folder or typed(run)))
 
 
-def keep_audit(run: Run, counts: Mapping[str, Any]) -> None:
+def keep_audit(run: Run, counts: Mapping[str, object]) -> None:
     """Write what an audit counted into metrics.json, with the verdict that follows from it."""
     if not run.metrics_file.exists():
         return
@@ -55,7 +56,7 @@ def keep_audit(run: Run, counts: Mapping[str, Any]) -> None:
     run.write("metrics.json", json.dumps(said, indent=1))
 
 
-def facts_of(recipe: Recipe, metrics: Mapping[str, Any], findings: Sequence[Finding], folder: str) -> Facts:
+def facts_of(recipe: Recipe, metrics: Record, findings: Sequence[Finding], folder: str) -> Facts:
     """What metrics.json and the doctor say of a run."""
     scores = metrics.get("scores") or {}
     main = next((name for name in MAIN if measured(scores, name)), "")
@@ -76,7 +77,7 @@ def facts_of(recipe: Recipe, metrics: Mapping[str, Any], findings: Sequence[Find
     )
 
 
-def measured(scores: Mapping[str, Any], name: str) -> Measured | None:
+def measured(scores: Record, name: str) -> Measured | None:
     """A score with its interval; None where it, or its interval, was not measured."""
     score = scores.get(name)
     numbers = [(score or {}).get(key) for key in ("value", "low", "high", "n")]
@@ -85,12 +86,14 @@ def measured(scores: Mapping[str, Any], name: str) -> Measured | None:
     return Measured(name, score["value"], score["low"], score["high"], int(score["n"]))
 
 
-def gain_of(recipe: Recipe, metrics: Mapping[str, Any]) -> Gain | None:
+def gain_of(recipe: Recipe, metrics: Record) -> Gain | None:
     """The main score against the baseline that it is least above."""
-    record = metrics.get("without_training") or {}
-    main, baselines = record.get("main", ""), record.get("baselines") or {}
+    record: WithoutTraining | None = metrics.get("without_training")
+    if not record:
+        return None
+    main, baselines = record["main"], record["baselines"]
     apart = {name: one["difference"][main] for name, one in baselines.items() if main in one["difference"]}
-    if not apart or main not in record.get("trained", {}):
+    if not apart or main not in record["trained"]:
         return None
     failed = [name for name, one in apart.items() if not is_better(one)]
     name = min(failed or apart, key=lambda each: apart[each]["difference"])
@@ -104,7 +107,7 @@ def gain_of(recipe: Recipe, metrics: Mapping[str, Any]) -> Gain | None:
     )
 
 
-def leak_of(metrics: Mapping[str, Any]) -> Leak | None:
+def leak_of(metrics: Record) -> Leak | None:
     """What the audit counted, else what the quick look at a sample did."""
     if audited := metrics.get("audit"):
         if audited.get("leaked") is None:

@@ -1,7 +1,6 @@
 """What a quick look for near-copies between parts says, with the way out."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from likewise import spec
 from likewise.data.images import Images
@@ -18,7 +17,7 @@ def look(images: Images, split: str, say: Callable[[str], None], *, seed: int = 
     return found
 
 
-def counted(images: Images, split: str, *, seed: int = 0) -> list[dict[str, Any]]:
+def counted(images: Images, split: str, *, seed: int = 0) -> list[dict[str, object]]:
     """What the quick look found of each pair of parts, and the split that keeps bursts together, for metrics.json."""
     return [
         {

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from torch import Tensor
 
@@ -12,16 +11,18 @@ from likewise.evaluate.error_rates import ErrorRates, at_levels, at_threshold
 from likewise.evaluate.protocol import Sample, group_names
 from likewise.evaluate.resampling import units
 from likewise.evaluate.subgroups import ScoredPairs, Slice, by_group
+from likewise.experiment.records import ThresholdRecord
 from likewise.experiment.thresholds import Chosen, validation_thresholds
 from likewise.metrics.intervals import Score
 from likewise.metrics.sampled_pairs import Pairs, similarities
+from likewise.safety.bounds import Record
 
 __all__ = ["held_out_rates", "own_rates", "rates", "written"]
 
 
 def held_out_rates(
-    found: Embeddings, pairs: Mapping[str, Pairs], sim: str, threshold: Mapping[str, Any] | None
-) -> dict[str, Any]:
+    found: Embeddings, pairs: Mapping[str, Pairs], sim: str, threshold: ThresholdRecord | None
+) -> dict[str, object]:
     """FAR and FRR of the test pairs at thresholds of the validation pairs; by group, where groups are known.
 
     Empty where either part has no pairs. threshold: the model's; without one there are no rates by group.
@@ -31,7 +32,7 @@ def held_out_rates(
     test, (first_T, second_T, same_T) = found.part("test"), pairs["test"]
     score_T = similarities(test.vectors, pairs["test"], sim=spec.bind("sim", sim))
     chosen = validation_thresholds(found.part("val"), pairs["val"], sim, kept=threshold)
-    record: dict[str, Any] = {"error_rates": rates(chosen, score_T, same_T)}
+    record: dict[str, object] = {"error_rates": rates(chosen, score_T, same_T)}
     if threshold is None or test.groups is None:
         return record
     samples = [
@@ -47,7 +48,7 @@ def held_out_rates(
     return record
 
 
-def rates(chosen: Sequence[Chosen], score_T: Tensor, same_T: Tensor) -> list[dict[str, Any]]:
+def rates(chosen: Sequence[Chosen], score_T: Tensor, same_T: Tensor) -> list[dict[str, object]]:
     """FAR and FRR of pairs at thresholds that other pairs, those of validation, have chosen."""
     return [
         record(one.at, at_threshold(score_T, same_T, one.threshold)) | {"validation_far": asdict(one.validation.far)}
@@ -55,12 +56,12 @@ def rates(chosen: Sequence[Chosen], score_T: Tensor, same_T: Tensor) -> list[dic
     ]
 
 
-def record(at: str, one: ErrorRates) -> dict[str, Any]:
+def record(at: str, one: ErrorRates) -> dict[str, object]:
     """Error rates at a threshold as they are written."""
     return {"at": at, "threshold": one.threshold, "far": asdict(one.far), "frr": asdict(one.frr)}
 
 
-def own_rates(score_T: Tensor, same_T: Tensor, threshold: Mapping[str, Any]) -> list[dict[str, Any]]:
+def own_rates(score_T: Tensor, same_T: Tensor, threshold: Record) -> list[dict[str, object]]:
     """FAR and FRR at the model's threshold, and at levels of the FAR on these pairs themselves."""
     found = at_levels(score_T, same_T)
     if threshold:
@@ -68,5 +69,5 @@ def own_rates(score_T: Tensor, same_T: Tensor, threshold: Mapping[str, Any]) -> 
     return [record(name, one) for name, one in found.items()]
 
 
-def written(one: Slice) -> dict[str, Any]:
+def written(one: Slice) -> dict[str, object]:
     return {name: asdict(value) if isinstance(value, Score) else value for name, value in one._asdict().items()}

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from likewise import spec
 from likewise.imaging.sizes import plain_size
@@ -16,8 +16,12 @@ from likewise.spec import SpecError, near
 
 __all__ = ["Recipe", "read_fields"]
 
+Default = TypeVar("Default")
+Read = TypeVar("Read")
+Given = ParamSpec("Given")
 
-def documented(default: Any, meaning: str) -> Any:
+
+def documented(default: Default, meaning: str) -> Default:
     """A field with its default and its meaning, shown in help, docs and error messages."""
     return field(default=default, metadata={"meaning": meaning})
 
@@ -110,7 +114,7 @@ class Recipe:
     )
     device: str = documented("auto", "device: cpu | cuda | cuda:1 | mps | auto")
 
-    def __new__(cls, *args: Any, **fields: Any) -> "Recipe":
+    def __new__(cls, *args: object, **fields: object) -> "Recipe":
         """Errors: SpecError for an unknown field, with the nearest names, instead of TypeError."""
         for name in fields:
             known(name)
@@ -121,7 +125,7 @@ class Recipe:
             object.__setattr__(self, f.name, typed(f.name, getattr(self, f.name)))
         check(self)
 
-    def replace(self, **changes: Any) -> "Recipe":
+    def replace(self, **changes: Any) -> "Recipe":  # Any: each is checked against the type of its field
         """The same recipe with some fields changed. Errors: SpecError for an unknown field or a wrong type."""
         for name in changes:
             known(name)
@@ -131,7 +135,7 @@ class Recipe:
         """The same recipe with `field=value` texts applied, as on the command line."""
         return self.replace(**dict(setting(text) for text in settings))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return dataclasses.asdict(self)
 
     def to_toml(self) -> str:
@@ -144,7 +148,7 @@ class Recipe:
         return json.dumps(self.to_dict(), indent=1)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
+    def from_dict(cls, values: Mapping[str, object]) -> "Recipe":
         """Fields of earlier versions are still read. Errors: SpecError for an unknown field, with the nearest name."""
         return cls().replace(**{current(name): value for name, value in values.items()})
 
@@ -176,15 +180,15 @@ TYPES = get_type_hints(Recipe)
 YES_NO_AUTO = bool | None
 
 
-def as_spec_error(read: Callable[..., Any], *given: Any) -> Any:
+def as_spec_error(read: Callable[Given, Read], *given: Given.args, **named: Given.kwargs) -> Read:
     """The result of `read`; its ValueError becomes a SpecError."""
     try:
-        return read(*given)
+        return read(*given, **named)
     except ValueError as error:
         raise SpecError(str(error)) from None
 
 
-def read_fields(path: Path) -> dict[str, Any]:
+def read_fields(path: Path) -> bounds.Fields:
     """The fields of a recipe file, with types and names checked but not ranges.
 
     For pages and the doctor, which also show runs that this version could not train. Errors: SpecError.
@@ -193,7 +197,7 @@ def read_fields(path: Path) -> dict[str, Any]:
     return {known(current(name)): typed(current(name), value) for name, value in values.items()}
 
 
-def checked_names(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+def checked_names(values: Mapping[str, object], where: str) -> Mapping[str, object]:
     """The fields of a recipe file, with safe names. Errors: SpecError that names the file and the module."""
     for name, value in values.items():
         if isinstance(value, str) and len(value) > bounds.SPEC_CHARACTERS:
@@ -254,10 +258,10 @@ def known(name: str) -> str:
     return name
 
 
-def typed(name: str, value: Any) -> Any:
+def typed(name: str, value: object) -> object:
     """The value in the type of its field; integers become floats where needed, nothing else is converted."""
     wanted = TYPES[name]
-    if name == "size" and type(value) in (int, str):
+    if name == "size" and isinstance(value, int | str) and not isinstance(value, bool):
         return as_spec_error(plain_size, value)
     if wanted is float and type(value) is int and abs(value) < 2**63:
         value = float(value)
@@ -286,7 +290,7 @@ def current(name: str) -> str:
     return EARLIER[name]
 
 
-def setting(text: str) -> tuple[str, Any]:
+def setting(text: str) -> tuple[str, Any]:  # Any: the type of its field
     """`'dim=2'` -> `('dim', 2)`, parsed by the type of the field."""
     name, equals, value = text.partition("=")
     if not equals:
@@ -295,7 +299,7 @@ def setting(text: str) -> tuple[str, Any]:
     return name, read(name, value)
 
 
-def read(name: str, value: str) -> Any:
+def read(name: str, value: str) -> Any:  # Any: the type of its field
     """Parses a value by the type of its field."""
     wanted = TYPES[name]
     if wanted is str or name == "size":
@@ -316,7 +320,7 @@ def read_bool(name: str, value: str) -> bool | None:
     return words[value]
 
 
-def literal(value: Any) -> str:
+def literal(value: object) -> str:
     """A value in TOML; strings, numbers and booleans are written as in JSON."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 

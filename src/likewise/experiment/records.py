@@ -1,7 +1,7 @@
 """What a run writes as JSON, with types: metrics.json, the threshold and the calibration."""
 
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from likewise.experiment.run_files import checked_metrics
 
@@ -159,11 +159,11 @@ class Metrics(TypedDict):
     caveats: NotRequired[list[str]]  # what makes a score mean less than it seems to
     verification: NotRequired[VerificationRecord]
     majority: NotRequired[float | None]  # share of the most frequent scored class, in a closed set
-    near_copies: NotRequired[list[dict[str, Any]]]  # of a sample: part, other, copies, checked, split
-    audit: NotRequired[dict[str, Any]]  # counts of `likewise audit`: images, held_out (scored), leaked, suspects
+    near_copies: NotRequired[list[dict[str, object]]]  # of a sample: part, other, copies, checked, split
+    audit: NotRequired[dict[str, object]]  # counts of `likewise audit`: images, held_out (scored), leaked, suspects
     left_out: dict[str, str]
     queries_without_positives: dict[str, int]
-    health: dict[str, Any]  # one number or a list a name, see evaluate/diagnostics.py
+    health: dict[str, object]  # one number or a list a name, see evaluate/diagnostics.py
     val: dict[str, ScoreRecord]
     threshold: ThresholdRecord | None
     calibration: CalibrationRecord | None

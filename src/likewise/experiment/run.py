@@ -4,13 +4,13 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from likewise.atomic import write_text
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.records import Metrics, read_metrics
 from likewise.experiment.run_files import checked_metrics, records
 from likewise.metrics.intervals import Score
+from likewise.safety.bounds import Fields
 
 __all__ = ["Run", "folder_in"]
 
@@ -84,12 +84,12 @@ class Run:
         """A text file of the run, whole or not at all."""
         return write_text(self.path / name, text)
 
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: dict[str, object]) -> None:
         """One line more in metrics.jsonl."""
         with self.log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Fields]:
         """The lines of metrics.jsonl; one cut short by a crash is left out."""
         return list(records(self.log)) if self.log.exists() else []
 
@@ -104,7 +104,7 @@ class Run:
             raise ValueError(f"{self.path} has no metrics.json yet; run `likewise evaluate {self.path}`")
         return read_metrics(self.metrics_file)
 
-    def metrics_or_nothing(self) -> dict[str, Any]:
+    def metrics_or_nothing(self) -> Fields:
         """What metrics.json holds, as far as it goes; nothing where there is none."""
         return checked_metrics(self.metrics_file, needed=()) if self.metrics_file.exists() else {}
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 from likewise.safety import bounds
 
@@ -15,19 +15,19 @@ TEXT = 10_000  # characters
 ENTRIES = 1000  # of an object
 DEPTH = 6
 
-Check = Callable[[Any], bool]
+Check = Callable[[object], bool]
 
 
-def number(value: Any) -> bool:
+def number(value: object) -> TypeGuard[int | float]:
     """NaN and infinity count: a training that diverges logs them."""
     return type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
-def whole(value: Any) -> bool:
+def whole(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value < 2**63
 
 
-def text(value: Any) -> bool:
+def text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and len(value) <= TEXT
 
 
@@ -40,40 +40,40 @@ def entries(check: Check) -> Check:
     return lambda value: isinstance(value, dict) and len(value) <= ENTRIES and all(map(check, value.values()))
 
 
-def score(value: Any) -> bool:
+def score(value: object) -> TypeGuard[bounds.Fields]:
     if not (plain(value) and isinstance(value, dict) and number(value.get("value"))):
         return False
     return all(optional(number)(value.get(name)) for name in ("low", "high", "n"))
 
 
-def finite(value: Any) -> bool:
+def finite(value: object) -> bool:
     return number(value) and math.isfinite(value)
 
 
-def threshold(value: Any) -> bool:
+def threshold(value: object) -> bool:
     return plain(value) and isinstance(value, dict) and finite(value.get("value"))
 
 
-def calibration(value: Any) -> bool:
+def calibration(value: object) -> bool:
     if not (plain(value) and isinstance(value, dict) and text(value.get("kind"))):
         return False
     return all(not isinstance(v, list) or all(map(finite, v)) for v in value.values())
 
 
-def data(value: Any) -> bool:
+def data(value: object) -> bool:
     return isinstance(value, dict) and len(value) <= ENTRIES and all(text(v) or whole(v) for v in value.values())
 
 
-def full_score(value: Any) -> bool:
+def full_score(value: object) -> bool:
     return score(value) and all(number(value.get(name)) for name in ("low", "high", "n"))
 
 
-def difference(value: Any) -> bool:
+def difference(value: object) -> bool:
     names = ("difference", "low", "high", "p", "n")
     return isinstance(value, dict) and len(value) == len(names) and all(number(value.get(name)) for name in names)
 
 
-def baseline(value: Any) -> bool:
+def baseline(value: object) -> bool:
     """Its difference has the same scores as its own."""
     if not (isinstance(value, dict) and text(value.get("what"))):
         return False
@@ -81,7 +81,7 @@ def baseline(value: Any) -> bool:
     return entries(full_score)(scores) and entries(difference)(apart) and scores.keys() == apart.keys()
 
 
-def without_training(value: Any) -> bool:
+def without_training(value: object) -> bool:
     if not (isinstance(value, dict) and text(value.get("main"))):
         return False
     counts = ("queries", "queries_of", "references", "references_of")
@@ -89,7 +89,7 @@ def without_training(value: Any) -> bool:
     return all(whole(value.get(name)) for name in counts) and all(of(value.get(name)) for name, of in kept.items())
 
 
-def verdict(value: Any) -> bool:
+def verdict(value: object) -> bool:
     lists = ("commands", "further")
     return (
         isinstance(value, dict)
@@ -99,24 +99,28 @@ def verdict(value: Any) -> bool:
     )
 
 
-def counts(value: Any) -> bool:
+def counts(value: object) -> TypeGuard[bounds.Fields]:
     """Whole numbers, and texts; None for what was not counted."""
     if not isinstance(value, dict) or len(value) > ENTRIES:
         return False
     return all(one is None or whole(one) or text(one) for one in value.values())
 
 
-def overlap(value: Any) -> bool:
-    named = isinstance(value, dict) and all(text(value.get(name)) for name in ("part", "other", "split"))
+def overlap(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    named = all(text(value.get(name)) for name in ("part", "other", "split"))
     return named and all(whole(value.get(name)) for name in ("copies", "checked"))
 
 
-def audit(value: Any) -> bool:
-    named = counts(value) and all(whole(value.get(name)) for name in ("images", "held_out", "suspects"))
+def audit(value: object) -> bool:
+    if not counts(value):
+        return False
+    named = all(whole(value.get(name)) for name in ("images", "held_out", "suspects"))
     return named and optional(whole)(value.get("leaked")) and text(value.get("split", ""))
 
 
-def plain(value: Any, depth: int = 0) -> bool:
+def plain(value: object, depth: int = 0) -> bool:
     """Numbers, texts, and lists and objects of them, not too deep."""
     if isinstance(value, dict):
         return depth < DEPTH and len(value) <= ENTRIES and all(plain(one, depth + 1) for one in value.values())
@@ -171,9 +175,9 @@ LINE_NEEDED = {
 }
 
 
-def checked_metrics(path: Path, *, needed: tuple[str, ...] = NEEDED) -> dict[str, Any]:
+def checked_metrics(path: Path, *, needed: tuple[str, ...] = NEEDED) -> bounds.Fields:
     """The content of metrics.json. Errors: ValueError that names the file and the field."""
-    held = {EARLIER.get(name, name): value for name, value in bounds.read_json(path).items()}
+    held: bounds.Fields = {EARLIER.get(name, name): value for name, value in bounds.read_json(path).items()}
     for name in needed:
         if name not in held:
             raise ValueError(f"{path} has no {name}; write it again with `likewise evaluate {path.parent}`")
@@ -189,7 +193,7 @@ def checked_metrics(path: Path, *, needed: tuple[str, ...] = NEEDED) -> dict[str
     return held
 
 
-def records(path: Path) -> Iterator[dict[str, Any]]:
+def records(path: Path) -> Iterator[bounds.Fields]:
     """The lines of metrics.jsonl; those cut short by a crash, and those that are no records, are left out.
 
     Errors: ValueError for a file beyond the bound, or that is no text.
@@ -205,7 +209,7 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
             yield {"kind": ""} | record
 
 
-def is_record(record: Mapping[str, Any]) -> bool:
+def is_record(record: Mapping[str, object]) -> bool:
     kind = record.get("kind", "")
     if not text(kind) or not whole(record.get("step")) or not plain(record):
         return False

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from likewise.data.folder import list_labelled
 from likewise.data.gather import Listed, one_spelling
@@ -15,6 +15,7 @@ from likewise.embeddings import Embeddings
 from likewise.evaluate import pair_files
 from likewise.evaluate.protocol import Sample, draw_protocol, is_forged
 from likewise.experiment.run import Run
+from likewise.safety.bounds import Fields
 from likewise.spec import near
 
 __all__ = ["Found", "make_pairs", "samples_of"]
@@ -30,6 +31,18 @@ class Found(NamedTuple):
     skipped: tuple[Skipped, ...]
 
 
+class Written(TypedDict):
+    """What was written: the file, its pairs by role, and the images and classes they are of."""
+
+    pairs: str
+    roles: dict[str, int]
+    images: int
+    classes: int
+    groups: list[str]
+    folder: str
+    skipped: list[Fields]
+
+
 def make_pairs(
     what: str | os.PathLike,
     file: str | os.PathLike,
@@ -43,7 +56,7 @@ def make_pairs(
     split: str = "",
     group: str = "",
     role: str = "",
-) -> dict[str, Any]:
+) -> Written:
     """Write genuine, random impostor and skilled forgery pairs of a table, folder or run; returns what was written.
 
     file: .csv, .txt or .parquet, which `evaluate --pairs` reads. groups: any | within | across. image, label, split,

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -34,6 +33,7 @@ from likewise.experiment.verdict import remark, warning
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs
 from likewise.models import Embedder
+from likewise.safety.bounds import Fields
 from likewise.training.loop import State
 
 __all__ = ["evaluate_run", "rank_run"]
@@ -50,7 +50,7 @@ def evaluate_run(
     state: State | None = None,
     found: Embeddings | None = None,
     threshold_at: str = "",
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Embed everything once, score the test part (validation, where there is none); returns what metrics.json holds.
 
     found: the embeddings of all images, where they are known. threshold_at: what the threshold aims at, such as
@@ -67,7 +67,7 @@ def evaluate_run(
     pairs = pairs_of(run, found, recipe.split_seed)
     target = threshold_at or model.record("threshold").get("target", "accuracy")
     threshold, fit = choices(found, pairs.get("val"), recipe, open_set=not is_closed_set(found, "val"), target=target)
-    kept = {"threshold": threshold._asdict() if threshold else None, "calibration": told(fit, pairs.get("val"))}
+    kept: Fields = {"threshold": threshold._asdict() if threshold else None, "calibration": told(fit, pairs.get("val"))}
     scores = scores_of(found, split, recipe, pairs.get(split), threshold, fit)
     training = of_training(state) if state else earlier(run)
     open_set = not is_closed_set(found, split)
@@ -106,7 +106,9 @@ def evaluate_run(
     return said
 
 
-def rank_run(run: Run, names: Sequence[str] = (), *, gallery: str = "", across_groups: bool = False) -> dict[str, Any]:
+def rank_run(
+    run: Run, names: Sequence[str] = (), *, gallery: str = "", across_groups: bool = False
+) -> dict[str, object]:
     """Retrieval scores of a run's kept embeddings, by name, with their intervals; the run keeps nothing of it.
 
     gallery: the part that is searched (train, val, test); empty is the other images of the part that is scored.
@@ -154,7 +156,7 @@ def scores_of(
     pairs: Pairs | None = None,
     threshold: Threshold | None = None,
     fit: Calibration | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Fields]:
     scores = evaluate(
         found.part(split),
         found.part("train") if is_closed_set(found, split) else None,
@@ -168,7 +170,7 @@ def scores_of(
     return {name: dataclasses.asdict(score) for name, score in scores.items()}
 
 
-def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dict[str, Any]:
+def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dict[str, Fields]:
     """Omniglot's official one-shot error, for a model that has not seen its evaluation alphabets."""
     if images.name != "omniglot" or split != "test" or not images.open:
         return {}
@@ -176,12 +178,12 @@ def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dic
     return {"one_shot_error": dataclasses.asdict(score)} if score else {}
 
 
-def about(images: Images) -> dict[str, Any]:
+def about(images: Images) -> dict[str, object]:
     counts = {split: int((images.split == i).sum()) for i, split in enumerate(SPLITS)}
     return {"name": images.name, "classes": len(images.classes), **counts, "skipped": len(images.skipped)}
 
 
-def of_training(state: State) -> dict[str, Any]:
+def of_training(state: State) -> Fields:
     """What the training itself has to say; the loss at collapse is that of its first batch, as the doctor has it."""
     return {
         "loss_at_collapse": state.callback_state.get(LOSS_AT_COLLAPSE),
@@ -195,7 +197,7 @@ def of_training(state: State) -> dict[str, Any]:
     }
 
 
-def earlier(run: Run) -> dict[str, Any]:
+def earlier(run: Run) -> Fields:
     """What metrics.json said of the training before."""
     kept = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters", "ranks")
     held = run.metrics_or_nothing()

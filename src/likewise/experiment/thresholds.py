@@ -1,7 +1,6 @@
 """What a run's validation pairs choose: its threshold and its calibration; the pairs that are kept with the run."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from likewise import spec
 from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold
@@ -13,6 +12,7 @@ from likewise.metrics import calibration
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs, even, similarities
 from likewise.metrics.verification import aim
+from likewise.safety.bounds import Record
 
 __all__ = ["Chosen", "choices", "kept_pairs", "pairs_of", "told", "validation_thresholds"]
 
@@ -55,11 +55,12 @@ def choices(
         if target != "accuracy":
             raise ValueError(f"no threshold for {target}: the validation part has no pairs; train with val=0.1")
         return None, None
-    how: dict[str, Any] = {"sim": recipe.sim, "open_set": open_set, "pairs": pairs, "seed": recipe.split_seed}
-    return pick_threshold(val, target=target, **how), pick_calibration(val, **how)
+    sim, seed = recipe.sim, recipe.split_seed
+    chosen = pick_threshold(val, target=target, sim=sim, open_set=open_set, pairs=pairs, seed=seed)
+    return chosen, pick_calibration(val, sim=sim, open_set=open_set, pairs=pairs, seed=seed)
 
 
-def told(fit: Calibration | None, pairs: Pairs | None) -> dict[str, Any] | None:
+def told(fit: Calibration | None, pairs: Pairs | None) -> dict[str, object] | None:
     """A calibration as the model and metrics.json keep it, with the number of pairs it was fitted to."""
     return {**calibration.kept(fit), "n": len(even(pairs.same))} if fit and pairs else None
 
@@ -73,7 +74,7 @@ class Chosen(NamedTuple):
 
 
 def validation_thresholds(
-    val: Embeddings, pairs: Pairs | None, sim: str, *, kept: Mapping[str, Any] | None = None, target: str = ""
+    val: Embeddings, pairs: Pairs | None, sim: str, *, kept: Record | None = None, target: str = ""
 ) -> list[Chosen]:
     """The thresholds of levels of the FAR on validation pairs; none where there are no such pairs.
 

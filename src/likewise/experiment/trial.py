@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +43,7 @@ from likewise.experiment.recipe import Recipe, epochs_of
 from likewise.experiment.run import Run
 from likewise.models.blocks import unfreeze_schedule
 from likewise.models.weights import is_ours
+from likewise.safety.bounds import Fields
 from likewise.training import optim
 from likewise.training.loop import Callback, State, at_epoch_end, fit, steps
 from likewise.training.watch import Watch
@@ -55,7 +55,7 @@ Extra = Callable[["Run | None", Parts], Sequence[Callback]]  # further callbacks
 # A validation looks for neighbours in a sample of the training part: its score only has to rank epochs.
 VALIDATION_REFERENCES = 5_000
 # What the stage before a metric training has of its own.
-CLASSIFIER: dict[str, Any] = {"loss": "softmax", "sim": "", "normalize": None, "miner": "", "memory": 0}
+CLASSIFIER: dict[str, object] = {"loss": "softmax", "sim": "", "normalize": None, "miner": "", "memory": 0}
 CLASSIFIER |= {"sampler": "shuffled(batch=128)", "pretrain_epochs": 0, "patience": 0, "max_seconds": 0.0}
 
 
@@ -277,13 +277,13 @@ def check_plateau(parts: Parts) -> list[Callback]:
     return [lower_when_flat(**numbers)]
 
 
-def validation_score(recipe: Recipe, images: Images) -> Callable[[nn.Module], dict[str, Any]]:
+def validation_score(recipe: Recipe, images: Images) -> Callable[[nn.Module], dict[str, Fields]]:
     """A function from a model to its scores on the validation part, by name."""
     query, train = images.part("val"), images.part("train")
     closed = bool(torch.isin(query.labels, train.labels).any())
     reference = spaced(train, VALIDATION_REFERENCES) if closed else None
 
-    def score(model: nn.Module) -> dict[str, Any]:
+    def score(model: nn.Module) -> dict[str, Fields]:
         known = embed_shared(model, reference) if reference is not None else None
         found = embed_shared(model, query)
         if not distributed.is_main():
@@ -309,7 +309,7 @@ class Records:
         if self.events:
             self.events.close()
 
-    def write(self, record: dict[str, Any]) -> None:
+    def write(self, record: dict[str, object]) -> None:
         for sink in self.sinks:
             sink(record)
 

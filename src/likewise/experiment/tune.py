@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import nan
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,10 +21,14 @@ from likewise.experiment.recipe import NAMED, Recipe, known, setting
 from likewise.experiment.run import Run
 from likewise.experiment.trial import trial, validation_score
 from likewise.geometry import DivergedError
+from likewise.safety.bounds import Fields
 from likewise.safety.spreadsheets import csv_text
 from likewise.spec import SpecError, from_file
 from likewise.training.loop import Callback, State, at_epoch_end
 from likewise.training.watch import Watch
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
 
 __all__ = ["Span", "Tuned", "parse_space", "tune"]
 
@@ -60,7 +65,7 @@ class Tuned:
     folder: Path
     best: Recipe
     monitor: str
-    trials: tuple[dict[str, Any], ...]  # number, value, state, seconds and the fields that were searched
+    trials: tuple[dict[str, object], ...]  # number, value, state, seconds and the fields that were searched
     apart: bool  # whether validation was on classes that training left out
     gone: int  # trials given up because they fell behind
 
@@ -122,7 +127,7 @@ def tune(
     images = load(recipe.size, recipe.channels)
     study = opened(optuna, folder, recipe)
 
-    def run(attempt: Any) -> float:
+    def run(attempt: "Trial") -> float:
         chosen = recipe.override(*(f"{name}={value}" for name, value in drawn(attempt, space).items()))
         say(f"trial {attempt.number}: " + ", ".join(f"{name}={value}" for name, value in attempt.params.items()))
         try:
@@ -141,7 +146,7 @@ def tune(
     return result(optuna, folder, study, recipe, images)
 
 
-def required() -> Any:
+def required() -> ModuleType:
     """Optuna, quiet. Errors: ModuleNotFoundError with the line that installs it."""
     try:
         import optuna
@@ -161,7 +166,7 @@ def same_search(folder: Path, recipe: Recipe, space: Space, apart: bool | None) 
         temporary.write_text(text, encoding="utf-8")
 
 
-def described(values: Sequence[str] | Span) -> Any:
+def described(values: Sequence[str] | Span) -> list[str] | list[float]:
     return [values.low, values.high] if isinstance(values, Span) else list(values)
 
 
@@ -178,7 +183,7 @@ def for_search(recipe: Recipe, apart: bool | None) -> Images:
     return images
 
 
-def opened(optuna: Any, folder: Path, recipe: Recipe) -> Any:
+def opened(optuna: ModuleType, folder: Path, recipe: Recipe) -> "Study":
     """The study in `folder`, new or gone on with."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -195,7 +200,7 @@ def opened(optuna: Any, folder: Path, recipe: Recipe) -> Any:
     return study
 
 
-def again(optuna: Any, study: Any) -> None:
+def again(optuna: ModuleType, study: "Study") -> None:
     """Trials that a kill cut short are first in line."""
     running = optuna.trial.TrialState.RUNNING
     for cut_short in study.get_trials(states=(running,)):
@@ -203,8 +208,8 @@ def again(optuna: Any, study: Any) -> None:
         study.enqueue_trial(cut_short.params)
 
 
-def drawn(trial: Any, space: Space) -> dict[str, Any]:
-    def one(name: str, values: Sequence[str] | Span) -> Any:
+def drawn(trial: "Trial", space: Space) -> dict[str, object]:
+    def one(name: str, values: Sequence[str] | Span) -> str | int | float:
         if not isinstance(values, Span):
             return trial.suggest_categorical(name, values)
         if values.whole:
@@ -214,7 +219,7 @@ def drawn(trial: Any, space: Space) -> dict[str, Any]:
     return {name: one(name, values) for name, values in space.items()}
 
 
-def score(optuna: Any, attempt: Any, recipe: Recipe, images: Images, watch: Watch | None) -> float:
+def score(optuna: ModuleType, attempt: "Trial", recipe: Recipe, images: Images, watch: Watch | None) -> float:
     """The validation score of the final model; a trial that falls behind the median ends early."""
 
     def prune(run: Run | None, parts: Parts) -> list[Callback]:
@@ -233,26 +238,26 @@ def score(optuna: Any, attempt: Any, recipe: Recipe, images: Images, watch: Watc
     return value
 
 
-def decisive(scores: Mapping[str, Any], monitor: str) -> float:
+def decisive(scores: Mapping[str, Fields], monitor: str) -> float:
     if monitor not in scores:
         raise ValueError(f"monitor={monitor!r} is not a validation score here; there are {', '.join(scores)}")
     return scores[monitor]["value"]
 
 
-def keep(folder: Path, study: Any, space: Space) -> None:
+def keep(folder: Path, study: "Study", space: Space) -> None:
     """trials.csv, after every trial."""
     rows = [[t.number, t.state.name.lower(), t.value, *(t.params.get(name) for name in space)] for t in study.trials]
     with replacing(folder / "trials.csv") as temporary:
         temporary.write_text(csv_text([("trial", "state", "value", *space), *rows]), encoding="utf-8")
 
 
-def result(optuna: Any, folder: Path, study: Any, recipe: Recipe, images: Images) -> Tuned:
+def result(optuna: ModuleType, folder: Path, study: "Study", recipe: Recipe, images: Images) -> Tuned:
     """Errors: ValueError when no trial ended."""
     state = optuna.trial.TrialState
     ended = study.get_trials(states=(state.COMPLETE,))
     if not ended:
         raise ValueError(f"no trial of {folder} ended in the time given; give more --seconds, or fewer epochs")
-    ended.sort(key=lambda t: t.value, reverse=study.direction == optuna.study.StudyDirection.MAXIMIZE)
+    ended.sort(key=lambda t: t.value or 0.0, reverse=study.direction == optuna.study.StudyDirection.MAXIMIZE)
     for name, value in ended[0].params.items():
         if name in NAMED and value:
             from_file(NAMED[name], value, folder)

@@ -1,8 +1,6 @@
 """Whether training helped, in one sentence, and what to change where it did not; and what the doctor reads from it."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from likewise.evaluate.baselines import is_better, is_worse
 from likewise.experiment.baselines import IMAGENET
@@ -30,7 +28,7 @@ def warning(record: WithoutTraining, recipe: Recipe, steps: int | None = None) -
     """
     main = record["main"]
     apart = {name: one["difference"][main] for name, one in record["baselines"].items() if main in one["difference"]}
-    failed = {name: one for name, one in apart.items() if not is_better(one)}  # type: ignore[arg-type]
+    failed = {name: one for name, one in apart.items() if not is_better(one)}
     if not failed:
         return ""
     name = min(failed, key=lambda each: failed[each]["difference"])
@@ -43,7 +41,7 @@ def remark(record: WithoutTraining, recipe: Recipe) -> list[str]:
     """A caveat: a baseline is as good in the main score, while another score is above it beyond doubt."""
     main = record["main"]
     apart = {name: one["difference"][main] for name, one in record["baselines"].items() if main in one["difference"]}
-    failed = {name: one for name, one in apart.items() if not is_better(one)}  # type: ignore[arg-type]
+    failed = {name: one for name, one in apart.items() if not is_better(one)}
     if not failed or any(one["difference"] < 0 for one in failed.values()):
         return []
     if not all(also_better(record["baselines"][name], main) for name in failed):
@@ -51,7 +49,7 @@ def remark(record: WithoutTraining, recipe: Recipe) -> list[str]:
     return [against(record, min(failed, key=lambda each: failed[each]["difference"]), recipe)]
 
 
-def against(record: Mapping[str, Any], name: str, recipe: Recipe) -> str:
+def against(record: WithoutTraining, name: str, recipe: Recipe) -> str:
     """The main score against that of a baseline, with the paired difference."""
     main, one = record["main"], record["baselines"][name]
     apart = one["difference"][main]
@@ -73,7 +71,7 @@ def wanted_queries(apart: PairedRecord, recipe: Recipe) -> str:
 
 def also_better(baseline: BaselineRecord, main: str) -> str:
     """`, while map@r rose by 0.2310`, or an empty string."""
-    others = {name: one for name, one in baseline["difference"].items() if name != main and is_better(one)}  # type: ignore[arg-type]
+    others = {name: one for name, one in baseline["difference"].items() if name != main and is_better(one)}
     return "".join(f", while {name} rose by {one['difference']:.4f}" for name, one in list(others.items())[:1])
 
 
@@ -95,7 +93,7 @@ def remedy(name: str, recipe: Recipe, steps: int | None) -> str:
     return f"train longer, epochs={3 * recipe.epochs}, or vary the images: augment=light"
 
 
-def rows(record: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
+def rows(record: WithoutTraining) -> list[tuple[str, str, str, str, str]]:
     """The table: method, score, value, trained less it, and its interval; the trained model comes last."""
     listed = []
     for one in record["baselines"].values():
@@ -110,7 +108,7 @@ def rows(record: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
     return listed
 
 
-def note(record: Mapping[str, Any]) -> str:
+def note(record: WithoutTraining) -> str:
     """Which images it is of: `on 500 of 1,539 queries and ...`, all of them where none was left out."""
     queries, of = record["queries"], record["queries_of"]
     drawn = f"{queries:,} of the {of:,}" if queries < of else f"all {of:,}"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from likewise.metrics import calibration
 from likewise.metrics.sampled_pairs import Pairs, draw_folds, similarities
 from likewise.metrics.verification import aim
 from likewise.models import Embedder
+from likewise.safety.bounds import Record
 
 __all__ = ["score_pairs"]
 
@@ -45,7 +46,7 @@ def score_pairs(
     images: str | os.PathLike | None = None,
     folds: int = 0,
     threshold_at: str = "",
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Scores of the pairs in a file, or of pairs drawn within `folds` folds of the run's held-out classes.
 
     file: as `pair_files.read` takes it; its images are ids of the run's data, or paths from the folder `images`, from
@@ -91,7 +92,7 @@ NO_VALIDATION = (
 )
 
 
-def thresholds_of(run: Run, known: Embeddings, model: Embedder, target: str) -> tuple[list[Chosen], Mapping[str, Any]]:
+def thresholds_of(run: Run, known: Embeddings, model: Embedder, target: str) -> tuple[list[Chosen], Record]:
     """What validation pairs choose: the thresholds to report, and the one that pairs are decided at (`{}`: none).
 
     The model keeps its own. Errors: ValueError for a target that is none, or without validation pairs.
@@ -107,9 +108,9 @@ def thresholds_of(run: Run, known: Embeddings, model: Embedder, target: str) -> 
     return chosen, {"value": chosen[0].threshold, "target": target} if level else kept
 
 
-def apart(scored: ScoredPairs, listed: Listed, threshold: float | None, seed: int) -> dict[str, Any]:
+def apart(scored: ScoredPairs, listed: Listed, threshold: float | None, seed: int) -> dict[str, object]:
     """Scores by role and by group of the pairs, where the file has such columns."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     if listed.role:
         found["roles"] = [written(one) for one in by_role(scored, listed.role, threshold=threshold, seed=seed)]
     if listed.group:
@@ -173,7 +174,7 @@ def numbered(names: Sequence[str]) -> Tensor:
     return torch.tensor([place[name] for name in names], dtype=torch.int64)
 
 
-def by_folds(listed: Listed, score_T: Tensor) -> dict[str, Any]:
+def by_folds(listed: Listed, score_T: Tensor) -> dict[str, object]:
     """The accuracy by folds, with its standard error and each fold's own."""
     if listed.fold is None:
         return {}

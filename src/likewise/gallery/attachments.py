@@ -5,7 +5,7 @@ import json
 import time
 import zlib
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from likewise.gallery.store import Item, SqlStore
 from likewise.safety import bounds
@@ -20,7 +20,7 @@ class Answered(NamedTuple):
     """An answer that was given before."""
 
     digest: str  # of the request that it answered
-    answer: dict[str, Any]
+    answer: dict[str, object]
 
 
 def put_thumbnails(store: SqlStore, items: Iterable[Item]) -> None:
@@ -74,7 +74,7 @@ def find_answer(store: SqlStore, key: str) -> Answered | None:
     return Answered(rows[0][0], bounds.parsed_json(rows[0][1], "a kept answer")) if rows else None
 
 
-def keep_answer(store: SqlStore, key: str, digest: str, answer: dict[str, Any]) -> None:
+def keep_answer(store: SqlStore, key: str, digest: str, answer: dict[str, object]) -> None:
     """Keep the answer to a write, in its transaction."""
     now = time.time()
     store.run("DELETE FROM requests WHERE at <= ? OR key = ?", (now - KEPT, _hashed(key)))

@@ -11,13 +11,14 @@ show: `further`.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from likewise.gallery.decide import Rule, class_scores, find_rule
 from likewise.gallery.further import design_effect, further_interval, support
 from likewise.gallery.index import prepare, similarities, top
+from likewise.safety.bounds import Fields
 
 __all__ = ["CANDIDATES", "Promise", "Trials", "calibrate", "centres", "leave_out", "platt", "promise"]
 
@@ -40,11 +41,11 @@ class Promise:
     detected: float | None  # share of the known trials named rightly at the threshold
     rule: str
     source: str
-    calibration: dict[str, Any] | None  # score -> probability that the best class is right
+    calibration: Fields | None  # score -> probability that the best class is right
     effective: float = 0.0  # independent trials that the trials are worth
     note: str = ""  # where the trials do not support the rate: one sentence
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Fields:
         return asdict(self)
 
 
@@ -227,7 +228,7 @@ def promise(impostor_U: np.ndarray, far: float) -> float:
     return middle if np.isfinite(middle) and middle > below else float(np.nextafter(below, np.inf))
 
 
-def platt(score_T: np.ndarray, right_T: np.ndarray) -> dict[str, Any]:
+def platt(score_T: np.ndarray, right_T: np.ndarray) -> dict[str, object]:
     """p(right) = sigmoid(slope * score + offset), right and wrong trials weighing the same. Platt, 1999."""
     n_right, n_wrong = max(int(right_T.sum()), 1), max(int((~right_T).sum()), 1)
     target_T = np.where(right_T, (n_right + 1) / (n_right + 2), 1 / (n_wrong + 2))

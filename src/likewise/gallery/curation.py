@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -70,7 +69,7 @@ def remove(gallery: Opened, ids: Sequence[str]) -> int:
     return removed
 
 
-def forget(gallery: Opened, label: str) -> dict[str, Any]:
+def forget(gallery: Opened, label: str) -> dict[str, object]:
     """Erase a class: its rows, marks that name it, its name in the audit log, the whole undo history, free pages, WAL.
 
     `erased` is False where another process was reading, so that old pages may be left until the next `vacuum`. `beyond`
@@ -147,12 +146,12 @@ def _rows(gallery: Opened, ids: Sequence[str]) -> list[Row]:
     return list(found.values())
 
 
-def _packed(row: Row) -> dict[str, Any]:
+def _packed(row: Row) -> dict[str, object]:
     binary = {"look": row.look, "vector": row.vector}
     return row._asdict() | {key: base64.b64encode(value).decode() for key, value in binary.items()}
 
 
-def _unpacked(packed: dict[str, Any]) -> Item:
+def _unpacked(packed: bounds.Fields) -> Item:
     vector = np.frombuffer(base64.b64decode(packed["vector"]), "<f4")
     look = base64.b64decode(packed["look"])
     return Item(

@@ -8,21 +8,22 @@ answer carries is the one at that prior, logit p'(s) = logit p(s) - logit p(t): 
 where the answer is accepted and at most 0.5 where it is not.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from likewise import spec
+from likewise.safety.bounds import Record
 
 __all__ = [
     "RULES", "Answer", "Calibration", "Neighbour", "Rule", "Same", "best", "class_scores", "decide", "find_rule",
     "nearest", "prior_of", "probability", "same", "vote",
 ]  # fmt: skip
 
-Calibration = Mapping[str, Any]  # as `metrics.calibration.kept` writes it: kind, its numbers, and n
+Calibration = Record  # as `metrics.calibration.kept` writes it: kind, its numbers, and n
 FEWEST = 100  # pairs assumed behind a calibration that does not say: keeps probabilities from 0 and 1
 
 

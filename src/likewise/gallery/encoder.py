@@ -9,12 +9,15 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from likewise.gallery.index import check_sim
 from likewise.safety import bounds
+
+if TYPE_CHECKING:
+    from likewise.models import Embedder
 
 __all__ = ["Encoder", "OnnxEncoder", "RunEncoder", "fingerprint_of", "open_encoder"]
 
@@ -27,7 +30,7 @@ class Encoder(Protocol):
     path: str
     sim: str
     fingerprint: str
-    info: dict[str, Any]  # threshold and calibration of pairs, where the model has them
+    info: bounds.Fields  # threshold and calibration of pairs, where the model has them
 
     @property
     def dim(self) -> int: ...
@@ -39,7 +42,7 @@ def open_encoder(path: str | os.PathLike) -> Encoder:
     return OnnxEncoder(path) if Path(path).suffix == ".onnx" else RunEncoder(path)
 
 
-def fingerprint_of(facts: dict[str, Any]) -> str:
+def fingerprint_of(facts: dict[str, object]) -> str:
     """16 hexadecimal digits of whatever changes a vector."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -50,18 +53,18 @@ class RunEncoder:
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
         about = self._described(Path(path))
-        self.config: dict[str, Any] = about["config"]
-        self.info: dict[str, Any] = about.get("info") or {}
+        self.config: bounds.Fields = about["config"]
+        self.info: bounds.Fields = about.get("info") or {}
         self.sim = check_sim(self.config["sim"])
         self.fingerprint = fingerprint_of({"crc32": about["crc32"], **{k: self.config.get(k) for k in FIELDS}})
-        self.model: Any = None
+        self.model: Embedder | None = None
 
     @property
     def dim(self) -> int:
         return int(self.config["dim"]) or self.load().dim
 
     @staticmethod
-    def _described(path: Path) -> dict[str, Any]:
+    def _described(path: Path) -> bounds.Fields:
         for folder in (path, path / "model"):
             if (folder / "model.safetensors").is_file() and (folder / "model.json").is_file():
                 try:
@@ -72,7 +75,7 @@ class RunEncoder:
                 return about
         raise ValueError(f"no model at {path}; give a run folder, its model folder, or a model.onnx")
 
-    def load(self) -> Any:
+    def load(self) -> "Embedder":
         """The Embedder, loaded once."""
         if self.model is None:
             from likewise.models import Embedder
@@ -95,7 +98,7 @@ class OnnxEncoder:
         self.session = Session(path)
         about = self.session.about
         self.dim, self.sim = int(about["dim"]), check_sim(about["sim"])
-        self.info = {"threshold": about.get("threshold"), "calibration": about.get("calibration")}
+        self.info: bounds.Fields = {"threshold": about.get("threshold"), "calibration": about.get("calibration")}
         self.fingerprint = fingerprint_of({"onnx": sha256(Path(path)), "sim": self.sim})
 
     def embed(self, paths: Sequence[str | os.PathLike]) -> np.ndarray:

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
@@ -31,15 +31,25 @@ class Enrolled(NamedTuple):
     findings: list[Finding]
 
 
+class Lists(TypedDict):
+    """What a caller may say of each image beside its label."""
+
+    ids: Sequence[str] | None
+    metadata: Sequence[Mapping[str, object]] | None
+    groups: Sequence[str] | None
+
+
 class Given(NamedTuple):
     """What a caller says of each image."""
 
     labels: list[str]
     ids: Sequence[str] | None
-    metadata: Sequence[Mapping[str, Any]] | None
+    metadata: Sequence[Mapping[str, object]] | None
     groups: Sequence[str] | None
 
-    def item(self, i: int, content: str, vector: np.ndarray, **known: Any) -> Item:
+    def item(
+        self, i: int, content: str, vector: np.ndarray, *, path: str = "", look: bytes = b"", thumbnail: bytes = b""
+    ) -> Item:
         return Item(
             id=self.ids[i] if self.ids else content[:32],
             content=content,
@@ -47,7 +57,9 @@ class Given(NamedTuple):
             vector=vector,
             group=self.groups[i] if self.groups else "",
             metadata=dict(self.metadata[i]) if self.metadata else {},
-            **known,
+            path=path,
+            look=look,
+            thumbnail=thumbnail,
         )
 
 
@@ -58,7 +70,7 @@ def enroll(
     *,
     gate: str,
     progress: Progress | None = None,
-    **given: Any,
+    **given: Unpack[Lists],
 ) -> Enrolled:
     """See `Gallery.enroll`."""
     paths = [os.fspath(path) for path in images]
@@ -98,7 +110,7 @@ def _readable(gallery: Opened, path: str, i: int, told: Given, gate: str, result
 
 
 def enroll_vectors(
-    gallery: Opened, vectors_ND: np.ndarray, labels: Sequence[str] | str, *, gate: str, **given: Any
+    gallery: Opened, vectors_ND: np.ndarray, labels: Sequence[str] | str, *, gate: str, **given: Unpack[Lists]
 ) -> Enrolled:
     """See `Gallery.enroll_vectors`."""
     vectors_ND = check_vectors(vectors_ND, gallery.dim)
@@ -181,7 +193,7 @@ def _checked(
     gate: str,
     *,
     ids: Sequence[str] | None,
-    metadata: Sequence[Mapping[str, Any]] | None,
+    metadata: Sequence[Mapping[str, object]] | None,
     groups: Sequence[str] | None,
 ) -> Given:
     """Errors: ValueError for lists of other lengths, a label or id that is no text, or an unknown gate."""

@@ -2,18 +2,20 @@
 
 import re
 from collections.abc import Callable, Sequence
+from operator import ge, gt, le, lt
 from typing import Any, NamedTuple
 
 __all__ = ["Condition", "parse", "value_of"]
 
 FORM = re.compile(r"^\s*([\w.-]+)\s*(!=|>=|<=|=|>|<|\bin\b)\s*(.+?)\s*$", re.DOTALL)
 NUMBER = re.compile(r"-?\d{1,300}(\.\d{1,300})?([eE][+-]?\d{1,3})?", re.ASCII)
-ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    ">=": lambda a, b: a >= b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    "<": lambda a, b: a < b,
+ORDER: dict[str, Callable[[Any, Any], object]] = {  # two numbers, or two texts
+    ">=": ge,
+    "<=": le,
+    ">": gt,
+    "<": lt,
 }
+Value = bool | int | float | str
 
 
 class Condition(NamedTuple):
@@ -21,9 +23,9 @@ class Condition(NamedTuple):
 
     key: str
     operator: str
-    value: Any
+    value: Value | list[Value]
 
-    def __call__(self, facts: dict[str, Any]) -> bool:
+    def __call__(self, facts: dict[str, object]) -> bool:
         if self.key not in facts:
             return self.operator == "!="
         came = facts[self.key]
@@ -32,10 +34,10 @@ class Condition(NamedTuple):
         if self.operator == "!=":
             return not _same(came, self.value)
         if self.operator == "in":
-            return any(_same(came, value) for value in self.value)
+            return isinstance(self.value, list) and any(_same(came, value) for value in self.value)
         numbers = all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in (came, self.value))
         texts = isinstance(came, str) and isinstance(self.value, str)
-        return (numbers or texts) and ORDER[self.operator](came, self.value)
+        return (numbers or texts) and bool(ORDER[self.operator](came, self.value))
 
 
 def parse(expressions: Sequence[str]) -> list[Condition]:
@@ -55,12 +57,12 @@ def _one(text: str) -> Condition:
     return Condition(key, operator, value_of(value))
 
 
-def value_of(text: str) -> Any:
+def value_of(text: str) -> Value:
     """A number where it reads as one, else the text."""
     if text in ("true", "false"):
         return text == "true"
     return (float(text) if set(text) & set(".eE") else int(text)) if NUMBER.fullmatch(text) else text
 
 
-def _same(came: Any, wanted: Any) -> bool:
+def _same(came: object, wanted: object) -> bool:
     return came == wanted or str(came) == str(wanted)

@@ -5,14 +5,14 @@ Order of every write: commit to the store, then the index, then the answer. What
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from likewise.gallery import attachments, curation, enrollment, listing, naming, negatives, renewal, report, searching
 from likewise.gallery import suggest as suggestions
 from likewise.gallery.calibrate import Promise
-from likewise.gallery.decide import Answer, find_rule, probability
+from likewise.gallery.decide import Answer, Calibration, find_rule, probability
 from likewise.gallery.encoder import open_encoder
 from likewise.gallery.enrollment import Enrolled
 from likewise.gallery.opened import Opened, Query
@@ -31,7 +31,7 @@ class Hit(NamedTuple):
     label: str
     similarity: float
     probability: float | None
-    metadata: dict[str, Any]
+    metadata: dict[str, object]
 
 
 class Gallery(Opened):
@@ -93,7 +93,7 @@ class Gallery(Opened):
         labels: Sequence[str] | str,
         *,
         ids: Sequence[str] | None = None,
-        metadata: Sequence[Mapping[str, Any]] | None = None,
+        metadata: Sequence[Mapping[str, object]] | None = None,
         groups: Sequence[str] | None = None,
         gate: str = "warn",
         progress: enrollment.Progress | None = None,
@@ -104,7 +104,7 @@ class Gallery(Opened):
         ids: the client's own; without, 32 digits of the content's hash. gate: off, warn (doubtful images are enrolled
         and reported) or strict (they are not). Errors: ValueError for a call that is wrong, before anything is written.
         """
-        given = {"ids": ids, "metadata": metadata, "groups": groups}
+        given: enrollment.Lists = {"ids": ids, "metadata": metadata, "groups": groups}
         return enrollment.enroll(self, images, labels, gate=gate, progress=progress, **given)
 
     def enroll_vectors(
@@ -114,14 +114,14 @@ class Gallery(Opened):
         *,
         fingerprint: str,
         ids: Sequence[str] | None = None,
-        metadata: Sequence[Mapping[str, Any]] | None = None,
+        metadata: Sequence[Mapping[str, object]] | None = None,
         groups: Sequence[str] | None = None,
         gate: str = "warn",
     ) -> Enrolled:
         """Enroll vectors of the gallery's model, whose fingerprint is given with them, in one transaction."""
         if fingerprint != (now := self.state().fingerprint):
             raise ValueError(f"the vectors are of the model {fingerprint} and the gallery holds those of {now}")
-        given = {"ids": ids, "metadata": metadata, "groups": groups}
+        given: enrollment.Lists = {"ids": ids, "metadata": metadata, "groups": groups}
         return enrollment.enroll_vectors(self, vectors_ND, labels, gate=gate, **given)
 
     def enroll_listed(
@@ -141,12 +141,12 @@ class Gallery(Opened):
         metadata. Errors: ValueError for a file, column or model that is wrong, before anything is written.
         """
         listed = listing.read(path, label=label, columns=columns or {})
-        given: dict[str, Any] = {"ids": listed.ids, "metadata": listed.metadata, "groups": listed.groups, "gate": gate}
+        given: enrollment.Lists = {"ids": listed.ids, "metadata": listed.metadata, "groups": listed.groups}
         if listed.vectors is None:
-            found = self.enroll(listed.images, listed.labels, progress=progress, **given)
+            found = self.enroll(listed.images, listed.labels, gate=gate, progress=progress, **given)
         else:
             made = listing.fingerprint(path, made_by)
-            found = self.enroll_vectors(listed.vectors, listed.labels, fingerprint=made, **given)
+            found = self.enroll_vectors(listed.vectors, listed.labels, fingerprint=made, gate=gate, **given)
         return found._replace(findings=listed.findings + found.findings)
 
     # ask
@@ -175,7 +175,7 @@ class Gallery(Opened):
             self._hit(found.state, row, similarity, fit) for row, similarity in zip(found.rows, found.sims, strict=True)
         ]
 
-    def _hit(self, state: State, row: int, similarity: float, fit: Mapping[str, Any] | None) -> Hit:
+    def _hit(self, state: State, row: int, similarity: float, fit: Calibration | None) -> Hit:
         facts = state.facts(row)
         metadata = {key: value for key, value in facts.items() if key not in ("label", "group", "id")}
         return Hit(state.rows[row].id, state.labels[row], similarity, probability(similarity, fit), metadata)
@@ -202,14 +202,14 @@ class Gallery(Opened):
         """The class of each of several images, or unknown; embedded together. See `identify`."""
         return naming.identify(self, queries, far=far, where=where)
 
-    def compare(self, a: Query, b: Query) -> dict[str, Any]:
+    def compare(self, a: Query, b: Query) -> dict[str, object]:
         """Whether two images show the same class, at the threshold that the model's validation pairs chose.
 
         Errors: ValueError where the model has no threshold.
         """
         return naming.compare(self, a, b)
 
-    def verify(self, query: Query, label: str, *, far: float | None = None) -> dict[str, Any]:
+    def verify(self, query: Query, label: str, *, far: float | None = None) -> dict[str, object]:
         """Whether an image shows a class: its similarity to that class by the gallery's rule, at the same threshold.
 
         Errors: ValueError for a class that is not there, or without a threshold.
@@ -268,7 +268,7 @@ class Gallery(Opened):
         """Take items out; `undo` brings them back until `forget` or `vacuum`."""
         return curation.remove(self, ids)
 
-    def forget(self, label: str) -> dict[str, Any]:
+    def forget(self, label: str) -> dict[str, object]:
         """Erase a class from file, WAL, undo history and audit log."""
         return curation.forget(self, label)
 
@@ -306,7 +306,7 @@ class Gallery(Opened):
 
     # about
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> dict[str, object]:
         """What the gallery is: model, sizes, threshold, and its index with measured recall@10 and time of a search."""
         state, about = self.state(), self.about_now()
         return {
@@ -327,19 +327,19 @@ class Gallery(Opened):
             "audit": self.store.audit(10),
         }
 
-    def check(self) -> dict[str, Any]:
+    def check(self) -> report.Checked:
         """Every checksum, and SQLite's own integrity check; the index of a large gallery is built where it lacks."""
         wrong = [f"item {id_!r} is damaged" for id_ in self.store.damaged()]
         wrong += [
             f"the thumbnail of the content {content[:16]} is damaged" for content in attachments.damaged(self.store)
         ]
         wrong += getattr(self.store, "integrity", list)()
-        told = {"gallery": self.store.url, "items": len(self), "sound": not wrong, "problems": wrong}
+        told: report.Checked = {"gallery": self.store.url, "items": len(self), "sound": not wrong, "problems": wrong}
         if not wrong:
             told["index"] = report.checked(self)
         return told
 
-    def items(self) -> Iterator[dict[str, Any]]:
+    def items(self) -> Iterator[dict[str, object]]:
         """Every item without its vector."""
         for row in self.store.scan():
             yield {"id": row.id, "label": row.label, "group": row.group, "path": row.path, "metadata": row.metadata}

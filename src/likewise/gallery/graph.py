@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -28,7 +28,7 @@ BUILT = 4096  # nodes added at once while nobody searches
 PAUSE = 0.002  # seconds in which those go on
 
 
-def library() -> Any:
+def library() -> ModuleType:
     """FAISS, which is slow to import and may be missing."""
     return import_module("faiss")
 
@@ -87,7 +87,7 @@ class Graph:
         self.index = library().IndexHNSWFlat(dim, LINKS, metric(sim))
         self.index.hnsw.efConstruction = BUILDING
         self.beam = 0
-        self.parameters: dict[int, Any] = {}
+        self.parameters: dict[int, object] = {}
         self.lock = Shared()
         self.keys = np.zeros(0, np.int64), np.zeros(0, np.uint32)
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Listed(NamedTuple):
     vectors: np.ndarray | None  # [N, D]
     labels: list[str]
     ids: list[str] | None
-    metadata: list[dict[str, Any]] | None
+    metadata: list[dict[str, object]] | None
     groups: list[str] | None
     findings: list[Finding]  # rows that are left out, with the reason
 
@@ -119,7 +119,7 @@ def _wrong(source: object, no_label: bool, id_: str) -> str:
     return f"has no {lacks[0]}" if lacks else ""
 
 
-def _append(texts: list[str] | None, cells: Sequence[Any], place: int | None) -> None:
+def _append(texts: list[str] | None, cells: Sequence[object], place: int | None) -> None:
     if texts is not None and place is not None:
         texts.append(str(cells[place]).strip())
 
@@ -146,11 +146,13 @@ def _arrays(file: Path, label: str) -> Listed:
         raise ValueError(
             f"{file} holds {', '.join(held) or 'nothing'} and no vectors; save it with vectors=..., labels=..."
         )
-    texts = {use: None if found[use] is None else _texts(found[use], use, file) for use in ("labels", "ids", "groups")}
+    texts = {
+        use: None if (array := found[use]) is None else _texts(array, use, file) for use in ("labels", "ids", "groups")
+    }
     return _listed(file, found["vectors"], label, texts["labels"], texts["ids"], texts["groups"])
 
 
-def _texts(array: Any, use: str, file: Path) -> list[str]:
+def _texts(array: np.ndarray, use: str, file: Path) -> list[str]:
     if array.ndim != 1 or array.dtype.kind not in "iuUb":
         raise ValueError(f"{file}: {use} are texts or whole numbers, one for each vector")
     return [str(value) for value in array.tolist()]
@@ -166,7 +168,12 @@ def _embeddings(file: Path, label: str) -> Listed:
 
 
 def _listed(
-    file: Path, vectors: Any, label: str, labels: list[str] | None, ids: list[str] | None, groups: list[str] | None
+    file: Path,
+    vectors: np.ndarray,
+    label: str,
+    labels: list[str] | None,
+    ids: list[str] | None,
+    groups: list[str] | None,
 ) -> Listed:
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
         raise ValueError(f"{file}: vectors are numbers [N, D], and {vectors.dtype} {list(vectors.shape)} came")

@@ -1,8 +1,8 @@
 """Identify and verify: the candidates of a query, and the threshold that decides on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from likewise.gallery.index import Found, prepare, similarities
 from likewise.gallery.opened import Opened, Query
 from likewise.gallery.state import State
 from likewise.gallery.together import as_queries, check_way, merged
+from likewise.safety.bounds import Fields, Record
 
 __all__ = ["compare", "identify", "pair_threshold", "promise", "threshold", "verify"]
 
@@ -57,7 +58,7 @@ def identify(
     return answers
 
 
-def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> dict[str, Any]:
+def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> dict[str, object]:
     """See `Gallery.verify`."""
     state, vectors_ND, about = gallery.asked(query)
     rows = np.asarray([i for i, name in enumerate(state.labels) if name == label], np.int64)
@@ -81,7 +82,7 @@ def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> d
     }
 
 
-def compare(gallery: Opened, a: Query, b: Query) -> dict[str, Any]:
+def compare(gallery: Opened, a: Query, b: Query) -> dict[str, object]:
     """See `Gallery.compare`."""
     chosen = pair_threshold(gallery)
     if chosen is None:
@@ -101,7 +102,7 @@ def compare(gallery: Opened, a: Query, b: Query) -> dict[str, Any]:
     }
 
 
-def pair_threshold(gallery: Opened) -> dict[str, Any] | None:
+def pair_threshold(gallery: Opened) -> Fields | None:
     """The threshold for two images that the model's validation pairs chose; None where it has none."""
     chosen = gallery.model().info.get("threshold")
     return chosen if isinstance(chosen, dict) and _numbers([chosen.get("value")]) else None
@@ -162,7 +163,7 @@ def labelled(state: State, of_each: Found) -> Candidates:
     return Candidates(found.sim[0][present], [state.labels[i] for i in chosen_rows], ids)
 
 
-def outdated(about: Mapping[str, Any], state: State) -> str:
+def outdated(about: Record, state: State) -> str:
     """A note where the gallery has other numbers of classes than when it was calibrated."""
     promised, classes = about.get("promise"), len(state.classes)
     if promised and not 0.8 <= classes / max(promised["classes"], 1) <= 1.25:

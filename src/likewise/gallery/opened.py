@@ -14,6 +14,7 @@ from likewise.gallery.index import check_vectors
 from likewise.gallery.state import State, described, load
 from likewise.gallery.store import DamagedError, SqlStore, StoreError, Version
 from likewise.gallery.upkeep import Upkeep
+from likewise.safety import bounds
 
 __all__ = ["Opened", "Query"]
 
@@ -25,7 +26,7 @@ class Asked(NamedTuple):
 
     state: State
     vectors: np.ndarray  # float32 [N, D]
-    about: dict[str, Any]
+    about: bounds.Fields
 
 
 class Opened:
@@ -148,7 +149,8 @@ class Opened:
         """float32 `[N, D]` of image files, or of vectors as they are."""
         if isinstance(query, np.ndarray):
             return check_vectors(np.atleast_2d(query), self.dim, "query vectors")
-        many: list[Any] = [query] if isinstance(query, (str, os.PathLike)) else list(query)
+        many: list[Any]  # all files, or all vectors
+        many = [query] if isinstance(query, (str, os.PathLike)) else list(query)
         if not many:
             raise ValueError("there are no queries; give an image, several, or vectors")
         if all(isinstance(one, np.ndarray) for one in many):
@@ -165,11 +167,11 @@ class Opened:
             raise ValueError(f"there is no id {id!r} in {self.store.url}")
         return state.place[id]
 
-    def about_now(self) -> dict[str, Any]:
+    def about_now(self) -> bounds.Fields:
         return self.store.meta()
 
 
-def _checked(about: dict[str, Any], url: str) -> dict[str, Any]:
+def _checked(about: bounds.Fields, url: str) -> bounds.Fields:
     """Errors: DamagedError for a description whose values no gallery writes."""
     described(about, url)
     for key, kind in (("rule", str), ("private", bool)):

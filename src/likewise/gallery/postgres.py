@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 from psycopg.errors import Diagnostic
@@ -76,7 +75,7 @@ class PostgresStore(SqlStore):
 
     # statements
 
-    def run(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
+    def run(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:
         with self.lock:
             try:
                 return self._run(statement, values)
@@ -86,12 +85,12 @@ class PostgresStore(SqlStore):
             self._reconnect()  # outside a transaction only what reads, or may be repeated, is run
             return self._run(statement, values)
 
-    def _run(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
+    def _run(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:
         with plainly(self.url, self.connection):
             cursor = self.connection.execute(sql(statement), tuple(values), binary=True)
             return cursor.fetchall() if cursor.description else []
 
-    def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> list[list[tuple]]:
+    def run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> list[list[tuple]]:
         found: list[list[tuple]] = []
         if not rows:
             return found
@@ -102,7 +101,7 @@ class PostgresStore(SqlStore):
                 return [[] for _ in rows]
             return [result.fetchall() for result in cursor.results()]
 
-    def stream(self, statement: str, values: Sequence[Any] = ()) -> Iterator[tuple]:
+    def stream(self, statement: str, values: Sequence[object] = ()) -> Iterator[tuple]:
         """Inside a transaction as that sees it; else over a connection of its own, so that writes may go on."""
         with self.lock:
             if self.depth:
@@ -117,7 +116,7 @@ class PostgresStore(SqlStore):
         finally:
             connection.close()
 
-    def _cursor(self, connection: Connection, statement: str, values: Sequence[Any]) -> Iterator[tuple]:
+    def _cursor(self, connection: Connection, statement: str, values: Sequence[object]) -> Iterator[tuple]:
         with connection.cursor(name=f"rows_{next(self.names)}") as cursor:
             cursor.execute(sql(statement), tuple(values), binary=True)
             while rows := cursor.fetchmany(BATCH):
@@ -126,7 +125,7 @@ class PostgresStore(SqlStore):
     def vector_in(self, vector: np.ndarray) -> Vector:
         return Vector.of(vector)
 
-    def vector_out(self, value: Any) -> bytes:
+    def vector_out(self, value: object) -> bytes:
         return vector_bytes(value)
 
     # transactions

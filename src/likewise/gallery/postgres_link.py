@@ -4,13 +4,13 @@ import logging
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import psycopg
 from psycopg import errors
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
+from psycopg.rows import TupleRow
 
 from likewise.gallery.address import Address
 from likewise.gallery.store import DamagedError, LostError, StoreError
@@ -18,7 +18,7 @@ from likewise.gallery.store import DamagedError, LostError, StoreError
 __all__ = ["Connection", "Vector", "adapt", "connect", "plainly", "schema_of", "vector_bytes"]
 
 logging.getLogger("psycopg").addHandler(logging.NullHandler())  # its warnings are errors of ours already
-Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = psycopg.Connection[TupleRow]
 WAIT = 30  # seconds that a writer waits for another
 CONNECT = {
     "client_encoding": "utf8",

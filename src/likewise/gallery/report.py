@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -15,10 +15,10 @@ __all__ = ["checked", "describe"]
 TIMED = 20  # searches whose median time is told
 
 
-def describe(state: State) -> dict[str, Any]:
+def describe(state: State) -> dict[str, object]:
     """Kind of index, recall@10 on up to 1,000 of the gallery's own vectors, bytes a vector, milliseconds a search."""
     size, seen = len(state.index), state.view
-    told: dict[str, Any] = {"index": "exact", "recall@10": 1.0 if size else None, "bytes_per_vector": 4 * state.dim}
+    told: dict[str, object] = {"index": "exact", "recall@10": 1.0 if size else None, "bytes_per_vector": 4 * state.dim}
     if seen is not None:
         told = {
             "index": f"HNSW graph, efSearch {seen.graph.beam}, {len(seen.rest):,} items beside it",
@@ -27,6 +27,16 @@ def describe(state: State) -> dict[str, Any]:
         }
     milliseconds = timed(state) if size else None
     return {**told, "search_ms": milliseconds, "search_growth": growth(state, milliseconds)}
+
+
+class Checked(TypedDict):
+    """What a check found; `index` only where everything is sound."""
+
+    gallery: str
+    items: int
+    sound: bool
+    problems: list[str]
+    index: NotRequired[str]
 
 
 def checked(gallery: Opened) -> str:

@@ -1,7 +1,8 @@
 """Search: the rows nearest to an image, to several of one object, or to an enrolled id, re-ranked if asked."""
 
+import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,10 +69,8 @@ def _reranked(state: State, found: Found, query_1D: np.ndarray, rerank: str) -> 
     return Found(found.sim[:, place], pool[:, place])
 
 
-def as_many(query: Query | Sequence[Query]) -> list[Any]:
+def as_many(query: Query | Sequence[Query]) -> list[Query]:
     """The images or vectors of one object. A matrix is several vectors."""
     if isinstance(query, np.ndarray):
         return list(np.atleast_2d(query))
-    if isinstance(query, (list, tuple)):
-        return list(query)
-    return [query]
+    return [query] if isinstance(query, (str, os.PathLike)) else list(query)

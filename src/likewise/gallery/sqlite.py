@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from likewise.gallery.layout import ADDED, FORMAT, TABLES, schema
 from likewise.gallery.store import BATCH, LARGEST_DIM, LONGEST_TEXT, DamagedError, SqlStore, StoreError
@@ -143,11 +142,11 @@ class SqliteStore(SqlStore):
                     self.run(TABLES[name].format(**TYPES))
             self.run(f"PRAGMA user_version = {FORMAT}")
 
-    def run(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
+    def run(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:
         with self.lock, _plainly(self.url):
             return self.connection.execute(statement, tuple(values)).fetchall()
 
-    def stream(self, statement: str, values: Sequence[Any] = ()) -> Iterator[tuple]:
+    def stream(self, statement: str, values: Sequence[object] = ()) -> Iterator[tuple]:
         with self.lock, _plainly(self.url):
             cursor = self.connection.execute(statement, tuple(values))
             while rows := cursor.fetchmany(BATCH):

@@ -1,8 +1,8 @@
 """What a gallery keeps in memory to search: made from the store, brought up to date before every search."""
 
 import zlib
-from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from collections.abc import Sequence, Set
+from typing import TypedDict
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from likewise.gallery.filters import Condition
 from likewise.gallery.index import ExactIndex, Found
 from likewise.gallery.store import LARGEST_DIM, DamagedError, LostError, Row, SqlStore, Version
 from likewise.safety import bounds
+from likewise.safety.bounds import Record
 
 __all__ = ["State", "described", "load"]
 
@@ -65,7 +66,7 @@ class State:
             found = nearest.search(seen, self.index, query_QD, fetched)
         return without(found, hidden, k) if hidden else found
 
-    def facts(self, row: int) -> dict[str, Any]:
+    def facts(self, row: int) -> dict[str, object]:
         """Metadata with label and group, as conditions see them."""
         item = self.rows[row]
         return {
@@ -118,12 +119,19 @@ def _read(store: SqlStore, state: State | None) -> State:
     return current
 
 
-def described(about: Mapping[str, Any], url: str) -> dict[str, Any]:
+class Described(TypedDict):
+    """What a gallery's vectors are."""
+
+    dim: int
+    sim: str
+    fingerprint: str
+
+
+def described(about: Record, url: str) -> Described:
     """Length, similarity and fingerprint of a gallery's vectors. Errors: DamagedError for values that none writes."""
-    told = {key: about.get(key) for key in ("dim", "sim", "fingerprint")}
     for key, kind in (("dim", int), ("sim", str), ("fingerprint", str)):
-        if not isinstance(told[key], kind):
+        if not isinstance(about.get(key), kind):
             raise DamagedError(f"{url}: its description has no {key}; it is damaged, restore an export")
     if not 1 <= about["dim"] <= LARGEST_DIM:
         raise DamagedError(f"{url}: vectors of length {about['dim']} are none; it is damaged, restore an export")
-    return told
+    return {"dim": about["dim"], "sim": about["sim"], "fingerprint": about["fingerprint"]}

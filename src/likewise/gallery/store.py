@@ -52,7 +52,7 @@ class Item:
     vector: np.ndarray  # float32 [D]
     group: str = ""
     path: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, object] = field(default_factory=dict)
     look: bytes = b""  # perceptual hash of the image, 32 bytes; empty where there was none
     thumbnail: bytes = b""  # JPEG; empty where none is stored
 
@@ -86,7 +86,7 @@ class Step(NamedTuple):
 
     seq: int
     verb: str
-    undo: dict[str, Any]
+    undo: bounds.Fields
 
 
 class Version(NamedTuple):
@@ -109,11 +109,11 @@ class SqlStore:
     path: Path | None = None  # the file that it is
     read_only = False
 
-    def run(self, statement: str, values: Sequence[Any] = ()) -> list[tuple]:
+    def run(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:
         """Run one statement; its rows."""
         raise NotImplementedError
 
-    def run_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> list[list[tuple]]:
+    def run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> list[list[tuple]]:
         """Run one statement with the values of each row; what each returns."""
         return [self.run(statement, row) for row in rows]
 
@@ -129,14 +129,14 @@ class SqlStore:
         """A transaction in which all reads see one state."""
         raise NotImplementedError
 
-    def stream(self, statement: str, values: Sequence[Any] = ()) -> Iterator[tuple]:
+    def stream(self, statement: str, values: Sequence[object] = ()) -> Iterator[tuple]:
         """Rows of a large result, without holding all."""
         raise NotImplementedError
 
-    def vector_in(self, vector: np.ndarray) -> Any:
+    def vector_in(self, vector: np.ndarray) -> bytes:
         return vector.astype("<f4").tobytes()
 
-    def vector_out(self, value: Any) -> bytes:
+    def vector_out(self, value: object) -> bytes:
         return _binary(value)
 
     def erase(self) -> bool:
@@ -152,7 +152,7 @@ class SqlStore:
 
     # reading
 
-    def meta(self) -> dict[str, Any]:
+    def meta(self) -> bounds.Fields:
         """What the gallery says of itself. Errors: DamagedError."""
         try:
             return {
@@ -161,7 +161,7 @@ class SqlStore:
         except ValueError as error:
             raise DamagedError(f"{self.url}: the table meta is damaged ({error}); restore an export") from None
 
-    def set_meta(self, **values: Any) -> None:
+    def set_meta(self, **values: object) -> None:
         """Write keys; None removes one."""
         for key, value in values.items():
             self.run("DELETE FROM meta WHERE key = ?", (key,))
@@ -189,7 +189,7 @@ class SqlStore:
         rows = self.stream(f"SELECT {COLUMNS}, crc FROM items ORDER BY seq")
         return [str(values[1]) for *values, crc in rows if checksum(self._row(values)) != crc]
 
-    def _row(self, values: list[Any]) -> Row:
+    def _row(self, values: list[Any]) -> Row:  # Any: columns as the driver gives them
         seq, id_, content, label, group, path, metadata, look, vector = values
         return Row(seq, id_, content, label, group, path, metadata, _binary(look), self.vector_out(vector))
 
@@ -276,7 +276,7 @@ class SqlStore:
         values = (time.time(), verb, items, label)
         self.run("INSERT INTO audit (at, verb, items, label) VALUES (?, ?, ?, ?)", values)
 
-    def audit(self, last: int = 100) -> list[dict[str, Any]]:
+    def audit(self, last: int = 100) -> list[dict[str, object]]:
         rows = self.run("SELECT at, verb, items, label FROM audit ORDER BY seq DESC LIMIT ?", (last,))
         return [dict(zip(("at", "verb", "items", "label"), row, strict=True)) for row in rows]
 
@@ -284,7 +284,7 @@ class SqlStore:
         """Take a class's name out of the audit log."""
         self.run("UPDATE audit SET label = ? WHERE label = ?", (DROPPED, label))
 
-    def push_step(self, verb: str, undo: dict[str, Any]) -> None:
+    def push_step(self, verb: str, undo: dict[str, object]) -> None:
         values = (time.time(), verb, json.dumps(undo, ensure_ascii=False))
         self.run("INSERT INTO steps (at, verb, undo) VALUES (?, ?, ?)", values)
 

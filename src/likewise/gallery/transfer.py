@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from likewise.gallery.index import check_vectors
 from likewise.gallery.opened import Opened
 from likewise.gallery.store import LARGEST_DIM, LONGEST_TEXT, Item
 from likewise.safety import bounds
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["described", "export", "import_"]
 
@@ -67,12 +70,12 @@ def import_(gallery: Opened, path: str | os.PathLike) -> int:
     return len(added)
 
 
-def described(path: Path) -> dict[str, Any]:
+def described(path: Path) -> bounds.Fields:
     """What an export says of its gallery: dim, sim, fingerprint. Errors: ValueError for a file that is none."""
     return _read(path)[1]
 
 
-def _item(row: dict[str, Any], vector: np.ndarray, path: str | os.PathLike) -> Item:
+def _item(row: bounds.Fields, vector: np.ndarray, path: str | os.PathLike) -> Item:
     try:
         metadata = bounds.parsed_json(row["metadata"], path)
         whole = all(isinstance(row[name], str) and row[name] for name in TEXTS[:3])
@@ -89,7 +92,7 @@ def _item(row: dict[str, Any], vector: np.ndarray, path: str | os.PathLike) -> I
     )  # fmt: skip
 
 
-def _read(path: Path) -> tuple[Any, dict[str, Any]]:
+def _read(path: Path) -> tuple["pa.Table", bounds.Fields]:
     """Within bounds: a file of a stranger is data."""
     from likewise.safety.parquet import read_table
 

@@ -1,9 +1,9 @@
 """A loss from its name: `build("ntxent(temperature=0.07)", miner="hard")`."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TypedDict
 
 from torch import Tensor, nn
 
@@ -19,6 +19,23 @@ __all__ = ["build", "family"]
 OF_PROXIES = ("centres", "lr_scale")  # keywords of ProxyLoss that every proxy rule accepts
 # Options that change the loss and apply to comparisons within a batch only, and the keyword of a class for each.
 PAIRS_ONLY = {"miner": "miner", "memory": "references", "balanced": "balanced", "relation": "relation"}
+
+
+class Around(TypedDict):
+    """What a loss may need of the training around it: the keywords of `build`."""
+
+    sim: str
+    miner: str | None
+    dim: int | None
+    classes: int | None
+    counts: Sequence[int] | Tensor | None
+    memory: int
+    memory_warmup_steps: int
+    balanced: bool
+    tile: int | None
+    relation: str | Relation | None
+    shape: tuple[int, ...] | None
+    width: int | None
 
 
 def build(
@@ -46,8 +63,21 @@ def build(
     miner, memory, balanced and relation, which would change what is learned.
     Errors: ValueError (SpecError for names).
     """
-    around = {k: v for k, v in locals().items() if k != "text"}
-    return MAKERS[family(text)](text, **around)
+    around: Around = {
+        "sim": sim,
+        "miner": miner,
+        "dim": dim,
+        "classes": classes,
+        "counts": counts,
+        "memory": memory,
+        "memory_warmup_steps": memory_warmup_steps,
+        "balanced": balanced,
+        "tile": tile,
+        "relation": relation,
+        "shape": shape,
+        "width": width,
+    }
+    return MAKERS[family(text)](text, around)
 
 
 def family(text: str) -> str:
@@ -61,8 +91,9 @@ def family(text: str) -> str:
     return "combination" if "make" in inspect.signature(found).parameters else "head"
 
 
-def build_pair(text: str, *, sim: str, miner: str | None, **around: Any) -> nn.Module:
-    rule, given = spec.bind("loss", text), {"sim": spec.bind("sim", sim), **pair_options(text, **around)}
+def build_pair(text: str, around: Around) -> nn.Module:
+    rule, miner = spec.bind("loss", text), around["miner"]
+    given: spec.Keywords = {"sim": spec.bind("sim", around["sim"]), **pair_options(text, around)}
     if miner and miner.startswith(PREFIX):
         if around["memory"]:
             raise ValueError(f"miner {miner} looks within the batch only; leave out memory={around['memory']}")
@@ -70,14 +101,17 @@ def build_pair(text: str, *, sim: str, miner: str | None, **around: Any) -> nn.M
     return PairLoss(rule, miner=bound_miner(miner), **given)
 
 
-def pair_options(text: str, *, tile: int | None, relation: Any, balanced: bool, **around: Any) -> dict[str, Any]:
+def pair_options(text: str, around: Around) -> spec.Keywords:
     """Keywords of PairLoss that are not its defaults."""
+    relation = around["relation"]
     relation = spec.bind("relation", relation) if isinstance(relation, str) else relation
-    given = {"tile": tile, "relation": relation, "balanced": balanced, "references": references(text, **around)}
+    kept = {"tile": around["tile"], "relation": relation, "balanced": around["balanced"]}
+    given = {**kept, "references": references(text, around)}
     return {k: v for k, v in given.items() if v is not None}
 
 
-def build_proxy(text: str, *, classes: int | None, dim: int | None, counts: Any, **around: Any) -> nn.Module:
+def build_proxy(text: str, around: Around) -> nn.Module:
+    classes, dim = around["classes"], around["dim"]
     refuse(text, "compares with class proxies, not with other embeddings", around)
     if not classes or not dim:
         raise ValueError(f"{text} learns a proxy for each class: it needs classes and dim, got {classes=} and {dim=}")
@@ -88,19 +122,20 @@ def build_proxy(text: str, *, classes: int | None, dim: int | None, counts: Any,
         if key not in takes:
             raise spec.SpecError(f"loss {name} takes no {key!r}{spec.near(key, takes)}")
     own = {k: settings.pop(k) for k in OF_PROXIES if k in settings}
-    return ProxyLoss(partial(rule, **settings), classes=classes, dim=dim, counts=counts, **own)
+    return ProxyLoss(partial(rule, **settings), classes=classes, dim=dim, counts=around["counts"], **own)
 
 
-def build_module(text: str, **around: Any) -> nn.Module:
+def build_module(text: str, around: Around) -> nn.Module:
     """A class of the package or the user, called with the keywords that its constructor names."""
     name, settings = spec.parse(text)
     asked = inspect.signature(spec.find("loss", name)).parameters
     if "make" not in asked:
         refuse(text, "is not a rule over pairs", {k: v for k, v in around.items() if PAIRS_ONLY.get(k) not in asked})
-    known = around | {
+    known: spec.Keywords = {
+        **around,
         "sim": spec.bind("sim", around["sim"]),
         "miner": bound_miner(around["miner"]),
-        "references": references(text, **around),
+        "references": references(text, around),
         "make": partial(make_part, around=around),
     }
     given = {k: known[k] for k in asked if k in known and k not in settings}
@@ -112,25 +147,26 @@ def build_module(text: str, **around: Any) -> nn.Module:
     return spec.bind("loss", text, **given)()
 
 
-def make_part(text: str, *, around: dict[str, Any], **different: Any) -> nn.Module:
+def make_part(text: str, *, around: Around, **different: object) -> nn.Module:
     """A loss inside a combination, with the miner, memory and balance if it accepts them."""
     asked = () if family(text) == "pml" else inspect.signature(spec.find("loss", spec.parse(text)[0])).parameters
     takes_all = family(text) in ("pair", "combination")
-    kept = {k: v for k, v in around.items() if takes_all or k not in PAIRS_ONLY or PAIRS_ONLY[k] in asked}
+    kept: spec.Keywords = {
+        k: v for k, v in around.items() if takes_all or k not in PAIRS_ONLY or PAIRS_ONLY[k] in asked
+    }
     return build(text, **kept | different)
 
 
-def build_pml(
-    text: str, *, sim: str, miner: str | None, dim: int | None, classes: int | None, **around: Any
-) -> nn.Module:
-    refuse(text, "has references and a reducer of its own", around)
-    loss = pml("losses", text, dim=dim, classes=classes)
+def build_pml(text: str, around: Around) -> nn.Module:
+    miner = around["miner"]
+    refuse(text, "has references and a reducer of its own", {**around, "miner": None})
+    loss = pml("losses", text, dim=around["dim"], classes=around["classes"])
     if miner and not miner.startswith(PREFIX):
-        return PMLLoss(loss, miner_of_ours(spec.bind("miner", miner), spec.bind("sim", sim)))
+        return PMLLoss(loss, miner_of_ours(spec.bind("miner", miner), spec.bind("sim", around["sim"])))
     return PMLLoss(loss, pml("miners", miner) if miner else None)
 
 
-MAKERS: dict[str, Callable[..., nn.Module]] = {
+MAKERS: dict[str, Callable[[str, Around], nn.Module]] = {
     "pair": build_pair,
     "proxy": build_proxy,
     "head": build_module,
@@ -145,15 +181,16 @@ def bound_miner(miner: str | None) -> Callable | None:
     return spec.bind("miner", miner) if miner else None
 
 
-def references(text: str, *, dim: int | None, memory: int, memory_warmup_steps: int, **_: Any) -> Memory | None:
+def references(text: str, around: Around) -> Memory | None:
+    dim, memory = around["dim"], around["memory"]
     if not memory:
         return None
     if not dim:
         raise ValueError(f"{text} with memory={memory} keeps embeddings: it needs dim, got {dim=}")
-    return Memory(memory, dim, warmup_steps=memory_warmup_steps)
+    return Memory(memory, dim, warmup_steps=around["memory_warmup_steps"])
 
 
-def refuse(text: str, why: str, around: dict[str, Any]) -> None:
+def refuse(text: str, why: str, around: Mapping[str, object]) -> None:
     """Errors: ValueError for an option that does not apply to the loss and would change what is learned."""
     for what in PAIRS_ONLY:
         if around.get(what):

@@ -18,7 +18,7 @@ class ClassLabels(nn.Module):
 
     def __init__(self, loss: nn.Module, table_CL: Tensor):
         super().__init__()
-        self.loss: Any = loss
+        self.loss: Any = loss  # has at_collapse, which nn.Module does not declare
         self.register_buffer("table", table_CL, persistent=False)
 
     def forward(self, emb_ND: Tensor, labels_N: Tensor, batch: BatchContext | None = None) -> Tensor:

@@ -27,7 +27,7 @@ PARTS = {
 SIZES = {"num_classes": "classes", "embedding_size": "dim", "descriptors_dim": "dim"}
 
 
-def pml(kind: str, text: str, **sizes: int | None) -> Any:
+def pml(kind: str, text: str, **sizes: int | None) -> Any:  # Any: a class of the other library
     """The object of pytorch-metric-learning behind `pml:Name(...)`; kind: losses, miners, distances, ...
 
     Errors: SpecError when it is not installed, for an unknown name or keyword, and for a size that was not given.
@@ -103,7 +103,7 @@ class PMLMined(PairLoss):
     The miner measures by its own distance. A triplet picks a positive and a negative of its anchor. Never tiled.
     """
 
-    def __init__(self, rule: Rule, *, theirs: Callable, **given: Any):
+    def __init__(self, rule: Rule, *, theirs: Callable, **given: Any):  # Any: the keywords of PairLoss
         super().__init__(rule, **given)
         self.theirs, self.whole = theirs, True
 

@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any  # the ctx of autograd, which takes any attribute
 
 import torch
 import torch.nn.functional as F

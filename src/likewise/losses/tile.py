@@ -6,7 +6,7 @@ gradients by the final division, whose count is known at the end. The saved stat
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any  # the ctx of autograd, which takes any attribute
 
 import torch
 from torch import Tensor

@@ -1,11 +1,12 @@
 """Calibration: probabilities of the same class from similarities, and how reliable they are."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from likewise.safety.bounds import Record
 
 __all__ = [
     "BINS",
@@ -60,7 +61,7 @@ Calibration = Platt | Isotonic
 FITS = {"platt": Platt, "isotonic": Isotonic}
 
 
-def kept(fit: Calibration) -> dict[str, Any]:
+def kept(fit: Calibration) -> dict[str, object]:
     """A calibration as a JSON object; `restored` reads it.
 
     >>> kept(Platt(slope=2.0, offset=-1.0))
@@ -69,7 +70,7 @@ def kept(fit: Calibration) -> dict[str, Any]:
     return {"kind": type(fit).__name__.lower(), **asdict(fit)}
 
 
-def restored(numbers: Mapping[str, Any]) -> Calibration:
+def restored(numbers: Record) -> Calibration:
     """The inverse of `kept`; other keys are ignored.
 
     Errors: ValueError for an unknown kind of calibration, or missing numbers.

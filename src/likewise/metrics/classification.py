@@ -4,13 +4,16 @@ Each function returns predicted labels `[Q]`; `predictions == labels` is the val
 """
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from likewise import geometry
 from likewise.metrics.neighbours import Nearest, Sim, nearest
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 __all__ = ["centroids", "nearest_centroid", "probe", "vote", "weighted_vote"]
 
@@ -88,7 +91,7 @@ def _of_every_class(labels_M: Tensor, at_most: int, seed: int) -> Tensor:
     return drawn.sort().values
 
 
-def probe(vectors_MD: Tensor, labels_M: Tensor, *, at_most: int = 5000, seed: int = 0) -> Any:
+def probe(vectors_MD: Tensor, labels_M: Tensor, *, at_most: int = 5000, seed: int = 0) -> "Pipeline":
     """A fitted scikit-learn classifier: standardised features, then multinomial logistic regression with C = 1.
 
     It is fitted on `at_most` random samples (all, if there are no more) with at least one of every class.

@@ -1,6 +1,6 @@
 """Batch normalisation over the batches of all processes, on CPU and GPU; torch's own is for GPUs only."""
 
-from typing import Any
+from typing import Any  # the ctx of autograd, which takes any attribute
 
 import torch
 import torch.nn.functional as F

@@ -4,7 +4,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints  # Any: the hint that takes everything
 
 __all__ = ["check_types", "fits"]
 

@@ -8,6 +8,7 @@ safetensors, plain arrays and Parquet only. docs/security.md lists the same boun
 import json
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -27,6 +28,7 @@ __all__ = [
 
 Parsed = TypeVar("Parsed")
 Fields = dict[str, Any]  # of a parsed file: of any type until its reader has checked them
+Record = Mapping[str, Any]  # the same, or what is written as such, where it is only read
 
 MiB = 1 << 20
 IMAGE_PIXELS = 100_000_000  # pixels of one image: 300 MB in colour; the largest camera files are about 100 megapixels

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -77,7 +76,7 @@ def _describe_problems(app: FastAPI) -> None:
     """The one form of errors, in OpenAPI."""
     plain = app.openapi
 
-    def described() -> dict[str, Any]:
+    def described() -> dict[str, object]:
         if app.openapi_schema is None:
             found = plain()
             found["components"]["schemas"]["Problem"] = schemas.Problem.model_json_schema()

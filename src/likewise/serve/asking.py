@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from pydantic import Field
@@ -54,7 +54,7 @@ def finite(number: float | None) -> float | None:
 
 
 @router.post("/embed", response_model=schemas.Vectors, summary="Vectors of images")
-def embed(request: Request, served: Chosen, image: Images) -> dict[str, Any]:
+def embed(request: Request, served: Chosen, image: Images) -> dict[str, object]:
     with received(request, served, image) as paths:
         vectors = served.gallery.embed(paths)
     return {"fingerprint": served.gallery.about["fingerprint"], "dim": served.gallery.dim, "vectors": vectors.tolist()}
@@ -68,7 +68,7 @@ def search(
     id: Annotated[str, Form(max_length=200, description="search for what is like an enrolled image")] = "",
     k: Annotated[int, Form(ge=1, le=100)] = 5,
     where: Where = [],  # noqa: B006 (FastAPI copies it)
-) -> dict[str, Any]:
+) -> dict[str, object]:
     if (image is None) == (not id):
         raise ProblemError(400, "search takes either an image or an id")
     if image is None:
@@ -91,13 +91,13 @@ def identify(
     image: Images,
     far: OptionalFar = None,
     where: Where = [],  # noqa: B006 (FastAPI copies it)
-) -> dict[str, Any]:
+) -> dict[str, object]:
     with received(request, served, image) as paths:
         answers = served.gallery.identify_all(paths, far=far, where=where)
     return {"answers": [answer_out(answer) for answer in answers]}
 
 
-def answer_out(answer: Answer) -> dict[str, Any]:
+def answer_out(answer: Answer) -> dict[str, object]:
     near = [{"id": n.id, "label": n.label, "similarity": n.similarity} for n in answer.neighbours]
     return {
         "label": answer.label,
@@ -124,7 +124,7 @@ def verify(
     image: Images,
     label: Annotated[str, Form(max_length=200, description="with one image: the class")] = "",
     far: OptionalFar = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     if len(image) not in (1, 2) or (len(image) == 1) == (not label):
         raise ProblemError(400, "verify takes one image and a label, or two images")
     if label:

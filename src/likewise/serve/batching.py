@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,7 +74,7 @@ class BatchingEncoder:
         last = False
         while not last:
             batch: list[_Job] = []
-            job: Any = self.jobs.get()
+            job = self.jobs.get()
             while job is not None:
                 batch.append(job)
                 if sum(len(one.paths) for one in batch) >= BATCH:

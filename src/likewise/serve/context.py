@@ -20,7 +20,7 @@ NOBODY = Token("local", "admin")
 UNAUTHORIZED = {"WWW-Authenticate": "Bearer"}
 
 
-def need(scope: str) -> Any:
+def need(scope: str) -> Any:  # Any: it stands as the default of a parameter of type Token
     """The caller's token, if it may do this."""
 
     async def check(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Token:
@@ -81,12 +81,12 @@ class Write:
 
     def once(
         self,
-        request: Any,
-        action: Callable[[], dict[str, Any]],
+        request: object,
+        action: Callable[[], dict[str, object]],
         *,
         within: bool = True,
-        after: Callable[[dict[str, Any]], None] = lambda answer: None,
-    ) -> dict[str, Any]:
+        after: Callable[[dict[str, object]], None] = lambda answer: None,
+    ) -> dict[str, object]:
         """The action's answer, or the one it had when it was done.
 
         request: what the client asked for, to tell a repeated write from another one under the same key.
@@ -112,7 +112,7 @@ class Write:
         after(answer)
         return answer
 
-    def refresh(self, answer: dict[str, Any]) -> None:
+    def refresh(self, answer: dict[str, object]) -> None:
         """What was written is searched before the answer is given."""
         self.served.gallery.state()
 

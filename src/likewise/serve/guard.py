@@ -5,12 +5,12 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from likewise.serve.problems import RETRY, problem
 from likewise.serve.settings import Settings
@@ -19,9 +19,6 @@ from likewise.serve.telemetry import Telemetry
 __all__ = ["Guard", "RateLimit"]
 
 log = logging.getLogger("likewise.serve")
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SECURITY = {
@@ -60,13 +57,13 @@ class RateLimit:
 class Guard:
     """ASGI middleware."""
 
-    def __init__(self, app: Any, settings: Settings, telemetry: Telemetry):
+    def __init__(self, app: ASGIApp, settings: Settings, telemetry: Telemetry):
         self.app, self.settings, self.telemetry = app, settings, telemetry
         self.limits = settings.limits
         self.rate = RateLimit(self.limits.rate, self.limits.burst)
         self.in_flight = 0
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -103,7 +100,7 @@ class Guard:
             log.info("%s %s %s %d %.0f ms %s", request_id, scope["method"], route, status, 1e3 * seconds, caller)
 
     async def _bounded(
-        self, scope: Any, headers: Headers, receive: Receive, send: Send, status: Callable[[], int]
+        self, scope: Scope, headers: Headers, receive: Receive, send: Send, status: Callable[[], int]
     ) -> None:
         refused = self._refused(scope, headers)
         if refused is not None:
@@ -129,7 +126,7 @@ class Guard:
             detail = f"the request was not finished within {self.limits.seconds:g} s"
             await problem(Request(scope), 504, detail, {**RETRY, "Connection": "close"})(scope, receive, send)
 
-    def _refused(self, scope: Any, headers: Headers) -> tuple[int, str, dict[str, str]] | None:
+    def _refused(self, scope: Scope, headers: Headers) -> tuple[int, str, dict[str, str]] | None:
         """Status, sentence and headers for what is answered without a look at its body."""
         host = headers.get("host", "")
         if not self.settings.token_file and _hostname(host) not in HERE:

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -24,6 +24,9 @@ router.responses = responses(400, 401, 403, 404, 422, 429, 503, 504)
 Cursor = Annotated[str, Query(max_length=2000, description="`next` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=500)]
 
+Place = TypeVar("Place", str, int)  # what a cursor holds
+Entry = TypeVar("Entry")
+
 
 @router.get("/health", response_model=schemas.Health, summary="Whether stores, indexes and models answer")
 def health(request: Request) -> JSONResponse:
@@ -41,7 +44,7 @@ def metrics(request: Request) -> Response:
 
 
 @router.get("/galleries", response_model=schemas.Galleries, summary="The galleries that are served")
-def galleries(request: Request, token: Token = read) -> dict[str, Any]:
+def galleries(request: Request, token: Token = read) -> dict[str, object]:
     lines = [
         {"name": name, "items": len(served.gallery), "classes": len(served.classes().names)}
         for name, served in request.app.state.galleries.items()
@@ -50,7 +53,7 @@ def galleries(request: Request, token: Token = read) -> dict[str, Any]:
 
 
 @router.get("/info", dependencies=[read], response_model=schemas.Info, summary="What a gallery is")
-def info(request: Request, served: Chosen) -> dict[str, Any]:
+def info(request: Request, served: Chosen) -> dict[str, object]:
     found = served.gallery.info()
     names = ("items", "dim", "sim", "fingerprint", "private", "thumbnails", "rule", "index", "promise", "classes")
     limits = request.app.state.settings.limits
@@ -70,7 +73,7 @@ def classes(
     cursor: Cursor = "",
     limit: Limit = 100,
     q: Annotated[str, Query(max_length=200, description="part of the name")] = "",
-) -> dict[str, Any]:
+) -> dict[str, object]:
     known = served.classes()
     names = [name for name in known.names if q.casefold() in name.casefold()] if q else known.names
     after = start(cursor, str)
@@ -87,7 +90,7 @@ def images(
     cursor: Cursor = "",
     limit: Limit = 100,
     label: Annotated[str, Query(max_length=200, description="of this class only")] = "",
-) -> dict[str, Any]:
+) -> dict[str, object]:
     state = served.gallery.state()
     after = start(cursor, int) or 0
     rows = [row for row in state.rows if row.seq > after and (not label or row.label == label)]
@@ -129,29 +132,29 @@ def thumbnail(request: Request, served: Chosen, id: Annotated[str, Query(max_len
 
 
 @router.get("/map", dependencies=[read], response_model=schemas.Map, summary="The gallery in two dimensions")
-def map_(served: Chosen) -> dict[str, Any]:
+def map_(served: Chosen) -> dict[str, object]:
     return served.map()
 
 
 @router.get("/audit", dependencies=[admin], response_model=schemas.Audit, summary="The last writes, the latest first")
-def audit(served: Chosen, limit: Limit = 100) -> dict[str, Any]:
+def audit(served: Chosen, limit: Limit = 100) -> dict[str, object]:
     return {"audit": served.gallery.store.audit(limit)}
 
 
-def start(cursor: str, kind: type) -> Any:
+def start(cursor: str, kind: type[Place]) -> Place | None:
     """What a page begins behind; None for the first. Errors: Problem 400 for a cursor that none of ours is."""
     if not cursor:
         return None
     try:
-        found: object = bounds.parsed_json(base64.urlsafe_b64decode(cursor.encode("ascii")), "the cursor", kind)
+        found = bounds.parsed_json(base64.urlsafe_b64decode(cursor.encode("ascii")), "the cursor", kind)
     except (ValueError, binascii.Error):
         found = None
-    if type(found) is not kind or (isinstance(found, int) and not 0 <= found < 2**63):
+    if found is None or type(found) is not kind or (isinstance(found, int) and not 0 <= found < 2**63):
         raise ProblemError(400, "the cursor is none of this service's; take `next` of the page before")
     return found
 
 
-def cut(entries: Sequence[Any], limit: int, place: Callable[[Any], Any]) -> tuple[list[Any], str | None]:
+def cut(entries: Sequence[Entry], limit: int, place: Callable[[Entry], str | int]) -> tuple[list[Entry], str | None]:
     """A page, and the cursor of the one after it."""
     page = list(entries[:limit])
     if len(entries) <= limit:

@@ -1,7 +1,6 @@
 """Errors as application/problem+json (RFC 9457): a status, one sentence, and the request's id."""
 
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -24,7 +23,7 @@ class ProblemError(Exception):
         self.status, self.detail, self.headers = status, detail, headers or {}
 
 
-def body(status: int, detail: str, request_id: str) -> dict[str, Any]:
+def body(status: int, detail: str, request_id: str) -> dict[str, object]:
     return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -76,7 +75,7 @@ def install(app: FastAPI) -> None:
         return problem(request, 500, "the server failed; its log has the reason under this request's id")
 
 
-def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
     """For OpenAPI: problems that a call may answer."""
     schema = {"$ref": "#/components/schemas/Problem"}
     return {

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import uuid
-from typing import Any
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from likewise.serve.problems import MEDIA, body
 
@@ -19,8 +20,14 @@ READ_SECONDS = 30.0  # in which a client has to take more of an answer
 class Protocol(H11Protocol):
     """Closes a connection on which no whole head arrives in time, or whose client does not take its answer."""
 
-    def __init__(self, *given: Any, **named: Any):
-        super().__init__(*given, **named)
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, object],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ):
+        super().__init__(config, server_state, app_state, _loop)
         self.head: asyncio.TimerHandle | None = None
         self.reader: asyncio.TimerHandle | None = None
 

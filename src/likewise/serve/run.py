@@ -7,9 +7,9 @@ import signal
 import socket
 import ssl
 from contextlib import closing
-from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from likewise.malloc import return_memory
@@ -55,27 +55,31 @@ def serve(settings: Settings) -> None:
             until_told(Server(config, where), sock)
 
 
-def configured(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
+def configured(
+    app: FastAPI | str, settings: Settings, *, factory: bool = False, workers: int | None = None
+) -> uvicorn.Config:
     """Errors: ValueError for a certificate or key that cannot be used."""
-    options: dict[str, Any] = {
-        "host": settings.host,
-        "port": settings.port,
-        "http": Protocol,
-        "ws": "none",
-        "loop": "asyncio",
-        "access_log": False,
-        "server_header": False,
-        "date_header": True,
-        "timeout_keep_alive": IDLE_SECONDS,
-        "timeout_graceful_shutdown": FINISH_SECONDS,
-        "h11_max_incomplete_event_size": HEAD_BYTES,
-        "limit_concurrency": 4 * settings.limits.concurrency,
-        "log_level": "warning",
-        "log_config": None,
-    }
-    if settings.certificate:
-        options |= {"ssl_certfile": settings.certificate, "ssl_keyfile": settings.key}
-    config = uvicorn.Config(app, **options, **more)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=Protocol,
+        ws="none",
+        loop="asyncio",
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=FINISH_SECONDS,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        limit_concurrency=4 * settings.limits.concurrency,
+        log_level="warning",
+        log_config=None,
+        ssl_certfile=settings.certificate or None,
+        ssl_keyfile=settings.key or None,
+        factory=factory,
+        workers=workers,
+    )
     try:
         config.load()
     except ssl.SSLError as error:

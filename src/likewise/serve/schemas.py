@@ -1,7 +1,7 @@
 """Bodies and answers, as OpenAPI describes them."""
 
 import unicodedata
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -98,8 +98,8 @@ class Info(BaseModel):
     thumbnails: bool
     rule: str
     index: str
-    promise: dict[str, Any] | None = Field(description="the threshold of `identify`, its promised and measured rate")
-    pair_threshold: dict[str, Any] | None = Field(description="the threshold for two images")
+    promise: dict[str, object] | None = Field(description="the threshold of `identify`, its promised and measured rate")
+    pair_threshold: dict[str, object] | None = Field(description="the threshold for two images")
     limits: dict[str, int] = Field(description="what a request may hold: images, image_bytes, image_pixels")
 
 
@@ -114,7 +114,7 @@ class Hit(BaseModel):
     label: str
     similarity: float
     probability: float | None
-    metadata: dict[str, Any]
+    metadata: dict[str, object]
     thumbnail: bool
 
 
@@ -190,7 +190,7 @@ class Image(BaseModel):
     id: str
     label: str
     group: str
-    metadata: dict[str, Any]
+    metadata: dict[str, object]
     thumbnail: bool
 
 

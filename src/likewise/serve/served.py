@@ -5,7 +5,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -39,6 +39,9 @@ class Classes(NamedTuple):
     example: dict[str, str]
 
 
+Made = TypeVar("Made")
+
+
 class Served:
     """A gallery with what is derived from it, computed once for each of its versions."""
 
@@ -46,25 +49,24 @@ class Served:
         self.name, self.gallery = name, gallery
         self.lock = threading.Lock()
         self.key_locks = tuple(threading.Lock() for _ in range(64))
-        self.derived: dict[str, tuple[Version, Any]] = {}
+        self.derived: dict[str, tuple[Version, Any]] = {}  # Any: what its `compute` made
 
     def key_lock(self, key: str) -> threading.Lock:
         """One of 64 locks: writes of one key wait for one another."""
         return self.key_locks[hash(key) % len(self.key_locks)]
 
-    def once(self, what: str, compute: Callable[[State], Any]) -> Any:
+    def once(self, what: str, compute: Callable[[State], Made]) -> Made:
         state = self.gallery.state()
         with self.lock:
-            version, found = self.derived.get(what, (None, None))
-            if version != state.version:
-                version, found = state.version, compute(state)
-                self.derived[what] = (version, found)
-        return found
+            kept = self.derived.get(what)
+            if kept is None or kept[0] != state.version:
+                self.derived[what] = kept = (state.version, compute(state))
+        return kept[1]
 
     def classes(self) -> Classes:
         return self.once("classes", _classes)
 
-    def map(self) -> dict[str, Any]:
+    def map(self) -> dict[str, object]:
         return self.once("map", _map)
 
     def known_class(self, label: str) -> None:
@@ -134,7 +136,7 @@ def _classes(state: State) -> Classes:
     return Classes(sorted(count), count, example)
 
 
-def _map(state: State) -> dict[str, Any]:
+def _map(state: State) -> dict[str, object]:
     """Two principal components of the vectors, of 20,000 spread over the gallery where there are more."""
     total = len(state.index)
     chosen = np.unique(np.linspace(0, max(total - 1, 0), min(total, MAP_POINTS)).astype(np.int64))

@@ -7,7 +7,7 @@ import re
 import secrets
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from likewise.atomic import replacing
 from likewise.safety import bounds
@@ -76,7 +76,7 @@ def _read(path: Path) -> list[tuple[Token, str]]:
     return [_entry(path, name, table) for name, table in tables.items()]
 
 
-def _entry(path: Path, name: str, table: Any) -> tuple[Token, str]:
+def _entry(path: Path, name: str, table: object) -> tuple[Token, str]:
     scope, digest = (table.get("scope"), table.get("sha256")) if isinstance(table, dict) else (None, None)
     if not NAME.fullmatch(name) or scope not in SCOPES or not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise ValueError(

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from fastapi import UploadFile
 
@@ -56,7 +56,7 @@ def _save(upload: UploadFile, folder: Path, i: int, limits: Limits) -> Path:
     return path
 
 
-def kind_of(file: Any, which: str, length: int, limits: Limits) -> str:
+def kind_of(file: BinaryIO, which: str, length: int, limits: Limits) -> str:
     """The format that the bytes have. Errors: Problem 415 for no image, 413 for one of too many pixels."""
     from PIL import Image
 

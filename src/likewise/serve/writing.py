@@ -1,10 +1,11 @@
 """Calls that write: enroll, feedback, corrections, forgetting, calibration."""
 
 import json
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from likewise.gallery import curation
 from likewise.gallery.quality import content_of
@@ -24,7 +25,7 @@ METADATA = 16_384  # characters of one image's metadata
 Text = Annotated[str, Field(max_length=200)]
 
 
-def reply(response: Response, job: Idempotent, answer: dict[str, Any]) -> dict[str, Any]:
+def reply(response: Response, job: Idempotent, answer: dict[str, object]) -> dict[str, object]:
     """Errors: Problem 409 for a repeated write whose answer is erased."""
     if job.replayed:
         response.headers["Idempotent-Replayed"] = "true"
@@ -43,7 +44,7 @@ def texts(name: str, given: list[str], count: int) -> list[str]:
         raise ProblemError(422, f"{name}: {error}") from None
 
 
-def parsed(metadata: list[str]) -> list[dict[str, Any]]:
+def parsed(metadata: list[str]) -> list[dict[str, object]]:
     """Errors: Problem 422 for what is no JSON object of plain values."""
     found = []
     for text in metadata:
@@ -69,7 +70,7 @@ def enroll(
     id: Annotated[list[Text], Form(description="none, or your own id of each image")] = [],  # noqa: B006
     metadata: Annotated[list[str], Form(description="none, or a JSON object of each image")] = [],  # noqa: B006
     gate: Annotated[str, Form(pattern="^(off|warn|strict)$", description="off, warn or strict")] = "warn",
-) -> dict[str, Any]:
+) -> dict[str, object]:
     labels, count = texts("label", label, len(image)), len(image)
     for name, given in (("id", id), ("metadata", metadata)):
         if given and len(given) != count:
@@ -78,7 +79,7 @@ def enroll(
     known = parsed(metadata) if metadata else None
     with received(request, job.served, image) as paths:
 
-        def add() -> dict[str, Any]:
+        def add() -> dict[str, object]:
             done = job.served.gallery.enroll(paths, labels, ids=ids, metadata=known, gate=gate)
             place = {str(path): i for i, path in enumerate(paths)}
             findings = [
@@ -106,7 +107,7 @@ def feedback(
     image: Annotated[UploadFile, File()],
     label: Annotated[str, Form(max_length=200)] = "",
     id: Annotated[str, Form(max_length=200)] = "",
-) -> dict[str, Any]:
+) -> dict[str, object]:
     if bool(label) == bool(id):
         raise ProblemError(400, "say what the image is not: either a label or an id")
     if label:
@@ -115,7 +116,7 @@ def feedback(
         job.served.known_id(id)
     with received(request, job.served, [image]) as paths:
 
-        def mark() -> dict[str, Any]:
+        def mark() -> dict[str, object]:
             job.served.gallery.reject(paths[0], label=label, id=id)
             return {"rejected": label or id}
 
@@ -123,8 +124,8 @@ def feedback(
 
 
 @router.post("/classes/rename", response_model=schemas.Moved, summary="Give a class another name")
-def rename(response: Response, job: Idempotent, body: schemas.RenameBody) -> dict[str, Any]:
-    def do() -> dict[str, Any]:
+def rename(response: Response, job: Idempotent, body: schemas.RenameBody) -> dict[str, object]:
+    def do() -> dict[str, object]:
         job.served.known_class(body.label)
         if body.to in job.served.classes().images:
             raise ProblemError(409, f"there is a class {body.to!r} already; merge the two")
@@ -134,8 +135,8 @@ def rename(response: Response, job: Idempotent, body: schemas.RenameBody) -> dic
 
 
 @router.post("/classes/merge", response_model=schemas.Moved, summary="Move all of a class into another")
-def merge(response: Response, job: Idempotent, body: schemas.MergeBody) -> dict[str, Any]:
-    def do() -> dict[str, Any]:
+def merge(response: Response, job: Idempotent, body: schemas.MergeBody) -> dict[str, object]:
+    def do() -> dict[str, object]:
         job.served.known_class(body.label)
         job.served.known_class(body.into)
         return {"moved": job.served.gallery.merge(body.label, body.into)}
@@ -146,8 +147,8 @@ def merge(response: Response, job: Idempotent, body: schemas.MergeBody) -> dict[
 @router.post(
     "/classes/remove", response_model=schemas.Removed, summary="Remove all images of a class; undo brings them back"
 )
-def remove_class(response: Response, job: Idempotent, body: schemas.LabelBody) -> dict[str, Any]:
-    def do() -> dict[str, Any]:
+def remove_class(response: Response, job: Idempotent, body: schemas.LabelBody) -> dict[str, object]:
+    def do() -> dict[str, object]:
         job.served.known_class(body.label)
         state = job.served.gallery.state()
         return {"removed": job.served.gallery.remove([row.id for row in state.rows if row.label == body.label])}
@@ -158,15 +159,15 @@ def remove_class(response: Response, job: Idempotent, body: schemas.LabelBody) -
 @router.post(
     "/classes/forget", dependencies=[admin], response_model=schemas.Forgotten, summary="Erase a class for good"
 )
-def forget(response: Response, job: Idempotent, body: schemas.LabelBody) -> dict[str, Any]:
+def forget(response: Response, job: Idempotent, body: schemas.LabelBody) -> dict[str, object]:
     gallery = job.served.gallery
 
-    def do() -> dict[str, Any]:
+    def do() -> dict[str, object]:
         job.served.known_class(body.label)
         with gallery.store.begin():
             return {"removed": curation.drop(gallery, body.label), "erased": True}
 
-    def after(answer: dict[str, Any]) -> None:
+    def after(answer: dict[str, object]) -> None:
         answer["erased"] = curation.erase(gallery)
 
     with plainly(job.served):
@@ -174,8 +175,8 @@ def forget(response: Response, job: Idempotent, body: schemas.LabelBody) -> dict
 
 
 @router.post("/images/move", response_model=schemas.Moved, summary="Move images to a class, new or not")
-def move(response: Response, job: Idempotent, body: schemas.MoveBody) -> dict[str, Any]:
-    def do() -> dict[str, Any]:
+def move(response: Response, job: Idempotent, body: schemas.MoveBody) -> dict[str, object]:
+    def do() -> dict[str, object]:
         for id_ in body.ids:
             job.served.known_id(id_)
         return {"moved": job.served.gallery.split(body.ids, body.label)}
@@ -184,8 +185,8 @@ def move(response: Response, job: Idempotent, body: schemas.MoveBody) -> dict[st
 
 
 @router.post("/images/remove", response_model=schemas.Removed, summary="Remove images; undo brings them back")
-def remove(response: Response, job: Idempotent, body: schemas.IdsBody) -> dict[str, Any]:
-    def do() -> dict[str, Any]:
+def remove(response: Response, job: Idempotent, body: schemas.IdsBody) -> dict[str, object]:
+    def do() -> dict[str, object]:
         for id_ in body.ids:
             job.served.known_id(id_)
         return {"removed": job.served.gallery.remove(body.ids)}
@@ -194,8 +195,8 @@ def remove(response: Response, job: Idempotent, body: schemas.IdsBody) -> dict[s
 
 
 @router.post("/undo", response_model=schemas.Undone, summary="Undo the last enrollment or correction")
-def undo(response: Response, job: Idempotent) -> dict[str, Any]:
-    def do() -> dict[str, Any]:
+def undo(response: Response, job: Idempotent) -> dict[str, object]:
+    def do() -> dict[str, object]:
         if job.served.gallery.store.last_step() is None:
             raise ProblemError(409, "there is nothing to undo")
         return {"undone": job.served.gallery.undo()}
@@ -205,19 +206,21 @@ def undo(response: Response, job: Idempotent) -> dict[str, Any]:
 
 
 @router.post("/calibrate", dependencies=[admin], summary="Find and store the threshold of a promised false-accept rate")
-def calibrate(response: Response, job: Idempotent, body: schemas.CalibrateBody) -> dict[str, Any]:
+def calibrate(response: Response, job: Idempotent, body: schemas.CalibrateBody) -> dict[str, object]:
     with plainly(job.served):
         done = job.once(body.model_dump(), lambda: job.served.gallery.calibrate(body.far).as_json(), within=False)
     return reply(response, job, done)
 
 
 @router.post("/vacuum", dependencies=[admin], response_model=schemas.Erased, summary="Erase what was removed")
-def vacuum(response: Response, job: Idempotent) -> dict[str, Any]:
+def vacuum(response: Response, job: Idempotent) -> dict[str, object]:
     with plainly(job.served):
         return reply(response, job, job.once(None, lambda: {"erased": job.served.gallery.vacuum()}, within=False))
 
 
-def change(response: Response, job: Idempotent, body: Any, do: Any) -> dict[str, Any]:
+def change(
+    response: Response, job: Idempotent, body: BaseModel, do: Callable[[], dict[str, object]]
+) -> dict[str, object]:
     """A correction, done once, and searched from then on."""
     with plainly(job.served):
         return reply(response, job, job.once(body.model_dump(), do, after=job.refresh))

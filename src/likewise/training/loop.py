@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,13 @@ from likewise.losses.gathered import across_ranks
 from likewise.losses.terms import BatchContext
 from likewise.metrics.neighbours import Sim
 from likewise.models.synced_batchnorm import is_unsynced
+from likewise.safety.bounds import Fields
 from likewise.training.embedding_samplers import EpochEmbeddings
 from likewise.training.ranks import augmented, own_random, places_of, sizes_of
 
 __all__ = ["Batch", "Callback", "Feed", "State", "at_epoch_end", "every", "fit", "steps"]
+
+Mark = TypeVar("Mark", int, bool)
 
 
 class Batch(NamedTuple):
@@ -41,7 +44,7 @@ class State:
     """All that a training is at one moment; a checkpoint holds exactly this."""
 
     model: Any  # an Embedder, or any module with `features` and `head`
-    loss_fn: Any  # loss(emb, labels, batch) -> scalar
+    loss_fn: Any  # loss(emb, labels, batch) -> scalar, of the package or of a user
     optimizer: torch.optim.Optimizer
     epochs: int
     max_seconds: float = 0.0  # of training, after which it ends where the epochs have not ended it; 0 is no limit
@@ -55,8 +58,8 @@ class State:
     lr: float = 0.0
     loss: Tensor | None = None
     notes: dict[str, Tensor] = field(default_factory=dict)
-    average: Any = None  # exponential moving average of the model, when asked for
-    scores: dict[str, Any] = field(default_factory=dict)  # of the last validation
+    average: nn.Module | None = None  # exponential moving average of the model, when asked for
+    scores: dict[str, Fields] = field(default_factory=dict)  # of the last validation
     callback_state: dict[str, float] = field(default_factory=dict)  # what callbacks must remember across a resumption
     plan: Sequence[Tensor] = ()  # the epoch's batches, where they follow from what the weights were at its start
     drawn: dict[str, int] = field(default_factory=dict)  # what the sampler noted when it drew them
@@ -78,7 +81,7 @@ class State:
         return self.batch_index == self.num_batches
 
     @property
-    def final(self) -> Any:
+    def final(self) -> Any:  # Any: as `model`
         """The model to evaluate and keep."""
         return self.average or self.model
 
@@ -110,7 +113,7 @@ class Feed:
         aware = {"embeddings": embeddings} if self.needs_embeddings else {}
         return self.sampler(self.images.labels.cpu(), seed=self.seed, epoch=epoch, **aware)
 
-    def embed_all(self, model: Any) -> EpochEmbeddings:
+    def embed_all(self, model: nn.Module) -> EpochEmbeddings:
         """What a model makes of all images, as they are. Errors: DivergedError."""
         found = embed_shared(model, self.images)
         check(found)
@@ -144,7 +147,7 @@ def partners_of(sampler: Callable) -> int:
     return mark_of(sampler, "partners", 0)
 
 
-def mark_of(sampler: Callable, name: str, default: Any) -> Any:
+def mark_of(sampler: Callable, name: str, default: Mark) -> Mark:
     """What is written on a sampler."""
     return getattr(getattr(sampler, "func", sampler), name, default)
 

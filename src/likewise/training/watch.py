@@ -1,8 +1,7 @@
 """Who watches a training: a function that gets every record as it is logged."""
 
 from collections.abc import Callable
-from typing import Any
 
 __all__ = ["Watch"]
 
-Watch = Callable[[dict[str, Any]], None]
+Watch = Callable[[dict[str, object]], None]

@@ -1,7 +1,7 @@
 """Report sections that are figures. Each figure is embedded as SVG and saved as PNG."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from likewise.evaluate import Embeddings
 from likewise.metrics import classification
 from likewise.metrics.calibration import restored
 from likewise.metrics.neighbours import Sim
+from likewise.safety.bounds import Fields
 from likewise.viz import plots
 from likewise.viz.pages import findings, score_texts
 from likewise.viz.pages.html import Html, inline, tag
@@ -22,6 +23,7 @@ from likewise.viz.projection import Plane, plane
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from sklearn.pipeline import Pipeline
 
 __all__ = ["before_after", "det", "embedding_map", "reliability", "silhouette", "training"]
 
@@ -71,11 +73,11 @@ def _active(m: RunData) -> Iterator[Html]:
         yield shown(m, "active", plots.active_curve(_curve(lines, "active")), caption)
 
 
-def _curve(lines: list[dict[str, Any]], value: str) -> Curve:
+def _curve(lines: list[Fields], value: str) -> Curve:
     return Curve([line["epoch"] for line in lines], [line[value] for line in lines])
 
 
-def _scored(lines: list[dict[str, Any]], name: str) -> Curve:
+def _scored(lines: list[Fields], name: str) -> Curve:
     scored = [(line["epoch"], line["scores"][name]) for line in lines if name in line["scores"]]
     return Curve([x for x, _ in scored], *([score[k] for _, score in scored] for k in ("value", "low", "high")))
 
@@ -115,7 +117,7 @@ def _regions(m: RunData) -> Iterator[Html]:
 class PlaneProbe:
     """Linear probe over coordinates of the plane, transformed as the similarity transforms vectors."""
 
-    def __init__(self, probe: Any, sim: Sim):
+    def __init__(self, probe: "Pipeline", sim: Sim):
         self.probe, self.sim = probe, sim
 
     def predict(self, xy_N2: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
 
 from likewise.experiment.compare import BUDGET, Comparison
 from likewise.experiment.recipe import Recipe
@@ -15,7 +14,7 @@ __all__ = ["facts", "recipes"]
 def facts(comparison: Comparison) -> Html:
     """Data, budget and seeds of the comparison."""
     metrics, first = comparison.rows[0].runs[0].metrics(), comparison.rows[0].recipe
-    counted: Mapping[str, Any] = metrics["data"]
+    counted: Mapping[str, object] = metrics["data"]
     named = {"train": "train", "val": "validation", "test": "test"}
     parts = [f"{counted[part]:,} {name}" for part, name in named.items() if counted.get(part)]
     known = {

@@ -1,7 +1,6 @@
 """Report section: error rates of the test pairs at thresholds of validation pairs, and by group."""
 
-from typing import Any
-
+from likewise.experiment.records import GapRecord, ScoreRecord, VerificationRecord
 from likewise.viz.pages.html import Html, table, tag
 from likewise.viz.pages.run_data import RunData
 
@@ -10,7 +9,7 @@ __all__ = ["error_rates"]
 
 def error_rates(m: RunData) -> list[Html]:
     """A row for each threshold, then for each group with the gaps between groups; empty without pairs."""
-    record: dict[str, Any] = m.metrics.get("verification") or {}
+    record: VerificationRecord = m.metrics.get("verification") or {}
     if not (rates := record.get("error_rates")):
         return []
     note = (
@@ -27,7 +26,7 @@ def error_rates(m: RunData) -> list[Html]:
     ]
 
 
-def by_group(record: dict[str, Any]) -> list[Html]:
+def by_group(record: VerificationRecord) -> list[Html]:
     """FRR and FAR of the pairs of each group, at the threshold of the model."""
     if not (groups := record.get("groups")):
         return []
@@ -42,14 +41,14 @@ def by_group(record: dict[str, Any]) -> list[Html]:
     return [tag("h3", "Error rates by group"), table(head, rows, numbers=[1, 2, 3, 4, 5, 6]), *notes]
 
 
-def cells(score: dict[str, Any] | None) -> tuple[str, str]:
+def cells(score: ScoreRecord | None) -> tuple[str, str]:
     """Value and interval of a rate."""
     if score is None:
         return "", ""
     return f"{score['value']:.4f}", f"{score['low']:.4f} to {score['high']:.4f}"
 
 
-def gap(one: dict[str, Any]) -> str:
+def gap(one: GapRecord) -> str:
     return (
         f"{one['score'].upper()} is {one['difference']:.4f} higher for {one['worst']} than for {one['best']} "
         f"(simultaneous 95 % interval over all groups {one['low']:.4f} to {one['high']:.4f})."

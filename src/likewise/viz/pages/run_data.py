@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from likewise.evaluate import Embeddings
 from likewise.experiment.recipe import read_fields
 from likewise.experiment.run import Run
 from likewise.experiment.thresholds import kept_pairs
+from likewise.safety.bounds import Fields
 from likewise.safety.spreadsheets import read_skipped
 from likewise.viz.pages.findings import Neighbours, Similarities, nearest, similarities
 from likewise.viz.plots.style import Key, class_key
@@ -25,9 +25,9 @@ class RunData:
     """Data of one run."""
 
     run: Run
-    recipe: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
-    log: list[dict[str, Any]] = field(default_factory=list)
+    recipe: Fields = field(default_factory=dict)
+    metrics: Fields = field(default_factory=dict)
+    log: list[Fields] = field(default_factory=list)
     embeddings: Embeddings | None = None
     snapshots: dict[int, Embeddings] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -79,7 +79,7 @@ class RunData:
         """The similarity of the run."""
         return spec.bind("sim", self.sim_name)(x_ND, y_MD)
 
-    def lines(self, kind: str, *keys: str) -> list[dict[str, Any]]:
+    def lines(self, kind: str, *keys: str) -> list[Fields]:
         """Log records of a kind that contain all `keys`."""
         return [line for line in self.log if line.get("kind") == kind and all(k in line for k in keys)]
 

@@ -2,10 +2,9 @@
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from likewise.safety.bounds import Record
 from likewise.viz.plots.style import decimal
 
 __all__ = ["CURVES", "HEADLINES", "ScoreText", "interval", "number", "percent", "sentence", "text_of", "title"]
@@ -226,7 +225,7 @@ def title(name: str, *, open_set: bool = False) -> str:
     return text.title.format(**fields)
 
 
-def sentence(name: str, score: Mapping[str, Any], *, data: str = "", open_set: bool = False) -> tuple[str, str] | None:
+def sentence(name: str, score: Record, *, data: str = "", open_set: bool = False) -> tuple[str, str] | None:
     """Sentence with value, interval and count, and its meaning; None without texts or a finite value."""
     text, fields = text_of(name, open_set)
     if not text.sentence or not math.isfinite(score["value"]):
@@ -243,7 +242,7 @@ def number(name: str, value: float) -> str:
     return percent(value) if text_of(name)[0].share else decimal(value, 3)
 
 
-def interval(name: str, score: Mapping[str, Any]) -> str:
+def interval(name: str, score: Record) -> str:
     """`97.0 to 99.0`, or an empty string without an interval."""
     low, high = score.get("low"), score.get("high")
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):

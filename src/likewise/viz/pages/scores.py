@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from likewise.experiment.records import ScoreRecord
 from likewise.viz.pages import score_texts
 from likewise.viz.pages.html import Html, join, table, tag
 from likewise.viz.pages.rates import error_rates
@@ -61,14 +61,14 @@ def duration(seconds: float) -> str:
 
 def scores(m: RunData) -> list[Html]:
     """Headline scores, evaluation setting, threshold, and the table of all scores."""
-    measured: dict[str, Any] = m.metrics.get("scores", {})
+    measured: dict[str, ScoreRecord] = m.metrics.get("scores", {})
     if not measured:
         return []
     words = [row for name in _headline_names(measured) for row in _in_words(m, name, measured[name])]
     return [*words, *_setting(m), *_caveats(m), *_all_scores(m, measured), *error_rates(m)]
 
 
-def _headline_names(measured: dict[str, Any]) -> list[str]:
+def _headline_names(measured: dict[str, ScoreRecord]) -> list[str]:
     """The most important scores that were measured."""
     names = (
         next((name for head in group for name in measured if name == head or name.startswith(f"{head}@")), None)
@@ -86,7 +86,7 @@ def summary(m: RunData) -> Html:
 
 def tiles(m: RunData) -> list[Html]:
     """The most important scores as numbers with their intervals."""
-    measured: dict[str, Any] = m.metrics.get("scores", {})
+    measured: dict[str, ScoreRecord] = m.metrics.get("scores", {})
     made = []
     for name in _headline_names(measured):
         if math.isfinite(measured[name]["value"]):
@@ -99,7 +99,7 @@ def tiles(m: RunData) -> list[Html]:
     return [tag("dl", *made, class_="tiles scores")] if made else []
 
 
-def _in_words(m: RunData, name: str, score: dict[str, Any]) -> list[Html]:
+def _in_words(m: RunData, name: str, score: ScoreRecord) -> list[Html]:
     """A score with its sentence and meaning; empty without texts or without a value."""
     words = score_texts.sentence(name, score, data=m.data, open_set=m.open)
     if words is None:
@@ -163,8 +163,8 @@ def chosen_threshold(m: RunData) -> list[Html]:
     return [tag("p", *text)]
 
 
-def _all_scores(m: RunData, measured: dict[str, Any]) -> list[Html]:
-    validation: dict[str, Any] = m.metrics.get("val") or {}
+def _all_scores(m: RunData, measured: dict[str, ScoreRecord]) -> list[Html]:
+    validation: dict[str, ScoreRecord] = m.metrics.get("val") or {}
     head = ["Score", "Value", "95 % interval", "on its scale", "Count"] + ["Validation"] * bool(validation)
     rows = [_row(name, score, validation, m.open) for name, score in measured.items()]
     if not (m.metrics.get("verification") or {}).get("error_rates"):  # which have no least number of pairs
@@ -182,7 +182,7 @@ def _all_scores(m: RunData, measured: dict[str, Any]) -> list[Html]:
     ]
 
 
-def _row(name: str, score: dict[str, Any], validation: dict[str, Any], open_set: bool) -> Sequence[object]:
+def _row(name: str, score: ScoreRecord, validation: dict[str, ScoreRecord], open_set: bool) -> Sequence[object]:
     title = score_texts.title(name, open_set=open_set)
     named = join(title, " ", tag("code", name)) if title != name else tag("code", name)
     row = [named, _value(name, score), score_texts.interval(name, score), _strip(name, score), f"{score.get('n', 0):,}"]
@@ -195,17 +195,18 @@ def _few(name: str, why: str, width: int) -> Sequence[object]:
     return [named, tag("span", "too few pairs", title=why), *[""] * (width - 2)]
 
 
-def _value(name: str, score: dict[str, Any]) -> str:
+def _value(name: str, score: ScoreRecord) -> str:
     return score_texts.number(name, score["value"]) if math.isfinite(score["value"]) else "too few"
 
 
-def _strip(name: str, score: dict[str, Any]) -> Html:
+def _strip(name: str, score: ScoreRecord) -> Html:
     """The interval as a bar on the scale of the score."""
     if not score_texts.interval(name, score):
         return Html("")
     bottom, top = score_texts.scale(name)
     low, value, high = (
-        100 * (np.clip(score[k], bottom, top) - bottom) / (top - bottom) for k in ("low", "value", "high")
+        100 * (np.clip(one, bottom, top) - bottom) / (top - bottom)
+        for one in (score["low"], score["value"], score["high"])
     )
     bar = tag("i", style=f"left:{low:.1f}%;width:{max(high - low, 0.5):.1f}%")
     return tag("span", bar, tag("b", style=f"left:{value:.1f}%"), class_="strip", aria_hidden="true")
