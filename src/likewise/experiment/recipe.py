@@ -272,13 +272,9 @@ def typed(name: str, value: object) -> object:
 
 def a(kind: type) -> str:
     words = {
-        str: "a string",
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        YES_NO_AUTO: "true, false or auto",
-        int | str: "a whole number or height x width",
-    }
+        str: "a string", int: "a whole number", float: "a number", bool: "true or false",
+        YES_NO_AUTO: "true, false or auto", int | str: "a whole number or height x width",
+    }  # fmt: skip
     return words.get(kind) or f"a {getattr(kind, '__name__', kind)}"
 
 
