@@ -12,6 +12,7 @@ from likewise.cli.comparison import comparison_text
 from likewise.evaluate import draw_pairs
 from likewise.experiment import compare
 from likewise.experiment.compare import Comparison, Row
+from likewise.experiment.compared_baselines import baselines_of
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.viz.pages import comparison as pages
@@ -156,6 +157,43 @@ def test_the_table_of_the_terminal_fits(compared):
     lines = comparison_text(wide).splitlines()
     assert max(len(line) for line in lines if not line.startswith("x" * 20)) <= 80
     assert sum("0.500" in line for line in lines) == 6, "two blocks of three methods"
+
+
+def without(what: str, knn: float) -> dict:
+    apart = {"difference": 0.1, "low": 0.05, "high": 0.15, "p": 0.001, "n": 40}
+    return {
+        "main": "knn@1",
+        "queries": 40,
+        "queries_of": 40,
+        "references": 90,
+        "references_of": 180,
+        "trained": {"knn@1": score(0.9)},
+        "baselines": {
+            "pixels": {"what": "raw pixels, 8 x 8", "scores": {"knn@1": score(0.8)}, "difference": {"knn@1": apart}},
+            "untrained": {"what": what, "scores": {"knn@1": score(knn)}, "difference": {"knn@1": apart}},
+        },
+        "left_out": {},
+    }
+
+
+def test_baselines_stand_beside_the_methods_each_once(compared, tmp_path):
+    runs = {}
+    for label, knn in {"triplet": 0.5, "softmax": 0.5, "supcon": 0.6}.items():
+        metrics = digits_metrics() | {"without_training": without("network at step 0", knn)}
+        runs[label] = Run(write_run(tmp_path / "runs" / label, clusters(["a", "b"]), metrics=metrics))
+    found = baselines_of(runs | {"old": compared.rows[0].runs[0]})
+    labels = ["raw pixels, 8 x 8", "network at step 0, triplet", "network at step 0, supcon"]
+    assert [one.label for one in found] == labels
+    assert [one.scores["knn@1"]["value"] for one in found] == [0.8, 0.5, 0.6]
+    beside = replace(compared, without_training=found)
+    shown = comparison_text(beside)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert re.search(r"^raw pixels, 8 x 8 +0\.800", shown, re.M)
+    assert "0.800" in pages.markdown(beside)
+    assert "raw pixels, 8 x 8: without training, on all 40 images, with 90 of 180" in " ".join(shown.split())
+    assert "| raw pixels, 8 x 8 (without training) | 0.800" in pages.markdown(beside)
+    assert "raw pixels, 8 x 8without training" in Page(pages.scores_table(beside)).said()
+    assert [one["label"] for one in beside.to_dict()["without_training"]] == labels
 
 
 def test_dots_are_sorted_and_link_to_the_runs(compared):

@@ -1,6 +1,8 @@
 """Terminal output: the table of a comparison, within 80 columns."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any  # of a score: value, low, high, n
 
 from likewise.experiment.compare import LEVEL, LOWER_IS_BETTER, METRICS, Comparison, Row
 from likewise.experiment.judge import verdict_of
@@ -23,26 +25,35 @@ def comparison_text(comparison: Comparison) -> str:
         tail.append(f"* better than every other method by a paired test (p < {LEVEL}, Holm)")
     if any(name in LOWER_IS_BETTER for name in names):
         tail.append("↓: the lower the better")
+    for one in comparison.without_training:
+        tail += textwrap.wrap(f"{one.label}: without training, {one.note}", WIDTH)
     return "\n\n".join([*lines, "\n".join([*seconds(comparison), *tail])])
 
 
 def block(comparison: Comparison, names: Sequence[str]) -> list[str]:
-    """A heading, and two lines for each method."""
+    """A heading, and two lines for each method, and for what there is without training where it has such a score."""
     heads = [SHORT.get(name, name) + ("↓" if name in LOWER_IS_BETTER else "") for name in names]
     lines = [f"{'':<{NAME}}" + "".join(f"{head:>{CELL}}" for head in heads)]
     for row in comparison.rows:
         cells = [cell(comparison, row, name) for name in names]
         lines.append(f"{shortened(row.label):<{NAME}}" + "".join(f"{value:>{CELL}}" for value, _ in cells))
         lines.append(f"{'':<{NAME}}" + "".join(f"{interval:>{CELL}}" for _, interval in cells))
+    for one in comparison.without_training:
+        if any(name in one.scores for name in names):
+            values, intervals = zip(*(numbers(one.scores.get(name)) for name in names), strict=True)
+            lines.append(f"{shortened(one.label):<{NAME}}" + "".join(f"{value:>{CELL}}" for value in values))
+            lines.append(f"{'':<{NAME}}" + "".join(f"{interval:>{CELL}}" for interval in intervals))
     return [line.rstrip() for line in lines]
 
 
 def cell(comparison: Comparison, row: Row, name: str) -> tuple[str, str]:
-    if name not in row.scores:
-        return "", ""
-    score = row.scores[name]
-    star = "*" if comparison.best.get(name) == row.label else ""
-    return f"{score['value']:.3f}{star}", f"{score['low']:.3f}–{score['high']:.3f}"
+    value, interval = numbers(row.scores.get(name))
+    return f"{value}{'*' if comparison.best.get(name) == row.label else ''}", interval
+
+
+def numbers(score: Mapping[str, Any] | None) -> tuple[str, str]:
+    """A value and its interval; empty for none."""
+    return (f"{score['value']:.3f}", f"{score['low']:.3f}–{score['high']:.3f}") if score else ("", "")
 
 
 def seconds(comparison: Comparison) -> list[str]:

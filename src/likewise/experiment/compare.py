@@ -19,6 +19,7 @@ from likewise.evaluate.resampling import strata, units
 from likewise.evaluate.significance import Comparable, apart, over_seeds
 from likewise.evaluate.verification import CURVED, Resampled, resampled
 from likewise.experiment.build import resolve_defaults
+from likewise.experiment.compared_baselines import Baseline, baselines_of
 from likewise.experiment.recipe import NAMED, Recipe, known
 from likewise.experiment.records import Metrics, ScoreRecord
 from likewise.experiment.run import Run
@@ -66,6 +67,7 @@ class Comparison:
     p: dict[str, dict[str, float]]  # metric: label: p of the paired test against the best value, Holm-corrected
     failed: dict[str, str] = dataclasses.field(default_factory=dict)  # label: why it has no scores
     wins: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)  # metric: label: whom it is above
+    without_training: tuple[Baseline, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
         rows = [
@@ -80,7 +82,8 @@ class Comparison:
             }
             for row in self.rows
         ]
-        return {"rows": rows, "best": self.best, "p": self.p, "wins": self.wins, "failed": self.failed}
+        judged = {"best": self.best, "p": self.p, "wins": self.wins, "failed": self.failed}
+        return {"rows": rows, **judged, "without_training": [one.to_dict() for one in self.without_training]}
 
 
 def parse_over(texts: Iterable[str]) -> dict[str, list[str]]:
@@ -161,7 +164,8 @@ def compare(
     say("comparing")
     rows, found = zip(*(scored(label, recipes[label], runs) for label, runs in trained.items()), strict=True)
     best, p = judged(rows, found)
-    result = Comparison(folder, rows, best, p, failed, pairwise(rows, found))
+    without = baselines_of({row.label: row.runs[0] for row in rows})
+    result = Comparison(folder, rows, best, p, failed, pairwise(rows, found), without)
     with replacing(folder / "compare.json") as temporary:
         temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
     return result

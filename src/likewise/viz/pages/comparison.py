@@ -1,6 +1,6 @@
 """A comparison as HTML page, Markdown table and figures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from likewise.atomic import replacing
 from likewise.evaluate import Embeddings, Score
 from likewise.experiment.compare import FIXED_THRESHOLD, LEVEL, LOWER_IS_BETTER, METRICS, Comparison, Row
 from likewise.experiment.judge import verdict_of
+from likewise.experiment.records import ScoreRecord
 from likewise.viz import plots
 from likewise.viz.pages import methods, ranking, score_texts
 from likewise.viz.pages.document import document
@@ -65,11 +66,15 @@ def figures(comparison: Comparison, row: Row, name: str) -> tuple[str, str, bool
     """A score, its interval, and whether it is the best; empty strings for a missing score."""
     if name == FIXED:
         return "" if row.fixed is None else decimal(row.fixed, 3), "", False
-    if name not in row.scores:
-        return "", "", False
-    score = row.scores[name]
-    interval = f"{decimal(score['low'], 3)} – {decimal(score['high'], 3)}"
-    return decimal(score["value"], 3), interval, comparison.best.get(name) == row.label
+    value, interval = numbers(row.scores.get(name))
+    return value, interval, bool(value) and comparison.best.get(name) == row.label
+
+
+def numbers(score: Mapping[str, float] | ScoreRecord | None) -> tuple[str, str]:
+    """A value and its interval; empty for none."""
+    if not score:
+        return "", ""
+    return decimal(score["value"], 3), f"{decimal(score['low'], 3)} – {decimal(score['high'], 3)}"
 
 
 def marked(name: str) -> str:
@@ -90,6 +95,9 @@ def markdown(comparison: Comparison) -> str:
         for row in comparison.rows
     ]
     rows += [[bars_escaped(label), "diverged", *[""] * (len(head) - 2)] for label in comparison.failed]
+    for one in comparison.without_training:
+        cells = (plain(*numbers(one.scores.get(name)), False) for name in names)
+        rows.append([bars_escaped(f"{one.label} (without training)"), *cells, "", ""])
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{EXPLAINED} {of_seeds(comparison)}\n"
 
@@ -175,6 +183,9 @@ def scores_table(comparison: Comparison) -> Html:
         for row in comparison.rows
     ]
     rows += [[label, "diverged", *[""] * (len(head) - 2)] for label in comparison.failed]
+    for one in comparison.without_training:
+        figured = [cell(*numbers(one.scores.get(name)), False) for name in names]
+        rows.append([one.label, tag("span", "without training", class_="note"), *figured, ""])
     return table(head, rows, numbers=range(2, len(head)))
 
 
@@ -204,6 +215,9 @@ def notes(comparison: Comparison) -> list[Html]:
     ]
     text = f"Below each value its 95 % interval. ↓: the lower the better. {BOLD} {of_seeds(comparison)}"
     note = [tag("p", text, class_="note")]
+    note += [
+        tag("p", f"{one.label}: without training, {one.note}.", class_="note") for one in comparison.without_training
+    ]
     meant = tag("details", tag("summary", "What the columns mean"), *meanings(comparison), open="")
     return [*diverged, *note, meant, *p_values(comparison)]
 
