@@ -120,12 +120,12 @@ class Client:
             for one in self._post("identify", files=_files(part), data=data)["answers"]
         ]
 
-    def verify(self, image: Image, label: str, *, far: float | None = None) -> Fields:
+    def verify(self, image: Image, label: str, *, far: float | None = None) -> dict[str, object]:
         """Whether an image shows a class."""
         data = {"label": label, **({} if far is None else {"far": far})}
         return self._post("verify", files=_files([image]), data=data)
 
-    def compare(self, a: Image, b: Image) -> Fields:
+    def compare(self, a: Image, b: Image) -> dict[str, object]:
         """Whether two images show the same class."""
         return self._post("verify", files=_files([a, b]))
 
@@ -181,14 +181,14 @@ class Client:
         """Remove images; `undo` brings them back."""
         return self._write("images/remove", json={"ids": list(ids)})["removed"]
 
-    def forget(self, label: str) -> Fields:
+    def forget(self, label: str) -> dict[str, object]:
         """Erase a class for good."""
         return self._write("classes/forget", json={"label": label})
 
     def undo(self) -> str:
         return self._write("undo")["undone"]
 
-    def calibrate(self, far: float = 0.01) -> Fields:
+    def calibrate(self, far: float = 0.01) -> dict[str, object]:
         """Store the threshold for a false-accept rate."""
         return self._write("calibrate", json={"far": far})
 
@@ -197,10 +197,10 @@ class Client:
 
     # about
 
-    def info(self) -> Fields:
+    def info(self) -> dict[str, object]:
         return self._call("GET", "info").json()
 
-    def classes(self) -> Iterator[Fields]:
+    def classes(self) -> Iterator[dict[str, object]]:
         """Each class with its number of images, in the order of their names."""
         return self._pages("classes", {})
 

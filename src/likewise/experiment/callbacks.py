@@ -180,7 +180,7 @@ class Events:
         self.writer = SummaryWriter(str(run.path / "tensorboard"), flush_secs=5)
 
     def __call__(self, said: Fields) -> None:
-        scalars: Fields = {}
+        scalars: dict[str, object] = {}
         if said["kind"] == "val":
             scalars = {f"val/{name}": score["value"] for name, score in said["scores"].items()}
         elif said["kind"] == "train":

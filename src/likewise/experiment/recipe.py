@@ -188,7 +188,7 @@ def as_spec_error(read: Callable[Given, Read], *given: Given.args, **named: Give
         raise SpecError(str(error)) from None
 
 
-def read_fields(path: Path) -> bounds.Fields:
+def read_fields(path: Path) -> dict[str, object]:
     """The fields of a recipe file, with types and names checked but not ranges.
 
     For pages and the doctor, which also show runs that this version could not train. Errors: SpecError.

@@ -40,7 +40,7 @@ def entries(check: Check) -> Check:
     return lambda value: isinstance(value, dict) and len(value) <= ENTRIES and all(map(check, value.values()))
 
 
-def score(value: object) -> TypeGuard[bounds.Fields]:
+def score(value: object) -> TypeGuard[dict[str, object]]:
     if not (plain(value) and isinstance(value, dict) and number(value.get("value"))):
         return False
     return all(optional(number)(value.get(name)) for name in ("low", "high", "n"))
@@ -99,7 +99,7 @@ def verdict(value: object) -> bool:
     )
 
 
-def counts(value: object) -> TypeGuard[bounds.Fields]:
+def counts(value: object) -> TypeGuard[dict[str, object]]:
     """Whole numbers, and texts; None for what was not counted."""
     if not isinstance(value, dict) or len(value) > ENTRIES:
         return False
@@ -175,7 +175,7 @@ LINE_NEEDED = {
 }
 
 
-def checked_metrics(path: Path, *, needed: tuple[str, ...] = NEEDED) -> bounds.Fields:
+def checked_metrics(path: Path, *, needed: tuple[str, ...] = NEEDED) -> dict[str, object]:
     """The content of metrics.json. Errors: ValueError that names the file and the field."""
     held: bounds.Fields = {EARLIER.get(name, name): value for name, value in bounds.read_json(path).items()}
     for name in needed:

@@ -15,7 +15,6 @@ from likewise.embeddings import Embeddings
 from likewise.evaluate import pair_files
 from likewise.evaluate.protocol import Sample, draw_protocol, is_forged
 from likewise.experiment.run import Run
-from likewise.safety.bounds import Fields
 from likewise.spec import near
 
 __all__ = ["Found", "make_pairs", "samples_of"]
@@ -40,7 +39,7 @@ class Written(TypedDict):
     classes: int
     groups: list[str]
     folder: str
-    skipped: list[Fields]
+    skipped: list[dict[str, object]]
 
 
 def make_pairs(

@@ -43,7 +43,6 @@ from likewise.experiment.recipe import Recipe, epochs_of
 from likewise.experiment.run import Run
 from likewise.models.blocks import unfreeze_schedule
 from likewise.models.weights import is_ours
-from likewise.safety.bounds import Fields
 from likewise.training import optim
 from likewise.training.loop import Callback, State, at_epoch_end, fit, steps
 from likewise.training.watch import Watch
@@ -277,13 +276,13 @@ def check_plateau(parts: Parts) -> list[Callback]:
     return [lower_when_flat(**numbers)]
 
 
-def validation_score(recipe: Recipe, images: Images) -> Callable[[nn.Module], dict[str, Fields]]:
+def validation_score(recipe: Recipe, images: Images) -> Callable[[nn.Module], dict[str, dict[str, object]]]:
     """A function from a model to its scores on the validation part, by name."""
     query, train = images.part("val"), images.part("train")
     closed = bool(torch.isin(query.labels, train.labels).any())
     reference = spaced(train, VALIDATION_REFERENCES) if closed else None
 
-    def score(model: nn.Module) -> dict[str, Fields]:
+    def score(model: nn.Module) -> dict[str, dict[str, object]]:
         known = embed_shared(model, reference) if reference is not None else None
         found = embed_shared(model, query)
         if not distributed.is_main():

@@ -98,7 +98,7 @@ class OnnxEncoder:
         self.session = Session(path)
         about = self.session.about
         self.dim, self.sim = int(about["dim"]), check_sim(about["sim"])
-        self.info: bounds.Fields = {"threshold": about.get("threshold"), "calibration": about.get("calibration")}
+        self.info: dict[str, object] = {"threshold": about.get("threshold"), "calibration": about.get("calibration")}
         self.fingerprint = fingerprint_of({"onnx": sha256(Path(path)), "sim": self.sim})
 
     def embed(self, paths: Sequence[str | os.PathLike]) -> np.ndarray:

@@ -10,21 +10,21 @@ from likewise.gallery.calibrate import Promise, calibrate, leave_out
 from likewise.gallery.decide import decide
 from likewise.gallery.index import check_sim
 from likewise.metrics.exact import exact_interval
-from likewise.safety.bounds import Fields, Record
+from likewise.safety.bounds import Record
 
 __all__ = ["accuracy", "folder_classes", "predicted", "promise_of"]
 
 
 def predicted(
     path: Path, place_K: list[int], sim_K: list[float], by: Embeddings, k: int, promised: Promise | None
-) -> Fields:
+) -> dict[str, object]:
     """One row of `predict`."""
     labels = [by.classes[int(by.labels[at])] for at in place_K]
     if promised is None:
         answer = decide(sim_K, labels, f"vote(k={k})", neighbours=k)
     else:
         answer = decide(sim_K, labels, f"vote(k={k})", promised.threshold, promised.calibration, neighbours=k)
-    row: Fields = {"image": str(path), "class": answer.label, "votes": labels.count(str(answer.best))}
+    row: dict[str, object] = {"image": str(path), "class": answer.label, "votes": labels.count(str(answer.best))}
     if promised is not None:
         row |= {
             "nearest_class": answer.best,
@@ -76,7 +76,7 @@ def folder_classes(
     return found
 
 
-def accuracy(predictions: Sequence[Record]) -> Fields | None:
+def accuracy(predictions: Sequence[Record]) -> dict[str, object] | None:
     """The share of images predicted as their folder says, with the exact binomial 95 % interval; None without such."""
     rows = [row for row in predictions if "folder_class" in row]
     if not rows:

@@ -152,7 +152,7 @@ class SqlStore:
 
     # reading
 
-    def meta(self) -> bounds.Fields:
+    def meta(self) -> dict[str, object]:
         """What the gallery says of itself. Errors: DamagedError."""
         try:
             return {

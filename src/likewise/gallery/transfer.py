@@ -92,7 +92,7 @@ def _item(row: bounds.Fields, vector: np.ndarray, path: str | os.PathLike) -> It
     )  # fmt: skip
 
 
-def _read(path: Path) -> tuple["pa.Table", bounds.Fields]:
+def _read(path: Path) -> tuple["pa.Table", dict[str, object]]:
     """Within bounds: a file of a stranger is data."""
     from likewise.safety.parquet import read_table
 

@@ -27,7 +27,7 @@ class RunData:
     run: Run
     recipe: Fields = field(default_factory=dict)
     metrics: Fields = field(default_factory=dict)
-    log: list[Fields] = field(default_factory=list)
+    log: list[dict[str, object]] = field(default_factory=list)
     embeddings: Embeddings | None = None
     snapshots: dict[int, Embeddings] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
