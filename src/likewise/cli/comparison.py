@@ -1,11 +1,11 @@
 """Terminal output: the table of a comparison, within 80 columns."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any  # of a score: value, low, high, n
+from collections.abc import Sequence
 
 from likewise.experiment.compare import LEVEL, LOWER_IS_BETTER, METRICS, Comparison, Row
 from likewise.experiment.judge import verdict_of
+from likewise.experiment.records import ScoreRecord
 
 __all__ = ["comparison_text"]
 
@@ -51,7 +51,7 @@ def cell(comparison: Comparison, row: Row, name: str) -> tuple[str, str]:
     return f"{value}{'*' if comparison.best.get(name) == row.label else ''}", interval
 
 
-def numbers(score: Mapping[str, Any] | None) -> tuple[str, str]:
+def numbers(score: "dict[str, float] | ScoreRecord | None") -> tuple[str, str]:
     """A value and its interval; empty for none."""
     return (f"{score['value']:.3f}", f"{score['low']:.3f}–{score['high']:.3f}") if score else ("", "")
 

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from likewise.experiment.records import ScoreRecord
 from likewise.experiment.run import Run
@@ -20,7 +19,7 @@ class Baseline:
     scores: dict[str, ScoreRecord]
     note: str
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         return {"label": self.label, "scores": self.scores, "note": self.note}
 
 
