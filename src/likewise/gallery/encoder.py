@@ -47,6 +47,13 @@ def fingerprint_of(facts: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def named(classes: object) -> tuple[str, ...]:
+    """The classes that a model was trained on, as its file names them; none where it names none."""
+    return (
+        tuple(filter(None, classes)) if isinstance(classes, list) and all(isinstance(c, str) for c in classes) else ()
+    )
+
+
 class RunEncoder:
     """A run's model; torch is imported with the first image."""
 
@@ -56,6 +63,7 @@ class RunEncoder:
         self.config: bounds.Fields = about["config"]
         self.info: bounds.Fields = about.get("info") or {}
         self.sim = check_sim(self.config["sim"])
+        self.classes = named(self.config.get("classes"))
         self.fingerprint = fingerprint_of({"crc32": about["crc32"], **{k: self.config.get(k) for k in FIELDS}})
         self.model: Embedder | None = None
 
@@ -100,6 +108,7 @@ class OnnxEncoder:
         self.dim, self.sim = int(about["dim"]), check_sim(about["sim"])
         self.info: dict[str, object] = {"threshold": about.get("threshold"), "calibration": about.get("calibration")}
         self.fingerprint = fingerprint_of({"onnx": sha256(Path(path)), "sim": self.sim})
+        self.classes = named(about.get("classes"))
 
     def embed(self, paths: Sequence[str | os.PathLike]) -> np.ndarray:
         """float32 `[N, dim]` of image files. Errors: ValueError naming what cannot be read."""

@@ -134,7 +134,24 @@ def promise(gallery: Opened, far: float, rule: str = "", state: State | None = N
         if trials is None:
             trials = leave_out(state.index.prepared[:count], labels, None, labels, sim=gallery.sim, rule=rule)
             gallery.trials = {(state.version, rule): trials}
-    return calibrate(trials, far, rule=rule, source="the gallery, each class left out")
+    found = calibrate(trials, far, rule=rule, source="the gallery, each class left out")
+    return replace(found, note="; ".join(filter(None, (trained_on(gallery, labels), found.note))))
+
+
+def trained_on(gallery: Opened, labels: Sequence[str]) -> str:
+    """A note where the model was trained on most of the enrolled classes: the trials then are no unknown classes."""
+    try:
+        known = set(getattr(gallery.model(), "classes", ()))
+    except (ValueError, ModuleNotFoundError):  # the model is elsewhere: nothing is known of its training
+        return ""
+    enrolled = set(labels)
+    shared = len(enrolled & known)
+    if 2 * shared < len(enrolled):
+        return ""
+    return (
+        f"the model was trained on {shared:,} of these {len(enrolled):,} classes, which it keeps further apart than new "
+        "ones: more unknown images will be named than promised; calibrate with classes that it was not trained on"
+    )
 
 
 def threshold(gallery: Opened, far: float | None) -> float:
