@@ -49,9 +49,8 @@ def fingerprint_of(facts: dict[str, object]) -> str:
 
 def named(classes: object) -> tuple[str, ...]:
     """The classes that a model was trained on, as its file names them; none where it names none."""
-    return (
-        tuple(filter(None, classes)) if isinstance(classes, list) and all(isinstance(c, str) for c in classes) else ()
-    )
+    names = classes if isinstance(classes, list) else []
+    return tuple(name for name in names if isinstance(name, str) and name)
 
 
 class RunEncoder:

@@ -149,8 +149,8 @@ def trained_on(gallery: Opened, labels: Sequence[str]) -> str:
     if 2 * shared < len(enrolled):
         return ""
     return (
-        f"the model was trained on {shared:,} of these {len(enrolled):,} classes, which it keeps further apart than new "
-        "ones: more unknown images will be named than promised; calibrate with classes that it was not trained on"
+        f"the model was trained on {shared:,} of these {len(enrolled):,} classes, which it keeps further apart than "
+        "new ones: more unknown images will be named than promised; calibrate with classes that it was not trained on"
     )
 
 
