@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from likewise.gallery import attachments
-from likewise.gallery.encoder import open_encoder
+from likewise.gallery.encoder import RunEncoder, open_encoder
 from likewise.gallery.gallery import Gallery
 from likewise.gallery.state import State
 from likewise.gallery.store import Version
@@ -116,7 +116,10 @@ def open_all(settings: Settings, telemetry: Telemetry) -> dict[str, Served]:
             if path not in encoders:
                 if not os.path.exists(path):
                     raise ValueError(f"the model of {gallery.store.url} is not at {path}; give it with --model RUN")
-                encoders[path] = BatchingEncoder(open_encoder(path), telemetry.batches.observe)
+                encoder = open_encoder(path)
+                if isinstance(encoder, RunEncoder):
+                    encoder.load()  # with torch, seconds that the first client would wait for
+                encoders[path] = BatchingEncoder(encoder, telemetry.batches.observe)
             gallery.pin(encoders[path])
             gallery.state()
     except BaseException:
