@@ -7,7 +7,7 @@ import sys
 import pytest
 import typer.main
 
-from likewise.cli import app, main
+from likewise.cli import app, main, register
 
 __all__ = ["parse", "run", "typed_commands"]
 
@@ -24,27 +24,7 @@ def typed_commands(text: str) -> list[list[str]]:
 
 def parse(words: list[str]) -> None:
     """Fails where the command, an option or its value is not there; runs nothing."""
-    from likewise.cli import (  # noqa: F401 (each adds its commands)
-        audit,
-        compare,
-        doctor,
-        explore,
-        export,
-        gallery,
-        gallery_enroll,
-        gallery_suggest,
-        gallery_upgrade,
-        listing,
-        pairs,
-        rank,
-        reproduce,
-        serve,
-        train,
-        translate,
-        tune,
-        using,
-    )
-
+    register()
     name, *rest = words
     command, context = typer.main.get_command(app), None
     while hasattr(command, "commands"):

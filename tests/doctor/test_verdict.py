@@ -4,8 +4,8 @@ import shlex
 
 import pytest
 
-from likewise.doctor.verdict import GRADES, Facts, Gain, Leak, Measured, Problem, judge
-from likewise.experiment.judge import leak_of, settings_in
+from likewise.doctor.verdict import GRADES, Facts, Gain, Leak, Measured, Problem, verdict_on
+from likewise.experiment.verdict import leak_of, settings_in
 
 KNN = Measured("knn@1", 0.95, 0.93, 0.97, 400)
 PAIRS = Measured("pair_accuracy", 0.94, 0.92, 0.96, 4000)
@@ -55,7 +55,7 @@ TABLE = [
 @pytest.mark.parametrize(("changes", "grade", "name", "text", "command"), TABLE)
 def test_what_follows_from_the_facts(changes, grade, name, text, command):
     facts = Facts(**({"run": "runs/a", "score": KNN, "pairs": PAIRS} | changes))
-    found = judge(facts)
+    found = verdict_on(facts)
     assert (found.grade, found.name) == (grade, name)
     assert text in found.reason
     assert found.commands[0].startswith(command)
@@ -64,19 +64,19 @@ def test_what_follows_from_the_facts(changes, grade, name, text, command):
 
 def test_the_gravest_reason_decides_and_the_others_are_listed():
     facts = Facts("runs/a", KNN, pairs=PAIRS, gain=WORSE, leak=Leak(20, 200), ece=Measured("ece", 0.2, 0.1, 0.3, 9))
-    found = judge(facts)
+    found = verdict_on(facts)
     assert (found.grade, found.name) == ("bad", "training-harmed")
     assert ["near-copy" in found.further[0], "probabilities" in found.further[1]] == [True, True]
     assert found.to_dict()["grade"] in GRADES
 
 
 def test_caveats_are_listed_and_decide_nothing():
-    found = judge(Facts("runs/a", KNN, caveats=("recall@1 is of bursts",)))
+    found = verdict_on(Facts("runs/a", KNN, caveats=("recall@1 is of bursts",)))
     assert (found.grade, found.further) == ("good", ("recall@1 is of bursts",))
 
 
 def test_commands_hold_a_folder_with_blanks_as_one_word():
-    found = judge(Facts("my runs/a b", KNN, gain=SAME))
+    found = verdict_on(Facts("my runs/a b", KNN, gain=SAME))
     assert shlex.split(found.commands[0])[2:] == ["my runs/a b/recipe.toml", "epochs=30", "--name", "a b-2"]
 
 

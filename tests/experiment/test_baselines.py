@@ -16,7 +16,7 @@ from likewise.cli.screen import headline, scores_json
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.evaluate.baselines import Vectors, compare_with, is_better, is_worse, raw, subset
-from likewise.experiment import baselines, verdict
+from likewise.experiment import baselines, gain
 from likewise.experiment.build import build, first_model, load_images, resolve_defaults
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
@@ -243,6 +243,6 @@ def record(**apart: tuple[float, float, float, float]) -> dict:
     ],
 )
 def test_what_is_said_first(apart, fields, steps, wanted):
-    said = verdict.warning(record(**apart), Recipe(**fields), steps)
+    said = gain.warning(record(**apart), Recipe(**fields), steps)
     assert wanted in said
     assert bool(said) == bool(wanted)

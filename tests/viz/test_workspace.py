@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from likewise.doctor import Finding
-from likewise.experiment.judge import keep_audit, verdict_of
 from likewise.experiment.run import Run
+from likewise.experiment.verdict import keep_audit, verdict_of
 from likewise.viz import explorer, workspace
 from likewise.viz.pages import workspace as heads
 from likewise.viz.pages.doctor import SIGNALS, found, signals, write_doctor

@@ -25,27 +25,7 @@ def main() -> None:
     keep_memory()
     warnings.showwarning = one_line  # type: ignore[assignment]
     threading.excepthook = in_thread
-    # each module registers its commands with `app`
-    from likewise.cli import (  # noqa: F401
-        audit,
-        compare,
-        doctor,
-        explore,
-        export,
-        gallery,
-        gallery_enroll,
-        gallery_suggest,
-        gallery_upgrade,
-        listing,
-        pairs,
-        rank,
-        reproduce,
-        serve,
-        train,
-        translate,
-        tune,
-        using,
-    )
+    register()
 
     try:
         code = app(prog_name="likewise", standalone_mode=False)
@@ -67,6 +47,30 @@ def in_thread(failed: threading.ExceptHookArgs) -> None:
     """One sentence for what fails in a thread beside the command, such as a log that cannot be written."""
     if failed.exc_value is not None and failed.exc_type is not SystemExit:
         print(f"likewise: {plain(explained(failed.exc_value)[0])}", file=sys.stderr, flush=True)
+
+
+def register() -> None:
+    """Import the modules of all commands; each adds its own to `app`."""
+    from likewise.cli import (  # noqa: F401
+        audit,
+        compare,
+        doctor,
+        explore,
+        export,
+        gallery,
+        gallery_enroll,
+        gallery_suggest,
+        gallery_upgrade,
+        listing,
+        pairs,
+        rank,
+        reproduce,
+        serve,
+        train,
+        translate,
+        tune,
+        using,
+    )
 
 
 def exit_code(error: Any) -> int:

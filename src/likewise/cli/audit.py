@@ -12,8 +12,8 @@ def audit(run: RunFolder, as_json: Json = False) -> None:
     """List likely wrong labels, copies and leakage, outliers, tiny classes and broken files of a run's data."""
     from likewise import api
     from likewise.cli.screen import verdict_text
-    from likewise.experiment.judge import verdict_of
     from likewise.experiment.run import Run
+    from likewise.experiment.verdict import verdict_of
 
     result = api.audit(run)
     if as_json:

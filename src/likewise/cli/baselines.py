@@ -16,7 +16,7 @@ def baselines_table(metrics: "Metrics") -> str:
     record = metrics.get("without_training")
     if not record or not record["baselines"]:
         return ""
-    from likewise.experiment.verdict import TITLES, note, rows
+    from likewise.experiment.gain import TITLES, note, rows
 
     above = textwrap.fill(f"Without training, {note(record)} (gain: this run less the other):", 80)
     lines = [above, "", line(("", "score", "value", "gain", "95 % interval"))]

@@ -4,8 +4,8 @@ import textwrap
 from collections.abc import Sequence
 
 from likewise.experiment.compare import LEVEL, LOWER_IS_BETTER, METRICS, Comparison, Row
-from likewise.experiment.judge import verdict_of
 from likewise.experiment.records import ScoreRecord
+from likewise.experiment.verdict import verdict_of
 
 __all__ = ["comparison_text"]
 

@@ -62,8 +62,8 @@ def diagnose_machine(as_json: bool) -> None:
 def diagnose_run(run: Path, as_json: bool) -> None:
     from likewise.cli.screen import verdict_text
     from likewise.experiment.checkup import examine
-    from likewise.experiment.judge import verdict_of
     from likewise.experiment.run import Run
+    from likewise.experiment.verdict import verdict_of
     from likewise.viz.pages.doctor import write_doctor
     from likewise.viz.pages.workspace import relink
 

@@ -16,9 +16,9 @@ from likewise.cli.baselines import baselines_table
 from likewise.cli.rates_text import verification_text
 from likewise.cli.terminal import raw
 from likewise.doctor.verdict import Verdict
-from likewise.experiment.judge import verdict_of
 from likewise.experiment.records import Metrics
 from likewise.experiment.run import Run
+from likewise.experiment.verdict import verdict_of
 from likewise.safety.bounds import Record
 
 # name: short explanation

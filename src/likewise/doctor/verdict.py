@@ -1,7 +1,7 @@
 """The verdict on a run: good, doubtful or bad, its strongest reason, and the next two commands. Pure.
 
-`judge` weighs measured facts and reads nothing; `likewise.experiment.judge` collects them from a run folder. Report,
-map, audit, comparison, doctor, terminal and metrics.json all show this one verdict.
+`verdict_on` weighs measured facts and reads nothing; `likewise.experiment.verdict` collects them from a run folder.
+Report, map, audit, comparison, doctor, terminal and metrics.json all show this one verdict.
 """
 
 import shlex
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["GRADES", "Facts", "Gain", "Leak", "Measured", "Problem", "Reason", "Verdict", "judge"]
+__all__ = ["GRADES", "Facts", "Gain", "Leak", "Measured", "Problem", "Reason", "Verdict", "verdict_on"]
 
 GRADES = ("good", "doubtful", "bad")
 
@@ -128,7 +128,7 @@ class Verdict:
         }
 
 
-def judge(facts: Facts) -> Verdict:
+def verdict_on(facts: Facts) -> Verdict:
     """Weigh the facts: the gravest reason decides, and of equally grave ones the first in the order of CHECKS."""
     found = [reason for check in CHECKS for reason in check(facts)]
     found.sort(key=lambda reason: -GRADES.index(reason.grade))

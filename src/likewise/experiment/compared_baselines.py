@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from likewise.experiment.gain import note
 from likewise.experiment.records import ScoreRecord
 from likewise.experiment.run import Run
-from likewise.experiment.verdict import note
 
 __all__ = ["Baseline", "baselines_of"]
 

@@ -23,13 +23,13 @@ from likewise.evaluate.one_shot import official_error
 from likewise.experiment.baselines import without_training
 from likewise.experiment.build import load_images
 from likewise.experiment.caveats import caveats, far_above
-from likewise.experiment.judge import verdict_of
+from likewise.experiment.gain import remark, warning
 from likewise.experiment.near_copies import counted
 from likewise.experiment.rates import held_out_rates
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.experiment.thresholds import choices, pairs_of, told
-from likewise.experiment.verdict import remark, warning
+from likewise.experiment.verdict import verdict_of
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs
 from likewise.models import Embedder

@@ -1,119 +1,141 @@
-"""Whether training helped, in one sentence, and what to change where it did not; and what the doctor reads from it."""
+"""The facts of a finished run, and the verdict on it."""
 
-import math
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from math import isfinite
 
-from likewise.evaluate.baselines import is_better, is_worse
-from likewise.experiment.baselines import IMAGENET
-from likewise.experiment.build import NO_WEIGHTS
+from likewise.data.scenes import TELLING
+from likewise.doctor import Finding
+from likewise.doctor.verdict import Facts, Gain, Leak, Measured, Problem, Verdict, verdict_on
+from likewise.evaluate.baselines import MAIN, is_better, is_worse
+from likewise.experiment.checkup import examine
+from likewise.experiment.gain import against, also_better, remedy
 from likewise.experiment.recipe import Recipe
-from likewise.experiment.records import BaselineRecord, PairedRecord, WithoutTraining
+from likewise.experiment.records import WithoutTraining
+from likewise.experiment.run import Run
+from likewise.safety.bounds import Record
 
-__all__ = ["against", "also_better", "note", "remark", "remedy", "rows", "warning"]
+__all__ = ["facts_of", "keep_audit", "settings_in", "typed", "verdict_of"]
 
-TITLES = {
-    "pixels": "raw pixels",
-    "values": "the raw values",
-    "untrained": "the network before training",
-    "published": "frozen published features",
-}
-FEW_STEPS = 200
-MOST_QUERIES = 100_000  # beyond, the difference does not matter
+FIELDS = {f.name for f in fields(Recipe)}
+LOWERED = re.compile(r"\b(?:lower|raise) (\w+) from \S+ to ([^\s,;]+)")
+ASSIGNED = re.compile(r"\b(\w+)=('[^']*'|[^\s,;')(]+(?:\([^)]*\))?)")
 
 
-def warning(record: WithoutTraining, recipe: Recipe, steps: int | None = None) -> str:
-    """The sentence to say first: training made it worse, or did not help beyond doubt; empty where it helped.
+def typed(run: Run) -> str:
+    """The run's folder as typed beside the folder of runs: `runs/digits`."""
+    path = run.path.resolve()
+    return f"{path.parent.name}/{path.name}"
 
-    Training helped where its main score is above that of every baseline by the paired difference, or where another of
-    the main scores is and this one is not lower; `remark` says the latter.
+
+def verdict_of(run: Run, *, folder: str = "", metrics: Record | None = None) -> Verdict:
+    """The verdict on a run.
+
+    folder: the run as commands name it; the default is `typed(run)`. metrics: instead of its metrics.json.
     """
-    main = record["main"]
-    apart = {name: one["difference"][main] for name, one in record["baselines"].items() if main in one["difference"]}
-    failed = {name: one for name, one in apart.items() if not is_better(one)}
-    if not failed:
-        return ""
-    name = min(failed, key=lambda each: failed[each]["difference"])
-    if remark(record, recipe):
-        return ""
-    return f"{against(record, name, recipe)}; what to change: {remedy(name, recipe, steps)}"
+    held = run.metrics_or_nothing() if metrics is None else metrics
+    try:
+        findings, _ = examine(run, metrics=held)
+    except (ValueError, TypeError):  # a run without embeddings, or a recipe without a loss
+        findings = []
+    try:
+        recipe = run.recipe
+    except ValueError:  # of another version: only the remedies need it
+        recipe = Recipe()
+    return verdict_on(facts_of(recipe, held, findings, folder or typed(run)))
 
 
-def remark(record: WithoutTraining, recipe: Recipe) -> list[str]:
-    """A caveat: a baseline is as good in the main score, while another score is above it beyond doubt."""
-    main = record["main"]
-    apart = {name: one["difference"][main] for name, one in record["baselines"].items() if main in one["difference"]}
-    failed = {name: one for name, one in apart.items() if not is_better(one)}
-    if not failed or any(one["difference"] < 0 for one in failed.values()):
-        return []
-    if not all(also_better(record["baselines"][name], main) for name in failed):
-        return []
-    return [against(record, min(failed, key=lambda each: failed[each]["difference"]), recipe)]
+def keep_audit(run: Run, counts: Mapping[str, object]) -> None:
+    """Write what an audit counted into metrics.json, with the verdict that follows from it."""
+    if not run.metrics_file.exists():
+        return
+    held = {name: value for name, value in run.metrics_or_nothing().items() if name != "verdict"} | {"audit": counts}
+    said = {"verdict": verdict_of(run, metrics=held).to_dict(), **held}
+    run.write("metrics.json", json.dumps(said, indent=1))
 
 
-def against(record: WithoutTraining, name: str, recipe: Recipe) -> str:
-    """The main score against that of a baseline, with the paired difference."""
-    main, one = record["main"], record["baselines"][name]
-    apart = one["difference"][main]
-    ours, theirs = record["trained"][main]["value"], one["scores"][main]["value"]
-    said = "Training made it worse than" if is_worse(apart) else "Training is not beyond doubt better than"
-    said = "Training made it better than" if is_better(apart) else said
-    difference = f"{apart['difference']:+.4f}, 95 % interval {apart['low']:+.4f} to {apart['high']:+.4f}"
-    figures = f"{main} {ours:.4f} against {theirs:.4f} ({difference}{wanted_queries(apart, recipe)})"
-    return f"{said} {TITLES.get(name, name)}: {figures}{also_better(one, main)}"
+def facts_of(recipe: Recipe, metrics: Record, findings: Sequence[Finding], folder: str) -> Facts:
+    """What metrics.json and the doctor say of a run."""
+    scores = metrics.get("scores") or {}
+    main = next((name for name in MAIN if measured(scores, name)), "")
+    audited = metrics.get("audit")
+    return Facts(
+        run=folder,
+        score=measured(scores, main),
+        chance=metrics.get("majority") if main == "knn@1" and not metrics.get("open") else None,
+        pairs=measured(scores, "pair_accuracy"),
+        auc=measured(scores, "pair_auc"),
+        ece=measured(scores, "ece"),
+        gain=gain_of(recipe, metrics),
+        leak=leak_of(metrics),
+        audited=bool(audited),
+        suspects=(audited["suspects"], audited["images"]) if audited else None,
+        problems=tuple(Problem(f.name, f.happening, settings_in(f.change)) for f in findings),
+        caveats=tuple(metrics.get("caveats") or ()),
+    )
 
 
-def wanted_queries(apart: PairedRecord, recipe: Recipe) -> str:
-    """`, which some 2,300 images would tell`: queries for an interval above 0, should the difference stay as it is."""
-    if apart["difference"] <= 0 or recipe.lr == 0:
-        return ""
-    needed = apart["n"] * max(1.5, ((apart["difference"] - apart["low"]) / apart["difference"]) ** 2)
-    return f", which about {float(f'{needed:.1g}'):,.0f} test images could tell" if needed <= MOST_QUERIES else ""
+def measured(scores: Record, name: str) -> Measured | None:
+    """A score with its interval; None where it, or its interval, was not measured."""
+    score = scores.get(name)
+    numbers = [(score or {}).get(key) for key in ("value", "low", "high", "n")]
+    if not score or not all(isinstance(one, int | float) and isfinite(one) for one in numbers):
+        return None
+    return Measured(name, score["value"], score["low"], score["high"], int(score["n"]))
 
 
-def also_better(baseline: BaselineRecord, main: str) -> str:
-    """`, while map@r rose by 0.2310`, or an empty string."""
-    others = {name: one for name, one in baseline["difference"].items() if name != main and is_better(one)}
-    return "".join(f", while {name} rose by {one['difference']:.4f}" for name, one in list(others.items())[:1])
+def gain_of(recipe: Recipe, metrics: Record) -> Gain | None:
+    """The main score against the baseline that it is least above."""
+    record: WithoutTraining | None = metrics.get("without_training")
+    if not record:
+        return None
+    main, baselines = record["main"], record["baselines"]
+    apart = {name: one["difference"][main] for name, one in baselines.items() if main in one["difference"]}
+    if not apart or main not in record["trained"]:
+        return None
+    failed = [name for name, one in apart.items() if not is_better(one)]
+    name = min(failed or apart, key=lambda each: apart[each]["difference"])
+    return Gain(
+        against(record, name, recipe),
+        apart[name]["difference"],
+        better=not failed,
+        worse=is_worse(apart[name]),
+        elsewhere=also_better(baselines[name], main),
+        settings=settings_in(remedy(name, recipe, metrics.get("steps"))) if failed else (),
+    )
 
 
-def remedy(name: str, recipe: Recipe, steps: int | None) -> str:
-    """What to change where a baseline was not beaten."""
-    if recipe.lr == 0:
-        return "lr=0 leaves the weights as they are; give lr=0.002"
-    if steps is not None and 0 < steps < FEW_STEPS:
-        more = math.ceil(recipe.epochs * FEW_STEPS / steps)
-        return f"{steps} optimizer steps are few; give epochs={more} or more, or smaller batches (sampler=)"
-    if name == "published" and recipe.weights in ("", NO_WEIGHTS):
-        return f"start from these weights: network=mobilenet_v2 weights={IMAGENET} channels=3 size=96 lr=0.0003"
-    if name == "published":
-        return f"train them less: lr={recipe.lr / 10:g}, frozen_epochs={max(1, recipe.epochs // 2)}, or dim=0"
-    if name == "untrained":
-        return f"train longer, epochs={3 * recipe.epochs}, or faster, lr={3 * recipe.lr:g}"
-    if recipe.size:
-        return f"epochs={3 * recipe.epochs}, or another size than {recipe.size} (0 is that of the images)"
-    return f"train longer, epochs={3 * recipe.epochs}, or vary the images: augment=light"
+def leak_of(metrics: Record) -> Leak | None:
+    """What the audit counted, else what the quick look at a sample did."""
+    if audited := metrics.get("audit"):
+        if audited.get("leaked") is None:
+            return None
+        return Leak(audited["leaked"], audited["held_out"], audited.get("split", ""))
+    looked = [one for one in metrics.get("near_copies") or () if one["other"] == "train"]
+    scored = [one for one in looked if one["part"] == metrics.get("split")]
+    found = scored[0] if scored else None
+    if found is None or found["copies"] < TELLING * found["checked"]:
+        return None
+    return Leak(found["copies"], found["checked"], found.get("split", ""), sample=True)
 
 
-def rows(record: WithoutTraining) -> list[tuple[str, str, str, str, str]]:
-    """The table: method, score, value, trained less it, and its interval; the trained model comes last."""
-    listed = []
-    for one in record["baselines"].values():
-        for i, (name, score) in enumerate(one["scores"].items()):
-            apart = one["difference"][name]
-            interval = f"{apart['low']:+.4f} to {apart['high']:+.4f}"
-            listed.append(
-                ("" if i else one["what"], name, f"{score['value']:.4f}", f"{apart['difference']:+.4f}", interval)
-            )
-    for i, (name, score) in enumerate(record["trained"].items()):
-        listed.append(("" if i else "this run", name, f"{score['value']:.4f}", "", ""))
-    return listed
+def settings_in(change: str) -> tuple[str, ...]:
+    """The first recipe settings that a remedy names: `lower lr from 0.1 to 0.001` gives `lr=0.001`.
 
-
-def note(record: WithoutTraining) -> str:
-    """Which images it is of: `on 500 of 1,539 queries and ...`, all of them where none was left out."""
-    queries, of = record["queries"], record["queries_of"]
-    drawn = f"{queries:,} of the {of:,}" if queries < of else f"all {of:,}"
-    if not record["references_of"]:
-        return f"on {drawn} images"
-    references, of = record["references"], record["references_of"]
-    searched = f"{references:,} of {of:,}" if references < of else f"all {of:,}"
-    return f"on {drawn} images, with {searched} training images as references"
+    Settings that follow one another without a word between them belong together.
+    """
+    if (lowered := LOWERED.search(change)) and lowered[1] in FIELDS:
+        return (f"{lowered[1]}={lowered[2]}",)
+    change = change.partition("give ")[2] or change
+    found: list[str] = []
+    end = -1
+    for each in ASSIGNED.finditer(change):
+        if each[1] not in FIELDS:
+            continue
+        if found and change[end : each.start()].strip():
+            break
+        found.append(f"{each[1]}={each[2].strip(chr(39)).rstrip('.')}")
+        end = each.end()
+    return tuple(found)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+from likewise.experiment.gain import note, rows
 from likewise.experiment.records import DataRecord, Metrics, ScoreRecord
-from likewise.experiment.verdict import note, rows
 from likewise.models.description import ModelConfig
 
 __all__ = ["Facts", "card"]

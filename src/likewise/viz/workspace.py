@@ -8,8 +8,8 @@ from likewise.data.images import Images
 from likewise.embeddings import Embeddings
 from likewise.experiment.build import load_images
 from likewise.experiment.compare import Comparison
-from likewise.experiment.judge import keep_audit
 from likewise.experiment.run import Run
+from likewise.experiment.verdict import keep_audit
 from likewise.viz.pages.audit import write_audit
 from likewise.viz.pages.comparison import write_comparison
 from likewise.viz.pages.doctor import write_doctor

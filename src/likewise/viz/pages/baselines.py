@@ -1,6 +1,6 @@
 """Report section: scores without training."""
 
-from likewise.experiment.verdict import note, rows
+from likewise.experiment.gain import note, rows
 from likewise.viz.pages.html import Html, table, tag
 from likewise.viz.pages.run_data import RunData
 

@@ -9,8 +9,8 @@ import numpy as np
 from likewise.atomic import replacing
 from likewise.evaluate import Embeddings, Score
 from likewise.experiment.compare import FIXED_THRESHOLD, LEVEL, LOWER_IS_BETTER, METRICS, Comparison, Row
-from likewise.experiment.judge import verdict_of
 from likewise.experiment.records import ScoreRecord
+from likewise.experiment.verdict import verdict_of
 from likewise.viz import plots
 from likewise.viz.pages import methods, ranking, score_texts
 from likewise.viz.pages.document import document

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from likewise.experiment.judge import typed
+from likewise.experiment.verdict import typed
 from likewise.viz import plots
 from likewise.viz.pages import charts, score_texts
 from likewise.viz.pages.findings import Similarities

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from likewise.atomic import replacing
 from likewise.doctor.verdict import Verdict
-from likewise.experiment.judge import typed, verdict_of
 from likewise.experiment.run import Run
+from likewise.experiment.verdict import typed, verdict_of
 from likewise.viz.pages.html import Html, join, tag
 
 __all__ = ["COMPARISON", "PAGES", "grade_mark", "head", "is_current", "relink", "verdict_box"]
