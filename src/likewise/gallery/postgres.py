@@ -8,10 +8,8 @@ opened anew before a read and before a write, never inside one.
 import itertools
 import re
 import secrets
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from psycopg.errors import Diagnostic
@@ -40,7 +38,7 @@ ERASED = [name for name, statement in TABLES.items() if statement.startswith("CR
 
 
 class PostgresStore(SqlStore):
-    """One connection, shared by the threads of a process under a lock."""
+    """A gallery in a schema of a database."""
 
     largest_dim = 16_000  # pgvector's `vector`
     beyond = (
@@ -48,10 +46,9 @@ class PostgresStore(SqlStore):
     )
 
     def __init__(self, address: Address, *, create: bool = False, wait: float = WAIT):
+        super().__init__()
         self.address, self.url, self.wait = address, address.shown, wait
-        self.lock = threading.RLock()
-        self.depth, self.closed = 0, False
-        self.writer = 0  # the thread inside `begin`
+        self.closed = False
         self.names = itertools.count()
         if create:
             with connect(address, wait) as made:
@@ -130,25 +127,12 @@ class PostgresStore(SqlStore):
 
     # transactions
 
-    @contextmanager
-    def begin(self) -> Iterator[None]:
-        with self.lock:
-            if self.depth:  # part of a transaction that is under way
-                yield
-                return
-            before, token = self._locked()
-            self.depth, self.writer = 1, threading.get_ident()
-            try:
-                yield
-                self._commit(before, token)
-            except BaseException:
-                self._rollback()
-                raise
-            finally:
-                self.depth = self.writer = 0
+    def begin_write(self) -> Callable[[], None]:
+        before, token = self._locked()
+        return lambda: self._commit(before, token)
 
-    def writing(self) -> bool:
-        return self.writer == threading.get_ident()
+    def begin_read(self) -> None:
+        self.run(READ)
 
     def _locked(self) -> tuple[str, str]:
         """Begin a write; the tokens of the write before and of this one. A lost connection is opened anew."""
@@ -166,7 +150,7 @@ class PostgresStore(SqlStore):
             tables.check_version(version, self.url)
             self._run("UPDATE format SET writer = ?", (token,))
         except BaseException:
-            self._rollback()
+            self.rollback()
             raise
         return str(before)
 
@@ -184,7 +168,7 @@ class PostgresStore(SqlStore):
             now: str | None = self._begin(
                 secrets.token_hex(16)
             )  # waits until the server has ended the write that was cut off
-            self._rollback()
+            self.rollback()
         except ValueError:
             now = None
         if now == token:
@@ -196,26 +180,12 @@ class PostgresStore(SqlStore):
             "look, or repeat the call: what is enrolled already is not enrolled twice"
         )
 
-    def _rollback(self) -> None:
+    def rollback(self) -> None:
         if not self.connection.closed:
             try:
                 self._run("ROLLBACK")
             except ValueError:
                 self.connection.close()
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        with self.lock:
-            if self.depth:
-                yield
-                return
-            self.run(READ)
-            self.depth = 1
-            try:
-                yield
-            finally:
-                self._rollback()
-                self.depth = 0
 
     def _reconnect(self) -> None:
         """Open the connection anew; a server that is being started is waited for. Errors: LostError."""

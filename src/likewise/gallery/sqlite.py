@@ -7,9 +7,8 @@ the letter (no triggers, no views), lengths are checked before rows are read, an
 
 import os
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,16 +31,14 @@ WAIT = 30.0  # seconds that a writer waits for another
 
 
 class SqliteStore(SqlStore):
-    """One connection, shared by the threads of a process under a lock."""
+    """A gallery in a file."""
 
     path: Path
 
     def __init__(self, path: str | os.PathLike, *, create: bool = False, wait: float = WAIT):
+        super().__init__()
         self.path = Path(path)
         self.url = os.fspath(path)
-        self.lock = threading.RLock()
-        self.depth = 0
-        self.writer = 0  # the thread inside `begin`
         self.wait = wait
         self.read_only = False
         if create:
@@ -152,40 +149,19 @@ class SqliteStore(SqlStore):
             while rows := cursor.fetchmany(BATCH):
                 yield from rows
 
-    @contextmanager
-    def begin(self) -> Iterator[None]:
-        if self.read_only:
-            raise ValueError(f"{self.url} cannot be written: the file or its folder is read-only")
-        with self.lock:
-            if self.depth:  # part of a transaction that is under way
-                yield
-                return
-            self.run("BEGIN IMMEDIATE")
-            self.depth, self.writer = 1, threading.get_ident()
-            try:
-                yield
-                self.run("COMMIT")
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.rollback()
-                raise
-            finally:
-                self.depth = self.writer = 0
+    def begin_write(self) -> Callable[[], None]:
+        self.run("BEGIN IMMEDIATE")
+        return self.commit
 
-    def writing(self) -> bool:
-        return self.writer == threading.get_ident()
+    def commit(self) -> None:
+        self.run("COMMIT")
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        with self.lock:
-            if self.depth:
-                yield
-                return
-            self.run("BEGIN")
-            try:
-                yield
-            finally:
-                self.connection.rollback()
+    def begin_read(self) -> None:
+        self.run("BEGIN")
+
+    def rollback(self) -> None:
+        if self.connection.in_transaction:
+            self.connection.rollback()
 
     def erase(self) -> bool:
         """Rewrite the file without free pages and empty the WAL; False where another process kept it from that."""

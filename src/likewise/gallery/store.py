@@ -7,8 +7,8 @@ are written once, with `?` for values; a store adds how to connect, its column t
 import json
 import time
 import zlib
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from likewise.gallery.texts import LONGEST_NAME, LONGEST_TEXT, storable
+from likewise.gallery.transactions import Transactions
 from likewise.safety import bounds
 
 __all__ = [
@@ -100,38 +101,24 @@ COLUMNS = "seq, id, content, label, grp, path, metadata, look, vector"
 DROPPED = "(forgotten)"
 
 
-class SqlStore:
+class SqlStore(Transactions):
     """The contract of both stores, which tests run over each. `sqlite` and `postgres` say how to run a statement."""
 
-    url: str
     largest_dim = LARGEST_DIM
     beyond = ""  # where what was erased may be left, out of the store's reach
     path: Path | None = None  # the file that it is
-    read_only = False
 
+    @abstractmethod
     def run(self, statement: str, values: Sequence[object] = ()) -> list[tuple]:
         """Run one statement; its rows."""
-        raise NotImplementedError
 
     def run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> list[list[tuple]]:
         """Run one statement with the values of each row; what each returns."""
         return [self.run(statement, row) for row in rows]
 
-    def begin(self) -> AbstractContextManager[None]:
-        """A write transaction, one at a time; left by an error, nothing of it is written."""
-        raise NotImplementedError
-
-    def writing(self) -> bool:
-        """Whether this thread is inside `begin`."""
-        raise NotImplementedError
-
-    def reading(self) -> AbstractContextManager[None]:
-        """A transaction in which all reads see one state."""
-        raise NotImplementedError
-
+    @abstractmethod
     def stream(self, statement: str, values: Sequence[object] = ()) -> Iterator[tuple]:
         """Rows of a large result, without holding all."""
-        raise NotImplementedError
 
     def vector_in(self, vector: np.ndarray) -> bytes:
         return vector.astype("<f4").tobytes()
@@ -139,16 +126,16 @@ class SqlStore:
     def vector_out(self, value: object) -> bytes:
         return _binary(value)
 
+    @abstractmethod
     def erase(self) -> bool:
         """Leave nothing of what was deleted in the files; False where another process kept it from that."""
-        raise NotImplementedError
 
+    @abstractmethod
     def discard(self) -> None:
         """Remove the gallery that was just created, and close."""
-        raise NotImplementedError
 
-    def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def close(self) -> None: ...
 
     # reading
 
