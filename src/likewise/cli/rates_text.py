@@ -30,7 +30,8 @@ def rates_text(rates: Sequence[RatesRecord]) -> list[str]:
     chosen = any("validation_far" in one for one in rates)
     head = "thresholds of validation pairs" if chosen else "thresholds of these pairs"
     lines = [
-        f"{head}, exact binomial 95 % intervals:",
+        f"{head}, exact binomial 95 % intervals",
+        "(for independent pairs; these share images, so that the truth is less sure):",
         f"{'':<{NAME}}{'FRR':<24}{'FAR':<24}{'val. FAR' if chosen else ''}".rstrip(),
     ]
     for one in rates:
