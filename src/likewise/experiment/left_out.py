@@ -18,11 +18,12 @@ from likewise.embeddings import Embeddings, embed
 from likewise.experiment.build import build, load_images
 from likewise.experiment.inputs import check_inputs
 from likewise.experiment.lock import locked
+from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.experiment.trial import trial
 from likewise.training.watch import Watch
 
-__all__ = ["FOLDS", "complete", "left_out", "train_left_out"]
+__all__ = ["FOLDS", "complete", "left_out", "one_fold", "part_classes", "train_left_out"]
 
 FOLDS = 10
 REFERENCES = 20_000  # training images of a fold that are kept
@@ -59,7 +60,7 @@ def train_left_out(
             if not file.exists():
                 names = ", ".join(images.classes[i] for i in classes.tolist()[:3]) + " ..." * (len(classes) > 3)
                 say(f"training {files.index(file) + 1} of {len(files)}, without {names}")
-                one_fold(run, images, classes, len(parted), watch).save(file)
+                one_fold(recipe, images, classes, len(parted), watch).save(file)
     return left_out(run)
 
 
@@ -80,11 +81,13 @@ def part_classes(images: Images, folds: int, seed: int) -> list[np.ndarray]:
     return [np.sort(part) for part in np.array_split(np.random.default_rng(seed).permutation(classes), folds)]
 
 
-def one_fold(run: Run, images: Images, classes: np.ndarray, folds: int, watch: Watch | None) -> Embeddings:
-    """Train without these classes, and embed."""
+def one_fold(
+    recipe: Recipe, images: Images, classes: np.ndarray, folds: int, watch: Watch | None = None
+) -> Embeddings:
+    """Train without these classes, and embed: what the model was trained on, other images of that, and the classes."""
     out_N = torch.isin(images.labels, torch.from_numpy(classes).to(images.labels.device))
     kept = images.take((~out_N).nonzero()[:, 0])
-    model = trial(build(run.recipe, kept), watch=watch).state.final
+    model = trial(build(recipe, kept), watch=watch).state.final
     reference, known = spaced(kept.part("train"), REFERENCES), kept.part("val")
     known = known.take(torch.isin(known.labels, reference.labels).nonzero()[:, 0])
     shown = [reference, spaced(known, QUERIES // folds)]
