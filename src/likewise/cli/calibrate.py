@@ -2,12 +2,12 @@
 
 import json
 import sys
-import textwrap
 from typing import Annotated
 
 import typer
 
 from likewise.cli.app import Json, RunFolder, app, interruptible
+from likewise.cli.terminal import wrapped
 
 
 @app.command()
@@ -38,6 +38,5 @@ def calibrate(
         right = "-" if row["detected"] is None else f"{row['detected']:.1%}"
         print(f"{row['far']:>6g}  {row['threshold']:>9.4f}  {row['low']:>7.4f} - {row['high']:.4f}  {right:>11}")
     for row in found:
-        if row["note"]:
-            print(textwrap.fill(str(row["note"]), 80))
-    print(f"{found[0]['trials']:,} images of {found[0]['classes']:,} classes, each unknown to the model that it was tried on")
+        print("".join(f"{line}\n" for line in wrapped(str(row["note"]))), end="")
+    print(f"tried with {found[0]['trials']:,} images of {found[0]['classes']:,} classes, by models trained without them")

@@ -1,7 +1,6 @@
 """likewise gallery: enroll, search, identify or "unknown", verify, correct, forget."""
 
 import json
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from likewise.cli.app import App, Json, app
+from likewise.cli.terminal import wrapped
 
 if TYPE_CHECKING:
     from likewise.gallery.decide import Answer
@@ -138,7 +138,7 @@ def verify(
     verdict = "the same" if found["same"] else "not the same"
     chance = "" if found["probability"] is None else f", probability of the same {found['probability']:.2f}"
     text = f"{verdict}{chance}: similarity {found['similarity']:+.4f}, threshold {found['threshold']:+.4f}"
-    lines = [f"{text} for FAR {found['far']:g}", *notes(found["note"])]
+    lines = [f"{text} for FAR {found['far']:g}", *wrapped(str(found["note"]))]
     show(found, as_json, "\n".join(lines))
 
 
@@ -238,12 +238,7 @@ def calibrate(
     )
     told = f"for FAR {far:g}: {seen}" if found.promised else f"promises no FAR of {far:g}"
     text = f"threshold {found.threshold:.4f} {told}{named_rightly}"
-    show(found.as_json(), as_json, "\n".join([text, *notes(found.note)]))
-
-
-def notes(text: object) -> list[str]:
-    """A note as lines of 80 characters; none where there is none."""
-    return textwrap.wrap(text, 80, break_long_words=False, break_on_hyphens=False) if isinstance(text, str) else []
+    show(found.as_json(), as_json, "\n".join([text, *wrapped(found.note)]))
 
 
 @commands.command()
@@ -277,7 +272,7 @@ def info(gallery: File, as_json: Json = False) -> None:
     if isinstance(promise, dict):
         kind = "for" if promise.get("promised", True) else "promises no"
         shown.append(f"threshold: {promise['threshold']:.4f} {kind} FAR {promise['far']:g}")
-        shown += notes(promise.get("note"))
+        shown += wrapped(promise.get("note"))
     show(found, as_json, "\n".join(shown))
 
 

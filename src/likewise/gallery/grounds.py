@@ -35,7 +35,7 @@ def of_gallery(encoder: "Encoder | None", enrolled: Vectors, *, sim: str, rule: 
         return Basis(known, GALLERY)
     run = run_of(encoder)
     if run is None:
-        how = "for a promise open the gallery with its run (--model RUN), once `likewise calibrate RUN` is done"
+        how = "run `likewise calibrate RUN` for its run, then `likewise gallery calibrate GALLERY --model RUN`"
         return basis(known, trained, source=GALLERY, how=how)
     held_out = validation(run, enrolled.vectors.shape[1])
     new = held_out.without(trained | classes)
@@ -51,7 +51,7 @@ def of_gallery(encoder: "Encoder | None", enrolled: Vectors, *, sim: str, rule: 
         source=GALLERY,
         further=left_out(new, enrolled) if new.labels else None,
         folds=trials_of_folds(folds_of(run), Counter(enrolled.labels), sim=sim, rule=rule),
-        how=f"for a promise run `likewise calibrate {run.path}`, then calibrate the gallery again",
+        how=f"run `likewise calibrate {run.path}`, then `likewise gallery calibrate GALLERY`",
     )
 
 
@@ -70,7 +70,7 @@ def of_run(run: "Run", by: Vectors, found: "Embeddings", *, sim: str, rule: str)
         trained,
         source=f"validation images of {run.name}",
         folds=trials_of_folds(folds_of(run), None, sim=sim, rule=rule),
-        how=f"for a promise run `likewise calibrate {run.path}`",
+        how=f"run `likewise calibrate {run.path}`",
     )
 
 

@@ -177,7 +177,7 @@ def noted(promised: Record | None, *, always: bool = False) -> str:
     """Why a threshold promises nothing. always: also why its trials do not support its rate."""
     if not promised or not promised.get("note") or not (always or not promised.get("promised", True)):
         return ""
-    return f"; {promised['note']}"
+    return f"; {promised['note'].partition('. Until then')[0]}"
 
 
 def outdated(about: Record, state: State) -> str:

@@ -36,7 +36,8 @@ def predicted(
             "threshold": answer.threshold,
             "far": promised.far,
             "far_interval": [promised.low, promised.high],
-            "why": "; ".join(filter(None, (answer.why, promised.note))),
+            "why": answer.why,
+            "note": promised.note,
         }
     row["neighbours"] = [
         {"id": by.ids[place_K[n.place]], "class": n.label, "similarity": round(n.similarity, 6)}

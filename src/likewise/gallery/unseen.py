@@ -92,9 +92,8 @@ def basis(
     scores = known.genuine[known.right]
     least = float(np.quantile(scores, CAUTIOUS)) if len(scores) else -np.inf
     note = (
-        f"no false-accept rate can be promised: the model was trained on {len(shared):,} of these {len(classes):,} "
-        "classes, and keeps them further apart than new ones. This threshold is a cautious one, which "
-        f"{CAUTIOUS:.0%} of the known images miss; {how}"
+        f"no false-accept rate is promised, since the model was trained on {len(shared):,} of these {len(classes):,} "
+        f"classes: {how}. Until then the threshold is a cautious one, which {CAUTIOUS:.0%} of the known images miss"
     )
     return Basis(known, source, note, least)
 
