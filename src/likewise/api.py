@@ -24,7 +24,7 @@ from likewise.experiment.score import evaluate_run, rank_run
 from likewise.experiment.train import resume as resume_run
 from likewise.experiment.train import train as train_run
 from likewise.experiment.verify_on import score_pairs
-from likewise.gallery.decide import same
+from likewise.gallery.decide import of_pairs, same
 from likewise.gallery.predict import calibrate_run, folder_classes, predicted, promise_of
 from likewise.imaging.find import image_files as files
 from likewise.metrics.neighbours import nearest
@@ -60,7 +60,10 @@ __all__ = [
 
 
 class Verification(TypedDict):
-    """Whether two images show the same class. prior: see `verify`. target: what the threshold was chosen for."""
+    """Whether two images show the same class. prior: see `verify`. target: what the threshold was chosen for.
+
+    note: where the threshold was chosen on classes that the model was trained on.
+    """
 
     same: bool
     probability: float | None
@@ -68,6 +71,7 @@ class Verification(TypedDict):
     similarity: float
     threshold: float
     target: str
+    note: str
 
 
 Call = TypeVar("Call", bound=Callable[..., object])
@@ -337,4 +341,5 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
         similarity=similarity,
         threshold=threshold["value"],
         target=threshold["target"],
+        note=of_pairs(model.info),
     )

@@ -45,14 +45,14 @@ def test_trials_are_joined_by_hand():
 
 
 def test_a_model_that_knows_no_class_is_calibrated_with_all_of_them():
-    assert unseen.basis(KNOWN, {"z"}, source="here") == (KNOWN, "here", "", None)
+    assert unseen.basis(KNOWN, {"z"}, source="here") == (KNOWN, "here", "", -np.inf, None, True)
 
 
 def test_of_some_trained_classes_only_the_others_count():
     found = unseen.basis(KNOWN, {"a", "b", "z"}, source="here")
     assert found.trials.impostor.tolist() == [0.9]
     assert (found.trials.genuine.tolist(), found.trials.genuine_class.tolist()) == ([0.8], ["c"])
-    assert (found.source, found.least, found.note) == ("classes that the model was not trained on", None, "")
+    assert (found.source, found.promised, found.note) == ("classes that the model was not trained on", True, "")
 
 
 def test_validation_classes_count_where_all_enrolled_ones_were_trained_on():
@@ -60,7 +60,17 @@ def test_validation_classes_count_where_all_enrolled_ones_were_trained_on():
     found = unseen.basis(KNOWN, set("abc"), source="here", further=further)
     assert found.trials.impostor.tolist() == [0.4, 0.35]
     assert found.trials.genuine.tolist() == KNOWN.genuine.tolist()  # of the enrolled images, since those have none
-    assert found.least is None
+    assert found.promised
+
+
+def test_the_threshold_is_not_below_that_of_leaving_every_class_out():
+    folds = trials({name: [0.01 * i + 0.005 for i in range(10)] for name in "xyzw"}, {"a": [0.7]})
+    found = unseen.basis(join([KNOWN] * 3), set("abc"), source="here", folds=folds)
+    # 12 trials, three each at 0.9, 0.3, 0.2 and 0.1: five may reach the threshold, and the fifth and sixth are 0.3
+    assert found.promise(0.5, "nearest").threshold == np.nextafter(0.3, 1)
+    # 12 say nothing of 0.05; of the 40 of the folds one may reach it, and the first four are 0.095
+    assert found.promise(0.05, "nearest").threshold == np.nextafter(0.095, 1)
+    assert found.promise(0.5, "nearest").promised
 
 
 @pytest.mark.parametrize(("others", "source"), [("xyzw", unseen.FOLDS), ("x", "classes that the model was not")])

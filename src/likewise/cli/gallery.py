@@ -238,7 +238,7 @@ def calibrate(
     )
     told = f"for FAR {far:g}: {seen}" if found.promised else f"promises no FAR of {far:g}"
     text = f"threshold {found.threshold:.4f} {told}{named_rightly}"
-    show(found.as_json(), as_json, "\n".join([text, *wrapped(found.note)]))
+    show(found.as_json(), as_json, "\n".join([*wrapped(text), *wrapped(found.note)]))
 
 
 @commands.command()

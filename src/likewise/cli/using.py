@@ -181,7 +181,7 @@ def verify(run: RunFolder, a: Path, b: Path, as_json: Json = False) -> None:
     from likewise import api
 
     result = api.verify(run, a, b)
-    print(json.dumps(result, indent=1) if as_json else verdict(result))
+    print(json.dumps(result, indent=1) if as_json else "\n".join([verdict(result), *wrapped(result["note"])]))
 
 
 def verdict(result: "Verification") -> str:

@@ -183,19 +183,25 @@ def _centre(vectors_ND: np.ndarray, sim: str) -> np.ndarray:
 
 
 def calibrate(
-    trials: Trials, far: float, *, rule: str = "nearest", source: str = "", least: float | None = None
+    trials: Trials,
+    far: float,
+    *,
+    rule: str = "nearest",
+    source: str = "",
+    least: float = -np.inf,
+    promised: bool = True,
 ) -> Promise:
     """The threshold that promises a false-accept rate, with its interval and the probabilities that go with it.
 
-    least: the trials promise nothing, and the threshold is this one or higher; the interval is then 0 to 1.
+    least: the threshold is this one or higher. promised: False where the trials tell nothing of unknown classes; the
+    interval is then 0 to 1.
     Errors: ValueError for a rate that is none, or one that so few trials cannot promise.
     """
-    threshold = promise(trials.impostor, far)
-    threshold = threshold if least is None else max(threshold, least)
+    threshold = max(promise(trials.impostor, far), least)
     accepted_U = trials.impostor >= threshold
     names = {name: i for i, name in enumerate(dict.fromkeys(trials.impostor_class.tolist()))}
     class_U = np.asarray([names[name] for name in trials.impostor_class.tolist()], np.int64)
-    low, high = further_interval(trials.impostor, class_U, threshold) if least is None else (0.0, 1.0)
+    low, high = further_interval(trials.impostor, class_U, threshold) if promised else (0.0, 1.0)
     effective = len(accepted_U) / design_effect(accepted_U, class_U)
     classes = len(names)
     named = trials.genuine >= threshold
@@ -217,8 +223,8 @@ def calibrate(
         source=source,
         calibration=fit,
         effective=effective,
-        note=support(far, high, len(accepted_U), effective, classes) if least is None else "",
-        promised=least is None,
+        note=support(far, high, len(accepted_U), effective, classes) if promised else "",
+        promised=promised,
     )
 
 

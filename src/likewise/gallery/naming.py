@@ -8,7 +8,7 @@ import numpy as np
 
 from likewise.gallery import filters, negatives
 from likewise.gallery.calibrate import CANDIDATES, Promise, centres
-from likewise.gallery.decide import Answer, Calibration, decide, same
+from likewise.gallery.decide import Answer, Calibration, decide, of_pairs, same
 from likewise.gallery.encoder import Encoder
 from likewise.gallery.grounds import kept_folds, of_gallery
 from likewise.gallery.index import Found, prepare, similarities
@@ -103,6 +103,7 @@ def compare(gallery: Opened, a: Query, b: Query) -> dict[str, object]:
         "threshold_interval": [chosen.get("low"), chosen.get("high")],
         "target": chosen.get("target"),
         "pairs": chosen.get("n"),
+        "note": of_pairs(gallery.model().info),
     }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from likewise.gallery.calibrate import Promise, Trials, calibrate, join, leave_out
+from likewise.gallery.calibrate import promise as threshold_of
 from likewise.gallery.index import prepare, similarities
 
 if TYPE_CHECKING:
@@ -54,11 +55,16 @@ class Basis(NamedTuple):
     trials: Trials
     source: str
     note: str = ""
-    least: float | None = None  # no rate can be promised, and the threshold is this one or higher
+    least: float = -np.inf  # the threshold is this one or higher
+    also: np.ndarray | None = None  # further impostor scores, by which the threshold is not lower either
+    promised: bool = True
 
     def promise(self, far: float, rule: str) -> Promise:
         """Errors: ValueError as `calibrate`."""
-        found = calibrate(self.trials, far, rule=rule, source=self.source, least=self.least)
+        least = self.least
+        if self.also is not None and far * (len(self.also) + 1) >= 1:  # fewer say nothing of this rate
+            least = max(least, threshold_of(self.also, far))
+        found = calibrate(self.trials, far, rule=rule, source=self.source, least=least, promised=self.promised)
         return replace(found, note=self.note) if self.note else found
 
 
@@ -73,6 +79,9 @@ def basis(
 ) -> Basis:
     """The trials of the most classes that the model was not trained on; a cautious threshold where there are none.
 
+    The threshold is never lower than the one of leaving every class out: where a training was short, its classes lie
+    no further apart than others.
+
     known: every class left out in turn, trained on or not. further: of classes that are not among them. folds: see
     `trials_of_folds`. how: what to do where nothing can be promised.
     """
@@ -82,20 +91,20 @@ def basis(
     if not shared and not further:
         return Basis(known, source)
     if folds is not None and distinct(folds) > distinct(untrained):
-        return Basis(folds, FOLDS)
+        return Basis(folds, FOLDS, also=known.impostor)
     if distinct(untrained):
         if not len(untrained.genuine):
             untrained = untrained._replace(
                 genuine=known.genuine, right=known.right, genuine_class=known.genuine_class
             )
-        return Basis(untrained, "classes that the model was not trained on")
+        return Basis(untrained, "classes that the model was not trained on", also=known.impostor)
     scores = known.genuine[known.right]
     least = float(np.quantile(scores, CAUTIOUS)) if len(scores) else -np.inf
     note = (
         f"no false-accept rate is promised, since the model was trained on {len(shared):,} of these {len(classes):,} "
         f"classes: {how}. Until then the threshold is a cautious one, which {CAUTIOUS:.0%} of the known images miss"
     )
-    return Basis(known, source, note, least)
+    return Basis(known, source, note, least, promised=False)
 
 
 def distinct(trials: Trials) -> int:
