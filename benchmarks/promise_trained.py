@@ -8,9 +8,9 @@ Small networks (convnet, 8 epochs, at most 32 pixels), so that the trainings tak
 
 `gallery`: each enrolled class left out of the gallery in turn. `cautious`: the threshold of `gallery`, or that which a
 tenth of the run's validation images miss, whichever is higher. `calibrate`: `likewise calibrate RUN`, the recipe
-trained again without some classes (one class each, or 10 folds), and never below the threshold of `gallery`. Rates are means over the rounds, with the lowest and
-highest. `above`: rounds whose rate lies above the interval that `calibrate` stated; `right`: share of the validation
-images of enrolled classes that are named right at each of the three thresholds.
+trained again without some classes (one class each, or 10 folds), and never below the threshold of `gallery`. Rates are
+means over the rounds, with the lowest and highest. `above`: rounds whose rate lies above the interval that `calibrate`
+stated; `right`: share of the validation images of enrolled classes that are named right at each of the thresholds.
 """
 
 import argparse
