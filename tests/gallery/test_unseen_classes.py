@@ -190,7 +190,7 @@ def test_a_run_is_trained_without_each_class_and_predicts_by_it(small, tmp_path,
         assert away not in one.part("train").labels.tolist() + one.part("val").labels.tolist()
         assert not any(id_ in set(small_test(small)) for id_ in one.ids), "the test part takes part"
     (after,) = api.predict(small.path, [image], far=0.3)
-    assert after["threshold"] == row["threshold"]
+    assert after["threshold"] >= row["threshold"]  # nor below that of leaving every class out
     assert not after["note"].startswith("no false-accept rate")
 
     # a call that is repeated trains nothing; another number of folds replaces what is there
