@@ -49,6 +49,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "losses.listwise",
         "losses.proxies",
         "losses.heads",
+        "losses.spread",
         "losses.combine",
     ),
     "miner": ("losses.mining",),

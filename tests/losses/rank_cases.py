@@ -100,6 +100,10 @@ MORE = (
     Case("vicreg"),
     Case("barlow"),
     Case("vae(likelihood='gaussian', hidden=8)"),
+    Case("koleo"),
+    Case("uniformity(same=False)"),
+    Case("spherical"),
+    Case("sum(losses=['ntxent', 'koleo(same=False)'], weights=[1, 0.1])"),
     Case("sum(losses=['triplet', 'softmax'], weights=[1, 0.5])"),
     Case("matryoshka(loss='ntxent', dims=[2, 4])"),
 )
