@@ -28,6 +28,7 @@ from likewise.experiment.near_copies import counted
 from likewise.experiment.rates import held_out_rates
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
+from likewise.experiment.sizes import accuracy_by_size
 from likewise.experiment.thresholds import choices, pairs_of, told
 from likewise.experiment.verdict import verdict_of
 from likewise.metrics.calibration import Calibration
@@ -96,6 +97,7 @@ def evaluate_run(
         **kept,
         "data": about(images),
         "without_training": baselines,
+        **({"vector_sizes": sizes} if (sizes := accuracy_by_size(recipe, found, split, open_set=open_set)) else {}),
         **training,
     }
     model.info |= kept
