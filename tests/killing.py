@@ -50,6 +50,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "whiten": {"whiten": 0.1},
     "batch norm": {"network": "small_resnet(width=4)", "sampler": "shuffled(batch=16)"},
     "accumulate": {"accumulate": 3},
+    "adapter": {"adapter": "lora(rank=2)", "ema": 0.95, "accumulate": 2},
     "accumulate and memory": {"accumulate": 2, "memory": 48},
     "plateau": {"schedule": "plateau(patience=1)", "epochs": 4, "optimizer": "sgd", "lr": 0.3},
     "relation": {"relation": "level(depth=0)"},

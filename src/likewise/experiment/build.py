@@ -119,6 +119,8 @@ def build(recipe: Recipe, images: Images) -> Parts:
             "training images; give whiten=0"
         )
     model = embedder(recipe, images).to(device)
+    if recipe.adapter:
+        spec.bind("adapter", recipe.adapter)(model.backbone, model.shape)
     if recipe.sync_batchnorm and distributed.world_size() > 1:
         synchronise(model)
     loss_fn = loss_of(recipe, model, feed.images).to(device)
@@ -192,6 +194,8 @@ def check_trainable(recipe: Recipe, model: Embedder, loss_fn: nn.Module) -> None
     """Errors: ValueError where freezing leaves nothing to train, and where a loss cannot be taken in parts."""
     if recipe.accumulate > 1 and any(isinstance(part, VAE) for part in loss_fn.modules()):
         raise ValueError("vae looks at the features of a whole batch, so it takes no accumulate; use accumulate=1")
+    if recipe.adapter and recipe.frozen_epochs < 0:
+        raise ValueError(f"frozen_epochs=-1 trains nothing of the network, so adapter={recipe.adapter} would not learn")
     if recipe.frozen_epochs == 0 or any(p.requires_grad for p in model.head.parameters()):
         return
     if recipe.accumulate > 1 or not any(p.requires_grad for p in loss_fn.parameters()):

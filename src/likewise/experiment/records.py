@@ -197,6 +197,7 @@ class Metrics(TypedDict):
     epochs: NotRequired[int]
     stopped: NotRequired[str]
     parameters: NotRequired[int]
+    wise: NotRequired[float]  # share of the trained weights in the mean with the first ones
 
 
 def read_metrics(path: Path) -> Metrics:

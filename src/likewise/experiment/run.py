@@ -77,6 +77,10 @@ class Run:
     def best(self) -> Path:
         return self.path / "checkpoints" / "best.safetensors"
 
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter.safetensors"
+
     def snapshot(self, epoch: int) -> Path:
         return self.path / "snapshots" / f"epoch_{epoch:04d}.parquet"
 

@@ -171,6 +171,7 @@ METRICS: dict[str, tuple[Check, str]] = {
     "epochs": (whole, "a whole number"),
     "parameters": (whole, "a whole number"),
     "ranks": (whole, "a whole number"),
+    "wise": (finite, "a number"),
     "stopped": (text, "a text"),
 }
 # Names of earlier versions, which are still read.

@@ -196,11 +196,12 @@ def of_training(state: State) -> Fields:
         "stopped": state.stop or "",
         "parameters": sum(p.numel() for p in state.model.parameters()),
         **({"ranks": state.ranks} if state.ranks > 1 else {}),
+        **({"wise": state.callback_state["wise"]} if "wise" in state.callback_state else {}),
     }
 
 
 def earlier(run: Run) -> Fields:
     """What metrics.json said of the training before."""
-    kept = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters", "ranks")
+    kept = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters", "ranks", "wise")
     held = run.metrics_or_nothing()
     return {name: held[name] for name in kept if name in held}

@@ -10,6 +10,7 @@ from likewise.data.images import Images
 from likewise.data.options import on_stderr
 from likewise.embeddings import embed_shared
 from likewise.experiment.build import Parts, build, load_images, resolve_defaults
+from likewise.experiment.finishing import check_wise
 from likewise.experiment.folder import new_run, sweep
 from likewise.experiment.inputs import check_inputs, write_inputs
 from likewise.experiment.lock import locked
@@ -46,6 +47,7 @@ def prepared(recipe: Recipe, watch: Watch | None) -> Parts:
     recipe = resolve_defaults(recipe)
     parts = build(recipe, read_images(recipe, watch))
     check_plateau(parts)
+    check_wise(parts.recipe, parts.images)
     settle(parts, on_stderr)
     if distributed.is_main():
         look(parts.images, recipe.split, on_stderr, seed=recipe.split_seed)

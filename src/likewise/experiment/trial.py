@@ -37,6 +37,7 @@ from likewise.experiment.callbacks import (
     validate,
 )
 from likewise.experiment.checkpoint import load_checkpoint, load_last, resumable, save_checkpoint
+from likewise.experiment.finishing import average_with_first, check_wise, merge_adapters, whiten
 from likewise.experiment.interrupt import INTERRUPTED, interruptible, stop_when_asked
 from likewise.experiment.precision import settle
 from likewise.experiment.recipe import Recipe, epochs_of
@@ -56,6 +57,7 @@ VALIDATION_REFERENCES = 5_000
 # What the stage before a metric training has of its own.
 CLASSIFIER: dict[str, object] = {"loss": "softmax", "sim": "", "normalize": None, "miner": "", "memory": 0}
 CLASSIFIER |= {"sampler": "shuffled(batch=128)", "pretrain_epochs": 0, "patience": 0, "max_seconds": 0.0}
+CLASSIFIER |= {"wise": 0.0, "distill": ""}
 
 
 def trial(
@@ -73,17 +75,20 @@ def trial(
     Errors: KeyboardInterrupt, with how to resume, when the user stopped it; DivergedError.
     """
     check_plateau(parts)
+    check_wise(parts.recipe, parts.images)
     settle(parts)
+    recipe = parts.recipe
     if run is not None and distributed.from_main(resumable(run.last)):
         restore(run, parts)
     else:
         parts = pretrained(parts, run, watch)
     train_loop(parts, run, watch, extra, resume_with=run)
-    if parts.recipe.whiten:
+    if recipe.wise:
+        stage(watch, "averaging with the first weights")(0, 0)
+        average_with_first(recipe, parts, validation_score(recipe, parts.images), run)
+    if recipe.whiten:
         stage(watch, "whitening")(0, 0)
-        train = parts.images.part("train")
-        parts.state.final.whiten(train, train.labels, shrink=parts.recipe.whiten)
-        distributed.broadcast_tensors(parts.state.final)
+        whiten(recipe, parts.state, parts.images)
     return parts
 
 
@@ -154,6 +159,7 @@ def train_loop(
         raise KeyboardInterrupt(f"stopped at step {state.step}{saved}")
     if parts.recipe.patience:
         best.restore(state)
+    merge_adapters(parts.recipe, state, run)
     if run is not None and distributed.is_main():
         state.final.save(run.model)
     distributed.barrier()
