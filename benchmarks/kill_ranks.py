@@ -46,9 +46,10 @@ def main() -> int:
             print(rows[-1], *seen.problems, sep="\n", flush=True)
     rows += [f"| all | {total} | | | | | {len(wrong)} |", ""]
     rows.append(
-        f"Killed: rank 0 {ranks.killed[0]} times, rank 1 {ranks.killed[1]} times. Hung: {ranks.hung}. The other process "
-        f"had ended after {ranks.slowest:.1f} s at the latest."
+        f"Killed: rank 0 {ranks.killed[0]} times, rank 1 {ranks.killed[1]} times. Hung: {ranks.hung}. The other "
+        f"process had ended after {ranks.slowest:.1f} s at the latest."
     )
+    print(*ranks.failures, sep="\n", file=sys.stderr)
     machine.write("kill_ranks", "\n".join(rows), str(__doc__))
     return len(wrong)
 

@@ -81,18 +81,17 @@ def in_fork(work: Callable[[], Any], *, kill_after: float | None = None) -> int:
     return 137 if code < 0 else code
 
 
-def forked(work: Callable[[], Any]) -> int:
-    """The number of a new process that does the work and ends with 0, or 1 after an error; it prints nothing."""
+def forked(work: Callable[[], Any], errors: str = os.devnull) -> int:
+    """The number of a new process that does the work and ends with 0, or 1 after an error; stderr goes to a file."""
     sys.stdout.flush(), sys.stderr.flush()
     if child := os.fork():
         return child
     code = 1
     try:
         gc.freeze()
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if not os.environ.get("KILLING_SHOWS"):
-            os.dup2(null, 2)
+            os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         work()
         code = 0
     except BaseException:

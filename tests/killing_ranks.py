@@ -3,8 +3,10 @@
 import os
 import random
 import signal
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from killing import forked
@@ -20,16 +22,21 @@ class InRanks:
     """`killing.in_fork` for several processes of one gloo group.
 
     A call runs the work in each: 0 all have done it, 1 one has failed, 137 one was killed. Which one, and how long the
-    others are left alone before SIGTERM, is drawn. hung: processes that SIGTERM did not end.
+    others are left alone before SIGTERM, is drawn. hung: processes that SIGTERM did not end. failures: what processes
+    printed where none was killed and one failed.
     """
 
     def __init__(self, number: int, seed: int):
         self.number, self.rng = number, random.Random(seed)
         self.killed, self.hung, self.slowest = [0] * number, 0, 0.0
+        self.folder, self.failures = tempfile.TemporaryDirectory(), []
 
     def __call__(self, work: Callable[[], Any], *, kill_after: float | None = None) -> int:
         port, began = free_port(), time.monotonic()
-        running = {rank: forked(lambda: self.joined(work, rank, port)) for rank in range(self.number)}  # noqa: B023
+        running = {
+            rank: forked(lambda: self.joined(work, rank, port), self.errors(rank))  # noqa: B023 (called at once)
+            for rank in range(self.number)
+        }
         victim, patience = self.rng.randrange(self.number), self.rng.choice((0.0, 0.1, 2.0))
         due = float("inf") if kill_after is None else began + kill_after
         codes: dict[int, int] = {}
@@ -45,7 +52,12 @@ class InRanks:
         self.end(running, codes, patience)
         killed = codes[victim] < 0
         self.killed[victim] += killed
+        if any(codes.values()) and not killed:
+            self.failures += [Path(self.errors(rank)).read_text(encoding="utf-8") for rank in codes]
         return 137 if killed else int(any(codes.values()))
+
+    def errors(self, rank: int) -> str:
+        return str(Path(self.folder.name) / str(rank))
 
     def joined(self, work: Callable[[], Any], rank: int, port: int) -> None:
         os.environ.update(environment(rank, self.number, port))
