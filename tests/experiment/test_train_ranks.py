@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from rank_trials import metrics_of, weights_of
+from rank_trials import weights_of
 from torch import Tensor
 
-from killing import SETTINGS, SMALL, difference, result
+from killing import SETTINGS, SMALL, difference, result, start
 from likewise.experiment.checkpoint import opened_checkpoint
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
@@ -141,7 +141,7 @@ with distributed.joined():
 @pytest.mark.slow
 @pytest.mark.parametrize(("rank", "launch"), [(0, ["--standalone"]), (1, ["--master-port", "free"])], ids=["0", "1"])
 def test_restarted_by_torchrun_a_training_goes_on(two, tmp_path, rank, launch):
-    two(metrics_of, SMALL, tmp_path / "whole")
+    two(start, SMALL, tmp_path / "whole")
     script = tmp_path / "dies.py"
     script.write_text(DIES, encoding="utf-8")
     launch = [str(free_port()) if word == "free" else word for word in launch]
