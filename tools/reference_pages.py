@@ -23,7 +23,11 @@ SCORES = (
 # file: title, what it holds, modules whose `__all__` it lists
 PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "commands": ("Commands as functions", "What each command calls.", ("api",)),
-    "data": ("Images and sources", "Reading and splitting labelled images.", ("data.images", "data.sources", "data.split")),
+    "data": (
+        "Images and sources",
+        "Reading and splitting labelled images.",
+        ("data.images", "data.sources", "data.split"),
+    ),
     "sampling": (
         "Samplers and augmentations",
         "How batches are drawn and varied: `sampler=` and `augment=` in a recipe.",
@@ -42,7 +46,15 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "loss_modules": (
         "Loss modules and miners",
         "The modules around a loss, and the miners, `miner=` in a recipe. [Losses](../losses.md) lists the losses.",
-        ("losses.terms", "losses.pair", "losses.proxy", "losses.build", "losses.memory", "losses.cached", "losses.mining"),
+        (
+            "losses.terms",
+            "losses.pair",
+            "losses.proxy",
+            "losses.build",
+            "losses.memory",
+            "losses.cached",
+            "losses.mining",
+        ),
     ),
     "training": (
         "Training and comparison",
@@ -64,7 +76,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Enroll, search, identify and verify, in the process or over HTTP.",
         ("gallery.gallery", "gallery.decide", "client"),
     ),
-}  # fmt: skip
+}
 
 PUBLIC = "What `import likewise` offers. Each name is loaded when it is first used."
 FIELDS = """\

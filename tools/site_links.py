@@ -13,7 +13,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-FETCHED = {("link", "href"), *((tag, "src") for tag in ("script", "img", "iframe", "source", "video", "audio", "embed"))}
+FETCHED = {
+    ("link", "href"),
+    *((tag, "src") for tag in ("script", "img", "iframe", "source", "video", "audio", "embed")),
+}
 NOT_FETCHED = {"canonical", "next", "prev", "alternate"}  # a <link> that only names another page
 
 
