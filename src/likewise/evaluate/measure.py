@@ -26,7 +26,7 @@ from likewise.evaluate.verification import (
 from likewise.metrics import classification, clustering, few_shot, intervals, retrieval, verification
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.influence import Influence
-from likewise.metrics.intervals import Paired, Ratio, Score
+from likewise.metrics.intervals import Paired, Ratio, Score, Scores
 from likewise.metrics.neighbours import Sim, nearest
 from likewise.metrics.retrieval import Set
 from likewise.metrics.sampled_pairs import Pairs, similarities
@@ -51,8 +51,6 @@ __all__ = [
     "retrieve",
     "too_few",
 ]
-
-Scores = dict[str, Score]
 
 RETRIEVAL = ("recall@1", "recall@10", "precision@10", "r_precision", "map@r")
 QUICK = ("recall@1", "r_precision", "map@r")
@@ -133,7 +131,7 @@ def evaluate(
     """
     sim = spec.bind("sim", sim) if isinstance(sim, str) else sim
     found = measure(query, reference, sim=sim, seed=seed, quick=quick, across_groups=across_groups)
-    scores = intervals.bootstrap(found.ratios, found.units, seed=seed)
+    scores = Scores(intervals.bootstrap(found.ratios, found.units, seed=seed))
     if quick:
         return scores
     scores |= identify(query, reference, sim=sim, seed=seed)
@@ -145,7 +143,8 @@ def evaluate(
     score_T = similarities(query.vectors, pairs, sim=sim)
     drawn_N = units(query.labels, reference is None)
     strata_N = strata(query.labels, drawn_N)
-    return scores | verify(pairs, score_T, drawn_N, strata_N=strata_N, threshold=threshold, fit=fit, seed=seed)
+    scores |= verify(pairs, score_T, drawn_N, strata_N=strata_N, threshold=threshold, fit=fit, seed=seed)
+    return scores
 
 
 def _from_val(
@@ -185,7 +184,7 @@ def retrieve(
     if not ratios:
         where = "another group" if across_groups else "the gallery" if gallery is not None else "the part"
         raise ValueError(f"none of the {len(query)} queries has an image of its class to find in {where}")
-    return intervals.bootstrap(ratios, units_N, seed=seed), without
+    return Scores(intervals.bootstrap(ratios, units_N, seed=seed)), without
 
 
 def queries_without_positives(query: Embeddings, reference: Embeddings | None = None) -> dict[str, int]:
