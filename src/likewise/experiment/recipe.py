@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from likewise import spec
-from likewise.imaging.sizes import plain_size
+from likewise.imaging.sizes import FITS, plain_size
 from likewise.safety import bounds
 from likewise.spec import SpecError, near
 
@@ -36,9 +36,10 @@ class Recipe:
     val: float = documented(0.1, "share of the training part used for validation if the source has no validation part")
     size: int | str = documented(
         0,
-        "side of the square that images are stretched to, in pixels, or height and width such as 40x64; 0 is the size "
+        "side of the square that images are brought to, in pixels, or height and width such as 40x64; 0 is the size "
         "of the pretrained network, else the image's own, enlarged if the network needs larger ones",
     )
+    fit: str = documented("stretch", "images of another aspect: stretch | pad (in the border's colour) | crop")
     channels: int = documented(0, "1 grey, 3 colour, 0 as most images are, and 3 for pretrained networks (timm: ...)")
     min_per_class: int = documented(1, "classes with fewer images are left out")
     max_per_class: int = documented(0, "maximum number of images per class; 0 is all")
@@ -329,6 +330,8 @@ def check(recipe: Recipe) -> None:
             raise SpecError(f"{name} is {meaning(name)}: expected {low} to {high}, got {value}")
     if recipe.channels == 2:
         raise SpecError("channels is 1 (grey), 3 (colour) or 0 (as most images are), got 2")
+    if recipe.fit not in FITS:
+        raise SpecError(f"no fit={recipe.fit!r}{near(recipe.fit, FITS)}")
     if recipe.amp not in AMP:
         raise SpecError(f"no amp={recipe.amp!r}{near(recipe.amp, AMP)}")
     for name, kind in NAMED.items():
