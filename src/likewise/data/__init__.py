@@ -10,6 +10,7 @@ from likewise import spec
 from likewise.data.arrays import from_arrays
 from likewise.data.files import Files, conform
 from likewise.data.filters import narrow
+from likewise.data.formats import refused
 from likewise.data.images import SPLITS, Images, Skipped
 from likewise.data.options import AbsentError, LoadOptions, as_path, data_home
 
@@ -91,4 +92,6 @@ def _source(text: str) -> Callable[[LoadOptions], Images]:
             return spec.bind("data", f"{ENDINGS[path.suffix.lower()]}(path={str(path)!r})")
         if "(" in text:
             raise
+        if why := refused(path):
+            raise spec.SpecError(why) from None
         raise spec.SpecError(f"{error}; nor is there a folder {text!r}") from None

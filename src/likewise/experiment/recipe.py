@@ -330,10 +330,9 @@ def check(recipe: Recipe) -> None:
             raise SpecError(f"{name} is {meaning(name)}: expected {low} to {high}, got {value}")
     if recipe.channels == 2:
         raise SpecError("channels is 1 (grey), 3 (colour) or 0 (as most images are), got 2")
-    if recipe.fit not in FITS:
-        raise SpecError(f"no fit={recipe.fit!r}{near(recipe.fit, FITS)}")
-    if recipe.amp not in AMP:
-        raise SpecError(f"no amp={recipe.amp!r}{near(recipe.amp, AMP)}")
+    for name, known_words in (("fit", FITS), ("amp", AMP)):
+        if (word := getattr(recipe, name)) not in known_words:
+            raise SpecError(f"no {name}={word!r}{near(word, known_words)}")
     for name, kind in NAMED.items():
         if getattr(recipe, name) and not getattr(recipe, name).startswith("pml:"):
             spec.bind(kind, getattr(recipe, name))

@@ -87,7 +87,7 @@ def _batches(images: object, shape: Shape, size: int, check: Callable[[Tensor], 
 
 
 def fit(images: Tensor, shape: Shape, mode: str = "stretch") -> Tensor:
-    """Give a batch `[N, ...]` the channels and sides of `shape`; mode: see sizes.FITS. Errors: ValueError when it cannot."""
+    """Give a batch `[N, ...]` the channels and sides of `shape`; mode: see sizes.FITS. Errors: ValueError."""
     is_images = len(shape) == 3
     if images.ndim != len(shape) + 1 or (not is_images and images.shape[1:] != shape):
         raise ValueError(f"the model takes [N, {_text(shape)}], got [{_text(images.shape)}]; a single one is x[None]")
