@@ -71,8 +71,6 @@ def joined(stored: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray
             raise ValueError(f"{where}: the parts differ in shape: {shapes}")
     for part, X, y in zip(parts, arrays["X"], arrays["y"], strict=True):
         if len(X) != len(y):
-            raise ValueError(
-                f"{where}: x_{part} has {len(X)} rows and y_{part} {len(y)}; they need one of each an image"
-            )
+            raise ValueError(f"{where}: x_{part} has {len(X)} rows and y_{part} {len(y)}; each image needs both")
     split = np.repeat([SPLITS.index(part) for part in parts], [len(X) for X in arrays["X"]])
     return {"X": np.concatenate(arrays["X"]), "y": np.concatenate(arrays["y"]), "split": split}

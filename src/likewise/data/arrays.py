@@ -104,8 +104,8 @@ def kind_of(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as file:
             names = {n[:-4]: n for n in file.namelist()}
-            found = by_use(names) | {"X": name for key, name in names.items() if part_of(key) == ("X", "train")}
-            with file.open(found["X"]) as opened:
+            of_train = next((name for key, name in names.items() if part_of(key) == ("X", "train")), None)
+            with file.open(by_use(names).get("X") or of_train or "X") as opened:
                 shape, dtype = array_header(opened)
     except UNREADABLE:
         return "images"

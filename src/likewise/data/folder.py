@@ -20,9 +20,9 @@ TABLES = {".csv", ".tsv", ".parquet", ".pq"}
 def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
     """Class-per-folder images: `path/cat/1.jpg`, or `path/train/cat/1.jpg`, likewise `val/` and `test/`.
 
-    A class is the path of the folder its images lie in, so classes may be nested (`Fruit/Apple`). The folders train, val
-    and test may lie deeper, the same depth everywhere: `path/images/train/cat/1.jpg`, `path/cat/train/1.jpg`. Hidden
-    files and files of operating systems are ignored; an image outside every class folder is listed as skipped.
+    A class is the path of the folder its images lie in, so classes may be nested (`Fruit/Apple`). The folders train,
+    val and test may lie deeper, at the same depth everywhere: `path/images/train/cat/1.jpg`, `path/cat/train/1.jpg`.
+    Hidden files and files of operating systems are ignored; an image outside every class folder is listed as skipped.
 
     path       the folder, absolute or relative to where the command runs
     parts      yes | no: folders train, val and test are parts, or classes; auto: parts when train/ holds only folders

@@ -1,6 +1,7 @@
 """Image files in folders: one list of suffixes and one walk, for training, `embed`, `predict` and an exported model.
 
-A file without a suffix is an image if its first bytes say so. Needs neither torch nor numpy, so that an exported model reads the very files that training read.
+A file without a suffix is an image if its first bytes say so. Needs neither torch nor numpy, so that an exported model
+reads the very files that training read.
 """
 
 import os
