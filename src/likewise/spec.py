@@ -55,7 +55,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "miner": ("losses.mining",),
     "relation": ("match",),
     "sim": ("geometry",),
-    "network": ("models.networks", "models.strokes", "models.mobilenet", "models.pretrained"),
+    "network": ("models.networks", "models.strokes", "models.mobilenet", "models.efficientnet", "models.pretrained"),
     "head": ("models.embedding_heads",),
     "adapter": ("models.adapters",),
     "data": ("data.sources",),

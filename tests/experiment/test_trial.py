@@ -30,6 +30,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "split": ("by_class(val=0.3, test=0.3)", {}),
     "val": (0.4, {}),
     "size": (20, {}),
+    "fit": ("crop", {"size": "16x24"}),
     "channels": (3, {}),
     "min_per_class": (2, {}),
     "max_per_class": (8, {}),

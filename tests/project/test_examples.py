@@ -21,7 +21,14 @@ MODULES = [
     *(f"losses.{name}" for name in ("mining", "pair")),
     *(f"metrics.{name}" for name in METRICS),
     *("data.samplers", "data.hierarchical_sampler", "data.consecutive_sampler", "training.embedding_samplers"),
-    *("models.networks", "models.strokes", "models.mobilenet", "models.pretrained", "models.embedding_heads"),
+    *(
+        "models.networks",
+        "models.strokes",
+        "models.mobilenet",
+        "models.efficientnet",
+        "models.pretrained",
+        "models.embedding_heads",
+    ),
 ]
 KINDS = ("loss", "miner", "sampler", "network", "head", "sim", "relation")
 # steps inside a metric, and not scores

@@ -10,6 +10,7 @@ from likewise import spec
 from likewise.data.arrays import from_arrays
 from likewise.data.files import Files, conform
 from likewise.data.filters import narrow
+from likewise.data.formats import refused
 from likewise.data.images import SPLITS, Images, Skipped
 from likewise.data.options import AbsentError, LoadOptions, as_path, data_home
 
@@ -38,6 +39,7 @@ def load(
     seed: int = 0,
     size: int | str = 0,
     channels: int = 0,
+    fit: str = "stretch",
     min_per_class: int = 1,
     max_per_class: int = 0,
     max_classes: int = 0,
@@ -50,13 +52,13 @@ def load(
     root      where the sources lie; LIKEWISE_DATA, else the user's cache folder
     split     given | auto | ratio(val=..., test=...) | by_class | by_group | by_scene
     val       the validation share of a split that does not say its own
-    size, channels   see LoadOptions;  min_per_class, max_per_class, max_classes   see narrow
+    size, channels, fit   see LoadOptions;  min_per_class, max_per_class, max_classes   see narrow
     strict    an image that cannot be read is an error, not a line in `skipped`
     progress  called with (done, total) while images are read
     Errors: SpecError for an unknown name or keyword, before anything is read; ValueError for what cannot be read.
     """
     read_source, divide = _source(source), spec.bind("split", split)
-    want = LoadOptions(as_path(root) if root else data_home(), size, channels, progress=progress)
+    want = LoadOptions(as_path(root) if root else data_home(), size, channels, fit, progress=progress)
     images: Images = read_source(want)
     if strict and images.skipped:
         first = images.skipped[0]
@@ -90,4 +92,6 @@ def _source(text: str) -> Callable[[LoadOptions], Images]:
             return spec.bind("data", f"{ENDINGS[path.suffix.lower()]}(path={str(path)!r})")
         if "(" in text:
             raise
+        if why := refused(path):
+            raise spec.SpecError(why) from None
         raise spec.SpecError(f"{error}; nor is there a folder {text!r}") from None

@@ -84,6 +84,7 @@ def key_of(sources: Sequence[ImageSource], want: LoadOptions, invert: bool) -> K
     if sum(sizes) < WORTH:
         return None
     settings = f"{RULES} {decoder()} {'inverted' if invert else 'plain'}"
+    settings += f" {want.fit}" if want.fit != "stretch" else ""
     name = digest(f"{settings} {want.size} {want.channels}".encode(), *map(str.encode, prints))
     return Key(name, settings, prints)
 

@@ -23,7 +23,8 @@ from likewise.data import background, cache
 from likewise.data.cache import Entry, Key, Room
 from likewise.data.options import LoadOptions
 from likewise.data.stored import Stored
-from likewise.imaging.decode import Crop, Head, ImageError, ImageSource, check, decode, fit, head
+from likewise.imaging.decode import Crop, Head, ImageError, ImageSource, check, decode, head
+from likewise.imaging.resize import fit
 
 __all__ = ["Files", "common_shape", "conform", "read", "together"]
 
@@ -56,6 +57,7 @@ class Files:
     each: Shape
     invert: bool = False
     stored: Stored | None = None
+    fit: str = "stretch"
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -68,7 +70,7 @@ class Files:
     def take(self, indices: Sequence[int]) -> "Files":
         """The images at these indices, not yet read."""
         stored = self.stored and self.stored.take(indices)
-        return Files(tuple(self.sources[i] for i in indices), self.each, self.invert, stored)
+        return Files(tuple(self.sources[i] for i in indices), self.each, self.invert, stored, self.fit)
 
     def __getitem__(self, indices: Tensor | Sequence[int]) -> Tensor:
         """Errors: ValueError naming an image that broke after it was listed."""
@@ -77,7 +79,7 @@ class Files:
             with suppress(OSError):
                 return torch.from_numpy(self.stored[rows])
         pixels = _empty(len(rows), self.each)
-        wrong = _fill(pixels, [self.sources[i] for i in rows], self.each, self.invert)
+        wrong = _fill(pixels, [self.sources[i] for i in rows], self.each, self.invert, self.fit)
         for row, why in wrong.items():
             raise ValueError(
                 f"{_called(self.sources[rows[row]])} could be read when it was listed and cannot now: {why}"
@@ -113,7 +115,7 @@ def _from(entry: Entry, sources: Sequence[ImageSource], want: LoadOptions, inver
     """Errors: OSError when the entry was deleted."""
     if entry.size <= want.memory:
         return torch.from_numpy(entry.stored.all())
-    return Files(tuple(sources[at] for at in entry.rows), entry.each, invert, entry.stored)
+    return Files(tuple(sources[at] for at in entry.rows), entry.each, invert, entry.stored, want.fit)
 
 
 def _decoded(
@@ -132,9 +134,9 @@ def _decoded(
         reading = _sources(chosen, [room.key.prints[i] for i in good], room.key, shape) if room else chosen
         place = room if pixels is None else pixels
         if place is None:
-            late = _each(partial(check, shape=shape), chosen, want.progress)[1]
+            late = _each(partial(check, shape=shape, mode=want.fit), chosen, want.progress)[1]
         else:
-            late = _fill(place, reading, shape, invert, want.progress)
+            late = _fill(place, reading, shape, invert, want.fit, want.progress)
     except BaseException:
         if room:
             room.leave()
@@ -143,7 +145,7 @@ def _decoded(
     wrong |= {good[row]: why for row, why in late.items()}
     if pixels is None:
         stored = _closed(room, {good[row]: row for row in readable}, wrong, want) if room else None
-        return Files(tuple(chosen[row] for row in readable), shape, invert, stored), wrong
+        return Files(tuple(chosen[row] for row in readable), shape, invert, stored, want.fit), wrong
     pixels = pixels[readable] if late else pixels
     if room:
         rows = {good[row]: place for place, row in enumerate(readable)}
@@ -216,8 +218,8 @@ def conform(pixels: Tensor, want: LoadOptions) -> Tensor | Files:
     channels, height, width = pixels.shape[1:]
     shape = (want.channels or channels, *(want.sides or (height, width)))
     if pixels.dtype == torch.uint8 and len(pixels) * prod(shape) > max(want.memory, pixels.numel()):
-        return Files(tuple(pixels), shape)
-    return fit(pixels, shape)
+        return Files(tuple(pixels), shape, fit=want.fit)
+    return fit(pixels, shape, want.fit)
 
 
 def _fill(
@@ -225,26 +227,27 @@ def _fill(
     sources: Sequence[ImageSource | Cached],
     shape: Shape,
     invert: bool,
+    mode: str,
     progress: Progress = None,
 ) -> dict[int, str]:
     """Decode every image (or copy it from the cache) into its row; returns the reasons of those that cannot be read."""
 
     def one(row: int) -> None:
         if isinstance(place, Room):
-            place.put(row, _one(sources[row], shape, invert).numpy())
+            place.put(row, _one(sources[row], shape, invert, mode).numpy())
         else:
-            _one(sources[row], shape, invert, place[row])
+            _one(sources[row], shape, invert, mode, place[row])
 
     return _each(one, range(len(sources)), progress)[1]
 
 
-def _one(source: ImageSource | Cached, shape: Shape, invert: bool, out: Tensor | None = None) -> Tensor:
+def _one(source: ImageSource | Cached, shape: Shape, invert: bool, mode: str, out: Tensor | None = None) -> Tensor:
     if isinstance(source, Cached):
         with suppress(OSError):
             pixels = torch.from_numpy(source.stored[[source.place]])[0]
             return pixels if out is None else out.copy_(pixels)
         source = source.source
-    return decode(source, shape, invert=invert, out=out)
+    return decode(source, shape, invert=invert, out=out, mode=mode)
 
 
 def _each(

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from likewise.data.columns import USUAL, resolve, split_parts
@@ -129,7 +129,7 @@ def _listed(
     notes: list[str],
 ) -> Iterator[Listed]:
     """The rows that name an image and a label for the first time; the others go to `skipped`."""
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, str]] = {}
     complete = list(_complete(rows, columns, skipped))
     parts: list[int | None] = [0] * len(complete)
     if "split" in columns:
@@ -142,20 +142,32 @@ def _listed(
             del columns["split"]
         else:
             parts = drawn.parts
+    shorten = _without_fraction([str(row.cells[columns["label"]]) for row in complete])
     for row, part in zip(complete, parts, strict=True):
         source, name, key = image_of(row, columns["image"], base, file)
-        label = str(row.cells[columns["label"]])
+        label = shorten(str(row.cells[columns["label"]]))
         if source is None or label.strip().casefold() in NO_LABEL:
             skipped.append(Skipped(name, f"{row.where} has no {'image' if source is None else 'label'}"))
         elif part is None:
             skipped.append(Skipped(name, f"{row.where} has no part"))
         elif key in seen:
-            skipped.append(Skipped(name, f"{row.where} lists again what {seen[key]} lists"))
+            where, first = seen[key]
+            other = "" if label.strip() == first.strip() else f", with another label ({first!r} there, {label!r} here)"
+            skipped.append(Skipped(name, f"{row.where} lists again what {where} lists{other}"))
         else:
-            seen[key] = row.where
+            seen[key] = row.where, label
             group = str(row.cells[columns["group"]]).strip() if "group" in columns else None
             role = str(row.cells[columns["role"]]).strip() if "role" in columns else ""
             yield Listed(name, source, label, part, group, role)
+
+
+def _without_fraction(labels: Sequence[str]) -> Callable[[str], str]:
+    """A function that writes 1.0 as 1, where all labels are whole numbers; spreadsheets and NaN make them floats."""
+    given = {label.strip() for label in labels} - {""}
+    numbers = {label for label in given if label.casefold() not in NO_LABEL}
+    if all(re.fullmatch(r"[+-]?[0-9]+(\.0*)?", label) for label in numbers):
+        return lambda label: label.strip().partition(".")[0]
+    return str
 
 
 def _complete(rows: Sequence[Row], columns: dict[str, int], skipped: list[Skipped]) -> Iterator[Row]:

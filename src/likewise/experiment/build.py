@@ -19,6 +19,7 @@ from likewise.losses.class_labels import ClassLabels, paths, tags
 from likewise.losses.heads import VAE
 from likewise.models import Embedder, weights
 from likewise.models.blocks import lr_multipliers
+from likewise.models.efficientnet import absent, installed, variant_of
 from likewise.models.networks import smallest_side
 from likewise.models.pretrained import is_outside, makers_of
 from likewise.models.synced_batchnorm import synchronise
@@ -66,9 +67,7 @@ def weights_of(recipe: Recipe) -> Path | str:
         return ""
     if recipe.weights == PUBLISHED:
         if not is_outside(recipe.network):
-            raise spec.SpecError(
-                f"weights={PUBLISHED} is for timm:, torchvision: and hf:, not for {recipe.network}; give a file"
-            )
+            check_installed(recipe.network)
         return PUBLISHED
     given = as_path(recipe.weights)
     places = [given] if given.name != recipe.weights else [given, *(home / given for home in weight_homes())]
@@ -79,6 +78,17 @@ def weights_of(recipe: Recipe) -> Path | str:
     return found
 
 
+def check_installed(network: str) -> None:
+    """Errors: SpecError for a network without published weights, and for a package of weights that is not installed."""
+    variant = variant_of(network)
+    if variant is None:
+        raise spec.SpecError(
+            f"weights={PUBLISHED} is for efficientnet_lite, timm:, torchvision: and hf:, not for {network}; give a file"
+        )
+    if installed(variant) is None:
+        raise spec.SpecError(absent(variant))
+
+
 def weight_homes() -> list[Path]:
     """Where a bare file name is looked for: the folder `weights` in the root of the data, or beside that root."""
     root = data_home()
@@ -87,7 +97,7 @@ def weight_homes() -> list[Path]:
 
 def load_images(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Images:
     """The images of a recipe, split and filtered; progress is called with (done, total). Errors: ValueError."""
-    shared = ("split", "val", "size", "channels", "min_per_class", "max_per_class", "max_classes", "strict")
+    shared = ("split", "val", "size", "channels", "fit", "min_per_class", "max_per_class", "max_classes", "strict")
     wanted = {name: getattr(recipe, name) for name in shared}
     images = data.load(recipe.data, seed=recipe.split_seed, progress=progress, **wanted)
     if not recipe.size and len(images.shape) == 3 and (least := needed_side(recipe.network, images.shape)):
@@ -174,6 +184,7 @@ def embedder(recipe: Recipe, images: Images) -> Embedder:
         normalize=bool(recipe.normalize),
         sim=recipe.sim,
         classes=images.classes,
+        fit=recipe.fit,
     )
     if source:
         model.load_weights(None if source == PUBLISHED else source)

@@ -65,7 +65,7 @@ def read_images(source: str | os.PathLike, model: Embedder) -> Images:
     want = LoadOptions()
     if len(model.shape) == 3:
         channels, height, width = model.shape
-        want = LoadOptions(size=f"{height}x{width}", channels=channels if channels in (1, 3) else 0)
+        want = LoadOptions(size=f"{height}x{width}", channels=channels if channels in (1, 3) else 0, fit=model.fit)
     return data.read(os.fspath(source), want)
 
 

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from likewise import spec
 from likewise.experiment.ranges import AMP, RANGES
-from likewise.imaging.sizes import plain_size
+from likewise.imaging.sizes import FITS, plain_size
 from likewise.safety import bounds
 from likewise.spec import SpecError, near
 
@@ -37,9 +37,10 @@ class Recipe:
     val: float = documented(0.1, "share of the training part used for validation if the source has no validation part")
     size: int | str = documented(
         0,
-        "side of the square that images are stretched to, in pixels, or height and width such as 40x64; 0 is the size "
+        "side of the square that images are brought to, in pixels, or height and width such as 40x64; 0 is the size "
         "of the pretrained network, else the image's own, enlarged if the network needs larger ones",
     )
+    fit: str = documented("stretch", "images of another aspect: stretch | pad (in the border's colour) | crop")
     channels: int = documented(0, "1 grey, 3 colour, 0 as most images are, and 3 for pretrained networks (timm: ...)")
     min_per_class: int = documented(1, "classes with fewer images are left out")
     max_per_class: int = documented(0, "maximum number of images per class; 0 is all")
@@ -304,8 +305,9 @@ def check(recipe: Recipe) -> None:
         raise SpecError("channels is 1 (grey), 3 (colour) or 0 (as most images are), got 2")
     if recipe.wise < 0 and recipe.wise != -1:
         raise SpecError(f"wise is {meaning('wise')}: expected 0 to 1, or -1, got {recipe.wise}")
-    if recipe.amp not in AMP:
-        raise SpecError(f"no amp={recipe.amp!r}{near(recipe.amp, AMP)}")
+    for name, known_words in (("fit", FITS), ("amp", AMP)):
+        if (word := getattr(recipe, name)) not in known_words:
+            raise SpecError(f"no {name}={word!r}{near(word, known_words)}")
     for name, kind in NAMED.items():
         if getattr(recipe, name) and not getattr(recipe, name).startswith("pml:"):
             spec.bind(kind, getattr(recipe, name))

@@ -116,6 +116,7 @@ def about(run: Run, model: Embedder, images: Images) -> Metadata:
         "classes": list(model.classes),
         "threshold": model.info.get("threshold"),
         "input": input_of(images),
+        "fit": model.fit,
         "crc32": bounds.read_json(run.model / "model.json")["crc32"],
     }
 

@@ -21,7 +21,8 @@ from likewise.data.files import LARGEST, Files, conform
 from likewise.data.images import Images
 from likewise.data.options import LoadOptions, as_path
 from likewise.data.scenes import TELLING, overlaps
-from likewise.experiment.build import build, load_images, needed_side, resolve_defaults, weight_homes
+from likewise.experiment.build import build, load_images, needed_side, resolve_defaults
+from likewise.experiment.imagenet import ADVICE, imagenet
 from likewise.experiment.precision import settle
 from likewise.experiment.recipe import Recipe
 from likewise.imaging.decode import ImageError, head
@@ -39,7 +40,6 @@ PHOTO_BATCH = 64
 MINUTES = 8.0  # longest training without --minutes: ten minutes in all, with the look, the scores and the report
 WIDTH, INDENT = 80, 9  # columns of the printed plan
 STEPS = 3  # measured, after one that warms up
-WEIGHTS = "mobilenet_v2-b0353104.pth"
 
 
 @dataclass(frozen=True)
@@ -240,13 +240,13 @@ def reduced(shape: tuple[int, ...]) -> int | str:
 
 def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
     """Published weights where there are any; else a small network, and what to install."""
-    if published() is None:
-        notes.append(f"published weights would help: put {WEIGHTS} into LIKEWISE_DATA/weights, or give weights=FILE")
+    if (start := imagenet()) is None:
+        notes.append(ADVICE)
         return {"size": 64, "augment": "photo(least=0.5)", "epochs": epochs_for(f.train, 30)}
     many = f.classes > 1000 or f.median_class < 4
     return {
-        "network": "mobilenet_v2",
-        "weights": WEIGHTS,
+        "network": start.network,
+        "weights": start.weights,
         "channels": 3,
         "size": min(f.side, PHOTO_SIDE),
         "dim": 128,
@@ -262,11 +262,6 @@ def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
         "amp": "auto",
         "eval_every_epochs": 0,
     }
-
-
-def published() -> Path | None:
-    """The file of published weights that is here."""
-    return next((home / WEIGHTS for home in weight_homes() if (home / WEIGHTS).is_file()), None)
 
 
 def sampler(f: Facts, batch: int) -> str:
