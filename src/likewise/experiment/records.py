@@ -96,7 +96,7 @@ class WithoutTraining(TypedDict):
 
 
 class RatesRecord(TypedDict):
-    """FAR and FRR at a threshold that validation pairs chose, with exact binomial intervals."""
+    """FAR and FRR at a threshold that validation pairs chose, with 95 % intervals."""
 
     at: str
     threshold: float

@@ -4,8 +4,6 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-import torch
-
 from likewise import spec
 from likewise.data.images import SPLITS, Images
 from likewise.doctor.monitor import LOSS_AT_COLLAPSE
@@ -29,7 +27,7 @@ from likewise.experiment.rates import held_out_rates
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.experiment.sizes import accuracy_by_size
-from likewise.experiment.thresholds import choices, pairs_of, told
+from likewise.experiment.thresholds import choices, is_closed_set, pairs_of, told
 from likewise.experiment.verdict import verdict_of
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs
@@ -144,11 +142,6 @@ def fits(name: str, images: int) -> bool:
     """Whether a metric's k is less than there are images."""
     k = name.partition("@")[2]
     return not k.isdigit() or int(k) < images
-
-
-def is_closed_set(found: Embeddings, split: str) -> bool:
-    """Whether the classes of a part were trained on (closed set)."""
-    return bool(torch.isin(found.part(split).labels, found.part("train").labels).any())
 
 
 def scores_of(
