@@ -34,7 +34,7 @@ of 12 images (dim 64). A loss that stays there has learned nothing. The examples
 """
 
 LABELS = torch.arange(10).repeat_interleave(12)
-AROUND = {"dim": 64, "classes": 10, "counts": [12] * 10, "shape": (1, 28, 28), "width": 256}
+AROUND = {"dim": 64, "classes": 10, "counts": [12] * 10, "shape": (1, 28, 28), "width": 256, "teacher": 384}
 GIVEN = ("make", "miner", "references", "sim")  # passed by build, not by users
 EXAMPLES = {"sum": "sum(losses=['triplet', 'softmax'])", "matryoshka": "matryoshka(loss='ntxent', dims=[16, 64])"}
 

@@ -50,6 +50,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "losses.proxies",
         "losses.heads",
         "losses.spread",
+        "losses.distill",
         "losses.combine",
     ),
     "miner": ("losses.mining",),

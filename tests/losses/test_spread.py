@@ -151,6 +151,7 @@ def test_numbers_without_a_meaning_are_refused(text):
         losses.build(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(9, 3), (0, 12)], ids=str)
 def test_two_processes_give_the_weights_of_one(two, sizes):
     cases = tuple(Case(text) for text in TEXTS) + (

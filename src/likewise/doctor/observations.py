@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from likewise import spec
 from likewise.losses.build import family
+from likewise.losses.distill import __all__ as DISTILLING
 from likewise.losses.spread import __all__ as REGULARIZERS
 from likewise.safety.bounds import Record
 
@@ -105,7 +106,7 @@ class Setup:
     @property
     def compares_batch(self) -> bool:
         """Whether the loss uses only pairs within a batch, so that a batch can lack one kind."""
-        parts = [name for name, _ in inner(self.loss) if name not in REGULARIZERS]
+        parts = [name for name, _ in inner(self.loss) if name not in {*REGULARIZERS, *DISTILLING}]
         of_pairs = [name == "siamese_bce" or family(name) in {"pair", "pml"} for name in parts]
         return not self.memory and bool(parts) and all(of_pairs)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from likewise import data, distributed, losses, spec
 from likewise.data.images import Images
@@ -15,6 +15,7 @@ from likewise.data.options import as_path, data_home
 from likewise.data.rotated_classes import rotated_classes
 from likewise.experiment.callbacks import average_of
 from likewise.experiment.recipe import Recipe
+from likewise.experiment.teacher import check_teacher, teacher_of, teacher_vectors
 from likewise.losses.class_labels import ClassLabels, paths, tags
 from likewise.losses.heads import VAE
 from likewise.models import Embedder, weights
@@ -58,6 +59,7 @@ def resolve_defaults(recipe: Recipe) -> Recipe:
         size, first = recipe.size or makers.size, recipe.weights or PUBLISHED
         recipe = recipe.replace(size=size, channels=recipe.channels or 3, weights=first)
     weights_of(recipe)
+    teacher_of(recipe)
     return recipe
 
 
@@ -133,7 +135,9 @@ def build(recipe: Recipe, images: Images) -> Parts:
         spec.bind("adapter", recipe.adapter)(model.backbone, model.shape)
     if recipe.sync_batchnorm and distributed.world_size() > 1:
         synchronise(model)
-    loss_fn = loss_of(recipe, model, feed.images).to(device)
+    feed.teacher = teacher_vectors(recipe, feed.images, device)
+    loss_fn = loss_of(recipe, model, feed.images, feed.teacher).to(device)
+    check_teacher(recipe, loss_fn)
     distributed.broadcast_tensors(model), distributed.broadcast_tensors(loss_fn)
     check_trainable(recipe, model, loss_fn)
     multiples = lr_multipliers(model.backbone, backbone_lr=recipe.backbone_lr, layer_decay=recipe.layer_decay)
@@ -226,7 +230,7 @@ def channel_mean_std(images: Images, sample: int = 4096) -> MeanStd:
     return tuple(rows.mean(1).tolist()), tuple(torch.where(std > 1e-6, std, 1.0).tolist())
 
 
-def loss_of(recipe: Recipe, model: Embedder, train: Images) -> nn.Module:
+def loss_of(recipe: Recipe, model: Embedder, train: Images, teacher_NT: Tensor | None = None) -> nn.Module:
     """The recipe's loss. With a relation it reads class names: `a/b` as a path for `level`, `a|b` as tags else."""
     relation = "" if spec.parse(recipe.relation or "same")[0] == "same" else recipe.relation
     loss = losses.build(
@@ -242,6 +246,7 @@ def loss_of(recipe: Recipe, model: Embedder, train: Images) -> nn.Module:
         relation=relation or None,
         shape=model.shape,
         width=model.width,
+        teacher=None if teacher_NT is None else teacher_NT.shape[1],
     )
     if not relation:
         return loss

@@ -36,6 +36,7 @@ class Around(TypedDict):
     relation: str | Relation | None
     shape: tuple[int, ...] | None
     width: int | None
+    teacher: int | None
 
 
 def build(
@@ -53,13 +54,14 @@ def build(
     relation: str | Relation | None = None,
     shape: tuple[int, ...] | None = None,
     width: int | None = None,
+    teacher: int | None = None,
 ) -> nn.Module:
     """A loss module from its name, to be called as `loss(emb [N, dim], labels [N], batch=None) -> scalar`.
 
     sim, miner, relation: also names; a proxy rule has its own geometry. dim: of the embedding. classes, counts: number
     of training classes, and of images of each. memory: number of earlier embeddings that a pair rule also compares
     with, after `memory_warmup_steps` batches. balanced, tile: see PairLoss. shape, width: of an image, and of the
-    features before the embedding, for heads that need them. Options that do not apply to a loss are ignored, except
+    features before the embedding, for heads that need them; teacher: of the vectors to distil. Options that do not apply to a loss are ignored, except
     miner, memory, balanced and relation, which would change what is learned.
     Errors: ValueError (SpecError for names).
     """
@@ -76,6 +78,7 @@ def build(
         "relation": relation,
         "shape": shape,
         "width": width,
+        "teacher": teacher,
     }
     return MAKERS[family(text)](text, around)
 
