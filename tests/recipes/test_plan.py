@@ -142,6 +142,14 @@ def test_costs_are_those_of_each_stage():
     assert cost_of(recipe.replace(eval_every_epochs=0), FACTS, Measured(10.0, 0.5, 0.0, "never")).epoch == 10.0
 
 
+def test_busy_cores_stretch_what_is_not_measured():
+    recipe = load_recipe("digits").replace(eval_every_epochs=0)
+    free, busy = (cost_of(recipe, FACTS, Measured(10.0, 0.0, 0.0, "never", busy=times)) for times in (1.0, 3.0))
+    assert busy.scoring == pytest.approx(3 * free.scoring)
+    assert busy.epoch == free.epoch
+    assert busy.total(100) - 1000.0 == pytest.approx(3 * (free.total(100) - 1000.0))
+
+
 def test_a_third_of_the_time_is_training():
     assert Cost(read=1000.0, epoch=1.0, scoring=1000.0, images=10).epochs_within(60) == 20
     assert Cost(read=0.0, epoch=100.0, scoring=0.0, images=10).epochs_within(60) == 1

@@ -30,17 +30,22 @@ STEPS = 3  # measured, after one that warms up
 FORWARD = 32  # images of the measured forward pass
 DECODED = 12  # files that are decoded whole
 FROZEN = 0.015  # seconds of an image in frozen published features, on one core
-FIXED, EACH = 4.0, 0.004  # seconds of scores and pages: once, and for each image
+FIXED, EACH = 8.0, 0.002  # seconds of scores and pages on a free core: once, and for each image
+BUSIEST = 20.0  # slowdown by other processes that is believed
 
 
 class Measured(NamedTuple):
-    """Seconds of an epoch's steps, of embedding an image and of decoding one; amp, and what decided it."""
+    """Seconds of an epoch's steps, of embedding an image and of decoding one; amp, and what decided it.
+
+    busy: how many times longer this process takes than its own computing, for the cores are shared with others.
+    """
 
     epoch: float
     forward: float
     decode: float
     amp: str
     precision: str = ""
+    busy: float = 1.0
 
 
 class Cost(NamedTuple):
@@ -50,10 +55,12 @@ class Cost(NamedTuple):
     epoch: float
     scoring: float
     images: int
+    busy: float = 1.0
 
     def total(self, epochs: int) -> float:
         """Of a whole training with its pages."""
-        return self.read + epochs * self.epoch + self.scoring + pages_seconds(self.images, epochs * self.epoch)
+        trained = epochs * self.epoch
+        return self.read + trained + self.scoring + self.busy * pages_seconds(self.images, trained)
 
     def epochs_within(self, seconds: float) -> int:
         """The most epochs with which a training stays within so many seconds; a third of them train at least."""
@@ -70,9 +77,10 @@ def cost_of(recipe: Recipe, f: Facts, m: Measured) -> Cost:
     often = bool(f.val) / recipe.eval_every_epochs if recipe.eval_every_epochs else 0.0
     snapshots = 2 * (min(f.train, SNAPSHOT_PICTURES) + min(f.test or f.val, SNAPSHOT_PICTURES))
     compared = cap(recipe, f.train)
-    baselines = compared * (m.forward + (m.forward if recipe.weights else FROZEN))
-    scoring = (f.images + snapshots) * m.forward + baselines + FIXED + EACH * f.images
-    return Cost(f.images * m.decode, m.epoch + often * (validated * m.forward + EACH * f.val), scoring, f.images)
+    baselines = compared * (m.forward + (m.forward if recipe.weights else m.busy * FROZEN))
+    scoring = (f.images + snapshots) * m.forward + baselines + m.busy * (FIXED + EACH * f.images)
+    validation = validated * m.forward + m.busy * EACH * f.val
+    return Cost(f.images * m.decode, m.epoch + often * validation, scoring, f.images, m.busy)
 
 
 def measured(
@@ -81,6 +89,7 @@ def measured(
     """A few steps of this very recipe on its training images, a forward pass, and a few files decoded whole."""
     from likewise.experiment.trial import loop
 
+    start, own = clock(), time.thread_time()
     parts = build(recipe.replace(epochs=1, ema=0.0), enlarged(images, of_data, recipe))
     precision = settle(parts)
     times, steps = [clock()], 1
@@ -92,7 +101,8 @@ def measured(
     spans = [after - before for before, after in pairwise(times)]
     forward = forward_seconds(parts, clock)
     decoding = decode_seconds(images, recipe, parts.images.shape, clock)
-    return Measured(steps * min(spans[1:] or spans), forward, decoding, parts.recipe.amp, precision)
+    busy = min(BUSIEST, max(1.0, (clock() - start) / max(1e-3, time.thread_time() - own)))
+    return Measured(steps * min(spans[1:] or spans), forward, decoding, parts.recipe.amp, precision, busy)
 
 
 @torch.no_grad()
