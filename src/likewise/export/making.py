@@ -80,7 +80,7 @@ def export(path: str | os.PathLike, *, to: str = "onnx", int8: bool = False) -> 
         difference = parity(model, session, compared)
         quantised = quantise(made, session, images, recipe) if int8 else {}
         files = [(file.name, sha256(file)) for file in sorted(made.glob("*.onnx"))]
-        facts: Facts = {"dim": model.dim, "input": session.about["input"], "inside": inside(session.about["input"]),
+        facts: Facts = {"dim": model.dim, "input": session.about["input"], "inside": inside(session.about["input"], session.fit),
                  "difference": difference, "compared": len(compared), "files": files, "int8": quantised}  # fmt: skip
         (made / "README.md").write_text(card(metrics, model.config, recipe.to_dict(), facts), encoding="utf-8")
         (made / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in files), encoding="utf-8")
@@ -129,11 +129,12 @@ def input_of(images: Images) -> str:
     return f"float32 [N, {', '.join(map(str, images.shape))}]"
 
 
-def inside(takes: str) -> str:
+def inside(takes: str, fit: str) -> str:
     if takes == BYTES:
         return (
             "Scaling and standardisation are inside. Decoding and resizing to H x W are not: `likewise embed` does both"
-            " as in training (upright, sRGB, transparent on white, antialiased bilinear, the aspect ratio not kept)."
+            " as in training (upright, sRGB, transparent on white, antialiased bilinear; images of another aspect:"
+            f" {fit})."
         )
     return "Standardisation is inside."
 
