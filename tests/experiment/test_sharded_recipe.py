@@ -47,7 +47,7 @@ def test_resumed_with_as_many_processes_it_ends_in_the_same_bits(two, tmp_path, 
 def test_begun_by_two_processes_it_goes_on_with_one_and_with_four(two, four, tmp_path):
     recipe = PROXIES.replace(proxy_share=1.0)
     whole, _ = two(weights_of, recipe, tmp_path / "whole")
-    for number, go_on in enumerate((lambda *given: [weights_of(*given)], four)):
+    for number, go_on in enumerate((lambda function, *given: [function(*given)], four)):
         folder = tmp_path / str(number)
         assert two(weights_of, recipe, folder, stop_at=4) == [{}, {}]
         for found in go_on(weights_of, recipe, folder):
