@@ -12,9 +12,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from colours import coloured
 from likewise.cli import main
 from likewise.gallery import corpus_ray
 from likewise.gallery.corpus import CorpusError, embed_corpus
+from live import write_model
 
 MEAN = 8
 needs_ray = [
@@ -22,6 +24,7 @@ needs_ray = [
     pytest.mark.system,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed: make .venv/ray"),
     pytest.mark.filterwarnings("default"),
+    pytest.mark.timeout(1200),
 ]
 
 
@@ -38,6 +41,22 @@ def test_an_unknown_engine_is_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """An ONNX model, so that workers need no torch."""
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """60 images in three folders."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for i in range(60):
+        (folder / str(i % 3)).mkdir(exist_ok=True)
+        (folder / str(i % 3) / f"{i:02}.png").write_bytes(coloured((4 * i, 250 - 4 * i, 100), i))
+    return folder
+
+
+@pytest.fixture(scope="module")
 def cluster():
     """One cluster for the tests of this file, of two workers."""
     ray = corpus_ray.imported()
@@ -48,23 +67,23 @@ def cluster():
 class TestWithRay:
     pytestmark = needs_ray
 
-    def test_two_workers_give_the_rows_of_one_process(self, cluster, tmp_path, run, images):
+    def test_two_workers_give_the_rows_of_one_process(self, cluster, tmp_path, model, pictures):
         (tmp_path / "bad.png").write_bytes(b"no image")
-        given = [images, tmp_path / "bad.png"]
-        one = embed_corpus(run, given, tmp_path / "one.parquet", by_folder=True, mean=MEAN)
-        two = embed_corpus(run, given, tmp_path / "two.parquet", engine="ray", workers=2, by_folder=True, mean=MEAN)
+        given = [pictures, tmp_path / "bad.png"]
+        one = embed_corpus(model, given, tmp_path / "one.parquet", by_folder=True, mean=MEAN)
+        two = embed_corpus(model, given, tmp_path / "two.parquet", engine="ray", workers=2, by_folder=True, mean=MEAN)
         assert pq.read_table(one.file).equals(pq.read_table(two.file))
         assert [name for name, _ in two.skipped] == [str(tmp_path / "bad.png")]
         assert two.parts == one.parts > 3
         assert not (tmp_path / "two.parquet.parts").exists()
 
-    def test_what_is_there_is_not_embedded_again(self, cluster, tmp_path, run, images):
-        first = embed_corpus(run, [images], tmp_path / "out", workers=1, mean=MEAN)
+    def test_what_is_there_is_not_embedded_again(self, cluster, tmp_path, model, pictures):
+        first = embed_corpus(model, [pictures], tmp_path / "out", workers=1, mean=MEAN)
         next((tmp_path / "out" / "parts").glob("*.parquet")).unlink()
-        again = embed_corpus(run, [images], tmp_path / "out", engine="ray", mean=MEAN)
+        again = embed_corpus(model, [pictures], tmp_path / "out", engine="ray", mean=MEAN)
         assert again.reused == first.parts - 1
 
-    def test_a_killed_worker_is_replaced(self, cluster, tmp_path, run, images):
+    def test_a_killed_worker_is_replaced(self, cluster, tmp_path, model, pictures):
         killed: list[int] = []
 
         def progress(done: int, total: int) -> None:
@@ -72,23 +91,25 @@ class TestWithRay:
                 killed.extend(workers()[:1])
                 os.kill(killed[0], signal.SIGKILL)
 
-        made = embed_corpus(run, [images], tmp_path / "a.parquet", engine="ray", workers=2, mean=4, progress=progress)
+        made = embed_corpus(
+            model, [pictures], tmp_path / "a.parquet", engine="ray", workers=2, mean=4, progress=progress
+        )
         assert killed
-        plain = embed_corpus(run, [images], tmp_path / "b.parquet", mean=4)
+        plain = embed_corpus(model, [pictures], tmp_path / "b.parquet", mean=4)
         assert pq.read_table(made.file).equals(pq.read_table(plain.file))
 
-    def test_a_full_disk_is_one_sentence_and_the_next_call_goes_on(self, cluster, tmp_path, run, images):
+    def test_a_full_disk_is_one_sentence_and_the_next_call_goes_on(self, cluster, tmp_path, model, pictures):
         disk = tmp_path / "disk"
         disk.mkdir()
         if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", disk], check=False).returncode:
             pytest.skip("needs the right to mount a small disk")
         try:
             with pytest.raises(CorpusError, match="the disk is full; free some space and call again"):
-                embed_corpus(run, [images], disk / "a.parquet", engine="ray", workers=2, mean=MEAN)
+                embed_corpus(model, [pictures], disk / "a.parquet", engine="ray", workers=2, mean=MEAN)
             assert not (disk / "a.parquet").exists()
             subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
-            made = embed_corpus(run, [images], disk / "a.parquet", engine="ray", workers=2, mean=MEAN)
-            assert made.images == 150
+            made = embed_corpus(model, [pictures], disk / "a.parquet", engine="ray", workers=2, mean=MEAN)
+            assert made.images == 60
         finally:
             subprocess.run(["umount", disk], check=True)
 
