@@ -47,7 +47,8 @@ class InRanks:
             if time.monotonic() >= due and victim in running:
                 os.kill(running[victim], signal.SIGKILL)
                 codes[victim] = wait(running.pop(victim))
-                break
+                if codes[victim]:
+                    break  # else it had just ended
             time.sleep(0.005)
         self.end(running, codes, patience)
         killed = codes[victim] < 0

@@ -61,6 +61,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "lr": (1e-2, {}),
     "schedule": ("plateau(factor=0.1, patience=1)", {"epochs": 4}),
     "proxy_lr": (9.0, {"loss": "softmax"}),
+    "proxy_share": (0.3, {"loss": "cosface"}),
     "backbone_lr": (0.1, {}),
     "layer_decay": (0.1, {}),
     "frozen_epochs": (1, {}),

@@ -48,9 +48,11 @@ class Parts:
 def resolve_defaults(recipe: Recipe) -> Recipe:
     """The recipe with everything said: similarity and scale as its loss prefers, images as the network's makers did.
 
-    Errors: SpecError for a network of someone else's that does not exist or is not installed, and for weights that are
-    not there: before any data is read.
+    Errors: SpecError for a loss whose proxies cannot be shared out as `proxy_share` asks, for a network of someone
+    else's that does not exist or is not installed, and for weights that are not there: before any data is read.
     """
+    if recipe.proxy_share:
+        losses.check_shardable(recipe.loss)
     home = losses.default_geometry(recipe.loss)
     normalize = home.normalize if recipe.normalize is None else recipe.normalize
     recipe = recipe.replace(sim=recipe.sim or home.sim, normalize=normalize)
@@ -247,6 +249,7 @@ def loss_of(recipe: Recipe, model: Embedder, train: Images, teacher_NT: Tensor |
         shape=model.shape,
         width=model.width,
         teacher=None if teacher_NT is None else teacher_NT.shape[1],
+        proxy_share=recipe.proxy_share,
     )
     if not relation:
         return loss

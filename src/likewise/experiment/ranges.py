@@ -20,6 +20,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_seconds": (0, 1e9),
     "lr": (0, 1e6),
     "proxy_lr": (0, 1e9),
+    "proxy_share": (0, 1),
     "backbone_lr": (0, 1e6),
     "layer_decay": (0, 1),
     "frozen_epochs": (-1, 1_000_000),

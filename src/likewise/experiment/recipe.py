@@ -85,6 +85,7 @@ class Recipe:
     proxy_lr: float = documented(
         0.0, "learning rate of the loss's own parameters, as a multiple of lr; 0 is the default of the loss"
     )
+    proxy_share: float = documented(0.0, "share of the proxies, sharded over processes, to compare with; 0: unsharded")
     backbone_lr: float = documented(1.0, "learning rate of the backbone, as a multiple of lr")
     layer_decay: float = documented(
         1.0, "learning rate of each block of the backbone, as a multiple of the next block's"

@@ -42,6 +42,7 @@ from likewise.experiment.interrupt import INTERRUPTED, interruptible, stop_when_
 from likewise.experiment.precision import settle
 from likewise.experiment.recipe import Recipe, epochs_of
 from likewise.experiment.run import Run
+from likewise.experiment.shards import has_shards
 from likewise.models.blocks import unfreeze_schedule
 from likewise.models.weights import is_ours
 from likewise.training import optim
@@ -174,8 +175,7 @@ class Best:
 
     def save(self, state: State) -> None:
         if self.run is not None:
-            if distributed.is_main():
-                save_checkpoint(self.run.best, state)
+            save_checkpoint(self.run.best, state)
         else:
             self.weights = {name: clone(module.state_dict()) for name, module in evaluated(state).items()}
 
@@ -205,8 +205,7 @@ def begin(run: Run, parts: Parts) -> None:
         first = embed_shared(parts.state.final, sample(parts.images))
         if distributed.is_main():
             first.save(run.snapshot(0))
-    if distributed.is_main():
-        save_checkpoint(run.last, parts.state)
+    save_checkpoint(run.last, parts.state)
 
 
 def loop(parts: Parts) -> Iterator[State]:
@@ -240,7 +239,8 @@ def callbacks(
     if run is not None and recipe.doctor and distributed.is_main():
         listed.append(doctor(run, parts, write))
     listed += [*extra, stop_when_asked(asked)]
-    return [*listed, checkpoint(run)] if run is not None and distributed.is_main() else listed
+    saves = run is not None and (distributed.is_main() or has_shards(parts.state.loss_fn))
+    return [*listed, checkpoint(run)] if run is not None and saves else listed
 
 
 def doctor(run: Run, parts: Parts, write: Watch) -> Callback:

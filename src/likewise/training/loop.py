@@ -22,8 +22,9 @@ from likewise.losses.terms import BatchContext
 from likewise.metrics.neighbours import Sim
 from likewise.models.synced_batchnorm import is_unsynced
 from likewise.safety.bounds import Fields
+from likewise.training import sparse_rows
 from likewise.training.embedding_samplers import EpochEmbeddings
-from likewise.training.ranks import augmented, own_random, places_of, sizes_of
+from likewise.training.ranks import augmented, clip_gradients, own_random, places_of, sizes_of
 
 __all__ = ["Batch", "Callback", "Feed", "State", "at_epoch_end", "every", "fit", "steps"]
 
@@ -197,8 +198,8 @@ def steps(
             state.loss, state.notes = backward(state, shown, labels, device, amp, accumulate, seed), shown.notes
             distributed.average_gradients(params)
             if clip:
-                nn.utils.clip_grad_norm_(params, clip)
-            state.optimizer.step()
+                clip_gradients(params, clip)
+            sparse_rows.step(state.optimizer)
             state.optimizer.zero_grad(set_to_none=True)
             state.empty = state.empty + state.notes.get("empty", 0)
             if unsynced:
