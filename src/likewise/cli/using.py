@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from likewise.cli.app import Json, RunFolder, app, interruptible
-from likewise.cli.terminal import plain
+from likewise.cli.terminal import plain, wrapped
 from likewise.safety.bounds import Record
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ def predict(
         print(f"{one['image']}: {named(one)}")
         for n in one["neighbours"]:
             print(f"    {n['similarity']:+.4f}  {n['class']}  {n['id']}")
+    if predictions and (note := predictions[0].get("note")):
+        print("\n".join(wrapped(note)))
     if share is not None:
         interval = f"95 % interval {share['low']:.4f} – {share['high']:.4f}, exact binomial"
         others = f"; {share['others']:,} images in folders of no known class" if share["others"] else ""
@@ -189,7 +191,7 @@ def verify(run: RunFolder, a: Path, b: Path, as_json: Json = False) -> None:
     from likewise import api
 
     result = api.verify(run, a, b)
-    print(json.dumps(result, indent=1) if as_json else verdict(result))
+    print(json.dumps(result, indent=1) if as_json else "\n".join([verdict(result), *wrapped(result["note"])]))
 
 
 def verdict(result: "Verification") -> str:

@@ -67,6 +67,11 @@ class Run:
         return self.path / "pairs.parquet"
 
     @property
+    def left_out(self) -> Path:
+        """A folder: what `likewise calibrate` trained without some of the classes."""
+        return self.path / "left_out"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 

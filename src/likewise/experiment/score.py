@@ -98,7 +98,7 @@ def evaluate_run(
         **({"vector_sizes": sizes} if (sizes := accuracy_by_size(recipe, found, split, open_set=open_set)) else {}),
         **training,
     }
-    model.info |= kept
+    model.info |= kept | of_classes(found)
     model.save(run.model)
     said |= {"audit": audited} if (audited := run.metrics_or_nothing().get("audit")) else {}
     said = {"verdict": verdict_of(run, metrics=said).to_dict(), **said}
@@ -163,6 +163,14 @@ def scores_of(
         quick=split == "val",
     )
     return {name: dataclasses.asdict(score) for name, score in scores.items()}
+
+
+def of_classes(found: Embeddings) -> Fields:
+    """What the model keeps of its classes: those trained on, where others were held out; are those of val among them."""
+    trained = found.part("train").labels.unique().tolist()
+    names = [found.classes[i] for i in trained]
+    said: Fields = {"closed": is_closed_set(found, "val")}
+    return said | ({"trained_classes": names} if len(names) < len(found.classes) else {})
 
 
 def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dict[str, Fields]:

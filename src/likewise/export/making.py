@@ -114,7 +114,7 @@ def about(run: Run, model: Embedder, images: Images) -> Metadata:
         "shape": list(model.shape),
         "dim": model.dim,
         "sim": model.sim,
-        "classes": list(model.classes),
+        "classes": list(model.trained_classes),
         "threshold": model.info.get("threshold"),
         "input": input_of(images),
         "fit": model.fit,
