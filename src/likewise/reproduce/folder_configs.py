@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from likewise.extras import install_line
 from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.section import Section
 from likewise.reproduce.translate import translate
@@ -83,7 +84,7 @@ GENERAL:
 def of_configs(section: Section, experiment: Experiment) -> None:
     """Translates a minimal configuration of each generation."""
     if find_spec("yaml") is None:
-        experiment.say("PyYAML is not installed, so the configurations are left out; pip install 'likewise[yaml]'")
+        experiment.say(f"PyYAML is not installed, so the configurations are left out; {install_line('yaml')}")
         return
     section.say("### Their configurations")
     section.say(
