@@ -42,6 +42,7 @@ forerunners: .venv/dev ## the forerunners' experiments, whole (hours on two core
 
 docs: .venv/dev ## the pages that are made from the functions
 	$(BIN)/python tools/losses_page.py
+	$(BIN)/python tools/loss_figures.py
 	$(BIN)/python tools/architecture.py
 
 site: .venv/docs ## the documentation as a web site, offline: build/site/index.html; checks every link
