@@ -42,16 +42,17 @@ forerunners: .venv/dev ## the forerunners' experiments, whole (hours on two core
 
 docs: .venv/dev ## the pages that are made from the functions
 	$(BIN)/python tools/losses_page.py
+	$(BIN)/python tools/loss_figures.py
 	$(BIN)/python tools/architecture.py
 
 site: .venv/docs ## the documentation as a web site, offline: build/site/index.html; checks every link
 	$(BIN)/python tools/build_site.py
 
-notebooks: .venv/docs ## the examples as notebooks: build/notebooks
-	$(BIN)/jupytext --quiet --to build/notebooks//ipynb examples/*.py
+notebooks: .venv/docs ## the examples as notebooks, beside their scripts: examples/*.ipynb
+	$(BIN)/jupytext --quiet --to ipynb examples/*.py
 
 clean: ## remove what the targets made; runs/ stays
-	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info examples/*.ipynb
 
 .venv/core: pyproject.toml constraints.txt
 	test -x $(BIN)/python -a -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv

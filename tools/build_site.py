@@ -68,8 +68,14 @@ def notebook(script: Path) -> None:
     read = jupytext.read(script)
     for folder in ("examples", "notebooks"):
         (SOURCE / folder).mkdir(exist_ok=True)
+    texts = [cell for cell in read.cells if cell.cell_type == "markdown"]
+    for cell in texts:
+        cell.source = re.sub(r"\]\((\w+)\.py\)", r"](\1.md)", cell.source)
+    page = "".join(f"{cell.source}\n\n" if cell in texts else fenced(cell.source) for cell in read.cells)
+    for cell in texts:  # a notebook is no page: it links to the other notebooks, and to pages as they are built
+        cell.source = re.sub(r"\]\((\w+)\.md\)", r"](\1.ipynb)", cell.source)
+        cell.source = re.sub(r"\]\((\.\./docs/[\w-]+)\.md", r"](\1.html", cell.source)
     jupytext.write(read, SOURCE / "notebooks" / f"{script.stem}.ipynb", fmt="ipynb")
-    page = "".join(cell.source + "\n\n" if cell.cell_type == "markdown" else fenced(cell.source) for cell in read.cells)
     title, _, text = page.partition("\n")
     linked = f"Run it: `python examples/{script.name}`, or open [the notebook](../notebooks/{script.stem}.ipynb).\n"
     (SOURCE / "examples" / f"{script.stem}.md").write_text(f"{title}\n\n{linked}{text}", encoding="utf-8")

@@ -19,6 +19,7 @@ INTRO = """\
 
 Every name below is a value of `loss=`, with its parameters in parentheses: `loss="triplet(margin=0.1, pick='hard')"`.
 `likewise explain NAME` prints the same text. This page is generated from the functions: `python tools/losses_page.py`.
+[What losses pull and push](loss-geometry.md) shows each family in figures.
 
 - **pair**: a rule over the similarities of anchors to references, `rule(sim [N, M], pos [N, M], neg [N, M])`. It
   accepts any `sim`, `miner` and `memory`. Larger is closer: `euclidean` is minus the distance.
