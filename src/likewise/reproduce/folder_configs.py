@@ -88,8 +88,8 @@ def of_configs(section: Section, experiment: Experiment) -> None:
         return
     section.say("### Their configurations")
     section.say(
-        "`likewise translate config.yml` reads all three generations, writes a recipe and says of every key what "
-        "became of it. One short configuration of each:"
+        "`likewise translate config.yml` reads all three generations, writes a recipe and reports how each key was "
+        "translated. A minimal configuration of each:"
     )
     for generation, text in CONFIGS.items():
         lines = translate(text).lines
