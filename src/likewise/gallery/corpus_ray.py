@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from likewise.extras import install_line
 from likewise.gallery.corpus_part import Part, embed_part, use
 from likewise.spec import trusted
 
@@ -44,7 +45,7 @@ def imported() -> "ModuleType":
         import ray
         import ray.data
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"--engine ray needs ray ({error}): pip install 'likewise[ray]'") from None
+        raise ModuleNotFoundError(f"--engine ray needs ray ({error}): {install_line('ray')}") from None
     return ray
 
 

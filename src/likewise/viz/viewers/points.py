@@ -11,7 +11,7 @@ from likewise.audit import read_findings
 from likewise.data.images import SPLITS, Images
 from likewise.embeddings import Embeddings
 from likewise.experiment.run import Run
-from likewise.recipes.plan import source_root
+from likewise.recipes.facts import source_root
 from likewise.viz.pages.map import as_compared
 from likewise.viz.pages.map_data import UNKNOWN, neighbourhood, shown
 from likewise.viz.plots.images import displayable
