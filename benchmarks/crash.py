@@ -113,7 +113,7 @@ def at_its_model(path: str) -> Gallery:
 
 
 def work_upgrading(path: str, seed: int) -> None:
-    """Upgrade and enroll until killed. `= F`: answers with the model F; `? F`: a call began; `+ N`: enrolled piece N."""
+    """Upgrade and enroll until killed. `? F`: a call to move to the model F began; `= F`: it is done; `+ N`: enrolled."""
     from colours import coloured
 
     folder = Path(path).parent / "images"

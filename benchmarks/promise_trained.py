@@ -8,9 +8,9 @@ Small networks (convnet, 8 epochs, at most 32 pixels), so that the trainings tak
 
 `gallery`: each enrolled class left out of the gallery in turn. `cautious`: the threshold of `gallery`, or that which a
 tenth of the run's validation images miss, whichever is higher. `calibrate`: `likewise calibrate RUN`, the recipe
-trained again without some classes (one class each, or 10 folds). Rates are means over the rounds, with the lowest and
-highest. `inside`: rounds whose rate lies in the interval that `calibrate` stated; `right`: share of the validation
-images of enrolled classes that are named right at each of the three thresholds.
+trained again without some classes (one class each, or 10 folds), and never below the threshold of `gallery`. Rates are
+means over the rounds, with the lowest and highest. `above`: rounds whose rate lies above the interval that `calibrate`
+stated; `right`: share of the validation images of enrolled classes that are named right at each of the thresholds.
 """
 
 import argparse
@@ -34,15 +34,15 @@ SIZE = {"size": 32, "epochs": 8, "split": "ratio(test=0)", "device": "cpu", "doc
 SETS = {
     "digits": {"size": 16, "data": "digits"},
     "coins": {"data": f"table(path='{data_home() / 'coins/images.csv'}')", "max_per_class": 100},
-    "grocery-store": {"data": "groceries", "max_classes": 40, "max_per_class": 40},
-    "Omniglot": {"data": "omniglot", "max_classes": 100},
+    "grocery-store": {"data": "groceries", "max_classes": 40, "max_per_class": 25},
+    "Omniglot": {"data": "omniglot", "max_classes": 60},
     "AT&T faces": {"data": "faces"},
-    "Fashion-MNIST": {"data": "fashion-mnist", "max_per_class": 120},
+    "Fashion-MNIST": {"data": "fashion-mnist", "max_per_class": 60},
 }
 FARS = (0.1, 0.05, 0.01)
 FEW = 15  # classes, up to which each is kept out in turn
 HEAD = (
-    "| data | promised | gallery | cautious | calibrate | its interval | inside | right |\n"
+    "| data | promised | gallery | cautious | calibrate | its interval | above | right |\n"
     "|---|---:|---:|---:|---:|---:|---:|---:|"
 )
 
@@ -86,10 +86,10 @@ def lines(name: str, seen: np.ndarray) -> list[str]:
     made = []
     for i, far in enumerate(FARS):
         rates, right, (low, high) = seen[:, i, :3], seen[:, i, 3:6].mean(0), seen[:, i, 6:].T
-        inside = int(((low <= rates[:, 2]) & (rates[:, 2] <= high)).sum())
+        above = int((rates[:, 2] > high).sum())
         cells = [f"{x.mean():.3f} ({x.min():.3f} to {x.max():.3f})" for x in rates.T]
         interval = f"{np.median(low):.3f} to {np.median(high):.3f}"
-        ends = (interval, f"{inside} of {len(seen)}", ", ".join(f"{x:.2f}" for x in right))
+        ends = (interval, f"{above} of {len(seen)}", ", ".join(f"{x:.2f}" for x in right))
         made.append(f"| {name} | {far:g} | {' | '.join([*cells, *ends])} |")
     return made
 

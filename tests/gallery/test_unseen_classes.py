@@ -1,4 +1,4 @@
-"""What "unknown" is calibrated with: classes not trained on, trainings without some classes, or a cautious threshold."""
+"""What "unknown" is calibrated with: classes not trained on, trainings without some, or a cautious threshold."""
 
 import json
 from dataclasses import replace
@@ -110,7 +110,9 @@ def fold(train: dict[str, list], val: dict[str, list], test: dict[str, list]) ->
     )
 
 
-FOLD = fold({"a": [[1, 0], [0.6, 0.8]], "b": [[0, 1]]}, {"a": [[0.8, 0.6]], "b": [[0.6, 0.8]]}, {"c": [[-1, 0], [0, 2]]})
+FOLD = fold(
+    {"a": [[1, 0], [0.6, 0.8]], "b": [[0, 1]]}, {"a": [[0.8, 0.6]], "b": [[0.6, 0.8]]}, {"c": [[-1, 0], [0, 2]]}
+)
 
 
 def test_trials_of_folds_by_hand():
@@ -188,7 +190,7 @@ def test_a_run_is_trained_without_each_class_and_predicts_by_it(small, tmp_path,
         assert away not in one.part("train").labels.tolist() + one.part("val").labels.tolist()
         assert not any(id_ in set(small_test(small)) for id_ in one.ids), "the test part takes part"
     (after,) = api.predict(small.path, [image], far=0.3)
-    assert after["threshold"] == row["threshold"]
+    assert after["threshold"] >= row["threshold"]  # nor below that of leaving every class out
     assert not after["note"].startswith("no false-accept rate")
 
     # a call that is repeated trains nothing; another number of folds replaces what is there
@@ -238,7 +240,13 @@ def two_classes():
 @pytest.mark.slow
 def test_an_open_run_knows_which_classes_it_was_trained_on(tmp_path):
     recipe = api.load_recipe("digits").replace(
-        size=8, epochs=1, dim=8, network="mlp", max_per_class=12, split="by_class(val=0.3, test=0.2)", snapshot_epochs="0"
+        size=8,
+        epochs=1,
+        dim=8,
+        network="mlp",
+        max_per_class=12,
+        split="by_class(val=0.3, test=0.2)",
+        snapshot_epochs="0",
     )
     run = api.train(recipe, out=tmp_path, name="d")
     found = Embeddings.load(run.embeddings)

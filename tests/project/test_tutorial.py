@@ -42,7 +42,11 @@ def test_the_tutorial_works_as_written(tmp_path, monkeypatch, capsys):
     first, second = printed["likewise gallery identify photos.gallery new/3/0950.png new/9/0009.png"]
     assert "0950.png: 3" in first
     assert "0950.png: 3" in second
-    assert "does not support FAR 0.05" in printed["likewise gallery calibrate photos.gallery --far 0.05"][0]
+    before, after = printed["likewise gallery calibrate photos.gallery --far 0.05"]
+    assert "promises no FAR of 0.05" in before
+    assert "does not support FAR 0.05" in after
+    assert "0009.png: unknown" in first
+    assert "0009.png: unknown" in second
     (found,) = printed["likewise gallery search photos.gallery new/9/0009.png --k 3"]
     assert [line.split()[1] for line in found.splitlines()] == ["9"] * 3
 

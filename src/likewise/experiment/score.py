@@ -166,7 +166,7 @@ def scores_of(
 
 
 def of_classes(found: Embeddings) -> Fields:
-    """What the model keeps of its classes: those trained on, where others were held out; are those of val among them."""
+    """What the model keeps: whether its validation classes were trained on, and where some were not, which were."""
     trained = found.part("train").labels.unique().tolist()
     names = [found.classes[i] for i in trained]
     said: Fields = {"closed": is_closed_set(found, "val")}

@@ -51,7 +51,7 @@ def of_gallery(encoder: "Encoder | None", enrolled: Vectors, *, sim: str, rule: 
         source=GALLERY,
         further=left_out(new, enrolled) if new.labels else None,
         folds=trials_of_folds(folds_of(run), Counter(enrolled.labels), sim=sim, rule=rule),
-        how=f"run `likewise calibrate {run.path}`, then `likewise gallery calibrate GALLERY`",
+        how=f"run `likewise calibrate RUN` for its run {run.name}, then `likewise gallery calibrate GALLERY`",
     )
 
 
@@ -78,7 +78,9 @@ def of_folds(run: "Run", *, sim: str, rule: str) -> Basis:
     """The run's own trainings without some of the classes. Errors: ValueError where they are not all there."""
     found = trials_of_folds(folds_of(run), None, sim=sim, rule=rule)
     if found is None:
-        raise ValueError(f"{run.path} has no trainings without some of its classes; run `likewise calibrate {run.path}`")
+        raise ValueError(
+            f"{run.path} has no trainings without some of its classes; run `likewise calibrate {run.path}`"
+        )
     return Basis(found, FOLDS)
 
 

@@ -69,12 +69,14 @@ def calibrate_run(
     The vectors are kept in the run's folder; `predict` with far, and galleries of the run, use them from then on.
     folds: trainings; 0 is 10, or one a class where they are fewer. fars: rates whose thresholds are returned, by a
     vote of the k nearest. watch gets the records of each training, say a sentence before it.
-    Errors: ValueError for fewer than three classes, data that have changed, or a rate that so few images cannot promise.
+    Errors: ValueError for fewer than three classes, changed data, or a rate that so few images cannot promise.
     """
     opened, rule = Run.open(run), f"vote(k={k})"
     wrong = [far for far in fars if not 0 < far < 1]
     if wrong or k < 1:
-        raise ValueError(f"a rate lies inside 0 and 1, such as 0.05, and k is 1 or more; got {wrong[0] if wrong else k}")
+        raise ValueError(
+            f"a rate lies inside 0 and 1, such as 0.05, and k is 1 or more; got {wrong[0] if wrong else k}"
+        )
     train_left_out(opened, folds, watch=watch, say=say)
     basis = of_folds(opened, sim=check_sim(opened.recipe.sim), rule=rule)
     return [basis.promise(far, rule).as_json() for far in fars]
