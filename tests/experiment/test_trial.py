@@ -38,6 +38,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "mirror": (True, {}),
     "augment": ("light", {}),
     "strict": (True, {}),
+    "decisions": ("DECISIONS", {}),
     "network": ("convnet", {}),
     "weights": ("WEIGHTS", {}),
     "head": ("bnneck", {}),
@@ -83,6 +84,9 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("first") / "model"
     trial.trial(building.build(resolve_defaults(SMALL.replace(seed=7)), load_images(SMALL))).state.final.save(folder)
+    images = load_images(SMALL)
+    rows = f"file,label,decision\n{images.ids[0]},{images.classes[images.labels[0]]},remove\n"
+    (folder.parent / "decisions.csv").write_text(rows, encoding="utf-8")
     return str(folder)
 
 
@@ -90,7 +94,8 @@ def both(field: str, weights: str) -> tuple[Recipe, Recipe]:
     """The recipe without and with the field changed."""
     value, needs = CHANGED[field]
     plain = SMALL.replace(**needs)
-    return plain, plain.replace(**{field: weights if value == "WEIGHTS" else value})
+    files = {"WEIGHTS": weights, "DECISIONS": str(Path(weights).with_name("decisions.csv"))}
+    return plain, plain.replace(**{field: files.get(str(value), value)})
 
 
 def test_every_field_is_listed():
