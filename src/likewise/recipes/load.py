@@ -6,6 +6,7 @@ from pathlib import Path
 from likewise import spec
 from likewise.data.arrays import kind_of
 from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import portable
 
 __all__ = ["is_own", "load_recipe", "name_of", "with_columns"]
 
@@ -64,4 +65,4 @@ def with_columns(what: str | os.PathLike, **columns: str) -> Recipe:
 
 def name_of(what: str | os.PathLike) -> str:
     """Default name of its run."""
-    return Path(what).resolve().stem if os.path.exists(what) else os.fspath(what).replace("_", "-")
+    return portable(Path(what).resolve().stem if os.path.exists(what) else os.fspath(what).replace("_", "-"))

@@ -44,7 +44,7 @@
     current = Math.max(0, Math.min(cards.length - 1, to));
     const card = cards[current], one = decisions.get(card.dataset.file);
     label.value = one?.label2 || card.dataset.likely || "";
-    if (focus) { card.focus({ preventScroll: true }); card.scrollIntoView({ block: "center" }); }
+    if (focus) { card.focus({ preventScroll: true }); card.scrollIntoView({ block: "center", behavior: "instant" }); }
     show();
   }
 
