@@ -104,7 +104,8 @@ def archives(builder: Path, folder: Path) -> tuple[Path, Path]:
         copy(ROOT / name, source / name)
     for leftover in source.rglob("*.egg-info"):
         shutil.rmtree(leftover)
-    script = "import sys; from setuptools.build_meta import *; build_sdist(sys.argv[1]); build_wheel(sys.argv[1])"
+    # the backend changes sys.argv while it works
+    script = "import sys; from setuptools.build_meta import *; out = sys.argv[1]; build_sdist(out); build_wheel(out)"
     run([builder / "python", "-c", script, out], source)
     return next(out.glob("*.whl")), next(out.glob("*.tar.gz"))
 
