@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all test-lowest mutate lint format bench docs site notebooks forerunners clean system
+.PHONY: help demo test test-all test-lowest package mutate lint format bench docs site notebooks forerunners clean system
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -20,6 +20,9 @@ test-all: .venv/dev system ## every test: real data, browser, long ones
 
 test-lowest: ## the quick tests against the lowest allowed versions, in an environment of their own
 	$(PYTHON) tools/test_lowest.py
+
+package: ## build wheel and sdist, and use each in a clean environment outside the clone
+	$(PYTHON) tools/smoke_package.py
 
 mutate: .venv/dev ## change the source in 200 places, one at a time, and see whether a test notices (an hour on two cores)
 	nice -n 10 $(BIN)/python tools/mutate.py --jobs 2

@@ -94,14 +94,22 @@ def trusts(function: Call) -> Call:
 @trusts
 @distributed.joined()
 def train(
-    recipe: Recipe | str | os.PathLike, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None
+    recipe: Recipe | str | os.PathLike,
+    *,
+    out: str | os.PathLike = "runs",
+    name: str = "",
+    decisions: str | os.PathLike = "",
+    watch: Watch | None = None,
 ) -> Run:
     """Train a recipe, evaluate it and write its pages: report, map, doctor, and the audit where it is cheap.
 
     recipe: a Recipe, or what `load_recipe` takes: a shipped one's name, a .toml, a folder. In a script that torchrun
-    starts, all processes train it together, and rank 0 writes. Errors: ValueError.
+    starts, all processes train it together, and rank 0 writes.
+    decisions: a CSV that the audit page saved (keep, relabel, remove), in place of the recipe's. Errors: ValueError.
     """
     wanted = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
+    if decisions and isinstance(wanted, Recipe):
+        wanted = wanted.replace(decisions=os.fspath(decisions))
     if isinstance(recipe, str | os.PathLike) and is_own(recipe):
         wanted = plan(wanted).recipe
     if not isinstance(wanted, Recipe):

@@ -39,6 +39,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "mirror": (True, {}),
     "augment": ("light", {}),
     "strict": (True, {}),
+    "decisions": ("DECISIONS", {}),
     "network": ("convnet", {}),
     "weights": ("WEIGHTS", {}),
     "head": ("bnneck", {}),
@@ -88,14 +89,18 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("first") / "model"
     trial.trial(building.build(resolve_defaults(SMALL.replace(seed=7)), load_images(SMALL))).state.final.save(folder)
+    images = load_images(SMALL)
+    rows = f"file,label,decision\n{images.ids[0]},{images.classes[images.labels[0]]},remove\n"
+    (folder.parent / "decisions.csv").write_text(rows, encoding="utf-8")
     return str(folder)
 
 
 def both(field: str, weights: str) -> tuple[Recipe, Recipe]:
     """The recipe without and with the field changed."""
     value, needs = CHANGED[field]
-    plain = SMALL.replace(**{name: weights if one == "WEIGHTS" else one for name, one in needs.items()})
-    return plain, plain.replace(**{field: weights if value == "WEIGHTS" else value})
+    files = {"WEIGHTS": weights, "DECISIONS": str(Path(weights).with_name("decisions.csv"))}
+    plain = SMALL.replace(**{name: files.get(str(one), one) for name, one in needs.items()})
+    return plain, plain.replace(**{field: files.get(str(value), value)})
 
 
 def test_every_field_is_listed():

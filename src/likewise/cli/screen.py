@@ -15,6 +15,7 @@ from rich.table import Table
 from likewise.cli.baselines import baselines_table
 from likewise.cli.rates_text import verification_text
 from likewise.cli.terminal import raw
+from likewise.data.decisions import counted
 from likewise.doctor.verdict import Verdict
 from likewise.experiment.records import Metrics
 from likewise.experiment.run import Run
@@ -275,6 +276,8 @@ def ending(run: Run, metrics: Metrics) -> str:
     of = {"train": data["train"], "val": data["val"], "test": data["test"]}.get(metrics["split"], 0)
     for kind, n in metrics.get("queries_without_positives", {}).items():
         lines.append(left_out(n, of, WITHOUT_POSITIVES[kind]).rstrip())
+    if text := counted(data):
+        lines.append(f"decisions applied: {text}")
     if (run.path / "skipped.csv").exists():
         lines.append(f"images left out: {run.path / 'skipped.csv'}")
     if run.report.exists():

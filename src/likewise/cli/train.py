@@ -30,6 +30,9 @@ def train(
     label_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: the column of classes")] = "",
     split_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: train, val, test, or folds")] = "",
     group_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: camera, writer, burst ...")] = "",
+    decisions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV of the audit page: images to keep, relabel or remove")
+    ] = None,
     minutes: Annotated[float, typer.Option(metavar="N", help="of your own data: plan a training of N minutes")] = 0.0,
     plan: Annotated[bool, typer.Option("--plan", help="of your own data: print the plan and stop")] = False,
     as_json: Json = False,
@@ -40,6 +43,10 @@ def train(
         raise ValueError(
             "--resume continues a run with its own settings; give no recipe, field=value or --name with it"
         )
+    if decisions is not None:
+        if resume is not None:
+            raise ValueError("a run is resumed with the decisions it was started with; give no --decisions with it")
+        settings = [*(settings or []), f"decisions={decisions}"]
     if (plan or minutes) and resume is not None:
         raise ValueError("--plan and --minutes are of a new training; give none of them with --resume")
     if resume is None and not what:

@@ -8,11 +8,13 @@ from torch import Tensor
 
 from likewise import spec
 from likewise.data.arrays import from_arrays
+from likewise.data.decisions import decided, read_decisions
 from likewise.data.files import Files, conform
 from likewise.data.filters import narrow
 from likewise.data.formats import refused
 from likewise.data.images import SPLITS, Images, Skipped
 from likewise.data.options import AbsentError, LoadOptions, as_path, data_home
+from likewise.imaging.find import legible
 
 __all__ = [
     "SPLITS",
@@ -44,6 +46,7 @@ def load(
     max_per_class: int = 0,
     max_classes: int = 0,
     strict: bool = False,
+    decisions: str | Path = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Images:
     """Read a source, filter its classes, part it into train, val and test.
@@ -54,11 +57,13 @@ def load(
     val       the validation share of a split that does not say its own
     size, channels, fit   see LoadOptions;  min_per_class, max_per_class, max_classes   see narrow
     strict    an image that cannot be read is an error, not a line in `skipped`
+    decisions a CSV that removes and relabels single images before all that, see read_decisions
     progress  called with (done, total) while images are read
     Errors: SpecError for an unknown name or keyword, before anything is read; ValueError for what cannot be read.
     """
     read_source, divide = _source(source), spec.bind("split", split)
     want = LoadOptions(as_path(root) if root else data_home(), size, channels, fit, progress=progress)
+    chosen = read_decisions(decisions) if decisions else {}
     images: Images = read_source(want)
     if strict and images.skipped:
         first = images.skipped[0]
@@ -68,6 +73,8 @@ def load(
         )
     if isinstance(images.pixels, Tensor):
         images = replace(images, pixels=conform(images.pixels, want))
+    if decisions:
+        images = decided(images, chosen, legible(as_path(decisions)))
     images = narrow(
         images, min_per_class=min_per_class, max_per_class=max_per_class, max_classes=max_classes, seed=seed
     )

@@ -36,6 +36,7 @@ class Images:
     groups   alphabet / camera / video / writer of each image, if the source has it
     skipped  images that were left out, and why
     drawn    the held-out parts that a split took from train; the others come from the source
+    decided  how many decisions of each kind were applied, see data/decisions.py
     """
 
     pixels: Tensor | Files
@@ -47,6 +48,7 @@ class Images:
     skipped: tuple[Skipped, ...] = ()
     name: str = ""
     drawn: tuple[str, ...] = ()
+    decided: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         rows = {

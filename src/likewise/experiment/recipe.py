@@ -51,6 +51,7 @@ class Recipe:
     mirror: bool = documented(False, "each class mirrored adds a training class")
     augment: str = documented("", "augmentation of training images, e.g. light, photo, handwriting; empty is none")
     strict: bool = documented(False, "a broken image is an error, not a line in skipped.csv")
+    decisions: str = documented("", "CSV of decisions of the audit page (keep, relabel, remove); empty is none")
     # model
     network: str = documented("convnet", "backbone: a name, timm:NAME, torchvision:NAME or hf:NAME_OR_FOLDER")
     weights: str = documented(

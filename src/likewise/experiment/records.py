@@ -59,6 +59,9 @@ class DataRecord(TypedDict):
     val: int
     test: int
     skipped: int
+    keep: NotRequired[int]  # decisions that were applied, by kind
+    relabel: NotRequired[int]
+    remove: NotRequired[int]
 
 
 class PairedRecord(TypedDict):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from likewise.metrics.intervals import Score, Scores, score_table
 from likewise.safety import notebook
 from likewise.safety.bounds import Fields
 
-__all__ = ["Run", "folder_in"]
+__all__ = ["Run", "folder_in", "portable"]
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,16 @@ class Run:
             return notebook.table(f"run {self.name}", (), (), note=str(error))
 
 
+FOREIGN = set('<>"|?*')  # characters of no file name on Windows, beside those that lead elsewhere
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}
+
+
+def portable(name: str) -> str:
+    """The name with a dash for what some system's file names cannot hold; for names that nobody typed."""
+    plain = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]+', "-", name).strip()
+    while plain.endswith((".", " ")):
+        plain = plain.rstrip(". ").strip()
+    return plain or "run"
 
 
 def folder_in(out: str | os.PathLike, name: str) -> Path:
@@ -145,6 +155,8 @@ def folder_in(out: str | os.PathLike, name: str) -> Path:
         why = "it would lead out of --out"
     elif name != name.strip() or name.endswith(".") or any(ord(c) < 32 or ord(c) == 127 for c in name):
         why = "it begins or ends in a blank or a dot, or holds a control character"
+    elif FOREIGN & set(name):
+        why = f"Windows takes none of {' '.join(sorted(FOREIGN))} in it"
     elif name.partition(".")[0].upper() in RESERVED:
         why = "Windows keeps it for a device"
     elif len(os.fsencode(name)) > 200:

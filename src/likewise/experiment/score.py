@@ -183,7 +183,8 @@ def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dic
 
 def about(images: Images) -> dict[str, object]:
     counts = {split: int((images.split == i).sum()) for i, split in enumerate(SPLITS)}
-    return {"name": images.name, "classes": len(images.classes), **counts, "skipped": len(images.skipped)}
+    return {"name": images.name, "classes": len(images.classes), **counts, "skipped": len(images.skipped),
+            **dict(images.decided)}  # fmt: skip
 
 
 def of_training(state: State) -> Fields:

@@ -17,7 +17,7 @@ from likewise.experiment.lock import locked
 from likewise.experiment.near_copies import look
 from likewise.experiment.precision import settle
 from likewise.experiment.recipe import Recipe
-from likewise.experiment.run import Run, folder_in
+from likewise.experiment.run import Run, folder_in, portable
 from likewise.experiment.score import evaluate_run
 from likewise.experiment.trial import Extra, check_plateau, stage, trial
 from likewise.safety.spreadsheets import csv_text
@@ -153,7 +153,7 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
 def default_name(recipe: Recipe) -> str:
     """`fashion-mnist` for a source, the folder's own name for a folder."""
     name = Path(recipe.data).resolve().stem if os.path.exists(recipe.data) else spec.parse(recipe.data)[0]
-    return name.replace("_", "-") or "run"
+    return portable(name.replace("_", "-"))
 
 
 def write_skipped(run: Run, images: Images) -> None:

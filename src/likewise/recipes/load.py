@@ -7,6 +7,7 @@ from likewise import spec
 from likewise.data.arrays import kind_of
 from likewise.data.formats import refused
 from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import portable
 
 __all__ = ["is_own", "load_recipe", "name_of", "with_columns"]
 
@@ -67,4 +68,4 @@ def with_columns(what: str | os.PathLike, **columns: str) -> Recipe:
 
 def name_of(what: str | os.PathLike) -> str:
     """Default name of its run."""
-    return Path(what).resolve().stem if os.path.exists(what) else os.fspath(what).replace("_", "-")
+    return portable(Path(what).resolve().stem if os.path.exists(what) else os.fspath(what).replace("_", "-"))
