@@ -16,7 +16,7 @@ from likewise import api
 from likewise.data.options import AbsentError
 
 try:
-    signed = likewise.load_data("signatures", size=56, max_classes=40)
+    signed = likewise.load_data("signatures", size=64, max_classes=40)
 except AbsentError as absent:
     print(f"skipped: {absent}")
     sys.exit()
@@ -27,7 +27,7 @@ signed
 # ## Train with writers held out
 
 # %%
-recipe = likewise.load_recipe("signatures").replace(size=56, max_classes=40, epochs=4)
+recipe = likewise.load_recipe("signatures").replace(size=64, max_classes=40, epochs=8, lr=1e-3)
 recipe = recipe.replace(network="strokes(channels=(16, 32, 48, 64, 96), pools=(1, 1, 1, 1, 1))", amp="auto")
 run = likewise.train(recipe, out="runs", name="signatures")
 scores = run.scores()
