@@ -35,8 +35,8 @@ print(f"knn@1 {run.scores()['knn@1'].value:.3f}")
 # %% [markdown]
 # ## A gallery
 #
-# `calibrate` leaves each class out in turn and finds the similarity that 5 % of such unknown images reach. Below it, the
-# answer is "unknown". Three of the classes are new to the model, as future classes will be; with trained classes alone
+# `calibrate` leaves each class out in turn and finds the similarity that 5 % of such unknown images reach. Below it,
+# the answer is "unknown". Three of the classes are new to the model, as future ones will be; with trained classes alone
 # the threshold would be too low, since a network separates those better.
 
 # %%
@@ -60,6 +60,9 @@ print(f"eights and nines answered unknown: {sum(unknown)} of {len(unknown)}")
 # how far it may be off. A lower `far` names fewer unknown images, and fewer known ones.
 #
 # ## A new class needs no training
+#
+# It is found as soon as it is enrolled. How well depends on the model: this one has seen five digits, and mistakes many
+# nines for another digit. `gallery.upgrade` moves a gallery to a better model.
 
 # %%
 nines = [path for path in queries if path.parent.name == "9"]
