@@ -17,30 +17,33 @@ from sklearn.datasets import load_digits
 import likewise
 
 # %% [markdown]
-# ## Images, and a model of eight digits
+# ## Images, and a model of five digits
 #
-# The digits 8 and 9 are kept out of training.
+# The model is trained on the digits 0 to 4. The gallery will know 0 to 7, and 8 and 9 stay unknown.
 
 # %%
 digits = load_digits()
 for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-    folder = Path("new" if label > 7 or number % 20 == 0 else "known") / str(label)
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((pixels * 15.9).astype("uint8")).save(folder / f"{number:04}.png")
-run = likewise.train(likewise.load_recipe("known").replace(size=16, epochs=8), out="runs", name="eight-digits")
+    aside = number % 20 == 0 or label > 7
+    for name in ["new"] if aside else ["known", "trained"] if label < 5 else ["known"]:
+        folder = Path(name) / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((pixels * 15.9).astype("uint8")).save(folder / f"{number:04}.png")
+run = likewise.train(likewise.load_recipe("trained").replace(size=16, epochs=6), out="runs", name="five-digits")
 print(f"knn@1 {run.scores()['knn@1'].value:.3f}")
 
 # %% [markdown]
 # ## A gallery
 #
-# `calibrate` leaves each class out in turn and finds the similarity that 1 % of such unknown images reach. Below it,
-# the answer is "unknown".
+# `calibrate` leaves each class out in turn and finds the similarity that 5 % of such unknown images reach. Below it,
+# the answer is "unknown". Three of the classes are new to the model, as future ones will be; with trained classes alone
+# the threshold would be too low, since a network separates those better.
 
 # %%
 gallery = likewise.Gallery.create("digits.gallery", run.path)
 paths = sorted(Path("known").rglob("*.png"))
 gallery.enroll(paths, [path.parent.name for path in paths], gate="off")
-promise = gallery.calibrate(far=0.01)
+promise = gallery.calibrate(far=0.05)
 print(f"{len(gallery):,} images enrolled; unknown below a similarity of {promise.threshold:.3f}")
 print(promise.note)
 
@@ -53,16 +56,19 @@ print(f"known digits named right: {sum(known)} of {len(known)}")
 print(f"eights and nines answered unknown: {sum(unknown)} of {len(unknown)}")
 
 # %% [markdown]
-# The network separates the digits that it was trained on better than new ones, so that more unknown images are named
-# than promised. Test with unknown images of your own.
+# Measured on images that were in no step, the rate is above what was promised: eight classes are few, and the note says
+# how far it may be off. A lower `far` names fewer unknown images, and fewer known ones.
 #
 # ## A new class needs no training
+#
+# It is found as soon as it is enrolled. How well depends on the model: this one has seen five digits, and mistakes many
+# nines for another digit. `gallery.upgrade` moves a gallery to a better model.
 
 # %%
 nines = [path for path in queries if path.parent.name == "9"]
 gallery.enroll(nines[:20], "9", gate="off")
-right = [hit.label == "9" for path in nines[20:40] for hit in gallery.search(path, k=1)]
-print(f"nearest enrolled image of 20 further nines is a nine: {sum(right)}")
+right = [hit.label == "9" for path in nines[20:] for hit in gallery.search(path, k=1)]
+print(f"nearest enrolled image is a nine for {sum(right)} of {len(right)} further nines")
 gallery.close()
 
 # %% [markdown]

@@ -60,7 +60,30 @@ def gather() -> None:
     for page in SOURCE.rglob("*.md"):
         text = page.read_text(encoding="utf-8")
         linked = re.sub(r"(\]\((?:\.\./)*examples/\w+)\.py\)", r"\1.md)", text)
-        page.write_text(linked, encoding="utf-8")
+        page.write_text(indented(linked), encoding="utf-8")
+
+
+MARKER = re.compile(r"(?:[-*]|\d+\.) ")
+
+
+def indented(text: str) -> str:
+    """What belongs to a point of a list, indented by four, as the site's Markdown asks; others take two or three."""
+    lines: list[str] = []
+    width, loose, fenced = 0, False, False  # of the point's text; whether a blank line was in it; inside a code block
+    for line in text.splitlines():
+        marker = None if fenced else MARKER.match(line)
+        if marker:
+            if loose and lines[-1]:
+                lines.append("")
+            width, loose = marker.end(), False
+        elif line and not line.startswith(" " * width):
+            width = 0
+        elif width:
+            loose = loose or not line
+            line = " " * (4 - width) + line if line else line
+        fenced ^= line.lstrip().startswith("```")
+        lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def notebook(script: Path) -> None:

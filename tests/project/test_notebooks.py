@@ -13,7 +13,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 # the data set that each needs below LIKEWISE_DATA, and a part of what it prints
 NEEDS = {"one_shot": "omniglot", "signatures": "cross-media-signatures"}
 PRINTS = {
-    "choosing_a_threshold": r"far=0\.01 +similarity of at least 0\.\d+, pair accuracy on test pairs 0\.\d+",
+    "choosing_a_threshold": r"far=0\.01 +similarity from 0\.\d+: false accepts 0\.0\d+, false rejects 0\.\d+",
     "comparing_losses_honestly": r"triplet\(margin=0\.2\) +map@r 0\.\d+ \(0\.\d+ to 0\.\d+\)",
     "gallery_and_service": r"over HTTP, new/9/\d+\.png is \w+\nclasses: 0, 1, 2, 3, 4, 5, 6, 7, 9",
     "one_shot": r"one-shot error 0\.\d+ \(0\.\d+ to 0\.\d+\), \d+ trials",

@@ -40,6 +40,23 @@ def test_every_document_is_in_the_navigation_once(pages):
     assert len(set(pages)) == len(pages)
 
 
+def test_what_belongs_to_a_point_of_a_list_is_indented_by_four():
+    pytest.importorskip("griffe")
+    pytest.importorskip("jupytext")
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        indented = tool("build_site").indented
+    finally:
+        sys.path.remove(str(ROOT / "tools"))
+    text = (
+        "- one\n  more\n\n  | a |\n  |---|\n- two\n  - inside\n\n1. three\n\n   ```sh\n   - x\n   ```\n\ntext\n  two\n"
+    )
+    assert indented(text) == (
+        "- one\n    more\n\n    | a |\n    |---|\n\n- two\n    - inside\n\n"
+        "1. three\n\n    ```sh\n    - x\n    ```\n\ntext\n  two\n"
+    )
+
+
 PAGE = """<head><link rel="canonical" href="https://example.org/"><link rel="stylesheet" href="a.css"></head>
 <a href="https://example.org/x">elsewhere</a><a href="b.html#there">b</a><a href="#here">here</a><p id="here">
 """
