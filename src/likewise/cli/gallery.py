@@ -41,8 +41,8 @@ def opened(path: str, model: Path | None = None) -> "Gallery":
     return Gallery.open(path, model)
 
 
-def show(found: object, as_json: bool, text: str) -> None:
-    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else text)
+def show(result: object, as_json: bool, text: str) -> None:
+    print(json.dumps(result, indent=1, ensure_ascii=False) if as_json else text)
 
 
 @commands.command()
@@ -112,8 +112,8 @@ def identify(
         else:
             found_each = open_gallery.identify_all(paths, far=far, where=where or ())
             shown = [(str(path), answer) for path, answer in zip(paths, found_each, strict=True)]
-    found = [{"image": name, **asdict(answer)} for name, answer in shown]
-    show(found, as_json, "\n".join(f"{name}: {named(answer)}" for name, answer in shown))
+    answers = [{"image": name, **asdict(answer)} for name, answer in shown]
+    show(answers, as_json, "\n".join(f"{name}: {named(answer)}" for name, answer in shown))
 
 
 def named(answer: "Answer") -> str:
@@ -133,11 +133,11 @@ def verify(
 ) -> None:
     """Decide whether an image shows a class."""
     with opened(gallery, model) as open_gallery:
-        found = open_gallery.verify(image, label, far=far)
-    verdict = "the same" if found["same"] else "not the same"
-    chance = "" if found["probability"] is None else f", probability of the same {found['probability']:.2f}"
-    text = f"{verdict}{chance}: similarity {found['similarity']:+.4f}, threshold {found['threshold']:+.4f}"
-    show(found, as_json, f"{text} for FAR {found['far']:g}")
+        result = open_gallery.verify(image, label, far=far)
+    verdict = "the same" if result["same"] else "not the same"
+    chance = "" if result["probability"] is None else f", probability of the same {result['probability']:.2f}"
+    text = f"{verdict}{chance}: similarity {result['similarity']:+.4f}, threshold {result['threshold']:+.4f}"
+    show(result, as_json, f"{text} for FAR {result['far']:g}")
 
 
 @commands.command()
@@ -168,10 +168,10 @@ def remove(gallery: File, ids: Ids, as_json: Json = False) -> None:
 def forget(gallery: File, label: str, as_json: Json = False) -> None:
     """Erase a class for good: its rows, its name in the log, the undo history, free pages and a file's WAL."""
     with opened(gallery) as open_gallery:
-        found = open_gallery.forget(label)
-    rest = "" if found["erased"] else f"; {NOT_ERASED}: run `likewise gallery vacuum` to erase old pages"
-    rest += f"; {found['beyond']}" if found["beyond"] else ""
-    show(found, as_json, f"{found['removed']} forgotten{rest}")
+        result = open_gallery.forget(label)
+    rest = "" if result["erased"] else f"; {NOT_ERASED}: run `likewise gallery vacuum` to erase old pages"
+    rest += f"; {result['beyond']}" if result["beyond"] else ""
+    show(result, as_json, f"{result['removed']} forgotten{rest}")
 
 
 @commands.command()
@@ -223,13 +223,13 @@ def calibrate(
 ) -> None:
     """Find the threshold for a promised false-accept rate by leaving each class out, and store it."""
     with opened(gallery) as open_gallery:
-        found = open_gallery.calibrate(far, rule)
-    named_rightly = "" if found.detected is None else f"; {found.detected:.1%} of enrolled classes named right"
+        result = open_gallery.calibrate(far, rule)
+    named_rightly = "" if result.detected is None else f"; {result.detected:.1%} of enrolled classes named right"
     text = (
-        f"threshold {found.threshold:.4f} for FAR {far:g}: {found.accepted} of {found.trials:,} trials of "
-        f"{found.classes} classes accepted, 95 % interval {found.low:.4f} to {found.high:.4f}{named_rightly}"
+        f"threshold {result.threshold:.4f} for FAR {far:g}: {result.accepted} of {result.trials:,} trials of "
+        f"{result.classes} classes accepted, 95 % interval {result.low:.4f} to {result.high:.4f}{named_rightly}"
     )
-    show(found.as_json(), as_json, "\n".join([text, *filter(None, [found.note])]))
+    show(result.as_json(), as_json, "\n".join([text, *filter(None, [result.note])]))
 
 
 @commands.command()
@@ -257,21 +257,21 @@ def import_(gallery: File, file: Path, as_json: Json = False) -> None:
 def info(gallery: File, as_json: Json = False) -> None:
     """Show what a gallery holds, its model, its threshold, and how complete and fast its searches are."""
     with opened(gallery) as open_gallery:
-        found = open_gallery.info()
-    shown = [f"{key}: {value}" for key, value in found.items() if key not in ("audit", "promise")]
-    promise = found["promise"]
+        result = open_gallery.info()
+    shown = [f"{key}: {value}" for key, value in result.items() if key not in ("audit", "promise")]
+    promise = result["promise"]
     if isinstance(promise, dict):
         shown.append(f"threshold: {promise['threshold']:.4f} for FAR {promise['far']:g}")
         shown += filter(None, [promise.get("note")])
-    show(found, as_json, "\n".join(shown))
+    show(result, as_json, "\n".join(shown))
 
 
 @commands.command()
 def check(gallery: File, as_json: Json = False) -> None:
     """Check every checksum of a gallery, and its index, which is made anew where it has to be; exit code 1: damaged."""
     with opened(gallery) as open_gallery:
-        found = open_gallery.check()
-    sound = f"index: {found.get('index')}\n{found['items']} items, all sound"
-    show(found, as_json, "\n".join(found["problems"]) or sound)
-    if not found["sound"]:
+        result = open_gallery.check()
+    sound = f"index: {result.get('index')}\n{result['items']} items, all sound"
+    show(result, as_json, "\n".join(result["problems"]) or sound)
+    if not result["sound"]:
         raise typer.Exit(1)

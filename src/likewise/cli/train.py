@@ -113,8 +113,8 @@ def evaluate(
     from likewise.cli.screen import encodings_text, headline, images_text, pairs_text, scores_json
 
     if on:
-        found = api.evaluate_on(run, on, gallery=gallery)
-        print(json.dumps(found, indent=1) if as_json else images_text(found))
+        result = api.evaluate_on(run, on, gallery=gallery)
+        print(json.dumps(result, indent=1) if as_json else images_text(result))
         return
     if encodings:
         scores = api.evaluate_encodings(run, encodings)

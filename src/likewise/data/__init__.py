@@ -56,8 +56,8 @@ def load(
     Errors: SpecError for an unknown name or keyword, before anything is read; ValueError for what cannot be read.
     """
     read_source, divide = _source(source), spec.bind("split", split)
-    want = LoadOptions(as_path(root) if root else data_home(), size, channels, progress=progress)
-    images: Images = read_source(want)
+    options = LoadOptions(as_path(root) if root else data_home(), size, channels, progress=progress)
+    images: Images = read_source(options)
     if strict and images.skipped:
         first = images.skipped[0]
         raise ValueError(
@@ -65,17 +65,17 @@ def load(
             f"the first is {first.id}: {first.why}"
         )
     if isinstance(images.pixels, Tensor):
-        images = replace(images, pixels=conform(images.pixels, want))
+        images = replace(images, pixels=conform(images.pixels, options))
     images = narrow(
         images, min_per_class=min_per_class, max_per_class=max_per_class, max_classes=max_classes, seed=seed
     )
     return divide(images, **{"val": val, "seed": seed} | getattr(divide, "keywords", {}))
 
 
-def read(source: str, want: LoadOptions) -> Images:
+def read(source: str, options: LoadOptions) -> Images:
     """A source as it is, neither filtered nor split further. Errors: as in load."""
-    images: Images = _source(source)(want)
-    return replace(images, pixels=conform(images.pixels, want)) if isinstance(images.pixels, Tensor) else images
+    images: Images = _source(source)(options)
+    return replace(images, pixels=conform(images.pixels, options)) if isinstance(images.pixels, Tensor) else images
 
 
 def _source(text: str) -> Callable[[LoadOptions], Images]:

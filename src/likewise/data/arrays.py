@@ -44,7 +44,7 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, O
 UNREADABLE += (NotImplementedError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # type: ignore[assignment]
 
 
-def arrays(want: LoadOptions, *, path: str, kind: str = "auto") -> Images:
+def arrays(options: LoadOptions, *, path: str, kind: str = "auto") -> Images:
     """An .npz file with X, y and, where the source has them, split (train, val, test, or 0, 1, 2) and groups.
 
     The names are read in any case, and other usual ones too (images, signals, labels, fold, group); see from_arrays.

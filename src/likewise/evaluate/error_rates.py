@@ -45,14 +45,14 @@ def at_levels(score_T: Tensor, same_T: Tensor, levels: Sequence[float] = LEVELS)
     be off. A level below 1 / different pairs takes the threshold above all of these.
     """
     ordered_E = score_T[~same_T].double().sort(descending=True).values
-    found = {}
+    by_level = {}
     for level in levels:
         allowed = math.floor(level * len(ordered_E) * (1 + 1e-12))
         below = float(ordered_E[allowed]) if allowed < len(ordered_E) else -math.inf
         above_T = score_T.double()[score_T.double() > below]  # accepting ties with `below` would be too many
         threshold = float(above_T.min()) if len(above_T) else math.nextafter(below, math.inf)
-        found[f"far={level:g}"] = at_threshold(score_T, same_T, threshold)
-    return found
+        by_level[f"far={level:g}"] = at_threshold(score_T, same_T, threshold)
+    return by_level
 
 
 def rate(k: int, n: int) -> Score:

@@ -21,7 +21,7 @@ __all__ = ["held_out_rates", "own_rates", "rates", "written"]
 
 
 def held_out_rates(
-    found: Embeddings, pairs: Mapping[str, Pairs], sim: str, threshold: ThresholdRecord | None
+    embeddings: Embeddings, pairs: Mapping[str, Pairs], sim: str, threshold: ThresholdRecord | None
 ) -> dict[str, object]:
     """FAR and FRR of the test pairs at thresholds of the validation pairs; by group, where groups are known.
 
@@ -29,9 +29,9 @@ def held_out_rates(
     """
     if "val" not in pairs or "test" not in pairs:
         return {}
-    test, (first_T, second_T, same_T) = found.part("test"), pairs["test"]
+    test, (first_T, second_T, same_T) = embeddings.part("test"), pairs["test"]
     score_T = similarities(test.vectors, pairs["test"], sim=spec.bind("sim", sim))
-    chosen = validation_thresholds(found.part("val"), pairs["val"], sim, kept=threshold)
+    chosen = validation_thresholds(embeddings.part("val"), pairs["val"], sim, saved=threshold)
     record: dict[str, object] = {"error_rates": rates(chosen, score_T, same_T)}
     if threshold is None or test.groups is None:
         return record
@@ -63,10 +63,12 @@ def record(at: str, one: ErrorRates) -> dict[str, object]:
 
 def own_rates(score_T: Tensor, same_T: Tensor, threshold: Record) -> list[dict[str, object]]:
     """FAR and FRR at the model's threshold, and at levels of the FAR on these pairs themselves."""
-    found = at_levels(score_T, same_T)
+    by_level = at_levels(score_T, same_T)
     if threshold:
-        found = {f"threshold for {threshold['target']}": at_threshold(score_T, same_T, threshold["value"])} | found
-    return [record(name, one) for name, one in found.items()]
+        by_level = {
+            f"threshold for {threshold['target']}": at_threshold(score_T, same_T, threshold["value"])
+        } | by_level
+    return [record(name, one) for name, one in by_level.items()]
 
 
 def written(one: Slice) -> dict[str, object]:

@@ -95,8 +95,8 @@ class Run:
 
     def forget_after(self, step: int) -> None:
         """Drop what was logged after the step that training resumes from."""
-        kept = [r for r in self.records() if r["step"] <= step]
-        self.write("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
+        remaining = [r for r in self.records() if r["step"] <= step]
+        self.write("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in remaining))
 
     def metrics(self) -> Metrics:
         """What metrics.json holds. Errors: ValueError when the run was never evaluated."""
@@ -110,8 +110,8 @@ class Run:
 
     def scores(self) -> dict[str, Score]:
         """The scores of the held-out images by name. Errors: ValueError when the run was never evaluated."""
-        found = self.metrics()["scores"].items()
-        return {name: Score(score["value"], score["low"], score["high"], score["n"]) for name, score in found}
+        entries = self.metrics()["scores"].items()
+        return {name: Score(score["value"], score["low"], score["high"], score["n"]) for name, score in entries}
 
 
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}

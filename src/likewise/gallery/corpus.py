@@ -151,21 +151,23 @@ def join(parts: Sequence[Part], folder: Path, file: Path, by_folder: bool) -> Co
     with replacing(file) as temporary:
         with pq.ParquetWriter(temporary, schema) as writer:
             for part in parts:
-                found = loaded(part, folder)
-                names = [class_of(path) if by_folder else "" for path in found.ids]
-                writer.write_table(rows(found.ids, names, [number[name] for name in names], found.vectors, schema))
-                count += len(found.ids)
-                skipped += found.skipped
+                embedded = loaded(part, folder)
+                names = [class_of(path) if by_folder else "" for path in embedded.ids]
+                writer.write_table(
+                    rows(embedded.ids, names, [number[name] for name in names], embedded.vectors, schema)
+                )
+                count += len(embedded.ids)
+                skipped += embedded.skipped
         if not count:
             raise ValueError(f"none of {len(skipped):,} files can be read; the first: {skipped[0][1]}")
     return Corpus(file, count, dim, len(parts), 0, skipped)
 
 
 def loaded(part: Part, folder: Path) -> Embedded:
-    found = load(part, folder)
-    if found is None:
+    embedded = load(part, folder)
+    if embedded is None:
         raise CorpusError(f"{part.file(folder)} has been removed or damaged meanwhile; call again, and it goes on")
-    return found
+    return embedded
 
 
 def class_of(path: str) -> str:

@@ -88,11 +88,11 @@ class Upkeep:
             self._begin(self._job(state, seen.graph, seen.rest, seen.rows < 0))
 
     def _installed(self, count: int) -> bool:
-        found = available()
-        if not found and not self.tried:
+        is_installed = available()
+        if not is_installed and not self.tried:
             self.tried = True
             self.say(f"the gallery has {count:,} items, and every search compares all of them; faster: {INSTALL}")
-        return found
+        return is_installed
 
     @property
     def working(self) -> bool:
