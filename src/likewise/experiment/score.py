@@ -27,6 +27,7 @@ from likewise.experiment.gain import remark, warning
 from likewise.experiment.near_copies import counted
 from likewise.experiment.rates import held_out_rates
 from likewise.experiment.recipe import Recipe
+from likewise.experiment.records import ScoreRecord, as_record
 from likewise.experiment.run import Run
 from likewise.experiment.thresholds import choices, pairs_of, told
 from likewise.experiment.verdict import verdict_of
@@ -161,7 +162,7 @@ def scores_of(
     pairs: Pairs | None = None,
     threshold: Threshold | None = None,
     fit: Calibration | None = None,
-) -> dict[str, Fields]:
+) -> dict[str, ScoreRecord]:
     scores = evaluate(
         embeddings.part(split),
         embeddings.part("train") if is_closed_set(embeddings, split) else None,
@@ -172,15 +173,15 @@ def scores_of(
         seed=recipe.split_seed,
         quick=split == "val",
     )
-    return {name: dataclasses.asdict(score) for name, score in scores.items()}
+    return {name: as_record(score) for name, score in scores.items()}
 
 
-def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dict[str, Fields]:
+def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dict[str, ScoreRecord]:
     """Omniglot's official one-shot error, for a model that has not seen its evaluation alphabets."""
     if images.name != "omniglot" or split != "test" or not images.open:
         return {}
     score = official_error(model, ink=spec.parse(recipe.data)[1].get("ink", "bright"), seed=recipe.split_seed)
-    return {"one_shot_error": dataclasses.asdict(score)} if score else {}
+    return {"one_shot_error": as_record(score)} if score else {}
 
 
 def about(images: Images) -> dict[str, object]:
