@@ -56,7 +56,7 @@ def diagnose_machine(as_json: bool) -> None:
     for finding in findings:
         print(f"{finding.name}: {finding}.")
     if not findings:
-        print("Nothing found that slows likewise down here.")
+        print("Nothing found that slows likewise down on this machine.")
 
 
 def diagnose_run(run: Path, as_json: bool) -> None:

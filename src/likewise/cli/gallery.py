@@ -30,7 +30,7 @@ Images = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="images,
 Where = Annotated[
     list[str] | None, typer.Option(metavar="CONDITION", help="such as label=heron, year>=2000, 'site in pond,lake'")
 ]
-Far = Annotated[float | None, typer.Option(help="promised false-accept rate; none: the one of `gallery calibrate`")]
+Far = Annotated[float | None, typer.Option(help="promised false-accept rate; default: that of `gallery calibrate`")]
 
 NOT_ERASED = "another process was reading, or this user may not erase"
 
@@ -72,11 +72,11 @@ def search(
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="[IMAGES]...", help="one, or several of one object")
     ] = None,
-    id: Annotated[str, typer.Option(help="search for what is like an enrolled id")] = "",
+    id: Annotated[str, typer.Option(help="search for images similar to this enrolled id")] = "",
     k: Annotated[int, typer.Option(help="results")] = 5,
     where: Where = None,
     together: Together = "mean",
-    rerank: Annotated[str, typer.Option(help="order the 1,000 nearest anew: k-reciprocal or query-expansion")] = "",
+    rerank: Annotated[str, typer.Option(help="re-rank the 1,000 nearest: k-reciprocal or query-expansion")] = "",
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -93,7 +93,9 @@ def identify(
     images: Images,
     far: Far = None,
     where: Where = None,
-    together: Annotated[str, typer.Option(help="the images show one object: mean or best; none: each its own")] = "",
+    together: Annotated[
+        str, typer.Option(help="treat the images as one object: mean or best; default: one answer per image")
+    ] = "",
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -144,8 +146,8 @@ def verify(
 def reject(
     gallery: File,
     image: Path,
-    label: Annotated[str, typer.Option(help="the class that it is not")] = "",
-    id: Annotated[str, typer.Option(help="the enrolled image that it is not")] = "",
+    label: Annotated[str, typer.Option(help="a class that the image does not belong to")] = "",
+    id: Annotated[str, typer.Option(help="an enrolled image that it does not match")] = "",
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -218,7 +220,7 @@ def vacuum(gallery: File, as_json: Json = False) -> None:
 def calibrate(
     gallery: File,
     far: Annotated[float, typer.Option(help="promised false-accept rate")] = 0.01,
-    rule: Annotated[str, typer.Option(help="nearest, vote(k=5), best(n=3) or centre; none: the gallery's")] = "",
+    rule: Annotated[str, typer.Option(help="nearest, vote(k=5), best(n=3) or centre; default: the gallery's")] = "",
     as_json: Json = False,
 ) -> None:
     """Find the threshold for a promised false-accept rate by leaving each class out, and store it."""

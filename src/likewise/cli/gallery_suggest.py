@@ -13,8 +13,8 @@ def suggest(
     gallery: File,
     images: Images,
     far: Far = None,
-    smallest: Annotated[int, typer.Option(help="images of a cluster, at least")] = 2,
-    enroll: Annotated[bool, typer.Option("--enroll", help="enroll them under the names that are proposed")] = False,
+    smallest: Annotated[int, typer.Option(help="minimum number of images per cluster")] = 2,
+    enroll: Annotated[bool, typer.Option("--enroll", help="enroll them under the proposed names")] = False,
     model: Model = None,
     as_json: Json = False,
 ) -> None:

@@ -15,7 +15,7 @@ def upgrade(
     model: Annotated[Path, typer.Option(metavar="RUN|MODEL.onnx", help="the model to change to")],
     images: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FOLDER", help="where images are now that are not at their stored paths; may be repeated"),
+        typer.Option(metavar="FOLDER", help="folder with images that are no longer at their stored paths; repeatable"),
     ] = None,
     drop_missing: Annotated[
         Path | None,

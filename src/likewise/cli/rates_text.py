@@ -31,7 +31,7 @@ def rates_text(rates: Sequence[RatesRecord]) -> list[str]:
     head = "thresholds of validation pairs" if chosen else "thresholds of these pairs"
     lines = [
         f"{head}, exact binomial 95 % intervals",
-        "(for independent pairs; these share images, so that the truth is less sure):",
+        "(for independent pairs; these share images, so the true intervals are wider):",
         f"{'':<{NAME}}{'FRR':<24}{'FAR':<24}{'val. FAR' if chosen else ''}".rstrip(),
     ]
     for one in rates:

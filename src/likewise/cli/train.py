@@ -40,7 +40,7 @@ def train(
             "--resume continues a run with its own settings; give no recipe, field=value or --name with it"
         )
     if (plan or minutes) and resume is not None:
-        raise ValueError("--plan and --minutes are of a new training; give none of them with --resume")
+        raise ValueError("--plan and --minutes apply to a new training; leave them out with --resume")
     if resume is None and not what:
         raise ValueError("no recipe given; give one (`likewise list recipes`), a .toml or a folder of images")
     from likewise import api, distributed
@@ -95,7 +95,7 @@ def evaluate(
     ] = None,
     gallery: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="labelled images that --on is searched in; else those of training"),
+        typer.Option(metavar="PATH", help="labelled images to search in; default: the training images"),
     ] = None,
     as_json: Json = False,
 ) -> None:

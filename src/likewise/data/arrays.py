@@ -93,9 +93,7 @@ def from_arrays(
     labels, classes = _labels(_array(y, "y"))
     parts = [0] * len(labels) if split is None else [_part(word) for word in np.asarray(split).tolist()]
     if not len(pixels) == len(labels) == len(parts):
-        raise ValueError(
-            f"X has {len(pixels)} rows, y {len(labels)} and split {len(parts)}; they need one of each an image"
-        )
+        raise ValueError(f"X has {len(pixels)} rows, y {len(labels)} and split {len(parts)}; each needs one per image")
     return Images(
         pixels=pixels,
         labels=labels,
@@ -186,7 +184,7 @@ def array_header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of an array in a .npy stream."""
     version = np.lib.format.read_magic(opened)
     if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"arrays of the .npy version {version} are not read")
+        raise ValueError(f"arrays of .npy version {version} are not supported")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, kind = read(opened, max_header_size=10_000)
     return shape, kind
@@ -195,7 +193,7 @@ def array_header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 def _array(values: ArrayLike | Tensor, what: str) -> np.ndarray:
     array = _from_tensor(values.detach().cpu()) if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim == 0 or len(array) == 0:
-        raise ValueError(f"{what} holds no rows; it needs one an image")
+        raise ValueError(f"{what} has no rows; it needs one per image")
     return array
 
 
@@ -256,7 +254,7 @@ def _channels_first(array: np.ndarray) -> np.ndarray:
 
 def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
     if array.ndim != 1:
-        raise ValueError(f"y is one label an image, shape [N]; got shape {list(array.shape)}")
+        raise ValueError(f"y is one label per image, shape [N]; got shape {list(array.shape)}")
     if array.dtype.kind == "f":
         values, labels = np.unique(_whole(array), return_inverse=True)
         return torch.from_numpy(labels.astype(np.int64)), tuple(str(int(value)) for value in values.tolist())

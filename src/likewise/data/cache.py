@@ -280,7 +280,7 @@ def gb(size: int) -> str:
 
 def without(why: str, options: LoadOptions) -> None:
     """Warn once that images are not cached."""
-    sentence = f"decoded images are not kept for the next time: {why}, or LIKEWISE_CACHE_LIMIT=0 to do without"
+    sentence = f"decoded images are not cached: {why}, or set LIKEWISE_CACHE_LIMIT=0 to turn the cache off"
     if sentence not in said():
         said().add(sentence)
         options.say(sentence)

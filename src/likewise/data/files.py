@@ -209,7 +209,7 @@ def conform(pixels: Tensor, options: LoadOptions) -> Tensor | Files:
     if pixels.ndim != 4:
         if options.sides or options.channels:
             raise ValueError(
-                f"size and channels are of images, and these are {'signals' if pixels.ndim == 3 else 'rows'} "
+                f"size and channels apply to images, and these are {'signals' if pixels.ndim == 3 else 'rows'} "
                 f"{list(pixels.shape[1:])}; leave both 0"
             )
         return pixels

@@ -94,11 +94,11 @@ def parse_space(texts: Iterable[str], recipe: Recipe) -> dict[str, Sequence[str]
 def span(name: str, low: str, high: str, recipe: Recipe) -> Span:
     ends = [setting(f"{name}={end}")[1] for end in (low, high)]
     if not all(type(end) in (int, float) for end in ends):
-        raise SpecError(f"{name} is no number, so it has no span {low}..{high}; list its values: {name}=a,b,c")
+        raise SpecError(f"{name} is not a number, so it has no range {low}..{high}; list its values: {name}=a,b,c")
     for end in ends:
         recipe.replace(**{name: end})
     if not ends[0] < ends[1]:
-        raise SpecError(f"a span goes from its lower to its higher end, got {name}={low}..{high}")
+        raise SpecError(f"a range goes from low to high, got {name}={low}..{high}")
     return Span(ends[0], ends[1], whole=type(ends[0]) is int)
 
 
@@ -161,7 +161,7 @@ def same_search(folder: Path, recipe: Recipe, space: Space, apart: bool | None) 
     record = {"recipe": recipe.to_dict(), "apart": apart, "space": {k: described(v) for k, v in space.items()}}
     text, path = json.dumps(record, indent=1), folder / "search.json"
     if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise ValueError(f"{folder} holds another search; say the same again to go on with it, or give another --name")
+        raise ValueError(f"{folder} holds a different search; repeat its settings to resume it, or give another --name")
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

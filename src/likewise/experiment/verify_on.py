@@ -191,8 +191,8 @@ def notes(listed: Listed, known: Embeddings) -> list[str]:
         sentences.append(f"{n:,} of the {len(same):,} pairs hold images that the run was trained on")
     if listed.fold is not None and (shared := in_two_folds(listed)):
         sentences.append(
-            f"{len(shared):,} people or classes stand in more than one fold, the first is {shared[0]!r}: "
-            "the folds are not independent, and their standard error says less than it should"
+            f"{len(shared):,} people or classes are in more than one fold, the first is {shared[0]!r}: the folds are "
+            "not independent, and their standard error is too small"
         )
     return sentences
 

@@ -125,11 +125,11 @@ def embed_missing(
             done += len(futures[future].paths)
             progress(done, total)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted after {done:,} of {total:,} images; call again, and it goes on") from None
+        raise KeyboardInterrupt(f"interrupted after {done:,} of {total:,} images; call again to resume") from None
     except BrokenProcessPool:
         raise CorpusError(
             f"a worker has ended without a result after {done:,} of {total:,} images: it was killed, or memory is "
-            "short; call again with fewer --workers, and it goes on"
+            "short; call again with fewer --workers to resume"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -166,7 +166,7 @@ def join(parts: Sequence[Part], folder: Path, file: Path, by_folder: bool) -> Co
 def loaded(part: Part, folder: Path) -> Embedded:
     embedded = load(part, folder)
     if embedded is None:
-        raise CorpusError(f"{part.file(folder)} has been removed or damaged meanwhile; call again, and it goes on")
+        raise CorpusError(f"{part.file(folder)} has been removed or damaged meanwhile; call again to resume")
     return embedded
 
 
@@ -210,4 +210,4 @@ def stopped(error: OSError, folder: Path) -> CorpusError:
         return CorpusError(
             f"{folder}: the disk is full; free some space and call again: it goes on with the parts that are there"
         )
-    return CorpusError(f"{folder}: {error.strerror or error}; call again when that is mended, and it goes on")
+    return CorpusError(f"{folder}: {error.strerror or error}; fix that and call again to resume")

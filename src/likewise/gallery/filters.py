@@ -49,7 +49,7 @@ def _one(text: str) -> Condition:
     match = FORM.match(text)
     if match is None:
         raise ValueError(
-            f"{text!r} is no condition; write KEY=VALUE, KEY!=VALUE, KEY>=NUMBER or 'KEY in A,B', as in year>=2000"
+            f"{text!r} is not a condition; write KEY=VALUE, KEY!=VALUE, KEY>=NUMBER or 'KEY in A,B', as in year>=2000"
         )
     key, operator, value = match.groups()
     if operator == "in":

@@ -124,7 +124,7 @@ def _check(links: Links) -> None:
     if not 0 <= links.entry < count or levels_N[links.entry] != levels_N.max():
         raise ValueError("its entry point is not in the highest layer")
     if links.beam not in BEAMS:
-        raise ValueError("its beam is none of ours")
+        raise ValueError("its beam width is out of range")
     for layer in range(1, int(levels_N.max())):
         linked = neighbors_S[slots(np.flatnonzero(levels_N > layer), begin_N, layer)]
         if (levels_N[linked[linked >= 0]] <= layer).any():

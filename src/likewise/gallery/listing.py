@@ -55,7 +55,7 @@ def read(path: str | os.PathLike, *, label: str, columns: Mapping[str, str]) -> 
     if unknown := [name for name in columns if name not in ("image", "label", "id", "group")]:
         raise ValueError(f"columns are image, label, id and group; got {unknown[0]!r}")
     if not is_listing(file):
-        raise ValueError(f"{file} is no list of images or vectors; it ends in {', '.join(ENDINGS)}")
+        raise ValueError(f"{file} is not a list of images or vectors; it ends in {', '.join(ENDINGS)}")
     if not file.is_file():
         raise ValueError(f"there is no file {file}")
     if file.suffix.lower() == ".npz":

@@ -120,7 +120,7 @@ class Upkeep:
 
     def _anew(self, why: str) -> None:
         self.why = why
-        self.say(f"the index of {self.store.url} is made anew: {why}")
+        self.say(f"the index of {self.store.url} is rebuilt: {why}")
 
     def _build(self, state: State) -> None:
         if self.working or self.broken or len(state.index) < 2 * self.unfit:

@@ -21,7 +21,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/v1", tags=["list"])
 router.responses = responses(400, 401, 403, 404, 422, 429, 503, 504)
 
-Cursor = Annotated[str, Query(max_length=2000, description="`next` of the page before")]
+Cursor = Annotated[str, Query(max_length=2000, description="`next` of the previous page")]
 Limit = Annotated[int, Query(ge=1, le=500)]
 
 Place = TypeVar("Place", str, int)  # what a cursor holds
@@ -150,7 +150,7 @@ def start(cursor: str, kind: type[Place]) -> Place | None:
     except (ValueError, binascii.Error):
         position = None
     if position is None or type(position) is not kind or (isinstance(position, int) and not 0 <= position < 2**63):
-        raise ProblemError(400, "the cursor is none of this service's; take `next` of the page before")
+        raise ProblemError(400, "the cursor is not from this service; use `next` of the previous page")
     return position
 
 

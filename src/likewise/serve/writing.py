@@ -30,7 +30,7 @@ def reply(response: Response, job: Idempotent, answer: dict[str, object]) -> dic
     if job.replayed:
         response.headers["Idempotent-Replayed"] = "true"
         if "erased" in answer and isinstance(answer["erased"], str):
-            raise ProblemError(409, f"this write was done before; {answer['erased']}")
+            raise ProblemError(409, f"this write has been done already; {answer['erased']}")
     return answer
 
 
