@@ -249,10 +249,10 @@ class _Total(torch.autograd.Function):
 
 def highest(x: Tensor) -> Tensor:
     """The largest value over processes, elementwise; without gradient."""
-    found = x.detach().clone(memory_format=torch.contiguous_format)
+    result = x.detach().clone(memory_format=torch.contiguous_format)
     if world_size() > 1:
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-    return found
+        dist.all_reduce(result, dist.ReduceOp.MAX)
+    return result
 
 
 def _summed(x: Tensor) -> Tensor:

@@ -169,7 +169,7 @@ def test_above_a_fifth_removed_it_is_made_anew(copy, capsys):
         assert state.view.graph is not first
         assert (len(state.view.graph), state.view.removed) == (SIZE - 400, 0)
         assert agrees(gallery, vectors(100, seed=8)) >= 0.99
-    assert "is made anew: 400 of its 1,500 items were removed" in capsys.readouterr().err
+    assert "is rebuilt: 400 of its 1,500 items were removed" in capsys.readouterr().err
 
 
 def test_a_saved_index_names_no_removed_item(copy):

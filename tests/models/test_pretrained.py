@@ -239,7 +239,7 @@ def test_published_weights_come_from_their_makers_and_offline_it_is_said(monkeyp
         ValueError, match=r"weights of timm:test_resnet: no route to the hub; give .*weights=none to begin"
     ):
         model.load_weights()
-    with pytest.raises(ValueError, match="nobody publishes weights for convnet"):
+    with pytest.raises(ValueError, match="there are no published weights for convnet"):
         Embedder("convnet", shape=SHAPE).load_weights()
 
 

@@ -167,7 +167,7 @@ def test_wrong_calls_are_one_sentence(tmp_path):
     assert "need galleries in PostgreSQL" in refused(path, "--workers", "2")
     assert "none.gallery" in refused(str(tmp_path / "none.gallery"))
     bad = _file(tmp_path / "bad.pem", "no certificate")
-    assert "are no certificate" in refused(path, "--port", "0", "--certificate", bad, "--key", bad)
+    assert "are not a certificate" in refused(path, "--port", "0", "--certificate", bad, "--key", bad)
 
 
 def _file(path: Path, text: str) -> str:

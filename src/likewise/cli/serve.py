@@ -26,7 +26,9 @@ def serve(
     rate: Annotated[
         float, typer.Option(min=0.1, max=1e6, help="requests a second and token; twice as many at once")
     ] = 100,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="processes; more than one needs PostgreSQL")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="number of processes; more than one needs PostgreSQL")
+    ] = 1,
 ) -> None:
     """Serve galleries: an HTTP interface (/openapi.json) and a page to search, identify, compare and enroll."""
     # requests are answered side by side; threads of OpenBLAS that spin between searches would double an answer's cost

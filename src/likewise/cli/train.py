@@ -48,7 +48,7 @@ def train(
             raise ValueError("a run is resumed with the decisions it was started with; give no --decisions with it")
         settings = [*(settings or []), f"decisions={decisions}"]
     if (plan or minutes) and resume is not None:
-        raise ValueError("--plan and --minutes are of a new training; give none of them with --resume")
+        raise ValueError("--plan and --minutes apply to a new training; leave them out with --resume")
     if resume is None and not what:
         raise ValueError("no recipe given; give one (`likewise list recipes`), a .toml or a folder of images")
     from likewise import api, distributed
@@ -103,7 +103,7 @@ def evaluate(
     ] = None,
     gallery: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="labelled images that --on is searched in; else those of training"),
+        typer.Option(metavar="PATH", help="labelled images to search in; default: the training images"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -121,8 +121,8 @@ def evaluate(
     from likewise.cli.screen import encodings_text, headline, images_text, pairs_text, scores_json
 
     if on:
-        found = api.evaluate_on(run, on, gallery=gallery)
-        print(json.dumps(found, indent=1) if as_json else images_text(found))
+        result = api.evaluate_on(run, on, gallery=gallery)
+        print(json.dumps(result, indent=1) if as_json else images_text(result))
         return
     if encodings:
         scores = api.evaluate_encodings(run, encodings)

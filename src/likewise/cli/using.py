@@ -28,7 +28,7 @@ def embed(
     model: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="a run folder, or an exported model")],
     images: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[IMAGES]...", help="images, or folders of them; none: the run's training images"),
+        typer.Argument(metavar="[IMAGES]...", help="images, or folders of them; default: the run's training images"),
     ] = None,
     output: Annotated[
         Path,
@@ -37,7 +37,10 @@ def embed(
     most_per_class: Annotated[int, typer.Option(help="training images per class; 0 means all")] = 0,
     centres: Annotated[bool, typer.Option("--centres", help="the mean of each class of the training images")] = False,
     workers: Annotated[
-        int, typer.Option(help="embed with so many processes of one thread, in parts: a stopped call goes on")
+        int,
+        typer.Option(
+            help="embed in parts with this many single-threaded processes; an interrupted call can be resumed"
+        ),
     ] = 0,
     engine: Annotated[
         str, typer.Option(metavar="processes|ray", help="what runs them; ray takes every core without --workers")

@@ -17,7 +17,7 @@ PARTS = ("auto", "yes", "no")
 TABLES = {".csv", ".tsv", ".parquet", ".pq"}
 
 
-def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
+def folder(options: LoadOptions, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
     """Class-per-folder images: `path/cat/1.jpg`, or `path/train/cat/1.jpg`, likewise `val/` and `test/`.
 
     A class is the path of the folder its images lie in, so classes may be nested (`Fruit/Apple`). The folders train,
@@ -34,7 +34,7 @@ def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str 
     listed = list_labelled(path, skipped, parts=parts)
     top = as_path(path)
     return gather(
-        listed, want, name=legible(top.resolve().name), where=legible(top), skipped=skipped, spellings=spellings
+        listed, options, name=legible(top.resolve().name), where=legible(top), skipped=skipped, spellings=spellings
     )
 
 

@@ -60,7 +60,7 @@ class Images:
             raise ValueError(f"Images needs one of each for every image, and got {rows}")
         if len(set(self.ids)) < len(self.ids):
             twice = next(i for n, i in enumerate(self.ids) if i in self.ids[:n])
-            raise ValueError(f"every image needs an id of its own, and {twice!r} came twice")
+            raise ValueError(f"every image needs its own id, and {twice!r} occurs twice")
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -21,7 +21,7 @@ NO_LABEL = {"", "nan", "<na>"}
 
 
 def table(
-    want: LoadOptions,
+    options: LoadOptions,
     *,
     path: str,
     image: str | int = "",
@@ -51,13 +51,13 @@ def table(
     """
     skipped: list[Skipped] = []
     asked = {"image": image, "label": label, "split": split, "group": group}
-    listed = list_rows(want, path, asked, skipped, root=root, header=header, separator=separator)
+    listed = list_rows(options, path, asked, skipped, root=root, header=header, separator=separator)
     file = as_path(path)
-    return gather(listed, want, name=legible(file.stem), where=legible(file), skipped=skipped, spellings=spellings)
+    return gather(listed, options, name=legible(file.stem), where=legible(file), skipped=skipped, spellings=spellings)
 
 
 def list_rows(
-    want: LoadOptions,
+    options: LoadOptions,
     path: str,
     asked: dict[str, str | int],
     skipped: list[Skipped],
@@ -75,7 +75,7 @@ def list_rows(
         names: list[str] | None = (listed_names := parquet_names(file))
         rows = parquet_rows(file, listed_names, resolve(asked, listed_names, file).values())
     else:
-        rows = text_rows(file, separator, most=min(want.memory, bounds.TEXT_FILE))
+        rows = text_rows(file, separator, most=min(options.memory, bounds.TEXT_FILE))
         names = [str(cell).strip() for cell in rows.pop(0).cells] if header and rows else None
     if not rows:
         below = " below its first line; is header=False meant?" if header and names else ""
@@ -85,7 +85,7 @@ def list_rows(
     base = as_path(root) if root else file.parent
     listed = list(_listed(rows, columns, base, file, skipped, asked, names, notes))
     if names and (notes or _is_unusual(columns, names, asked)):
-        want.say(_columns_text(file, columns, names, listed, notes))
+        options.say(_columns_text(file, columns, names, listed, notes))
     return listed
 
 

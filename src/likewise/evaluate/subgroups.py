@@ -72,16 +72,16 @@ def by_role(scored: ScoredPairs, role: Sequence[str], *, threshold: float | None
     """
     same_T = scored.pairs.same
     places = _places(role)
-    found = []
+    results = []
     for name, where_T in places.items():
         kind = torch.zeros(len(same_T), dtype=torch.bool)
         kind[where_T] = True
         if (kind & ~same_T).any():
             part = scored.take((same_T | kind).nonzero()[:, 0])
-            found.append(_slice(name, part, threshold, eer_of(part, seed))._replace(same=0, frr=None))
+            results.append(_slice(name, part, threshold, eer_of(part, seed))._replace(same=0, frr=None))
         if (kind & same_T).any():
-            found.append(_slice(name, scored.take((kind & same_T).nonzero()[:, 0]), threshold, None))
-    return sorted(found, key=lambda one: one.same == 0)
+            results.append(_slice(name, scored.take((kind & same_T).nonzero()[:, 0]), threshold, None))
+    return sorted(results, key=lambda one: one.same == 0)
 
 
 def by_group(
@@ -105,18 +105,18 @@ def gaps(slices: Sequence[Slice], drawn: Mapping[str, Resampled]) -> list[Gap]:
     The two are chosen by their scores, so that the interval is Bonferroni's over all pairs of groups. The EER's is a
     normal one from the resamples that the groups share; a rate's that of `rate_gap`.
     """
-    found = []
+    results = []
     if len(drawn) > 1:
         order = sorted(drawn, key=lambda name: drawn[name].value)
-        found.append(_eer_gap(order[-1], drawn[order[-1]], order[0], drawn[order[0]], _tail(len(drawn))))
+        results.append(_eer_gap(order[-1], drawn[order[-1]], order[0], drawn[order[0]], _tail(len(drawn))))
     for kind in ("frr", "far"):
         scores = {one.name: score for one in slices if (score := getattr(one, kind))}
         if len(scores) > 1:
             order = sorted(scores, key=lambda name: scores[name].value)
             worst, best = scores[order[-1]], scores[order[0]]
             low, high = rate_gap(worst, best, _tail(len(scores)))
-            found.append(Gap(kind, order[-1], order[0], worst.value - best.value, low, high))
-    return found
+            results.append(Gap(kind, order[-1], order[0], worst.value - best.value, low, high))
+    return results
 
 
 def rate_gap(first: Rate, second: Rate, tail: float = TAIL) -> tuple[float, float]:

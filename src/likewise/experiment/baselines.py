@@ -42,18 +42,27 @@ class Part(NamedTuple):
 
 
 def without_training(
-    recipe: Recipe, images: Images, found: Embeddings, split: str, *, open_set: bool, device: torch.device | str = "cpu"
+    recipe: Recipe,
+    images: Images,
+    embeddings: Embeddings,
+    split: str,
+    *,
+    open_set: bool,
+    device: torch.device | str = "cpu",
 ) -> WithoutTraining:
     """Scores without training of the images of a part, beside those of the trained model on the same ones.
 
-    found: the trained model's embeddings of all `images`. More than `cap(recipe, images)` queries and references are
-    reduced to a subset drawn with the split's seed. What cannot be had is in `left_out`, with the reason.
+    embeddings: the trained model's embeddings of all `images`. More than `cap(recipe, images)` queries and references
+    are reduced to a subset drawn with the split's seed. Baselines that cannot be computed are in `left_out`, with the
+    reason.
     """
     labels_N, seed = images.labels.cpu(), recipe.split_seed
     queries, train = (torch.nonzero(images.split.cpu() == i).flatten() for i in (SPLIT[split], 0))
     query_Q, reference_M = subset(labels_N, queries, None if open_set else train, cap(recipe, len(train)), seed=seed)
     part = Part(images.take(query_Q), None if reference_M is None else images.take(reference_M))
-    trained = Vectors(found.take(query_Q), None if reference_M is None else found.take(reference_M), recipe.sim)
+    trained = Vectors(
+        embeddings.take(query_Q), None if reference_M is None else embeddings.take(reference_M), recipe.sim
+    )
     made = {
         "pixels" if len(images.shape) == 3 else "values": attempted(raw_values, part, images.take(train[:MOST])),
         "untrained": attempted(untrained, part, recipe, images, device),

@@ -75,11 +75,11 @@ def weights_of(recipe: Recipe) -> Path | str:
         return PUBLISHED
     given = as_path(recipe.weights)
     places = [given] if given.name != recipe.weights else [given, *(home / given for home in weight_homes())]
-    found = next((place for place in places if place.exists()), None)
-    if found is None:
+    file = next((place for place in places if place.exists()), None)
+    if file is None:
         looked = ", ".join(map(str, places))
         raise spec.SpecError(f"there are no weights {recipe.weights!r}: looked for {looked}; give the path of a file")
-    return found
+    return file
 
 
 def check_installed(network: str) -> None:

@@ -193,8 +193,8 @@ def lay_out_alike(optimizer: torch.optim.Optimizer) -> None:
 
 def modules(state: State) -> dict[str, Stateful]:
     """Everything of a State that has a state_dict."""
-    found = {"model": state.model, "loss": state.loss_fn, "optimizer": state.optimizer, "average": state.average}
-    return {name: part for name, part in found.items() if part is not None}
+    by_name = {"model": state.model, "loss": state.loss_fn, "optimizer": state.optimizer, "average": state.average}
+    return {name: part for name, part in by_name.items() if part is not None}
 
 
 def flatten(value: object, name: str, tensors: dict[str, Tensor]) -> object:

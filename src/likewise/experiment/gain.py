@@ -54,11 +54,11 @@ def against(record: WithoutTraining, name: str, recipe: Recipe) -> str:
     main, one = record["main"], record["baselines"][name]
     apart = one["difference"][main]
     ours, theirs = record["trained"][main]["value"], one["scores"][main]["value"]
-    said = "Training made it worse than" if is_worse(apart) else "Training is not beyond doubt better than"
-    said = "Training made it better than" if is_better(apart) else said
+    sentence = "Training made it worse than" if is_worse(apart) else "Training is not beyond doubt better than"
+    sentence = "Training made it better than" if is_better(apart) else sentence
     difference = f"{apart['difference']:+.4f}, 95 % interval {apart['low']:+.4f} to {apart['high']:+.4f}"
     figures = f"{main} {ours:.4f} against {theirs:.4f} ({difference}{wanted_queries(apart, recipe)})"
-    return f"{said} {TITLES.get(name, name)}: {figures}{also_better(one, main)}"
+    return f"{sentence} {TITLES.get(name, name)}: {figures}{also_better(one, main)}"
 
 
 def wanted_queries(apart: PairedRecord, recipe: Recipe) -> str:

@@ -56,8 +56,8 @@ def check_inputs(run: Run, recipe: Recipe, images: Images) -> None:
     changed += differences(before.get("data"), fingerprint(images), "the data's ")
     if changed:
         raise ValueError(
-            f"{run.path} was started with something else: {'; '.join(changed)}. Put it back as it was, train anew, or "
-            "resume all the same with --force"
+            f"{run.path} was started with other inputs: {'; '.join(changed)}. Restore them, train again, or resume "
+            "anyway with --force"
         )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
 from likewise.experiment.run_files import checked_metrics
+from likewise.metrics.intervals import Score
 
 __all__ = [
     "BaselineRecord",
@@ -21,6 +22,7 @@ __all__ = [
     "VerdictRecord",
     "VerificationRecord",
     "WithoutTraining",
+    "as_record",
     "read_metrics",
 ]
 
@@ -32,6 +34,10 @@ class ScoreRecord(TypedDict):
     low: float
     high: float
     n: int
+
+
+def as_record(score: Score) -> ScoreRecord:
+    return ScoreRecord(value=score.value, low=score.low, high=score.high, n=score.n)
 
 
 class ThresholdRecord(TypedDict):

@@ -85,8 +85,8 @@ def without_training(value: object) -> bool:
     if not (isinstance(value, dict) and text(value.get("main"))):
         return False
     counts = ("queries", "queries_of", "references", "references_of")
-    kept = {"trained": entries(full_score), "baselines": entries(baseline), "left_out": entries(text)}
-    return all(whole(value.get(name)) for name in counts) and all(of(value.get(name)) for name, of in kept.items())
+    record = {"trained": entries(full_score), "baselines": entries(baseline), "left_out": entries(text)}
+    return all(whole(value.get(name)) for name in counts) and all(of(value.get(name)) for name, of in record.items())
 
 
 def size_point(value: object) -> bool:
@@ -193,20 +193,20 @@ LINE_NEEDED = {
 
 def checked_metrics(path: Path, *, needed: tuple[str, ...] = NEEDED) -> dict[str, object]:
     """The content of metrics.json. Errors: ValueError that names the file and the field."""
-    held: bounds.Fields = {EARLIER.get(name, name): value for name, value in bounds.read_json(path).items()}
+    fields: bounds.Fields = {EARLIER.get(name, name): value for name, value in bounds.read_json(path).items()}
     for name in needed:
-        if name not in held:
+        if name not in fields:
             raise ValueError(f"{path} has no {name}; write it again with `likewise evaluate {path.parent}`")
-    for name, value in held.items():
+    for name, value in fields.items():
         check, accepted = METRICS.get(name, (plain, f"plain and at most {DEPTH} deep"))
         if not check(value):
             raise ValueError(f"{path}: {name[:100]} is {accepted}, got {value!r:.80}")
-    if "scores" in needed and not isinstance(held.get("data", {}), dict):
-        raise ValueError(f"{path}: data is {METRICS['data'][1]}, got {held['data']!r:.80}")
-    for name, one in held["scores"].items() if "scores" in needed else ():
+    if "scores" in needed and not isinstance(fields.get("data", {}), dict):
+        raise ValueError(f"{path}: data is {METRICS['data'][1]}, got {fields['data']!r:.80}")
+    for name, one in fields["scores"].items() if "scores" in needed else ():
         if lost := [key for key in ("low", "high", "n") if one.get(key) is None]:
             raise ValueError(f"{path}: the score {name[:100]} has no {lost[0]}; run `likewise evaluate {path.parent}`")
-    return held
+    return fields
 
 
 def records(path: Path) -> Iterator[bounds.Fields]:

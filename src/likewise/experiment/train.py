@@ -108,9 +108,9 @@ def train_and_evaluate(run: Run, parts: Parts, watch: Watch | None, extra: Extra
     """Train what is left, keep the model, evaluate."""
     parts = trial(parts, run=run, watch=watch, extra=extra)
     stage(watch, "scoring")(0, 0)
-    found = embed_shared(parts.state.final, parts.images)
+    embeddings = embed_shared(parts.state.final, parts.images)
     if distributed.is_main():
-        evaluate_run(run, model=parts.state.final, images=parts.images, state=parts.state, found=found)
+        evaluate_run(run, model=parts.state.final, images=parts.images, state=parts.state, embeddings=embeddings)
     return run, parts.images
 
 

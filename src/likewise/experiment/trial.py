@@ -290,10 +290,10 @@ def validation_score(recipe: Recipe, images: Images) -> Callable[[nn.Module], di
 
     def score(model: nn.Module) -> dict[str, dict[str, object]]:
         known = embed_shared(model, reference) if reference is not None else None
-        found = embed_shared(model, query)
+        embeddings = embed_shared(model, query)
         if not distributed.is_main():
             return distributed.from_main({})
-        scores = evaluate(found, known, sim=recipe.sim, seed=recipe.split_seed, quick=True)
+        scores = evaluate(embeddings, known, sim=recipe.sim, seed=recipe.split_seed, quick=True)
         return distributed.from_main({name: dataclasses.asdict(value) for name, value in scores.items()})
 
     return score

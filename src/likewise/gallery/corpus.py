@@ -129,11 +129,11 @@ def embed_missing(
             done += len(part.paths)
             progress(done, total)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted after {done:,} of {total:,} images; call again, and it goes on") from None
+        raise KeyboardInterrupt(f"interrupted after {done:,} of {total:,} images; call again to resume") from None
     except BrokenProcessPool:
         raise CorpusError(
             f"a worker has ended without a result after {done:,} of {total:,} images: it was killed, or memory is "
-            "short; call again with fewer --workers, and it goes on"
+            "short; call again with fewer --workers to resume"
         ) from None
 
 
@@ -172,21 +172,23 @@ def join(parts: Sequence[Part], folder: Path, file: Path, by_folder: bool) -> Co
     with replacing(file) as temporary:
         with pq.ParquetWriter(temporary, schema) as writer:
             for part in parts:
-                found = loaded(part, folder)
-                names = [class_of(path) if by_folder else "" for path in found.ids]
-                writer.write_table(rows(found.ids, names, [number[name] for name in names], found.vectors, schema))
-                count += len(found.ids)
-                skipped += found.skipped
+                embedded = loaded(part, folder)
+                names = [class_of(path) if by_folder else "" for path in embedded.ids]
+                writer.write_table(
+                    rows(embedded.ids, names, [number[name] for name in names], embedded.vectors, schema)
+                )
+                count += len(embedded.ids)
+                skipped += embedded.skipped
         if not count:
             raise ValueError(f"none of {len(skipped):,} files can be read; the first: {skipped[0][1]}")
     return Corpus(file, count, dim, len(parts), 0, skipped)
 
 
 def loaded(part: Part, folder: Path) -> Embedded:
-    found = load(part, folder)
-    if found is None:
-        raise CorpusError(f"{part.file(folder)} has been removed or damaged meanwhile; call again, and it goes on")
-    return found
+    embedded = load(part, folder)
+    if embedded is None:
+        raise CorpusError(f"{part.file(folder)} has been removed or damaged meanwhile; call again to resume")
+    return embedded
 
 
 def class_of(path: str) -> str:
@@ -229,4 +231,4 @@ def stopped(error: OSError, folder: Path) -> CorpusError:
         return CorpusError(
             f"{folder}: the disk is full; free some space and call again: it goes on with the parts that are there"
         )
-    return CorpusError(f"{folder}: {error.strerror or error}; call again when that is mended, and it goes on")
+    return CorpusError(f"{folder}: {error.strerror or error}; fix that and call again to resume")

@@ -131,27 +131,27 @@ def embedded(encoder: Encoder, paths: Sequence[str]) -> Embedded:
     )
 
 
-def checksum(found: Embedded) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(found.vectors).tobytes())
-    for text in (*found.ids, *(text for pair in found.skipped for text in pair)):
+def checksum(embedded: Embedded) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(embedded.vectors).tobytes())
+    for text in (*embedded.ids, *(text for pair in embedded.skipped for text in pair)):
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()
 
 
-def write(found: Embedded, path: Path) -> None:
+def write(embedded: Embedded, path: Path) -> None:
     """Columns id, error and vector: a file that could not be read has an error, and a vector of zeros."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    dim = found.vectors.shape[1]
-    zeros = np.zeros((len(found.skipped), dim), np.float32)
-    flat = pa.array(np.concatenate([found.vectors, zeros]).ravel())
+    dim = embedded.vectors.shape[1]
+    zeros = np.zeros((len(embedded.skipped), dim), np.float32)
+    flat = pa.array(np.concatenate([embedded.vectors, zeros]).ravel())
     columns = {
-        "id": pa.array([*found.ids, *(name for name, _ in found.skipped)], pa.string()),
-        "error": pa.array([None] * len(found.ids) + [why for _, why in found.skipped], pa.string()),
+        "id": pa.array([*embedded.ids, *(name for name, _ in embedded.skipped)], pa.string()),
+        "error": pa.array([None] * len(embedded.ids) + [why for _, why in embedded.skipped], pa.string()),
         "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
     }
-    table = pa.table(columns).replace_schema_metadata({"likewise_part": checksum(found)})
+    table = pa.table(columns).replace_schema_metadata({"likewise_part": checksum(embedded)})
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="none")
 
@@ -170,8 +170,8 @@ def load(part: Part, folder: Path) -> Embedded | None:
         vectors_ND = flat.astype(np.float32).reshape(len(ids), -1)
         count = errors.count(None)
         skipped = [(str(name), str(why)) for name, why in zip(ids[count:], errors[count:], strict=True)]
-        found = Embedded(ids[:count], vectors_ND[:count], skipped)
-        whole = checksum(found).encode() == (table.schema.metadata or {}).get(b"likewise_part")
+        embedded = Embedded(ids[:count], vectors_ND[:count], skipped)
+        whole = checksum(embedded).encode() == (table.schema.metadata or {}).get(b"likewise_part")
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return found if whole else None
+    return embedded if whole else None

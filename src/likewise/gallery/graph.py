@@ -140,9 +140,9 @@ class Graph:
             levels = library().vector_to_array(hnsw.levels).astype(np.uint8)
             neighbors = library().vector_to_array(hnsw.neighbors)
             entry = int(hnsw.entry_point)
-        kept = np.ones(len(seqs), bool)
-        kept[: len(removed_N)] = ~removed_N
-        return Links(np.where(kept, seqs, 0), np.where(kept, crcs, 0), levels, neighbors, entry, self.beam)
+        is_kept = np.ones(len(seqs), bool)
+        is_kept[: len(removed_N)] = ~removed_N
+        return Links(np.where(is_kept, seqs, 0), np.where(is_kept, crcs, 0), levels, neighbors, entry, self.beam)
 
 
 def assembled(links: Links, prepared_ND: np.ndarray, present_N: np.ndarray, sim: str) -> Graph:

@@ -13,10 +13,10 @@ __all__ = ["open_store"]
 def open_store(path: str | os.PathLike, *, create: bool = False) -> SqlStore:
     """The store of a gallery, or a new one. Errors: ValueError; ModuleNotFoundError where psycopg is not installed."""
     text = os.fspath(path)
-    if not isinstance(text, str) or not (found := URL.match(text)):
+    if not isinstance(text, str) or not (match := URL.match(text)):
         return SqliteStore(path, create=create)
-    if found[1].lower() not in ("postgresql", "postgres"):
-        raise ValueError(f"a gallery is a file or {FORM}; got a URL of {found[1]}")
+    if match[1].lower() not in ("postgresql", "postgres"):
+        raise ValueError(f"a gallery is a file or {FORM}; got a URL of {match[1]}")
     address = parse(text)
     try:
         from likewise.gallery.postgres import PostgresStore

@@ -95,10 +95,10 @@ def family(text: str) -> str:
     name, _ = spec.parse(text)
     if name.startswith(PREFIX):
         return "pml"
-    found = spec.find("loss", name)
-    if not inspect.isclass(found):
-        return "proxy" if hasattr(found, "over") else "pair"
-    return "combination" if "make" in inspect.signature(found).parameters else "head"
+    function = spec.find("loss", name)
+    if not inspect.isclass(function):
+        return "proxy" if hasattr(function, "over") else "pair"
+    return "combination" if "make" in inspect.signature(function).parameters else "head"
 
 
 def build_pair(text: str, around: Around) -> nn.Module:
@@ -115,8 +115,8 @@ def pair_options(text: str, around: Around) -> spec.Keywords:
     """Keywords of PairLoss that are not its defaults."""
     relation = around["relation"]
     relation = spec.bind("relation", relation) if isinstance(relation, str) else relation
-    kept = {"tile": around["tile"], "relation": relation, "balanced": around["balanced"]}
-    given = {**kept, "references": references(text, around)}
+    options = {"tile": around["tile"], "relation": relation, "balanced": around["balanced"]}
+    given = {**options, "references": references(text, around)}
     return {k: v for k, v in given.items() if v is not None}
 
 
@@ -163,10 +163,10 @@ def make_part(text: str, *, around: Around, **different: object) -> nn.Module:
     """A loss inside a combination, with the miner, memory and balance if it accepts them."""
     asked = () if family(text) == "pml" else inspect.signature(spec.find("loss", spec.parse(text)[0])).parameters
     takes_all = family(text) in ("pair", "combination")
-    kept: spec.Keywords = {
+    keywords: spec.Keywords = {
         k: v for k, v in around.items() if takes_all or k not in PAIRS_ONLY or PAIRS_ONLY[k] in asked
     }
-    return build(text, **kept | different)
+    return build(text, **keywords | different)
 
 
 def build_pml(text: str, around: Around) -> nn.Module:

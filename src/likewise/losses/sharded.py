@@ -146,9 +146,9 @@ class ShardedProxyLoss(nn.Module):
         """
         for name, p in self.named_parameters():
             wanted = [self.classes, *p.shape[1:]]
-            found = list(state[name].shape) if name in state else None
-            if found != wanted:
-                raise ValueError(f"the state has {name} {found}, and this loss needs {wanted}; build it as that one")
+            shape = list(state[name].shape) if name in state else None
+            if shape != wanted:
+                raise ValueError(f"the state has {name} {shape}, and this loss needs {wanted}; build it as that one")
             p.copy_(state[name][self.start : self.stop])
 
 

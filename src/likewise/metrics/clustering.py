@@ -175,8 +175,8 @@ def kmeans(vectors_ND: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
         raise ValueError(f"{clusters} clusters of {len(vectors_ND)} samples: choose from 1 to {len(vectors_ND)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct samples than clusters
-        found = KMeans(clusters, n_init=1, random_state=seed).fit(vectors_ND.numpy())
-    return torch.from_numpy(found.labels_).long()
+        fitted = KMeans(clusters, n_init=1, random_state=seed).fit(vectors_ND.numpy())
+    return torch.from_numpy(fitted.labels_).long()
 
 
 class Information(NamedTuple):
@@ -210,8 +210,8 @@ def _expected(size_C: Tensor, size_K: Tensor) -> float:
     for a, many in zip(*size_C.unique(return_counts=True), strict=True):
         both_R = torch.arange(1, int(a) + 1, dtype=torch.float64)
         ways = _choose(b_B1, both_R) + _choose(n - b_B1, a - both_R) - _choose(n, a.double())
-        told = both_R / n * (n * both_R / (a * b_B1)).log() * ways.exp()
-        total += float((told * many_B1 * many).nan_to_num(0).sum())
+        terms_R = both_R / n * (n * both_R / (a * b_B1)).log() * ways.exp()
+        total += float((terms_R * many_B1 * many).nan_to_num(0).sum())
     return total
 
 
@@ -230,8 +230,8 @@ def nmi(labels_N: Tensor, cluster_N: Tensor) -> float:
     >>> round(nmi(labels, clusters), 4)
     0.3437
     """
-    told = information(labels_N, cluster_N)
-    return float(told.shared.sum() / told.entropy.sum()) if told.entropy.any() else 1.0
+    info = information(labels_N, cluster_N)
+    return float(info.shared.sum() / info.entropy.sum()) if info.entropy.any() else 1.0
 
 
 def ami(labels_N: Tensor, cluster_N: Tensor) -> float:
@@ -243,9 +243,9 @@ def ami(labels_N: Tensor, cluster_N: Tensor) -> float:
     >>> round(ami(labels, clusters), 4)
     0.0
     """
-    told = information(labels_N, cluster_N)
-    room = float(told.entropy.mean()) - told.expected
-    return (float(told.shared.mean()) - told.expected) / room if room > 1e-12 else 1.0
+    info = information(labels_N, cluster_N)
+    room = float(info.entropy.mean()) - info.expected
+    return (float(info.shared.mean()) - info.expected) / room if room > 1e-12 else 1.0
 
 
 class Agreement(NamedTuple):
@@ -279,9 +279,9 @@ def ari(labels_N: Tensor, cluster_N: Tensor) -> float:
     >>> round(ari(labels, clusters), 4)
     0.0
     """
-    told = agreement(labels_N, cluster_N)
-    room = float(told.either.mean()) - told.expected
-    return (float(told.both.mean()) - told.expected) / room if room > 1e-12 else 1.0
+    pairs = agreement(labels_N, cluster_N)
+    room = float(pairs.either.mean()) - pairs.expected
+    return (float(pairs.both.mean()) - pairs.expected) / room if room > 1e-12 else 1.0
 
 
 def commonest(labels_N: Tensor, cluster_N: Tensor) -> Tensor:

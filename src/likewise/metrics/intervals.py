@@ -302,9 +302,9 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     >>> {name: round(p, 3) for name, p in holm({"a": 0.01, "b": 0.04, "c": 0.03}).items()}
     {'a': 0.03, 'c': 0.06, 'b': 0.06}
     """
-    found: dict[str, float] = {}
+    corrected: dict[str, float] = {}
     worst = 0.0
     for rank, (label, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
         worst = max(worst, min(1.0, value * (len(p) - rank)))
-        found[label] = worst
-    return found
+        corrected[label] = worst
+    return corrected

@@ -37,10 +37,10 @@ def nearest(x_QD: Tensor, y_MD: Tensor, k: int, *, sim: Sim = geometry.cosine, *
     tensor([[1]])
     """
     _check(x_QD, y_MD, k, options.get("offset"))
-    found = Nearest(x_QD.new_empty(len(x_QD), k, dtype=torch.float32), x_QD.new_empty(len(x_QD), k, dtype=torch.int64))
+    near = Nearest(x_QD.new_empty(len(x_QD), k, dtype=torch.float32), x_QD.new_empty(len(x_QD), k, dtype=torch.int64))
     for rows, part in tiles(x_QD, y_MD, k, sim=sim, **options):
-        found.sim[rows], found.place[rows] = part
-    return found
+        near.sim[rows], near.place[rows] = part
+    return near
 
 
 def tiles(

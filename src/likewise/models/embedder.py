@@ -247,7 +247,7 @@ class Embedder(nn.Module):
 
     def _published(self) -> Mapping[str, Tensor]:
         if not hasattr(self.backbone, "published"):
-            raise ValueError(f"nobody publishes weights for {self.config['network']}; give a file or a folder")
+            raise ValueError(f"there are no published weights for {self.config['network']}; give a file or a folder")
         return self.backbone.published()
 
     def _read(self, path: str | os.PathLike) -> Mapping[str, Tensor]:

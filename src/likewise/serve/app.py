@@ -77,11 +77,11 @@ def _describe_problems(app: FastAPI) -> None:
 
     def described() -> dict[str, object]:
         if app.openapi_schema is None:
-            found = plain()
-            found["components"]["schemas"]["Problem"] = schemas.Problem.model_json_schema()
+            schema = plain()
+            schema["components"]["schemas"]["Problem"] = schemas.Problem.model_json_schema()
             for name in ("HTTPValidationError", "ValidationError"):
-                found["components"]["schemas"].pop(name, None)
-            app.openapi_schema = found
+                schema["components"]["schemas"].pop(name, None)
+            app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]

@@ -79,12 +79,12 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                found = MutableHeaders(scope=message)
-                found["x-request-id"] = request_id
+                out = MutableHeaders(scope=message)
+                out["x-request-id"] = request_id
                 for name, value in SECURITY.items():
-                    found[name] = value
-                if "cache-control" not in found:
-                    found["cache-control"] = "no-store"
+                    out[name] = value
+                if "cache-control" not in out:
+                    out["cache-control"] = "no-store"
             await send(message)
 
         self.in_flight += 1

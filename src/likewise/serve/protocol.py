@@ -69,7 +69,7 @@ class Protocol(H11Protocol):
                 self.transport.close()
                 return
         request_id = uuid.uuid4().hex
-        text = json.dumps(body(400, "the request is no valid HTTP", request_id)).encode()
+        text = json.dumps(body(400, "the request is not valid HTTP", request_id)).encode()
         headers = [
             ("content-type", MEDIA),
             ("content-length", str(len(text))),

@@ -110,8 +110,8 @@ def loaded(config: uvicorn.Config) -> None:
         config.load()
     except ssl.SSLError as error:
         raise ValueError(
-            f"{config.ssl_certfile} and {config.ssl_keyfile} are no certificate with its private key ({error.reason}); "
-            "give both as PEM, the key without a password"
+            f"{config.ssl_certfile} and {config.ssl_keyfile} are not a certificate with its private key "
+            f"({error.reason}); give both as PEM, the key without a password"
         ) from None
 
 
@@ -141,7 +141,9 @@ def bound(host: str, port: int) -> socket.socket:
         sock.close()
         reasons = {
             errno.EADDRINUSE: f"port {port} of {host} is used by another program; give another --port",
-            errno.EADDRNOTAVAIL: f"{host} is no address of this machine; give --host 127.0.0.1, or one that it has",
+            errno.EADDRNOTAVAIL: (
+                f"{host} is not an address of this machine; give --host 127.0.0.1, or one that it has"
+            ),
             errno.EACCES: f"port {port} needs privileges; give a --port from 1024 on",
         }
         if error.errno in reasons:

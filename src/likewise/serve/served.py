@@ -58,10 +58,10 @@ class Served:
     def once(self, what: str, compute: Callable[[State], Made]) -> Made:
         state = self.gallery.state()
         with self.lock:
-            kept = self.derived.get(what)
-            if kept is None or kept[0] != state.version:
-                self.derived[what] = kept = (state.version, compute(state))
-        return kept[1]
+            cached = self.derived.get(what)
+            if cached is None or cached[0] != state.version:
+                self.derived[what] = cached = (state.version, compute(state))
+        return cached[1]
 
     def classes(self) -> Classes:
         return self.once("classes", _classes)
@@ -85,7 +85,7 @@ class Served:
     def plain(self, sentence: str) -> str:
         """A sentence of the gallery without paths of this machine."""
         sentence = sentence.replace(self.gallery.store.url, f"the gallery {self.name}")
-        return re.sub(r"\S*likewise-[^/\s]+/(\d{3})\.\w+", lambda found: f"image {int(found[1]) + 1}", sentence)
+        return re.sub(r"\S*likewise-[^/\s]+/(\d{3})\.\w+", lambda match: f"image {int(match[1]) + 1}", sentence)
 
     def ready(self) -> str:
         """Empty where store, index and model answer, else what does not."""

@@ -86,14 +86,14 @@ def named_galleries(galleries: tuple[str, ...]) -> list[tuple[str, str]]:
 
     Errors: ValueError for a name that is none, or two galleries of one name.
     """
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for given in galleries:
         name, _, url = given.partition("=")
         if not url or not name.replace("-", "").replace("_", "").isalnum():
             name, url = parse(given).gallery if URL.match(given) else Path(given).stem, given
         if not name.strip():
             raise ValueError(f"{without_password(given)!r} has no name; write NAME={without_password(given)}")
-        if name in found:
+        if name in by_name:
             raise ValueError(f"two galleries are named {name}; write NAME={without_password(given)} with another name")
-        found[name] = url
-    return list(found.items())
+        by_name[name] = url
+    return list(by_name.items())

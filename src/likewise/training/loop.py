@@ -119,9 +119,9 @@ class Feed:
 
     def embed_all(self, model: nn.Module) -> EpochEmbeddings:
         """What a model makes of all images, as they are. Errors: DivergedError."""
-        found = embed_shared(model, self.images)
-        check(found)
-        return EpochEmbeddings(found.vectors.to(self.images.labels.device), self.sim)
+        embeddings = embed_shared(model, self.images)
+        check(embeddings)
+        return EpochEmbeddings(embeddings.vectors.to(self.images.labels.device), self.sim)
 
     def batches(self, plan: Sequence[Tensor]) -> Iterator[Batch]:
         """The batches of a plan; images that must be decoded are fetched one batch ahead."""
