@@ -61,8 +61,8 @@ def build(
     sim, miner, relation: also names; a proxy rule has its own geometry. dim: of the embedding. classes, counts: number
     of training classes, and of images of each. memory: number of earlier embeddings that a pair rule also compares
     with, after `memory_warmup_steps` batches. balanced, tile: see PairLoss. shape, width: of an image, and of the
-    features before the embedding, for heads that need them; teacher: of the vectors to distil. Options that do not apply to a loss are ignored, except
-    miner, memory, balanced and relation, which would change what is learned.
+    features before the embedding, for heads that need them; teacher: of the vectors to distil. Options that do not
+    apply to a loss are ignored, except miner, memory, balanced and relation, which would change what is learned.
     Errors: ValueError (SpecError for names).
     """
     around: Around = {
