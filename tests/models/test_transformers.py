@@ -1,4 +1,4 @@
-"""DINOv2, DINOv3, SigLIP 2 and others through `hf:`, from tiny random models: features, preprocessing, sizes, blocks, LoRA."""
+"""DINOv2, DINOv3, SigLIP 2 and others by `hf:`: tiny random models; features, preprocessing, sizes, blocks, LoRA."""
 
 import json
 import shutil
