@@ -28,6 +28,9 @@ Every name below is a value of `loss=`, with its parameters in parentheses: `los
 - **head**: a module with parameters of its own, or that needs more than similarities.
 - **combination**: a loss made of other losses.
 
+Regularizers (`koleo`, `uniformity`, `spherical`) and distillation (`rkd`, `mimic`, with the field `distill`) are heads
+meant as parts of a `sum`: `loss="sum(losses=['supcon', 'koleo(same=False)'], weights=[1, 0.1])"`.
+
 Each is called as `loss(emb [N, D], labels [N]) -> scalar`: the total of its terms divided by their number. The **loss
 at collapse** is that of an embedding with all vectors equal, here at the default parameters for a batch of 10 classes
 of 12 images (dim 64). A loss that stays there has learned nothing. The examples need `import torch` and

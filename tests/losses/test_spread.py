@@ -154,10 +154,8 @@ def test_numbers_without_a_meaning_are_refused(text):
 @pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(9, 3), (0, 12)], ids=str)
 def test_two_processes_give_the_weights_of_one(two, sizes):
-    cases = tuple(Case(text) for text in TEXTS) + (
-        Case("sum(losses=['ntxent', 'koleo'], weights=[1, 0.1])"),
-        Case("koleo", partners=1),
-    )
+    more = (Case("sum(losses=['ntxent', 'koleo'], weights=[1, 0.1])"), Case("koleo", partners=1))
+    cases = (*map(Case, TEXTS), *more)
     one = all_trained(cases, (12,), torch.float64)
     for result in two(all_trained, cases, sizes, torch.float64):
         assert max(apart(a, b) for a, b in zip(result, one, strict=True)) <= 1e-12

@@ -1,14 +1,12 @@
 """Accuracy by bytes of a run trained with `matryoshka`: part of metrics.json."""
 
-import dataclasses
-
 from likewise import spec
 from likewise.data.images import SPLITS
 from likewise.embeddings import Embeddings
 from likewise.evaluate.baselines import subset
 from likewise.evaluate.vector_sizes import dims_of, vector_sizes
 from likewise.experiment.recipe import Recipe
-from likewise.experiment.records import SizesRecord
+from likewise.experiment.records import SizePoint, SizesRecord
 
 __all__ = ["accuracy_by_size", "trained_dims"]
 
@@ -35,15 +33,24 @@ def accuracy_by_size(recipe: Recipe, found: Embeddings, split: str, *, open_set:
         )
     except ValueError:  # nothing to find
         return None
+    points: list[SizePoint] = [
+        {
+            "dim": one.dim,
+            "kind": one.kind,
+            "bytes": one.bytes,
+            "value": one.score.value,
+            "low": one.score.low,
+            "high": one.score.high,
+            "n": one.score.n,
+        }
+        for one in sized
+    ]
     return {
         "score": "recall@1" if open_set else "knn@1",
         "queries": len(query_Q),
         "references": len(query_Q) - 1 if reference is None else len(reference),
         "trained": sorted(set(trained), reverse=True),
-        "points": [
-            {"dim": one.dim, "kind": one.kind, "bytes": one.bytes, **dataclasses.asdict(one.score)}  # type: ignore[typeddict-item]
-            for one in sized
-        ],
+        "points": points,
     }
 
 

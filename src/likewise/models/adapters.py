@@ -61,7 +61,8 @@ def lora(network: nn.Module, shape: Sequence[int], *, rank: int = 8, alpha: floa
         raise spec.SpecError(f"lora takes layers {' | '.join(LAYERS)}, got {layers!r}{spec.near(layers, LAYERS)}")
     if not 1 <= rank <= MOST or not math.isfinite(alpha) or alpha <= 0:
         raise spec.SpecError(
-            f"lora takes a rank from 1 to {MOST:,} and an alpha above 0, usually 8 and 16; got rank={rank}, alpha={alpha}"
+            f"lora takes a rank from 1 to {MOST:,} and an alpha above 0, usually 8 and 16; got rank={rank}, "
+            f"alpha={alpha}"
         )
     found = [layer for name, layer in called(network, shape) if wanted(name, layers)]
     if not found:
@@ -71,11 +72,17 @@ def lora(network: nn.Module, shape: Sequence[int], *, rank: int = 8, alpha: floa
         )
     network.requires_grad_(False)
     for layer in found:
-        down = torch.empty(rank, layer.in_features)
-        nn.init.kaiming_uniform_(down, a=math.sqrt(5))
-        layer.__class__ = LoRALinear
-        layer.lora_down, layer.lora_scale = nn.Parameter(down.to(layer.weight)), alpha / rank
-        layer.lora_up = nn.Parameter(layer.weight.new_zeros(layer.out_features, rank))
+        become_lora(layer, rank, alpha / rank)
+
+
+def become_lora(layer: nn.Linear, rank: int, scale: float) -> None:
+    """Turns a linear layer into one with an adapter, in place, so that its name and its tensors stay."""
+    down = torch.empty(rank, layer.in_features)
+    nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+    layer.__class__ = LoRALinear
+    assert isinstance(layer, LoRALinear)
+    layer.lora_down, layer.lora_scale = nn.Parameter(down.to(layer.weight)), scale
+    layer.lora_up = nn.Parameter(layer.weight.new_zeros(layer.out_features, rank))
 
 
 @torch.no_grad()
@@ -119,7 +126,7 @@ def merge(network: nn.Module) -> int:
         low = layer.lora_scale * layer.lora_up.double() @ layer.lora_down.double()
         layer.weight.copy_(layer.weight.double() + low)
         del layer.lora_up, layer.lora_down, layer.lora_scale
-        layer.__class__ = nn.Linear
+        layer.__class__ = nn.Linear  # type: ignore[assignment]
     return len(found)
 
 

@@ -164,8 +164,8 @@ def check_sides(config: HFConfig, shape: Shape, title: str) -> None:
     above = [-(-one // patch) * patch for one in sides]
     fits = [str(one[0]) if one[0] == one[1] else f"{one[0]}x{one[1]}" for one in (below, above)]
     raise ValueError(
-        f"{title} cuts images into patches of {patch} x {patch} pixels, and {sides[0]} x {sides[1]} leaves a rest that it "
-        f"would not see; give size={' or size='.join(dict.fromkeys(fits))}"
+        f"{title} cuts images into patches of {patch} x {patch} pixels, and {sides[0]} x {sides[1]} leaves a rest that "
+        f"it would not see; give size={' or size='.join(dict.fromkeys(fits))}"
     )
 
 

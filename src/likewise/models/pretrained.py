@@ -179,11 +179,11 @@ def hf(
     pooling = checked(pooling, "own", *POOLINGS, "cls")
     if hasattr(getattr(body, "pooler", None), "dense"):
         body.pooler, pooling = None, "cls" if pooling == "own" else pooling
-    how = {"patches": patches(config, shape), "how": resized(body, config, shape), "inputs": inputs_of(body, config)}
+    inputs, how, tokens = inputs_of(body, config), resized(body, config, shape), patches(config, shape)
     plain = {k: v for k, v in json.loads(config.to_json_string()).items() if k[0] != "_" and k not in LABELS}
     return Pretrained(
         body,
-        partial(summary_of_hf, pooling=pooling, **how),
+        partial(summary_of_hf, pooling=pooling, patches=tokens, how=how, inputs=inputs),
         shape,
         title=f"hf:{name}",
         fetch=partial(fetch_hf, name, config),

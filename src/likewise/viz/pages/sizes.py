@@ -14,7 +14,7 @@ KINDS = {
     "float32": "float32: 4 bytes a number",
     "int8": "int8: one byte a number, 256 steps over the range of each dimension in the training part",
     "binary": "binary: one bit a number (above the training part's mean or not), compared by Hamming distance",
-    "binary, re-scored": "binary, re-scored: the 40 nearest by Hamming distance compared again with the query in float32",
+    "binary, re-scored": "binary, re-scored: the 40 nearest by Hamming distance, compared with the query in float32",
 }
 
 
@@ -37,7 +37,9 @@ def accuracy_per_byte(m: RunData) -> list[Html]:
     )
     return [
         tag("div", shown(m, "accuracy_per_byte", figure, caption), class_="figures"),
-        table(["Dimensions", *(heading for kind in kinds for heading in (f"{kind}, bytes", title))], rows(record, kinds)),
+        table(
+            ["Dimensions", *(heading for kind in kinds for heading in (f"{kind}, bytes", title))], rows(record, kinds)
+        ),
         tag("p", f"{'; '.join(KINDS.get(kind, kind) for kind in kinds)}. {prefixes(record)}", class_="note"),
     ]
 
