@@ -89,19 +89,19 @@ def soak(seconds: float) -> tuple[dict[str, list[Reading]], list[str]]:
 def round_of_training(folder: Path, number: int) -> None:
     from PIL import Image
 
-    import likewise
     from killing import SMALL
+    from likewise import Gallery, api
     from likewise.data.digits import digits
     from likewise.data.options import LoadOptions
 
     with contextlib.redirect_stderr(io.StringIO()):
-        run = likewise.train(SMALL.replace(seed=number), out=folder, name="run")
-        likewise.evaluate(run.path)
+        run = api.train(SMALL.replace(seed=number), out=folder, name="run")
+        api.evaluate(run.path)
     pixels = np.asarray(digits(LoadOptions()).pixels[:IMAGES, 0])
     files = [folder / f"{i}.png" for i in range(IMAGES)]
     for file, image in zip(files, pixels, strict=True):
         Image.fromarray(image).save(file)
-    gallery = likewise.Gallery.create(folder / "digits.gallery", run.path)
+    gallery = Gallery.create(folder / "digits.gallery", run.path)
     try:
         gallery.enroll(files, [str(i % 10) for i in range(IMAGES)], gate="off")
         for file in files:

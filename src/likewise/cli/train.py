@@ -80,7 +80,9 @@ def train(
 
 @app.command()
 def evaluate(
-    run: RunFolder,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN|VECTORS.parquet", help="a run folder, or a file that embed wrote")
+    ],
     pairs: Annotated[
         Path | None, typer.Option(metavar="FILE", help="score the pairs of a .csv, .parquet or LFW pairs.txt instead")
     ] = None,
@@ -103,11 +105,19 @@ def evaluate(
     ] = None,
     gallery: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="labelled images to search in; default: the training images"),
+        typer.Option(metavar="PATH", help="what --on or a file of vectors is searched in; default: the training images"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a run again on its test part (same scores as after training), or on your own pairs."""
+    """Evaluate a run again on its test part (same scores as after training), or on your own pairs.
+
+    A Parquet file of vectors is evaluated as it is read, so that it may be larger than memory.
+    """
+    if run.suffix.lower() == ".parquet":
+        if pairs or threshold_at or folds or encodings or on or images:
+            raise ValueError("a file of vectors takes --gallery FILE.parquet and --json; give the other options a run")
+        print_vectors(run, gallery, as_json)
+        return
     if sum(map(bool, (pairs or threshold_at, folds, encodings, on))) > 1:
         raise ValueError(
             "give one of --on, --pairs, --folds and --threshold-at at a time, and --encodings by itself: "
@@ -134,6 +144,22 @@ def evaluate(
         return
     evaluated = api.evaluate(run, threshold_at=threshold_at)
     print(scores_json(evaluated) if as_json else headline(evaluated))
+
+
+def print_vectors(file: Path, references: Path | None, as_json: bool) -> None:
+    """Scores of a file of vectors."""
+    from likewise.cli.screen import Progress
+    from likewise.evaluate.streamed import evaluate_files
+
+    with interruptible(), Progress() as bar:
+        found = evaluate_files(
+            file, references, progress=lambda done, total: bar.show("searching", done, total, f"{done:,} of {total:,}")
+        )
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=1))
+        return
+    print(f"{found.queries:,} queries, {found.references:,} references, {found.without_positives:,} without positives")
+    print("\n".join(f"{name:12} {value:.4f}" for name, value in found.scores.items()))
 
 
 @app.command()

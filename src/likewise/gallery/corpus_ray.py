@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from likewise.extras import install_line
 from likewise.gallery.corpus_part import Part, embed_part, use
+from likewise.safety.offline import quiet_libraries
 from likewise.spec import trusted
 
 if TYPE_CHECKING:
@@ -39,8 +40,14 @@ def by_ray(model: str, parts: Sequence[Part], folder: Path, workers: int) -> Ite
 
 
 def imported() -> "ModuleType":
-    """Ray, which then sends nothing about its use. Errors: ModuleNotFoundError with the line that installs it."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    """Ray, which then sends nothing about its use and, without RAY_ADDRESS, listens on 127.0.0.1 alone.
+
+    Errors: ModuleNotFoundError with the line that installs it.
+    """
+    quiet_libraries()
+    if not os.environ.get("RAY_ADDRESS"):
+        # Ray takes 127.0.0.1 for the machine's own address, and listens there, unless told that it is on no cluster.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray
         import ray.data
@@ -64,7 +71,6 @@ def started(ray: "ModuleType", workers: int) -> Iterator[None]:
             include_dashboard=False,
             logging_level="ERROR",
             log_to_driver=False,
-            _node_ip_address="127.0.0.1",
         )
     context = ray.data.DataContext.get_current()
     before, context.enable_progress_bars = context.enable_progress_bars, False
