@@ -1,9 +1,13 @@
 """kill -9 at random moments while a gallery is written: what was acknowledged is there, none twice, none by half.
 
     python benchmarks/crash.py [--kills 200] [--seed 0] [--gallery postgresql://USER@HOST/DATABASE?gallery=NEW]
+    python benchmarks/crash.py --upgrade [--kills 30]
 
 A child enrolls, renames, removes, undoes and vacuums, and writes a line after each call that returned. It is killed
 after a random time; then the file is opened, checked, and compared with the lines.
+
+--upgrade: the child moves the gallery to another model and back, again and again, and enrolls images in between. After
+each kill every vector has to be that of one model, bit for bit, and of the one whose upgrade was acknowledged last.
 """
 
 import argparse
@@ -20,10 +24,12 @@ from pathlib import Path
 
 import numpy as np
 
+from likewise.gallery import renewal
 from likewise.gallery.gallery import Gallery
 from likewise.gallery.store import LostError
 from likewise.gallery.stores import open_store
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 DIM = 16
 PIECE = 8  # vectors a call: all of them or none
 
@@ -89,17 +95,102 @@ def crash(kills: int, seed: int = 0, gallery: str = "", before: Callable[[], Non
         path = gallery or str(Path(folder) / "crash.gallery")
         create(path)
         for kill in range(1, kills + 1):
-            command = [sys.executable, os.path.abspath(__file__), "--work", path, str(kill)]
-            child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-            time.sleep(rng.uniform(0.0, 0.5))
-            before()
-            child.send_signal(signal.SIGKILL)
-            rest = child.communicate()[0]
-            lines = [line for line in rest.split("\n")[:-1] if line]
+            lines = killed("--work", path, kill, rng.uniform(0.0, 0.5), before)
             check(path, lines, present, gone, doubtful)
         return {"kills": kills, "acknowledged": len(present) * PIECE, "removed": len(gone) * PIECE}
+
+
+def models() -> dict[str, type]:
+    """Two models by their fingerprints: mean colours of an image, and of its halves."""
+    from colours import Colours, Halves
+
+    return {kind.fingerprint: kind for kind in (Colours, Halves)}
+
+
+def at_its_model(path: str) -> Gallery:
+    store = open_store(path)
+    return Gallery(store, models()[str(store.meta()["fingerprint"])]())
+
+
+def work_upgrading(path: str, seed: int) -> None:
+    """Upgrade and enroll until killed. `= F`: answers with the model F; `? F`: a call began; `+ N`: enrolled piece N."""
+    from colours import coloured
+
+    folder = Path(path).parent / "images"
+    renewal.PIECE = 10
+    with at_its_model(path) as gallery:
+        number = 1000 * seed
+        print("ready", flush=True)
+        while True:
+            (other,) = models().keys() - {gallery.about["fingerprint"]}
+            print("?", other, flush=True)
+            encoder = models()[other]()
+            renewal.upgrade(gallery, encoder)
+            gallery.pin(encoder)
+            print("=", other, flush=True)
+            number += 1
+            made = [folder / f"{number}-{i}.png" for i in range(PIECE)]
+            for i, image in enumerate(made):
+                image.write_bytes(coloured((40 * (i % 5), 20 * i, number % 200), number * PIECE + i, size=(12, 10)))
+            gallery.enroll(made, f"c{number % 7}", ids=[image.stem for image in made], gate="off")
+            print("+", number, flush=True)
+
+
+def check_upgraded(path: str, lines: list[str], present: set[int], model: str) -> str:
+    """The model that the gallery has. Errors: AssertionError for a mixture, or for what is lost, doubled or half."""
+    expected, begun = {model}, ""
+    for line in lines:
+        sign, what = line.split()
+        if sign == "+":
+            present.add(int(what))
+        begun = what if sign == "?" else ""
+        expected = {what} if sign == "=" else expected
+    expected |= {begun} - {""}
+    with at_its_model(path) as gallery:
+        report = gallery.check()
+        assert report["sound"], report["problems"]
+        found, encoder = gallery.about["fingerprint"], gallery.model()
+        assert found in expected, f"answers with the model {found}, and {expected} was acknowledged"
+        assert gallery.state().fingerprint == found
+        rows = list(gallery.store.scan())
+    ids = [row.id for row in rows]
+    assert len(ids) == len(set(ids)), "an item is there twice"
+    pieces = [int(id_.split("-")[0]) for id_ in ids]
+    assert all(pieces.count(piece) == PIECE for piece in set(pieces)), "a piece is there by half"
+    assert present <= set(pieces), f"acknowledged and lost: {sorted(present - set(pieces))[:5]}"
+    for row in rows:
+        right = encoder.embed([row.path])[0].astype("<f4").tobytes()
+        assert bytes(row.vector) == right, f"the vector of {row.id} is not of the model {found}"
+    return found
+
+
+def crash_upgrades(kills: int, seed: int = 0) -> dict[str, int]:
+    """Kill a child that upgrades so often on one gallery; what was seen."""
+    from colours import Colours, make
+
+    rng, present, model, upgrades, inside = random.Random(seed), set[int](), Colours.fingerprint, 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "crash.gallery")
+        (Path(folder) / "images").mkdir()
+        make(path).close()
+        for kill in range(1, kills + 1):
+            lines = killed("--work-upgrading", path, kill, rng.uniform(0.0, 1.0))
+            upgrades += sum(line[0] == "=" for line in lines)
+            inside += bool(lines) and lines[-1][0] == "?"
+            model = check_upgraded(path, lines, present, model)
+    return {"kills": kills, "inside an upgrade": inside, "upgrades": upgrades, "acknowledged": len(present) * PIECE}
+
+
+def killed(mode: str, path: str, seed: int, seconds: float, before: Callable[[], None] = lambda: None) -> list[str]:
+    """The whole lines of a child that was killed after a time."""
+    command = [sys.executable, os.path.abspath(__file__), mode, path, str(seed)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    time.sleep(seconds)
+    before()
+    child.send_signal(signal.SIGKILL)
+    return [line for line in child.communicate()[0].split("\n")[:-1] if line]
 
 
 if __name__ == "__main__":
@@ -108,8 +199,14 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gallery", default="", help="a new one; none: a temporary file")
     parser.add_argument("--work", nargs=2, metavar=("GALLERY", "SEED"))
+    parser.add_argument("--work-upgrading", nargs=2, metavar=("GALLERY", "SEED"))
+    parser.add_argument("--upgrade", action="store_true", help="kill while the gallery moves to another model")
     options = parser.parse_args()
-    if options.work:
+    if options.work_upgrading:
+        work_upgrading(options.work_upgrading[0], int(options.work_upgrading[1]))
+    elif options.upgrade:
+        print(crash_upgrades(options.kills, options.seed))
+    elif options.work:
         with contextlib.suppress(LostError):  # the server was killed
             work(options.work[0], int(options.work[1]))
     else:

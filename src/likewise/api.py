@@ -24,8 +24,8 @@ from likewise.experiment.score import evaluate_run, rank_run
 from likewise.experiment.train import resume as resume_run
 from likewise.experiment.train import train as train_run
 from likewise.experiment.verify_on import score_pairs
-from likewise.gallery.decide import same
-from likewise.gallery.predict import folder_classes, predicted, promise_of
+from likewise.gallery.decide import of_pairs, same
+from likewise.gallery.predict import calibrate_run, folder_classes, predicted, promise_of
 from likewise.imaging.find import image_files as files
 from likewise.metrics.neighbours import nearest
 from likewise.metrics.verification import aim
@@ -40,6 +40,7 @@ from likewise.viz.pages.workspace import relink
 from likewise.viz.workspace import audit_run, available, write_workspace
 
 __all__ = [
+    "calibrate",
     "draw_map",
     "embed",
     "encodings",
@@ -59,7 +60,10 @@ __all__ = [
 
 
 class Verification(TypedDict):
-    """Whether two images show the same class. prior: see `verify`. target: what the threshold was chosen for."""
+    """Whether two images show the same class. prior: see `verify`. target: what the threshold was chosen for.
+
+    note: where the threshold was chosen on classes that the model was trained on.
+    """
 
     same: bool
     probability: float | None
@@ -67,6 +71,7 @@ class Verification(TypedDict):
     similarity: float
     threshold: float
     target: str
+    note: str
 
 
 Call = TypeVar("Call", bound=Callable[..., object])
@@ -300,13 +305,16 @@ def predict(
     if not 1 <= k <= len(by):
         raise ValueError(f"k is the number of neighbours, 1 to {len(by)} here, got {k}")
     model, paths = Embedder.load(opened.model), files(images)
-    promised = None if far is None else promise_of(opened, by, embedded(opened).part("val"), k, far, model.sim)
+    promised = None if far is None else promise_of(opened, by, embedded(opened), k, far, model.sim)
     near = nearest(model.embed(paths), by.vectors, k, sim=spec.bind("sim", model.sim))
     rows = zip(paths, near.place.tolist(), near.sim.tolist(), strict=True)
     predictions = [predicted(path, place, sims, by, k, promised) for path, place, sims in rows]
     for row, name in zip(predictions, folder_classes(paths, images, by.classes), strict=True):
         row |= {} if name is None else {"folder_class": name}
     return predictions
+
+
+calibrate = trusts(calibrate_run)
 
 
 @trusts
@@ -333,4 +341,5 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
         similarity=similarity,
         threshold=threshold["value"],
         target=threshold["target"],
+        note=of_pairs(model.info),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 import numpy as np
 
+from likewise.extras import install_line
 from likewise.gallery.decide import Answer, Neighbour
 from likewise.gallery.enrollment import Enrolled
 from likewise.gallery.gallery import Hit
@@ -70,7 +71,7 @@ class Client:
         try:
             import httpx2
         except ModuleNotFoundError:
-            raise ModuleNotFoundError("the client needs httpx2; run pip install 'likewise[serve]'") from None
+            raise ModuleNotFoundError(f"the client needs httpx2; run: {install_line('serve')}") from None
         if not url.startswith(("http://", "https://")):
             raise ValueError(
                 f"a service's URL begins with http:// or https://, such as http://127.0.0.1:8000; got {url!r}"

@@ -42,6 +42,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "network": ("convnet", {}),
     "weights": ("WEIGHTS", {}),
     "head": ("bnneck", {}),
+    "adapter": ("lora(rank=2)", {}),
     "dim": (5, {}),
     "normalize": (False, {}),
     "sim": ("euclidean", {}),
@@ -51,6 +52,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "relation": ("level(depth=0)", {}),
     "balanced": (True, {"sampler": "shuffled(batch=40)"}),
     "tile": (3, {}),
+    "distill": ("WEIGHTS", {"loss": "sum(losses=['supcon', 'rkd'])"}),
     "sampler": ("shuffled(batch=30)", {}),
     "epochs": (3, {}),
     "pretrain_epochs": (1, {}),
@@ -59,6 +61,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "lr": (1e-2, {}),
     "schedule": ("plateau(factor=0.1, patience=1)", {"epochs": 4}),
     "proxy_lr": (9.0, {"loss": "softmax"}),
+    "proxy_share": (0.3, {"loss": "cosface"}),
     "backbone_lr": (0.1, {}),
     "layer_decay": (0.1, {}),
     "frozen_epochs": (1, {}),
@@ -66,6 +69,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "accumulate": (2, {}),
     "clip": (1e-3, {}),
     "ema": (0.9, {}),
+    "wise": (0.5, {"weights": "WEIGHTS"}),
     "whiten": (0.5, {}),
     "amp": ("always", {}),
     "patience": (1, {"epochs": 8, "lr": 1.0}),
@@ -90,7 +94,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 def both(field: str, weights: str) -> tuple[Recipe, Recipe]:
     """The recipe without and with the field changed."""
     value, needs = CHANGED[field]
-    plain = SMALL.replace(**needs)
+    plain = SMALL.replace(**{name: weights if one == "WEIGHTS" else one for name, one in needs.items()})
     return plain, plain.replace(**{field: weights if value == "WEIGHTS" else value})
 
 
@@ -168,7 +172,7 @@ SEEN_IN: dict[str, Callable[[building.Parts], object]] = {
 }
 # The same images by another name; nothing is broken and nothing too small here; the machine has one device and the
 # training one process; accuracy and map@r may agree on what is best. Tests of their own cover these.
-ELSEWHERE = {"data", "strict", "min_per_class", "device", "monitor", "sync_batchnorm"}
+ELSEWHERE = {"distill", "data", "strict", "min_per_class", "device", "monitor", "sync_batchnorm"}
 
 
 @pytest.mark.slow

@@ -178,15 +178,3 @@ def test_not_this_one_is_undone(tmp_path, images):
         assert gallery.undo() == "reject"
         assert gallery.identify(images[0]) == before
         assert gallery.undo() == "enroll"
-
-
-def test_a_promise_says_that_the_model_was_trained_on_these_classes(tmp_path, images):
-    with make(tmp_path / "a.gallery") as gallery:
-        gallery.enroll(images, list("abcb"), gate="off")
-        for classes, shared in ((("a", "b", "z"), 2), (("a",), 0), ((), 0)):
-            gallery.encoder.classes = classes
-            note = naming.promise(gallery, 0.5).note
-            assert (f"the model was trained on {shared} of these 3 classes" in note) == bool(shared)
-            assert naming.identify(gallery, [images[0]], far=0.5, where=())[0].why.endswith(note)
-        gallery.encoder, gallery.about["model"] = None, str(tmp_path / "gone")
-        assert "trained on" not in naming.promise(gallery, 0.5).note

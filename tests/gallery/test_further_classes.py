@@ -23,7 +23,7 @@ def test_design_effects_by_hand():
     # between: 10/9 * (9^2 + 9 * 1^2) / 100^2 = 0.01; binomial: 0.1 * 0.9 / 100 = 0.0009
     assert further.design_effect(CLUMPED, CLASSES) == pytest.approx(0.01 / 0.0009)
     assert further.design_effect(np.zeros(100, bool), CLASSES) == 10
-    assert further.design_effect(np.array([True, False]), np.array([3, 3])) == 1
+    assert further.design_effect(np.array([True, False]), np.array([3, 3])) == 2
 
 
 def test_drawn_rates_are_those_of_a_loop(monkeypatch):
@@ -105,7 +105,7 @@ def test_a_promise_says_what_its_trials_are_worth():
     rng = np.random.default_rng(0)
     classes = np.repeat(np.arange(10), 30)
     scores = rng.normal(size=300) + 3 * (classes == 0)
-    found = c.calibrate(c.Trials(scores, classes, scores + 5, np.ones(300, bool)), 0.05)
+    found = c.calibrate(c.Trials(scores, classes, scores + 5, np.ones(300, bool), classes), 0.05)
     assert found.effective < 60
     assert "does not support FAR 0.05" in found.note
     assert found.as_json()["note"] == found.note

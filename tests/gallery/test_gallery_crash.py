@@ -25,6 +25,13 @@ def test_what_was_acknowledged_survives_kill_9(crash):
 
 
 @pytest.mark.slow
+def test_a_gallery_killed_in_its_upgrades_answers_with_one_model(crash):
+    seen = crash.crash_upgrades(kills=8, seed=4)
+    assert seen["upgrades"] > 0
+    assert seen["inside an upgrade"] > 0
+
+
+@pytest.mark.slow
 @pytest.mark.system
 def test_what_was_acknowledged_survives_kill_9_of_a_client_of_a_server(crash, server):
     seen = crash.crash(kills=10, seed=2, gallery=server.url("crash_clients"))

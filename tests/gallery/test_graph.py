@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from likewise.extras import install_line
 from likewise.gallery import graph, index, links, nearest, report, upkeep
 from likewise.gallery.gallery import Gallery
 from likewise.gallery.sqlite import SqliteStore
@@ -367,7 +368,7 @@ def test_without_faiss_searches_are_exact_and_say_so_once(copy, monkeypatch, cap
         assert gallery.info()["index"] == "exact"
     assert capsys.readouterr().err == (
         "likewise: the gallery has 1,500 items, and every search compares all of them; "
-        "faster: pip install 'likewise[gallery]'\n"
+        f"faster: {install_line('gallery')}\n"
     )
 
 

@@ -11,10 +11,14 @@ from likewise.data.images import SPLITS
 from likewise.doctor.verdict import LEAK_BAD, LEAK_DOUBTFUL
 from likewise.embeddings import Embeddings
 
-__all__ = ["Audit", "COLUMNS", "Finding", "TINY"]
+__all__ = ["Audit", "COLUMNS", "Finding", "KINDS", "TINY"]
 
 TINY = 5  # minimum number of training images to learn a class and to check its labels
 COLUMNS = ("finding", "id", "split", "class", "score", "likely_class", "others", "advice")
+KINDS = (
+    *("wrong-label", "copy-other-label", "copy-across-parts", "copy-within-part", "scene-across-parts"),
+    *("outlier", "tiny-class", "broken"),
+)
 
 
 @dataclass(frozen=True)

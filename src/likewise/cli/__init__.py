@@ -53,6 +53,7 @@ def register() -> None:
     """Import the modules of all commands; each adds its own to `app`."""
     from likewise.cli import (  # noqa: F401
         audit,
+        calibrate,
         compare,
         doctor,
         explore,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from likewise.cli.app import App, Json, app
+from likewise.cli.terminal import wrapped
 
 if TYPE_CHECKING:
     from likewise.gallery.decide import Answer
@@ -137,7 +138,8 @@ def verify(
     verdict = "the same" if found["same"] else "not the same"
     chance = "" if found["probability"] is None else f", probability of the same {found['probability']:.2f}"
     text = f"{verdict}{chance}: similarity {found['similarity']:+.4f}, threshold {found['threshold']:+.4f}"
-    show(found, as_json, f"{text} for FAR {found['far']:g}")
+    lines = [f"{text} for FAR {found['far']:g}", *wrapped(str(found["note"]))]
+    show(found, as_json, "\n".join(lines))
 
 
 @commands.command()
@@ -219,17 +221,24 @@ def calibrate(
     gallery: File,
     far: Annotated[float, typer.Option(help="promised false-accept rate")] = 0.01,
     rule: Annotated[str, typer.Option(help="nearest, vote(k=5), best(n=3) or centre; none: the gallery's")] = "",
+    model: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Find the threshold for a promised false-accept rate by leaving each class out, and store it."""
-    with opened(gallery) as open_gallery:
+    """Find the threshold for a promised false-accept rate with classes that the model was not trained on; store it.
+
+    They are classes of the gallery, each left out in turn, validation classes of the model's run, or those of
+    `likewise calibrate RUN`. Without any, the threshold is a cautious one and promises nothing.
+    """
+    with opened(gallery, model) as open_gallery:
         found = open_gallery.calibrate(far, rule)
     named_rightly = "" if found.detected is None else f"; {found.detected:.1%} of enrolled classes named right"
-    text = (
-        f"threshold {found.threshold:.4f} for FAR {far:g}: {found.accepted} of {found.trials:,} trials of "
-        f"{found.classes} classes accepted, 95 % interval {found.low:.4f} to {found.high:.4f}{named_rightly}"
+    seen = (
+        f"{found.accepted} of {found.trials:,} trials of {found.classes} classes accepted, 95 % interval "
+        f"{found.low:.4f} to {found.high:.4f}"
     )
-    show(found.as_json(), as_json, "\n".join([text, *filter(None, [found.note])]))
+    told = f"for FAR {far:g}: {seen}" if found.promised else f"promises no FAR of {far:g}"
+    text = f"threshold {found.threshold:.4f} {told}{named_rightly}"
+    show(found.as_json(), as_json, "\n".join([*wrapped(text), *wrapped(found.note)]))
 
 
 @commands.command()
@@ -261,8 +270,9 @@ def info(gallery: File, as_json: Json = False) -> None:
     shown = [f"{key}: {value}" for key, value in found.items() if key not in ("audit", "promise")]
     promise = found["promise"]
     if isinstance(promise, dict):
-        shown.append(f"threshold: {promise['threshold']:.4f} for FAR {promise['far']:g}")
-        shown += filter(None, [promise.get("note")])
+        kind = "for" if promise.get("promised", True) else "promises no"
+        shown.append(f"threshold: {promise['threshold']:.4f} {kind} FAR {promise['far']:g}")
+        shown += wrapped(promise.get("note"))
     show(found, as_json, "\n".join(shown))
 
 

@@ -24,14 +24,13 @@ def verification_text(found: Record) -> list[str]:
 
 
 def rates_text(rates: Sequence[RatesRecord]) -> list[str]:
-    """FRR and FAR at each threshold, with exact binomial intervals, and the FAR that it had on validation pairs."""
+    """FRR and FAR at each threshold, with intervals, and the FAR that it had on validation pairs."""
     if not rates:
         return []
     chosen = any("validation_far" in one for one in rates)
     head = "thresholds of validation pairs" if chosen else "thresholds of these pairs"
     lines = [
-        f"{head}, exact binomial 95 % intervals",
-        "(for independent pairs; these share images, so that the truth is less sure):",
+        f"{head}; 95 % intervals allow for shared images:",
         f"{'':<{NAME}}{'FRR':<24}{'FAR':<24}{'val. FAR' if chosen else ''}".rstrip(),
     ]
     for one in rates:

@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from likewise.cli.app import app
+from likewise.extras import install_line
 
 __all__ = ["serve", "token"]
-
-INSTALL = "pip install 'likewise[serve]'"
 
 
 @app.command()
@@ -37,7 +36,7 @@ def serve(
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "multipart"):
             raise
-        raise ValueError(f"the service needs {error.name}; run {INSTALL}") from None
+        raise ValueError(f"the service needs {error.name}; run: {install_line('serve')}") from None
     from likewise.serve.settings import Limits, Settings
 
     settings = Settings(

@@ -6,11 +6,14 @@ harmless, and equivalent inside JSON. Characters missing from the terminal's enc
 
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-__all__ = ["plain", "plain_output", "raw"]
+__all__ = ["plain", "plain_output", "raw", "wrapped"]
+
+WIDTH = 80
 
 HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -22,6 +25,11 @@ def spelled(match: re.Match[str]) -> str:
 def plain(text: str) -> str:
     """Escape every control sequence in the text; line ends and tabs stay."""
     return HARMFUL.sub(spelled, text)
+
+
+def wrapped(text: str | None) -> list[str]:
+    """A sentence as lines of at most 80 characters; a path is never broken."""
+    return textwrap.wrap(text or "", WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 class Plain:

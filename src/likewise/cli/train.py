@@ -10,6 +10,7 @@ import typer
 from likewise.cli.app import Json, RunFolder, app, interruptible
 from likewise.cli.fields import help_text
 from likewise.cli.ranks import is_other
+from likewise.safety.bounds import human
 
 
 @app.command(epilog=help_text())
@@ -146,10 +147,32 @@ def draw_map(
     run: RunFolder,
     method: Annotated[str, typer.Option(metavar="tsne|umap|pca", help="projection method")] = "tsne",
     show: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
+    to: Annotated[
+        str, typer.Option(metavar="atlas|projector|fiftyone", help="write it for another viewer instead, into -o")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="with --to: a new folder")
+    ] = None,
 ) -> None:
-    """Draw the embedding before and after training, as an interactive page (map.html) and as PNG."""
+    """Draw the embedding before and after training, as an interactive page (map.html) and as PNG.
+
+    With --to, write it for embedding-atlas, TensorBoard's projector or FiftyOne, and print how to open it there.
+    """
+    if bool(to) != (output is not None) or (to and show):
+        raise ValueError("--to atlas, projector or fiftyone goes with -o FOLDER, which it writes, and without --open")
     from likewise import api
 
+    if to and output is not None:
+        from likewise.experiment.run import Run
+        from likewise.viz.viewers import write_for
+        from likewise.viz.workspace import available
+
+        opened = Run.open(run)
+        written = write_for(to, opened, available(opened), output, method=method)
+        count = f"all {written.of:,}" if written.images == written.of else f"{written.images:,} of {written.of:,}"
+        print(f"{written.folder}: {count} images, {human(written.bytes)}; open it with:")
+        print("\n".join(f"    {command}" for command in written.commands))
+        return
     path = api.draw_map(run, method=method)
     print(path)
     if show:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from likewise.cli.app import Json, RunFolder, app, interruptible
-from likewise.cli.terminal import plain
+from likewise.cli.terminal import plain, wrapped
 from likewise.safety.bounds import Record
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ def embed(
     workers: Annotated[
         int, typer.Option(help="embed with so many processes of one thread, in parts: a stopped call goes on")
     ] = 0,
+    engine: Annotated[
+        str, typer.Option(metavar="processes|ray", help="what runs them; ray takes every core without --workers")
+    ] = "processes",
     by_folder: Annotated[
         bool, typer.Option("--by-folder", help="with --workers: the class of an image is the folder it lies in")
     ] = False,
@@ -52,14 +55,15 @@ def embed(
         raise ValueError(
             "--most-per-class and --centres select from the run's own training images; give no images with them"
         )
-    if workers < 0 or (workers and not images) or (by_folder and not workers):
+    in_parts = bool(workers) or engine != "processes"
+    if workers < 0 or (in_parts and not images) or (by_folder and not in_parts):
         raise ValueError("--workers is 1 or more with images or folders of them, and --by-folder goes with it")
-    if output.suffix.lower() != ".parquet" and not workers:
+    if output.suffix.lower() != ".parquet" and not in_parts:
         raise ValueError(f"embed writes Parquet, and {output} does not end in .parquet; give -o {output.stem}.parquet")
-    if output.exists() and not (workers and output.is_dir()) and not force and not is_own_file(model, output):
+    if output.exists() and not (in_parts and output.is_dir()) and not force and not is_own_file(model, output):
         raise ValueError(f"{output} exists; give another -o FILE, or --force to replace it")
-    if images and workers:
-        embed_in_parts(model, images, output, workers, by_folder)
+    if images and in_parts:
+        embed_in_parts(model, images, output, workers, engine, by_folder)
         return
     if images:
         count, length = embed_images(model, images, output)
@@ -90,7 +94,7 @@ def onnx_of(model: Path) -> Path | None:
     return model if model.suffix.lower() == ".onnx" else exported(model)
 
 
-def embed_in_parts(model: Path, images: list[Path], output: Path, workers: int, by_folder: bool) -> None:
+def embed_in_parts(model: Path, images: list[Path], output: Path, workers: int, engine: str, by_folder: bool) -> None:
     """Embed with several processes, and name what could not be read."""
     from likewise.cli.screen import Progress
     from likewise.gallery.corpus import embed_corpus
@@ -101,7 +105,13 @@ def embed_in_parts(model: Path, images: list[Path], output: Path, workers: int, 
             bar.show("embedding", done, total, f"{done:,} of {total:,}")
 
         made = embed_corpus(
-            onnx_of(model) or model, images, output, workers=workers, by_folder=by_folder, progress=progress
+            onnx_of(model) or model,
+            images,
+            output,
+            workers=workers,
+            engine=engine,
+            by_folder=by_folder,
+            progress=progress,
         )
     for name, why in made.skipped[:SHOWN]:
         print(f"likewise: left out {plain(name)}: {plain(why)}", file=sys.stderr)
@@ -157,6 +167,8 @@ def predict(
         print(f"{one['image']}: {named(one)}")
         for n in one["neighbours"]:
             print(f"    {n['similarity']:+.4f}  {n['class']}  {n['id']}")
+    if predictions and (note := predictions[0].get("note")):
+        print("\n".join(wrapped(note)))
     if share is not None:
         interval = f"95 % interval {share['low']:.4f} – {share['high']:.4f}, exact binomial"
         others = f"; {share['others']:,} images in folders of no known class" if share["others"] else ""
@@ -179,7 +191,7 @@ def verify(run: RunFolder, a: Path, b: Path, as_json: Json = False) -> None:
     from likewise import api
 
     result = api.verify(run, a, b)
-    print(json.dumps(result, indent=1) if as_json else verdict(result))
+    print(json.dumps(result, indent=1) if as_json else "\n".join([verdict(result), *wrapped(result["note"])]))
 
 
 def verdict(result: "Verification") -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from likewise import data, distributed, losses, spec
 from likewise.data.images import Images
@@ -15,6 +15,7 @@ from likewise.data.options import as_path, data_home
 from likewise.data.rotated_classes import rotated_classes
 from likewise.experiment.callbacks import average_of
 from likewise.experiment.recipe import Recipe
+from likewise.experiment.teacher import check_teacher, teacher_of, teacher_vectors
 from likewise.losses.class_labels import ClassLabels, paths, tags
 from likewise.losses.heads import VAE
 from likewise.models import Embedder, weights
@@ -47,9 +48,11 @@ class Parts:
 def resolve_defaults(recipe: Recipe) -> Recipe:
     """The recipe with everything said: similarity and scale as its loss prefers, images as the network's makers did.
 
-    Errors: SpecError for a network of someone else's that does not exist or is not installed, and for weights that are
-    not there: before any data is read.
+    Errors: SpecError for a loss whose proxies cannot be shared out as `proxy_share` asks, for a network of someone
+    else's that does not exist or is not installed, and for weights that are not there: before any data is read.
     """
+    if recipe.proxy_share:
+        losses.check_shardable(recipe.loss)
     home = losses.default_geometry(recipe.loss)
     normalize = home.normalize if recipe.normalize is None else recipe.normalize
     recipe = recipe.replace(sim=recipe.sim or home.sim, normalize=normalize)
@@ -58,6 +61,7 @@ def resolve_defaults(recipe: Recipe) -> Recipe:
         size, first = recipe.size or makers.size, recipe.weights or PUBLISHED
         recipe = recipe.replace(size=size, channels=recipe.channels or 3, weights=first)
     weights_of(recipe)
+    teacher_of(recipe)
     return recipe
 
 
@@ -129,9 +133,13 @@ def build(recipe: Recipe, images: Images) -> Parts:
             "training images; give whiten=0"
         )
     model = embedder(recipe, images).to(device)
+    if recipe.adapter:
+        spec.bind("adapter", recipe.adapter)(model.backbone, model.shape)
     if recipe.sync_batchnorm and distributed.world_size() > 1:
         synchronise(model)
-    loss_fn = loss_of(recipe, model, feed.images).to(device)
+    feed.teacher = teacher_vectors(recipe, feed.images, device)
+    loss_fn = loss_of(recipe, model, feed.images, feed.teacher).to(device)
+    check_teacher(recipe, loss_fn)
     distributed.broadcast_tensors(model), distributed.broadcast_tensors(loss_fn)
     check_trainable(recipe, model, loss_fn)
     multiples = lr_multipliers(model.backbone, backbone_lr=recipe.backbone_lr, layer_decay=recipe.layer_decay)
@@ -203,6 +211,8 @@ def check_trainable(recipe: Recipe, model: Embedder, loss_fn: nn.Module) -> None
     """Errors: ValueError where freezing leaves nothing to train, and where a loss cannot be taken in parts."""
     if recipe.accumulate > 1 and any(isinstance(part, VAE) for part in loss_fn.modules()):
         raise ValueError("vae looks at the features of a whole batch, so it takes no accumulate; use accumulate=1")
+    if recipe.adapter and recipe.frozen_epochs < 0:
+        raise ValueError(f"frozen_epochs=-1 trains nothing of the network, so adapter={recipe.adapter} would not learn")
     if recipe.frozen_epochs == 0 or any(p.requires_grad for p in model.head.parameters()):
         return
     if recipe.accumulate > 1 or not any(p.requires_grad for p in loss_fn.parameters()):
@@ -222,7 +232,7 @@ def channel_mean_std(images: Images, sample: int = 4096) -> MeanStd:
     return tuple(rows.mean(1).tolist()), tuple(torch.where(std > 1e-6, std, 1.0).tolist())
 
 
-def loss_of(recipe: Recipe, model: Embedder, train: Images) -> nn.Module:
+def loss_of(recipe: Recipe, model: Embedder, train: Images, teacher_NT: Tensor | None = None) -> nn.Module:
     """The recipe's loss. With a relation it reads class names: `a/b` as a path for `level`, `a|b` as tags else."""
     relation = "" if spec.parse(recipe.relation or "same")[0] == "same" else recipe.relation
     loss = losses.build(
@@ -238,6 +248,8 @@ def loss_of(recipe: Recipe, model: Embedder, train: Images) -> nn.Module:
         relation=relation or None,
         shape=model.shape,
         width=model.width,
+        teacher=None if teacher_NT is None else teacher_NT.shape[1],
+        proxy_share=recipe.proxy_share,
     )
     if not relation:
         return loss

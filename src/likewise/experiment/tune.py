@@ -20,6 +20,7 @@ from likewise.experiment.compare import LOWER_IS_BETTER, parse_over
 from likewise.experiment.recipe import NAMED, Recipe, known, setting
 from likewise.experiment.run import Run
 from likewise.experiment.trial import trial, validation_score
+from likewise.extras import install_line
 from likewise.geometry import DivergedError
 from likewise.safety.bounds import Fields
 from likewise.safety.spreadsheets import csv_text
@@ -151,7 +152,7 @@ def required() -> ModuleType:
     try:
         import optuna
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("tune needs Optuna; install it with: pip install 'likewise[tune]'") from None
+        raise ModuleNotFoundError(f"tune needs Optuna; install it with: {install_line('tune')}") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 

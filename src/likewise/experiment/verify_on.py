@@ -11,13 +11,14 @@ from torch import Tensor
 
 from likewise import spec
 from likewise.evaluate import Embeddings, image_names, pair_files, too_few
+from likewise.evaluate.error_rates import members_of
 from likewise.evaluate.pair_files import Named, placed
 from likewise.evaluate.resampling import strata, units
 from likewise.evaluate.subgroups import ScoredPairs, by_group, by_role
 from likewise.evaluate.verification import folded, verify
 from likewise.experiment.rates import own_rates, rates, written
 from likewise.experiment.run import Run
-from likewise.experiment.thresholds import Chosen, choices, kept_pairs, validation_thresholds
+from likewise.experiment.thresholds import Chosen, choices, is_closed_set, kept_pairs, validation_thresholds
 from likewise.metrics import calibration
 from likewise.metrics.sampled_pairs import Pairs, draw_folds, similarities
 from likewise.metrics.verification import aim
@@ -63,7 +64,7 @@ def score_pairs(
     fit = model.record("calibration")
     chosen, threshold = thresholds_of(run, known, model, threshold_at)
     units_N, who_N = drawn_together(listed, known), numbered(listed.who)
-    strata_N = strata(who_N, units_N)
+    strata_N, members = strata(who_N, units_N), members_of(listed.pairs, units_N)
     scores = verify(
         listed.pairs,
         score_T,
@@ -80,7 +81,8 @@ def score_pairs(
         "scores": {name: asdict(score) for name, score in scores.items()} | by_folds(listed, score_T),
         "left_out": too_few(listed.pairs.same),
         "threshold": threshold,
-        "error_rates": rates(chosen, score_T, listed.pairs.same) or own_rates(score_T, listed.pairs.same, threshold),
+        "error_rates": rates(chosen, score_T, listed.pairs.same, members)
+        or own_rates(score_T, listed.pairs.same, threshold, members),
         **apart(scored, listed, threshold.get("value"), seed),
         "notes": notes(listed, known) + ([] if chosen else [NO_VALIDATION]),
     }
@@ -101,10 +103,10 @@ def thresholds_of(run: Run, known: Embeddings, model: Embedder, target: str) -> 
     pairs = kept_pairs(run, val, "val")
     level = target if target and aim(target)[0] == "far" else ""
     if target and not level:
-        open_set = not bool(torch.isin(val.labels, known.part("train").labels).any())
+        open_set = not is_closed_set(known, "val")
         chosen_again, _ = choices(known, pairs, run.recipe, open_set=open_set, target=target)
         kept = chosen_again._asdict() if chosen_again else {}
-    chosen = validation_thresholds(val, pairs, model.sim, kept=kept, target=level)
+    chosen = validation_thresholds(known, pairs, model.sim, kept=kept, target=level)
     return chosen, {"value": chosen[0].threshold, "target": target} if level else kept
 
 

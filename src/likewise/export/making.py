@@ -6,6 +6,7 @@ atomically.
 
 import dataclasses
 import json
+import re
 import os
 import shutil
 import tempfile
@@ -114,7 +115,7 @@ def about(run: Run, model: Embedder, images: Images) -> Metadata:
         "shape": list(model.shape),
         "dim": model.dim,
         "sim": model.sim,
-        "classes": list(model.classes),
+        "classes": list(model.trained_classes),
         "threshold": model.info.get("threshold"),
         "input": input_of(images),
         "fit": model.fit,
@@ -151,17 +152,24 @@ class Bytes(nn.Module):
 
 
 def write_onnx(model: Embedder, images: Images, path: Path, metadata: Metadata) -> None:
-    """Write network and preprocessing as one graph with a dynamic batch axis, and metadata."""
+    """Write network and preprocessing as one graph with a dynamic batch axis, and metadata. Errors: ExportError."""
     import onnx
 
     whole = Bytes(model) if metadata["input"] == BYTES else model
     sample = given(spaced(images, 2), metadata["input"])
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")  # torch 2.13 warns of itself: deprecations inside torch.export
-        program = torch.onnx.export(
-            whole.eval(), (torch.from_numpy(sample),), dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=["input"], output_names=["vectors"], dynamic_shapes=({0: torch.export.Dim("N")},),
-        )  # fmt: skip
+        try:
+            program = torch.onnx.export(
+                whole.eval(), (torch.from_numpy(sample),), dynamo=True, verbose=False, opset_version=OPSET,
+                input_names=["input"], output_names=["vectors"], dynamic_shapes=({0: torch.export.Dim("N")},),
+            )  # fmt: skip
+        except torch.onnx.OnnxExporterError as error:
+            operation = re.search(r"op='([\w.]+)'", str(error))
+            raise ExportError(
+                f"torch {torch.__version__} cannot write {model.config['network']} as ONNX: it has no form of "
+                f"{operation[1] if operation else 'one of its operations'}; nothing was written"
+            ) from None
     assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {"likewise": json.dumps(metadata)})

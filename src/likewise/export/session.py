@@ -16,13 +16,13 @@ import numpy as np
 
 from likewise.atomic import replacing
 from likewise.export.reading import files, pixels
+from likewise.extras import install_line
 from likewise.imaging.sizes import FITS
 from likewise.safety import bounds
 
-__all__ = ["BYTES", "INSTALL", "SUMS", "Session", "embed_files", "exported", "extra", "sha256"]
+__all__ = ["BYTES", "SUMS", "Session", "embed_files", "exported", "extra", "sha256"]
 
 SUMS = "SHA256SUMS"
-INSTALL = "pip install 'likewise[export]'"
 BATCH = 64
 SIDE = 4096  # pixels of an image that an exported model takes
 BYTES = "uint8 [N, H, W, C]"  # decoded images
@@ -52,7 +52,7 @@ def extra(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name.partition(".")[0]:
             raise
-        raise ModuleNotFoundError(f"{name} is not installed; run {INSTALL}") from None
+        raise ModuleNotFoundError(f"{name} is not installed; run: {install_line('export')}") from None
 
 
 class Session:

@@ -20,7 +20,7 @@ from likewise.gallery.further import design_effect, further_interval, support
 from likewise.gallery.index import prepare, similarities, top
 from likewise.safety.bounds import Fields
 
-__all__ = ["CANDIDATES", "Promise", "Trials", "calibrate", "centres", "leave_out", "platt", "promise"]
+__all__ = ["CANDIDATES", "Promise", "Trials", "calibrate", "centres", "join", "leave_out", "platt", "promise"]
 
 CANDIDATES = 64  # nearest references that a rule looks at
 QUERIES = 4000  # items tried; more are sampled
@@ -43,7 +43,8 @@ class Promise:
     source: str
     calibration: Fields | None  # score -> probability that the best class is right
     effective: float = 0.0  # independent trials that the trials are worth
-    note: str = ""  # where the trials do not support the rate: one sentence
+    note: str = ""  # where the trials do not support the rate, or promise nothing: one sentence
+    promised: bool = True  # False: the trials are of classes that the model was trained on
 
     def as_json(self) -> Fields:
         return asdict(self)
@@ -53,9 +54,15 @@ class Trials(NamedTuple):
     """Scores of the best class for unknown queries [U] and known queries [K]."""
 
     impostor: np.ndarray
-    impostor_class: np.ndarray  # int64 [U]: true class of each, which was left out
+    impostor_class: np.ndarray  # str [U]: true class of each, which was left out
     genuine: np.ndarray
     right: np.ndarray  # bool [K]: is the best class the true one
+    genuine_class: np.ndarray  # str [K]: true class of each
+
+
+def join(parts: Sequence[Trials]) -> Trials:
+    """The trials of one or several searches."""
+    return Trials(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def leave_out(
@@ -80,22 +87,23 @@ def leave_out(
         chosen = np.sort(np.random.default_rng(seed).choice(len(chosen), QUERIES, replace=False))
     search = _Centres if rule.startswith("centre") else _Items
     searcher = search(prepare(reference_MD, sim), labels_M, sim, find_rule(rule))
-    numbers = {label: i for i, label in enumerate(dict.fromkeys(query_labels))}
-    impostor, of_class, genuine, right = [], [], [], []
+    impostor, of_class, genuine, right, of_known = [], [], [], [], []
     for q in chosen.tolist():
         label = query_labels[q]
         known, unknown = searcher.both(query_QD[q : q + 1], label, q if same else None)
         if unknown is not None:
             impostor.append(unknown)
-            of_class.append(numbers[label])
+            of_class.append(label)
         if known is not None:
             genuine.append(known[1])
             right.append(known[0] == label)
+            of_known.append(label)
     return Trials(
         np.asarray(impostor, np.float64),
-        np.asarray(of_class, np.int64),
+        np.asarray(of_class, np.str_),
         np.asarray(genuine, np.float64),
         np.asarray(right, bool),
+        np.asarray(of_known, np.str_),
     )
 
 
@@ -174,16 +182,28 @@ def _centre(vectors_ND: np.ndarray, sim: str) -> np.ndarray:
     return vectors_ND[sim_N >= median - OUTLIER * max(spread, 1e-9)].mean(0)
 
 
-def calibrate(trials: Trials, far: float, *, rule: str = "nearest", source: str = "") -> Promise:
+def calibrate(
+    trials: Trials,
+    far: float,
+    *,
+    rule: str = "nearest",
+    source: str = "",
+    least: float = -np.inf,
+    promised: bool = True,
+) -> Promise:
     """The threshold that promises a false-accept rate, with its interval and the probabilities that go with it.
 
+    least: the threshold is this one or higher. promised: False where the trials tell nothing of unknown classes; the
+    interval is then 0 to 1.
     Errors: ValueError for a rate that is none, or one that so few trials cannot promise.
     """
-    threshold = promise(trials.impostor, far)
+    threshold = max(promise(trials.impostor, far), least)
     accepted_U = trials.impostor >= threshold
-    low, high = further_interval(trials.impostor, trials.impostor_class, threshold)
-    effective = len(accepted_U) / design_effect(accepted_U, trials.impostor_class)
-    classes = len(np.unique(trials.impostor_class))
+    names = {name: i for i, name in enumerate(dict.fromkeys(trials.impostor_class.tolist()))}
+    class_U = np.asarray([names[name] for name in trials.impostor_class.tolist()], np.int64)
+    low, high = further_interval(trials.impostor, class_U, threshold) if promised else (0.0, 1.0)
+    effective = len(accepted_U) / design_effect(accepted_U, class_U)
+    classes = len(names)
     named = trials.genuine >= threshold
     fit = None
     if trials.right.any():
@@ -203,7 +223,8 @@ def calibrate(trials: Trials, far: float, *, rule: str = "nearest", source: str 
         source=source,
         calibration=fit,
         effective=effective,
-        note=support(far, high, len(accepted_U), effective, classes),
+        note=support(far, high, len(accepted_U), effective, classes) if promised else "",
+        promised=promised,
     )
 
 

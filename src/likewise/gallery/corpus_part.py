@@ -20,7 +20,7 @@ from likewise.gallery.encoder import Encoder, RunEncoder, open_encoder
 from likewise.imaging.find import legible
 from likewise.spec import trusting
 
-__all__ = ["LONGEST", "MEAN", "Embedded", "Part", "divide", "embed_part", "load", "prepare"]
+__all__ = ["LONGEST", "MEAN", "Embedded", "Part", "divide", "embed_part", "load", "prepare", "use"]
 
 MEAN = 256  # images a part, on average
 LONGEST = 4  # times that; a part ends here at the latest
@@ -77,15 +77,20 @@ class Maker(NamedTuple):
 _maker: Maker | None = None
 
 
-def prepare(model: str, trust_code: bool) -> None:
-    """In a new process: compute with one thread, and end when the parent has ended."""
+def use(model: str, trust_code: bool) -> None:
+    """In a new process: the model that its parts are embedded with, by one thread."""
     global _maker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent stops the others
     os.environ["OMP_NUM_THREADS"] = "1"
+    _maker = Maker(model, trust_code)
+
+
+def prepare(model: str, trust_code: bool) -> None:
+    """In a new process: as `use`; it ends when the parent has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent stops the others
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=end_with, args=(parent.join,), daemon=True).start()
-    _maker = Maker(model, trust_code)
+    use(model, trust_code)
 
 
 @functools.cache
@@ -107,7 +112,7 @@ def end_with(join: Callable[[], object]) -> None:
 
 def embed_part(part: Part, folder: Path) -> None:
     """Embed a part and write its file, whole or not at all. Errors: OSError when it cannot be written."""
-    assert _maker is not None, "prepare was not called"
+    assert _maker is not None, "use was not called"
     write(embedded(encoder_of(_maker), part.paths), part.file(folder))
 
 

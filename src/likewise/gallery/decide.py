@@ -20,7 +20,7 @@ from likewise.safety.bounds import Record
 
 __all__ = [
     "RULES", "Answer", "Calibration", "Neighbour", "Rule", "Same", "best", "class_scores", "decide", "find_rule",
-    "nearest", "prior_of", "probability", "same", "vote",
+    "nearest", "of_pairs", "prior_of", "probability", "same", "vote",
 ]  # fmt: skip
 
 Calibration = Record  # as `metrics.calibration.kept` writes it: kind, its numbers, and n
@@ -185,6 +185,19 @@ def same(similarity: float, threshold: float, calibration: Calibration | None = 
         similarity >= threshold,
         probability(similarity, calibration, threshold),
         prior_of(threshold, calibration),
+    )
+
+
+def of_pairs(info: Record) -> str:
+    """A note where a model's threshold for two images was chosen on classes that it was trained on; else empty.
+
+    info: the extras of the model, as `experiment.score` keeps them.
+    """
+    if info.get("closed") is not True:
+        return ""
+    return (
+        "the threshold was chosen on classes that the model was trained on; two images of other classes are taken for "
+        "the same more often"
     )
 
 

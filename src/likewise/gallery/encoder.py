@@ -32,6 +32,8 @@ class Encoder(Protocol):
     sim: str
     fingerprint: str
     info: bounds.Fields  # threshold and calibration of pairs, where the model has them
+    classes: tuple[str, ...]  # that it was trained on
+    run: Path | None  # the run that it came from, where it is still there
 
     @property
     def dim(self) -> int: ...
@@ -54,6 +56,19 @@ def named(classes: object) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str) and name)
 
 
+def run_around(folders: Sequence[Path], crc32: object) -> Path | None:
+    """The run folder among these whose model has these weights; None where there is none."""
+    for folder in folders:
+        if (folder / "recipe.toml").is_file() and (folder / "model" / "model.json").is_file():
+            try:
+                same = bounds.read_json(folder / "model" / "model.json").get("crc32") == crc32
+            except (OSError, ValueError):
+                continue
+            if same and crc32 is not None:
+                return folder
+    return None
+
+
 class RunEncoder:
     """A run's model; torch is imported with the first image."""
 
@@ -63,8 +78,9 @@ class RunEncoder:
         self.config: bounds.Fields = about["config"]
         self.info: bounds.Fields = about.get("info") or {}
         self.sim = check_sim(self.config["sim"])
-        self.classes = named(self.config.get("classes"))
+        self.classes = named(self.info.get("trained_classes")) or named(self.config.get("classes"))
         self.fingerprint = fingerprint_of({"crc32": about["crc32"], **self._fields()})
+        self.run = run_around([Path(path), Path(path).resolve().parent], about["crc32"])
         self.model: Embedder | None = None
 
     def _fields(self) -> bounds.Fields:
@@ -113,6 +129,7 @@ class OnnxEncoder:
         self.info: dict[str, object] = {"threshold": about.get("threshold"), "calibration": about.get("calibration")}
         self.fingerprint = fingerprint_of({"onnx": sha256(Path(path)), "sim": self.sim})
         self.classes = named(about.get("classes"))
+        self.run = run_around([Path(path).resolve().parent.parent], about.get("crc32"))
 
     def embed(self, paths: Sequence[str | os.PathLike]) -> np.ndarray:
         """float32 `[N, dim]` of image files. Errors: ValueError naming what cannot be read."""

@@ -33,7 +33,7 @@ def design_effect(accepted_U: np.ndarray, class_U: np.ndarray) -> float:
     if binomial == 0:
         return n / groups  # nothing was accepted, or all: as many trials as classes is all that is sure
     if groups == 1:
-        return 1.0
+        return float(n)  # how much classes differ is not to be seen
     between = groups / (groups - 1) * float(((hits - rate * sizes) ** 2).sum()) / n**2
     return max(between / binomial, 1.0)
 
@@ -83,7 +83,7 @@ def support(far: float, high: float, trials: int, effective: float, classes: int
     if high <= WIDE * far:
         return ""
     reason = (
-        f"{classes} classes are few"
+        f"{classes} class{'es are' if classes > 1 else ' is'} few"
         if classes < FEW
         else f"{classes} classes differ so much that {trials:,} trials are worth {effective:,.0f} independent ones"
     )

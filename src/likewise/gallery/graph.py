@@ -18,9 +18,8 @@ import numpy as np
 from likewise.gallery.index import prepare
 from likewise.gallery.links import BEAMS, LINKS, Links, offsets, slots
 
-__all__ = ["INSTALL", "Graph", "assembled", "available", "library", "metric", "recall"]
+__all__ = ["Graph", "assembled", "available", "library", "metric", "recall"]
 
-INSTALL = "pip install 'likewise[gallery]'"
 BUILDING = 80  # candidates kept while a node is linked: FAISS's efConstruction
 GOAL = 0.995  # recall@10 on stored vectors that the beam is chosen for: 0.99 with room for other queries
 PIECE = 32  # nodes added while searches wait

@@ -7,12 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from likewise.gallery import filters, negatives
-from likewise.gallery.calibrate import CANDIDATES, Promise, calibrate, centres, leave_out
-from likewise.gallery.decide import Answer, Calibration, decide, same
+from likewise.gallery.calibrate import CANDIDATES, Promise, centres
+from likewise.gallery.decide import Answer, Calibration, decide, of_pairs, same
+from likewise.gallery.encoder import Encoder
+from likewise.gallery.grounds import kept_folds, of_gallery
 from likewise.gallery.index import Found, prepare, similarities
 from likewise.gallery.opened import Opened, Query
 from likewise.gallery.state import State
 from likewise.gallery.together import as_queries, check_way, merged
+from likewise.gallery.unseen import Vectors
 from likewise.safety.bounds import Fields, Record
 
 __all__ = ["compare", "identify", "pair_threshold", "promise", "threshold", "verify"]
@@ -38,7 +41,7 @@ def identify(
     promised = about.get("promise") if far is None else promise(gallery, far, state=state).as_json()
     rule = about["rule"] if promised is None else promised["rule"]
     least, fit = (promised["threshold"], promised["calibration"]) if promised else (None, None)
-    note = outdated(about, state) if far is None else f"; {promised['note']}" if promised and promised["note"] else ""
+    note = noted(promised, always=far is not None) + (outdated(about, state) if far is None else "")
     if together and len(queries) > 1 and promised:
         note += (
             "; the rate is promised for single images, and several of an unknown object reach the threshold more often"
@@ -79,6 +82,7 @@ def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> d
         "threshold": promised["threshold"],
         "far": promised["far"],
         "far_interval": [promised["low"], promised["high"]],
+        "note": noted(promised).removeprefix("; "),
     }
 
 
@@ -99,6 +103,7 @@ def compare(gallery: Opened, a: Query, b: Query) -> dict[str, object]:
         "threshold_interval": [chosen.get("low"), chosen.get("high")],
         "target": chosen.get("target"),
         "pairs": chosen.get("n"),
+        "note": of_pairs(gallery.model().info),
     }
 
 
@@ -129,29 +134,18 @@ def promise(gallery: Opened, far: float, rule: str = "", state: State | None = N
     labels = state.labels[:count]
     if len(set(labels)) < 2:
         raise ValueError("a threshold is found by leaving classes out, so that two are needed; enroll another class")
-    with gallery.lock:  # the same trials serve every rate, until the gallery changes
-        trials = gallery.trials.get((state.version, rule))
-        if trials is None:
-            trials = leave_out(state.index.prepared[:count], labels, None, labels, sim=gallery.sim, rule=rule)
-            gallery.trials = {(state.version, rule): trials}
-    found = calibrate(trials, far, rule=rule, source="the gallery, each class left out")
-    return replace(found, note="; ".join(filter(None, (trained_on(gallery, labels), found.note))))
-
-
-def trained_on(gallery: Opened, labels: Sequence[str]) -> str:
-    """A note where the model was trained on most of the enrolled classes: the trials then are no unknown classes."""
     try:
-        known = set(getattr(gallery.model(), "classes", ()))
+        encoder: Encoder | None = gallery.model()
     except (ValueError, ModuleNotFoundError):  # the model is elsewhere: nothing is known of its training
-        return ""
-    enrolled = set(labels)
-    shared = len(enrolled & known)
-    if 2 * shared < len(enrolled):
-        return ""
-    return (
-        f"the model was trained on {shared:,} of these {len(enrolled):,} classes, which it keeps further apart than "
-        "new ones: more unknown images will be named than promised; calibrate with classes that it was not trained on"
-    )
+        encoder = None
+    with gallery.lock:  # the same trials serve every rate, until the gallery changes
+        key = (state.version, rule, kept_folds(encoder))
+        found = gallery.trials.get(key)
+        if found is None:
+            enrolled = Vectors(state.index.prepared[:count], labels)
+            found = of_gallery(encoder, enrolled, sim=gallery.sim, rule=rule)
+            gallery.trials = {key: found}
+    return found.promise(far, rule)
 
 
 def threshold(gallery: Opened, far: float | None) -> float:
@@ -178,6 +172,13 @@ def labelled(state: State, of_each: Found) -> Candidates:
     chosen_rows = found.row[0][present].tolist()
     ids = [state.rows[i].id for i in chosen_rows]
     return Candidates(found.sim[0][present], [state.labels[i] for i in chosen_rows], ids)
+
+
+def noted(promised: Record | None, *, always: bool = False) -> str:
+    """Why a threshold promises nothing. always: also why its trials do not support its rate."""
+    if not promised or not promised.get("note") or not (always or not promised.get("promised", True)):
+        return ""
+    return f"; {promised['note'].partition('. Until then')[0]}"
 
 
 def outdated(about: Record, state: State) -> str:

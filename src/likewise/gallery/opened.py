@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from likewise.gallery.calibrate import Trials
 from likewise.gallery.encoder import Encoder, open_encoder
 from likewise.gallery.index import check_vectors
 from likewise.gallery.state import State, described, load
 from likewise.gallery.store import DamagedError, SqlStore, StoreError, Version
+from likewise.gallery.unseen import Basis
 from likewise.gallery.upkeep import Upkeep
 from likewise.safety import bounds
 
@@ -37,7 +37,7 @@ class Opened:
         self.encoder: Encoder | None = None
         self.lock = threading.RLock()
         self.memory: State | None = None
-        self.trials: dict[tuple[Version, str], Trials] = {}
+        self.trials: dict[tuple[Version, str, int], Basis] = {}
         try:
             self.about = _checked(store.meta(), store.url)
             if encoder is not None:

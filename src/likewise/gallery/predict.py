@@ -1,18 +1,22 @@
 """The class of an image by a vote of a run's own embeddings, or "unknown" at a promised false-accept rate."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from likewise.embeddings import Embeddings
+from likewise.experiment.left_out import train_left_out
 from likewise.experiment.run import Run
-from likewise.gallery.calibrate import Promise, calibrate, leave_out
+from likewise.gallery.calibrate import Promise
 from likewise.gallery.decide import decide
+from likewise.gallery.grounds import of_folds, of_run
 from likewise.gallery.index import check_sim
+from likewise.gallery.unseen import vectors_of
 from likewise.metrics.exact import exact_interval
-from likewise.safety.bounds import Record
+from likewise.safety.bounds import Fields, Record
+from likewise.training.watch import Watch
 
-__all__ = ["accuracy", "folder_classes", "predicted", "promise_of"]
+__all__ = ["accuracy", "calibrate_run", "folder_classes", "predicted", "promise_of"]
 
 
 def predicted(
@@ -33,6 +37,7 @@ def predicted(
             "far": promised.far,
             "far_interval": [promised.low, promised.high],
             "why": answer.why,
+            "note": promised.note,
         }
     row["neighbours"] = [
         {"id": by.ids[place_K[n.place]], "class": n.label, "similarity": round(n.similarity, 6)}
@@ -41,19 +46,38 @@ def predicted(
     return row
 
 
-def promise_of(run: Run, by: Embeddings, val: Embeddings, k: int, far: float, sim: str) -> Promise:
-    """The threshold of a false-accept rate on a run's validation images, each with its own class left out."""
-    if not len(val):
-        raise ValueError(f"{run.path} has no validation images to choose a threshold by; train with val=0.1")
-    trials = leave_out(
-        val.vectors.numpy(),
-        [val.classes[i] for i in val.labels.tolist()],
-        by.vectors.numpy(),
-        [by.classes[i] for i in by.labels.tolist()],
-        sim=check_sim(sim),
-        rule=f"vote(k={k})",
-    )
-    return calibrate(trials, far, rule=f"vote(k={k})", source=f"validation images of {run.name}")
+def promise_of(run: Run, by: Embeddings, found: Embeddings, k: int, far: float, sim: str) -> Promise:
+    """The threshold of a false-accept rate among `by`, on images of classes that the run was not trained on.
+
+    found: the embeddings of all images of the run. See `gallery.unseen`.
+    """
+    rule = f"vote(k={k})"
+    return of_run(run, vectors_of(by), found, sim=check_sim(sim), rule=rule).promise(far, rule)
+
+
+def calibrate_run(
+    run: str | os.PathLike,
+    *,
+    folds: int = 0,
+    fars: Sequence[float] = (0.1, 0.05, 0.01),
+    k: int = 5,
+    watch: Watch | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> list[Fields]:
+    """Train a run's recipe again without some of its classes, so that "unknown" holds a promised false-accept rate.
+
+    The vectors are kept in the run's folder; `predict` with far, and galleries of the run, use them from then on.
+    folds: trainings; 0 is 10, or one a class where they are fewer. fars: rates whose thresholds are returned, by a
+    vote of the k nearest. watch gets the records of each training, say a sentence before it.
+    Errors: ValueError for fewer than three classes, data that have changed, or a rate that so few images cannot promise.
+    """
+    opened, rule = Run.open(run), f"vote(k={k})"
+    wrong = [far for far in fars if not 0 < far < 1]
+    if wrong or k < 1:
+        raise ValueError(f"a rate lies inside 0 and 1, such as 0.05, and k is 1 or more; got {wrong[0] if wrong else k}")
+    train_left_out(opened, folds, watch=watch, say=say)
+    basis = of_folds(opened, sim=check_sim(opened.recipe.sim), rule=rule)
+    return [basis.promise(far, rule).as_json() for far in fars]
 
 
 def folder_classes(

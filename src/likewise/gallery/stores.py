@@ -2,6 +2,7 @@
 
 import os
 
+from likewise.extras import install_line
 from likewise.gallery.address import FORM, URL, parse
 from likewise.gallery.sqlite import SqliteStore
 from likewise.gallery.store import SqlStore
@@ -22,6 +23,6 @@ def open_store(path: str | os.PathLike, *, create: bool = False) -> SqlStore:
     except ImportError as error:
         raise ModuleNotFoundError(
             f"a gallery in PostgreSQL needs {(error.name or 'psycopg').partition('.')[0]}, which is not installed; "
-            "run: pip install 'likewise[gallery]'"
+            f"run: {install_line('gallery')}"
         ) from None
     return PostgresStore(address, create=create)

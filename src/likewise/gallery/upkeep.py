@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from likewise.export.session import on_stderr
+from likewise.extras import install_line
 from likewise.gallery import links, nearest
-from likewise.gallery.graph import INSTALL, Graph, assembled, available
+from likewise.gallery.graph import Graph, assembled, available
 from likewise.gallery.state import State
 from likewise.gallery.store import SqlStore
 
@@ -91,7 +92,8 @@ class Upkeep:
         found = available()
         if not found and not self.tried:
             self.tried = True
-            self.say(f"the gallery has {count:,} items, and every search compares all of them; faster: {INSTALL}")
+            faster = install_line("gallery")
+            self.say(f"the gallery has {count:,} items, and every search compares all of them; faster: {faster}")
         return found
 
     @property

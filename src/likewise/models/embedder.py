@@ -147,6 +147,12 @@ class Embedder(nn.Module):
         return tuple(self.config["classes"])
 
     @property
+    def trained_classes(self) -> tuple[str, ...]:
+        """`classes` without those held out of training, as its run kept them; all where it did not."""
+        names = self.info.get("trained_classes")
+        return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else self.classes
+
+    @property
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
 

@@ -2,7 +2,7 @@
 
 import math
 
-from likewise.experiment.imagenet import ADVICE, imagenet
+from likewise.experiment.imagenet import advice, imagenet
 from likewise.recipes.facts import Facts
 
 __all__ = ["epochs_for", "rules", "sampler", "shaped"]
@@ -71,7 +71,7 @@ def shaped(side: int, f: Facts) -> int | str:
 def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
     """Published weights where there are any; else a small network, and what to install."""
     if (start := imagenet()) is None:
-        notes.append(ADVICE)
+        notes.append(advice())
         return {"size": shaped(64, f), "augment": "photo(least=0.5)", "epochs": epochs_for(f.train, 30)}
     many = f.classes > 1000 or f.median_class < 4
     return {

@@ -36,7 +36,7 @@ class BatchingEncoder:
     ):
         self.inner = encoder
         self.path, self.sim, self.fingerprint, self.info = encoder.path, encoder.sim, encoder.fingerprint, encoder.info
-        self.dim = encoder.dim
+        self.dim, self.classes, self.run = encoder.dim, encoder.classes, encoder.run
         self.observe = observe
         self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self.lock, self.closed = threading.Lock(), False

@@ -9,6 +9,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from likewise.serve.guard import CONNECTIONS
 from likewise.serve.problems import MEDIA, body
 
 __all__ = ["Protocol"]
@@ -33,6 +34,7 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.app_state = {**self.app_state, CONNECTIONS: len(self.connections)}
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

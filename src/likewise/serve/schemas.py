@@ -156,6 +156,7 @@ class Verdict(BaseModel):
     threshold_interval: list[float | None] | None = None
     target: str | None = None
     pairs: int | None = None
+    note: str = ""
 
 
 class FindingOut(BaseModel):

@@ -4,7 +4,7 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from likewise.serve.problems import ProblemError
 from likewise.serve.settings import Settings, named_galleries
 from likewise.serve.telemetry import Telemetry
 
-__all__ = ["Classes", "Served", "ServedGallery", "open_all"]
+__all__ = ["Classes", "Served", "ServedGallery", "close_all", "open_all"]
 
 MAP_POINTS = 20_000
 
@@ -129,6 +129,14 @@ def open_all(settings: Settings, telemetry: Telemetry) -> dict[str, Served]:
             encoder.close()
         raise
     return opened
+
+
+def close_all(opened: Mapping[str, Served]) -> None:
+    """Finish what the models have to embed, then close the galleries."""
+    for encoder in {id(served.gallery.encoder): served.gallery.encoder for served in opened.values()}.values():
+        getattr(encoder, "close", lambda: None)()
+    for served in opened.values():
+        served.close()
 
 
 def _classes(state: State) -> Classes:

@@ -21,6 +21,7 @@ class Limits:
     image_bytes: int = 20 * MiB
     image_pixels: int = 25_000_000
     images: int = 32  # a request
+    connections: int = 512  # open at once; requests on further ones are answered 503 and closed
     concurrency: int = 128  # requests in flight; more are answered 503
     threads: int = 16  # requests at work; the others in flight wait
     seconds: float = 30.0  # a request, from its first byte to its answer

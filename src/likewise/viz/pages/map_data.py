@@ -16,7 +16,7 @@ from likewise.viz.plots.images import displayable
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["GRID", "NOWHERE", "Neighbourhood", "neighbourhood", "packed", "places", "shown", "sprites"]
+__all__ = ["GRID", "NOWHERE", "Neighbourhood", "fitted", "neighbourhood", "packed", "places", "shown", "sprites"]
 
 GRID = 10_000  # coordinates are integers from 0 to GRID
 NOWHERE = 65_535  # the coordinate of an image that a map does not have
