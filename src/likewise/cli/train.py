@@ -105,7 +105,7 @@ def evaluate(
     ] = None,
     gallery: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="what --on or a file of vectors is searched in; default: the training images"),
+        typer.Option(metavar="PATH", help="what --on or a file of vectors is searched in, else the training images"),
     ] = None,
     as_json: Json = False,
 ) -> None:

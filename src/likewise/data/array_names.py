@@ -27,7 +27,7 @@ USES = {name: use for use in ("X", "y") for name in NAMES[use]}
 
 def by_use(stored: Mapping[str, Entry]) -> dict[str, Entry]:
     """The arrays by use (X, y, split, groups), recognised by usual names in any case; exact names have priority."""
-    lowered = {key.casefold(): key for key in reversed(stored)}
+    lowered = {key.casefold(): key for key in reversed(list(stored))}
     found = dict(stored)
     for use, names in NAMES.items():
         key = next((lowered[name] for name in names if name in lowered), None)

@@ -80,7 +80,8 @@ def export(path: str | os.PathLike, *, to: str = "onnx", int8: bool = False) -> 
         difference = parity(model, session, compared)
         quantised = quantise(made, session, images, recipe) if int8 else {}
         files = [(file.name, sha256(file)) for file in sorted(made.glob("*.onnx"))]
-        facts: Facts = {"dim": model.dim, "input": session.about["input"], "inside": inside(session.about["input"], session.fit),
+        takes = session.about["input"]
+        facts: Facts = {"dim": model.dim, "input": takes, "inside": inside(takes, session.fit),
                  "difference": difference, "compared": len(compared), "files": files, "int8": quantised}  # fmt: skip
         (made / "README.md").write_text(card(metrics, model.config, recipe.to_dict(), facts), encoding="utf-8")
         (made / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in files), encoding="utf-8")

@@ -143,12 +143,13 @@ def _finished(
 ) -> Tensor:
     pixels_CHW = _cropped(pixels_CHW, box) if box else pixels_CHW
     _, high, wide = shape or pixels_CHW.shape
-    same = (high, wide) == tuple(pixels_CHW.shape[1:])
+    height, width = pixels_CHW.shape[1:]
+    same = (height, width) == (high, wide)
     if mode == "pad" and not same:
-        inside = inner_sides(*pixels_CHW.shape[1:], (high, wide))
+        inside = inner_sides(height, width, (high, wide))
         return padded(stretched(pixels_CHW, [*inside])[:channels], (high, wide))
     if mode == "crop" and not same:
-        top, left, height, width = crop_box(*pixels_CHW.shape[1:], (high, wide))
+        top, left, height, width = crop_box(height, width, (high, wide))
         pixels_CHW = pixels_CHW[:, top : top + height, left : left + width]
     if len(pixels_CHW) == channels:
         return stretched(pixels_CHW, [high, wide], out)

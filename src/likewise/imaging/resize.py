@@ -28,11 +28,12 @@ def fit(pixels_NCHW: Tensor, shape: Shape, mode: str = "stretch") -> Tensor:
 
 def resized(pixels_NCHW: Tensor, sides: tuple[int, int], mode: str) -> Tensor:
     """In these sides: stretched, padded or cropped; antialiased bilinear, for the dtypes that torch resizes."""
-    if tuple(pixels_NCHW.shape[2:]) == sides:
+    height, width = pixels_NCHW.shape[2:]
+    if (height, width) == sides:
         return pixels_NCHW
-    inside = inner_sides(*pixels_NCHW.shape[2:], sides) if mode == "pad" else sides
+    inside = inner_sides(height, width, sides) if mode == "pad" else sides
     if mode == "crop":
-        top, left, height, width = crop_box(*pixels_NCHW.shape[2:], sides)
+        top, left, height, width = crop_box(height, width, sides)
         pixels_NCHW = pixels_NCHW[:, :, top : top + height, left : left + width]
     if tuple(pixels_NCHW.shape[2:]) != inside:
         pixels_NCHW = F.interpolate(pixels_NCHW, inside, mode="bilinear", antialias=True)
