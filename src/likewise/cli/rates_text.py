@@ -11,16 +11,16 @@ __all__ = ["rates_text", "verification_text"]
 NAME, GROUP, CELL = 24, 26, 15  # widths of columns
 
 
-def verification_text(found: Record) -> list[str]:
+def verification_text(rates: Record) -> list[str]:
     """Lines on pairs, of at most 80 columns: error rates, roles, groups, and the gaps between groups."""
-    lines = rates_text(found.get("error_rates") or ())
-    if roles := found.get("roles"):
+    lines = rates_text(rates.get("error_rates") or ())
+    if roles := rates.get("roles"):
         lines += ["", *slices_text("role", "pairs", roles, lambda one: f"{one['same'] or one['different']:,}")]
-    if groups := found.get("groups"):
+    if groups := rates.get("groups"):
         lines += ["", *slices_text("group", "same/diff", groups, lambda one: f"{one['same']:,}/{one['different']:,}")]
-        if more := found.get("further_groups"):
+        if more := rates.get("further_groups"):
             lines.append(f"{more:,} more groups with fewer pairs are not listed")
-    return lines + [gap_text(gap) for gap in found.get("gaps") or ()]
+    return lines + [gap_text(gap) for gap in rates.get("gaps") or ()]
 
 
 def rates_text(rates: Sequence[RatesRecord]) -> list[str]:

@@ -62,9 +62,9 @@ def load(
     Errors: SpecError for an unknown name or keyword, before anything is read; ValueError for what cannot be read.
     """
     read_source, divide = _source(source), spec.bind("split", split)
-    want = LoadOptions(as_path(root) if root else data_home(), size, channels, fit, progress=progress)
+    options = LoadOptions(as_path(root) if root else data_home(), size, channels, fit, progress=progress)
     chosen = read_decisions(decisions) if decisions else {}
-    images: Images = read_source(want)
+    images: Images = read_source(options)
     if strict and images.skipped:
         first = images.skipped[0]
         raise ValueError(
@@ -72,7 +72,7 @@ def load(
             f"the first is {first.id}: {first.why}"
         )
     if isinstance(images.pixels, Tensor):
-        images = replace(images, pixels=conform(images.pixels, want))
+        images = replace(images, pixels=conform(images.pixels, options))
     if decisions:
         images = decided(images, chosen, legible(as_path(decisions)))
     images = narrow(
@@ -81,10 +81,10 @@ def load(
     return divide(images, **{"val": val, "seed": seed} | getattr(divide, "keywords", {}))
 
 
-def read(source: str, want: LoadOptions) -> Images:
+def read(source: str, options: LoadOptions) -> Images:
     """A source as it is, neither filtered nor split further. Errors: as in load."""
-    images: Images = _source(source)(want)
-    return replace(images, pixels=conform(images.pixels, want)) if isinstance(images.pixels, Tensor) else images
+    images: Images = _source(source)(options)
+    return replace(images, pixels=conform(images.pixels, options)) if isinstance(images.pixels, Tensor) else images
 
 
 def _source(text: str) -> Callable[[LoadOptions], Images]:

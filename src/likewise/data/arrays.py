@@ -33,7 +33,7 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, O
 UNREADABLE += (NotImplementedError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # type: ignore[assignment]
 
 
-def arrays(want: LoadOptions, *, path: str, kind: str = "auto") -> Images:
+def arrays(options: LoadOptions, *, path: str, kind: str = "auto") -> Images:
     """An .npz file with X, y and, where the source has them, split (train, val, test, or 0, 1, 2) and groups.
 
     The names are read in any case, and other usual ones too (images, signals, labels, fold, group), or arrays by part
@@ -85,9 +85,7 @@ def from_arrays(
     labels, classes = _labels(_array(y, "y"))
     parts = [0] * len(labels) if split is None else [_part(word) for word in np.asarray(split).tolist()]
     if not len(pixels) == len(labels) == len(parts):
-        raise ValueError(
-            f"X has {len(pixels)} rows, y {len(labels)} and split {len(parts)}; they need one of each an image"
-        )
+        raise ValueError(f"X has {len(pixels)} rows, y {len(labels)} and split {len(parts)}; each needs one per image")
     return Images(
         pixels=pixels,
         labels=labels,
@@ -171,7 +169,7 @@ def array_header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of an array in a .npy stream."""
     version = np.lib.format.read_magic(opened)
     if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"arrays of the .npy version {version} are not read")
+        raise ValueError(f"arrays of .npy version {version} are not supported")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, kind = read(opened, max_header_size=10_000)
     return shape, kind
@@ -180,7 +178,7 @@ def array_header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 def _array(values: ArrayLike | Tensor, what: str) -> np.ndarray:
     array = _from_tensor(values.detach().cpu()) if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim == 0 or len(array) == 0:
-        raise ValueError(f"{what} holds no rows; it needs one an image")
+        raise ValueError(f"{what} has no rows; it needs one per image")
     return array
 
 
@@ -259,7 +257,7 @@ def one_label(array: np.ndarray) -> np.ndarray:
             return array.argmax(1)
         raise ValueError("y [N, C] of 0 and 1 is one-hot, and has rows with no 1 or several; an image has one label")
     if array.ndim != 1:
-        raise ValueError(f"y is one label an image, shape [N]; got shape {list(array.shape)}")
+        raise ValueError(f"y is one label per image, shape [N]; got shape {list(array.shape)}")
     return array
 
 

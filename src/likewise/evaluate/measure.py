@@ -131,8 +131,8 @@ def evaluate(
     ValueError) when vectors hold NaN.
     """
     sim = spec.bind("sim", sim) if isinstance(sim, str) else sim
-    found = measure(query, reference, sim=sim, seed=seed, quick=quick, across_groups=across_groups)
-    scores = Scores(intervals.bootstrap(found.ratios, found.units, seed=seed))
+    measured = measure(query, reference, sim=sim, seed=seed, quick=quick, across_groups=across_groups)
+    scores = Scores(intervals.bootstrap(measured.ratios, measured.units, seed=seed))
     if quick:
         return scores
     scores |= identify(query, reference, sim=sim, seed=seed)
@@ -261,15 +261,15 @@ def _ranked(
     if gallery is None:
         own = retrieval.hidden(query, None)
         influence = Influence(query.labels, own[0] if own else None, classes=units_N is not None)
-    found = retrieval.measure(names, query, gallery, sim=sim, influence=influence)
-    if not len(found.query):
-        return {}, found.queries_without_positives
+    ratios_by_name = retrieval.measure(names, query, gallery, sim=sim, influence=influence)
+    if not len(ratios_by_name.query):
+        return {}, ratios_by_name.queries_without_positives
     relevant_N = retrieval.relevant(query, gallery)
     ratios = {}
-    for name, value_Q in found.values.items():
-        ratio = intervals.mean(value_Q, found.query, len(query.labels))
+    for name, value_Q in ratios_by_name.values.items():
+        ratio = intervals.mean(value_Q, ratios_by_name.query, len(query.labels))
         ratios[name] = ratio._replace(effect=influence.effect(name, ratio.over, relevant_N)) if influence else ratio
-    return ratios, found.queries_without_positives
+    return ratios, ratios_by_name.queries_without_positives
 
 
 def _silhouette(seen_QD: Tensor, labels_Q: Tensor, classes: bool) -> dict[str, Ratio]:
@@ -287,17 +287,17 @@ def _clusters(seen_QD: Tensor, labels_Q: Tensor, seed: int) -> dict[str, Ratio]:
     if not _clusterable(labels_Q) or classes * len(labels_Q) > KMEANS_WORK:
         return {}
     again = STARTS if classes * len(labels_Q) <= KMEANS_WORK / 10 else 3  # two degrees of freedom are the least
-    found = [_agreement(labels_Q, clustering.kmeans(seen_QD, classes, seed=seed + i)) for i in range(again)]
-    spread = {name: float(torch.tensor([intervals.value(x[name]) for x in found]).std()) for name in found[0]}
-    return {name: ratio._replace(spread=spread[name]) for name, ratio in found[0].items()}
+    agreements = [_agreement(labels_Q, clustering.kmeans(seen_QD, classes, seed=seed + i)) for i in range(again)]
+    spread = {name: float(torch.tensor([intervals.value(x[name]) for x in agreements]).std()) for name in agreements[0]}
+    return {name: ratio._replace(spread=spread[name]) for name, ratio in agreements[0].items()}
 
 
 def _agreement(labels_Q: Tensor, cluster_Q: Tensor) -> dict[str, Ratio]:
     """How far classes and clusters agree."""
-    told, pairs = clustering.information(labels_Q, cluster_Q), clustering.agreement(labels_Q, cluster_Q)
+    info, pairs = clustering.information(labels_Q, cluster_Q), clustering.agreement(labels_Q, cluster_Q)
     return {
-        "nmi": Ratio(told.shared, told.entropy),
-        "ami": Ratio(told.shared - told.expected, told.entropy - told.expected),
+        "nmi": Ratio(info.shared, info.entropy),
+        "ami": Ratio(info.shared - info.expected, info.entropy - info.expected),
         "ari": Ratio(pairs.both - pairs.expected, pairs.either - pairs.expected),
         "purity": intervals.mean(clustering.commonest(labels_Q, cluster_Q)),
     }

@@ -21,7 +21,7 @@ __all__ = ["held_out_rates", "own_rates", "rates", "written"]
 
 
 def held_out_rates(
-    found: Embeddings, pairs: Mapping[str, Pairs], sim: str, threshold: ThresholdRecord | None
+    embeddings: Embeddings, pairs: Mapping[str, Pairs], sim: str, threshold: ThresholdRecord | None
 ) -> dict[str, object]:
     """FAR and FRR of the test pairs at thresholds of the validation pairs; by group, where groups are known.
 
@@ -29,10 +29,10 @@ def held_out_rates(
     """
     if "val" not in pairs or "test" not in pairs:
         return {}
-    test, (first_T, second_T, same_T) = found.part("test"), pairs["test"]
+    test, (first_T, second_T, same_T) = embeddings.part("test"), pairs["test"]
     score_T = similarities(test.vectors, pairs["test"], sim=spec.bind("sim", sim))
-    chosen = validation_thresholds(found, pairs["val"], sim, kept=threshold)
-    units_N = units(test.labels, not is_closed_set(found, "test"))
+    chosen = validation_thresholds(embeddings, pairs["val"], sim, saved=threshold)
+    units_N = units(test.labels, not is_closed_set(embeddings, "test"))
     record: dict[str, object] = {"error_rates": rates(chosen, score_T, same_T, members_of(pairs["test"], units_N))}
     if threshold is None or test.groups is None:
         return record

@@ -106,8 +106,8 @@ class Run:
 
     def forget_after(self, step: int) -> None:
         """Drop what was logged after the step that training resumes from."""
-        kept = [r for r in self.records() if r["step"] <= step]
-        self.write("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
+        remaining = [r for r in self.records() if r["step"] <= step]
+        self.write("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in remaining))
 
     def metrics(self) -> Metrics:
         """What metrics.json holds. Errors: ValueError when the run was never evaluated."""
@@ -121,8 +121,8 @@ class Run:
 
     def scores(self) -> Scores:
         """The scores of the held-out images by name. Errors: ValueError when the run was never evaluated."""
-        found = self.metrics()["scores"].items()
-        return Scores((name, Score(score["value"], score["low"], score["high"], score["n"])) for name, score in found)
+        entries = self.metrics()["scores"].items()
+        return Scores((name, Score(score["value"], score["low"], score["high"], score["n"])) for name, score in entries)
 
     def _repr_html_(self) -> str:
         """For a notebook: the verdict, and the scores where there are some."""

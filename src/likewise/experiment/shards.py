@@ -24,8 +24,8 @@ def gathered_states(loss_fn: nn.Module, optimizer: torch.optim.Optimizer) -> tup
     loss, kept = dict(loss_fn.state_dict()), optimizer.state_dict()
     if not has_shards(loss_fn):
         return loss, kept
-    for name, p in shards_of(loss_fn):
-        loss[name] = distributed.gather(p.detach())
+    for name, shard in shards_of(loss_fn):
+        loss[name] = distributed.gather(shard.detach())
     states = dict(kept["state"])
     for number, p in numbered(optimizer):
         if distributed.is_shard(p) and number in states:
@@ -44,8 +44,8 @@ def own_states(
         return loss, kept
     own = {p: rows_of(p) for _, p in shards_of(loss_fn)}
     loss, states = dict(loss), dict(kept["state"])
-    for name, p in shards_of(loss_fn):
-        rows, total = own[p]
+    for name, shard in shards_of(loss_fn):
+        rows, total = own[shard]
         if len(loss[name]) != total:
             raise ValueError(f"{name} has {len(loss[name])} rows, and this training has {total}")
         loss[name] = loss[name][rows]
