@@ -336,9 +336,7 @@ def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -
     model = Embedder.load(run)
     threshold, fit = model.record("threshold"), model.record("calibration")
     if not threshold:
-        raise ValueError(
-            f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 images a class"
-        )
+        raise ValueError(f"{run} has no threshold: its validation part had no pairs; give val=0.1 and 2 images a class")
     emb_ND = model.embed([a, b])
     similarity = float(spec.bind("sim", model.sim)(emb_ND[:1], emb_ND[1:]))
     is_same, probability, prior = same(similarity, threshold["value"], fit)

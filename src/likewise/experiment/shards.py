@@ -42,7 +42,7 @@ def own_states(
     """The rows of this process, of states that `gathered_states` gave. Errors: ValueError for other sizes."""
     if not has_shards(loss_fn):
         return loss, kept
-    own = {p: rows_of(p) for _, p in shards_of(loss_fn)}
+    own: dict[torch.Tensor, tuple[slice, int]] = {p: rows_of(p) for _, p in shards_of(loss_fn)}
     loss, states = dict(loss), dict(kept["state"])
     for name, shard in shards_of(loss_fn):
         rows, total = own[shard]
