@@ -329,9 +329,8 @@ calibrate = trusts(calibrate_run)
 def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> Verification:
     """Whether two images show the same class, at the threshold that validation pairs chose, and how probable that is.
 
-    The probability agrees with the decision: it holds where the share of same pairs is `prior`, the share for which
-    the threshold is the best cut, so that it is 0.5 at the threshold (see gallery/decide.py). None, both, for a run
-    scored before there was a calibration.
+    The probability agrees with the decision: it holds where the share of same pairs is `prior`, for which the threshold
+    is the best cut, so that it is 0.5 there (see gallery/decide.py). None, both, for a run without a calibration.
     """
     model = Embedder.load(run)
     threshold, fit = model.record("threshold"), model.record("calibration")
