@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all test-lowest mutate lint format bench docs forerunners clean system
+.PHONY: help demo test test-all test-lowest package mutate lint format bench docs site notebooks forerunners clean system
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -15,11 +15,14 @@ demo: .venv/core ## train on real handwritten digits, print the scores and where
 test: .venv/dev ## the quick tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not system"
 
-test-all: .venv/dev system ## every test: real data, browser, long ones
+test-all: .venv/ray .venv/docs system ## every test: real data, browser, long ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 test-lowest: ## the quick tests against the lowest allowed versions, in an environment of their own
 	$(PYTHON) tools/test_lowest.py
+
+package: ## build wheel and sdist, and use each in a clean environment outside the clone
+	$(PYTHON) tools/smoke_package.py
 
 mutate: .venv/dev ## change the source in 200 places, one at a time, and see whether a test notices (an hour on two cores)
 	nice -n 10 $(BIN)/python tools/mutate.py --jobs 2
@@ -42,10 +45,17 @@ forerunners: .venv/dev ## the forerunners' experiments, whole (hours on two core
 
 docs: .venv/dev ## the pages that are made from the functions
 	$(BIN)/python tools/losses_page.py
+	$(BIN)/python tools/loss_figures.py
 	$(BIN)/python tools/architecture.py
 
+site: .venv/docs ## the documentation as a web site, offline: build/site/index.html; checks every link
+	$(BIN)/python tools/build_site.py
+
+notebooks: .venv/docs ## the examples as notebooks, beside their scripts: examples/*.ipynb
+	$(BIN)/jupytext --quiet --to ipynb examples/*.py
+
 clean: ## remove what the targets made; runs/ stays
-	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf .venv .venv-lowest build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info examples/*.ipynb
 
 .venv/core: pyproject.toml constraints.txt
 	test -x $(BIN)/python -a -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
@@ -54,6 +64,14 @@ clean: ## remove what the targets made; runs/ stays
 
 .venv/dev: .venv/core
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,view]'
+	touch $@
+
+.venv/docs: .venv/core
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+.venv/ray: .venv/dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
 	touch $@
 
 # Debian's chromium and ffmpeg, for the tests of the page and of the video; installed where they are missing.

@@ -38,7 +38,7 @@ def one(task: tuple[str, int, int]) -> tuple[str, str, list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", type=int, default=20_000)
+    parser.add_argument("--inputs", "--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--processes", type=int, default=2)

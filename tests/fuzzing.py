@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from likewise import spec
+from colours import Colours, coloured, make
+from likewise import Gallery, spec
 from likewise.data.arrays import arrays
 from likewise.data.idx import mnist
 from likewise.data.options import LoadOptions
@@ -32,6 +33,7 @@ from likewise.experiment.checkpoint import load_checkpoint, save_checkpoint
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run_files import checked_metrics, records
 from likewise.export.reading import pixels
+from likewise.gallery.stores import open_store
 from likewise.imaging.decode import check, decode, head
 from likewise.models import Embedder
 from likewise.reproduce.translate import translate
@@ -178,6 +180,7 @@ def targets(folder: Path) -> dict[str, Target]:
     add_tables(add, folder)
     add_binaries(add, folder)
     add_run(add, folder, recipe)
+    add_gallery(add, folder)
     add_images(add)
     return made
 
@@ -281,6 +284,25 @@ def add_run(add: Callable, folder: Path, recipe: Recipe) -> None:
     save_checkpoint(folder / "c.safetensors", parts.state)
     content = (folder / "c.safetensors").read_bytes()
     add("checkpoint", "c.safetensors", lambda path: load_checkpoint(path, parts.state), content)
+
+
+def add_gallery(add: Callable, folder: Path) -> None:
+    """A gallery's file, with items and thumbnails: listed, searched and checked."""
+    files = [folder / f"colour{i}.png" for i in range(6)]
+    for i, file in enumerate(files):
+        file.write_bytes(coloured((30 * i, 200 - 30 * i, 90), i))
+    with make(folder / "seed.gallery") as gallery:
+        gallery.enroll(files, ["a", "b", "c"] * 2, metadata=[{"n": i} for i in range(6)], gate="off")
+    add("gallery", "g.gallery", read_gallery, (folder / "seed.gallery").read_bytes())
+
+
+def read_gallery(path: Path) -> None:
+    for beside in path.parent.glob(f"{path.name}-*"):
+        beside.unlink()
+    with Gallery(open_store(path), Colours()) as gallery:
+        list(gallery.items())
+        gallery.search(np.array([200, 20, 90], np.float32))
+        gallery.check()
 
 
 def arrays_of(folder: Path) -> Path:

@@ -22,6 +22,7 @@ import torch
 from safetensors import safe_open
 
 from faults import Faults
+from likewise import distributed
 from likewise.experiment import trial
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
@@ -29,7 +30,7 @@ from likewise.experiment.score import evaluate_run
 from likewise.experiment.train import resume, train
 from likewise.viz.pages.report import write_report
 
-__all__ = ["SETTINGS", "SMALL", "Chain", "at_every_operation", "chain", "in_fork", "warm"]
+__all__ = ["SETTINGS", "SMALL", "Chain", "at_every_operation", "chain", "forked", "in_fork", "warm"]
 
 SMALL = Recipe(
     data="digits", size=16, max_per_class=10, val=0.2, epochs=2, sampler="pk(classes=5, images=3)", network="mlp",
@@ -50,6 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "whiten": {"whiten": 0.1},
     "batch norm": {"network": "small_resnet(width=4)", "sampler": "shuffled(batch=16)"},
     "accumulate": {"accumulate": 3},
+    "adapter": {"adapter": "lora(rank=2)", "ema": 0.95, "accumulate": 2},
     "accumulate and memory": {"accumulate": 2, "memory": 48},
     "plateau": {"schedule": "plateau(patience=1)", "epochs": 4, "optimizer": "sgd", "lr": 0.3},
     "relation": {"relation": "level(depth=0)"},
@@ -72,26 +74,31 @@ class Lost(AssertionError):  # noqa: N818 (what it is)
 
 def in_fork(work: Callable[[], Any], *, kill_after: float | None = None) -> int:
     """The exit code of a process that does the work: 0 done, 1 error, 137 killed; what it prints is dropped."""
-    sys.stdout.flush(), sys.stderr.flush()
-    if not (child := os.fork()):
-        code = 1
-        try:
-            gc.freeze()
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, 1)
-            if not os.environ.get("KILLING_SHOWS"):
-                os.dup2(null, 2)
-            work()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
+    child = forked(work)
     if kill_after is not None:
         time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return 137 if code < 0 else code
+
+
+def forked(work: Callable[[], Any], errors: str = os.devnull) -> int:
+    """The number of a new process that does the work and ends with 0, or 1 after an error; stderr goes to a file."""
+    sys.stdout.flush(), sys.stderr.flush()
+    if child := os.fork():
+        return child
+    code = 1
+    try:
+        gc.freeze()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not os.environ.get("KILLING_SHOWS"):
+            os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        work()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def warm() -> None:
@@ -108,7 +115,7 @@ def start(recipe: Recipe, out: Path, *, save_every: float = -1, report: bool = F
 
 def go_on(recipe: Recipe, out: Path, *, save_every: float = -1, report: bool = False) -> None:
     """Resume `out/run`, or start it where it has not begun, as whoever calls it would."""
-    if not (out / "run" / "recipe.toml").exists():
+    if not distributed.from_main((out / "run" / "recipe.toml").exists()):
         return start(recipe, out, save_every=save_every, report=report)
     return finished(*often(save_every, lambda: resume(out / "run")), report)
 
@@ -175,26 +182,31 @@ class Chain:
     problems: list[str] = field(default_factory=list)
 
 
-def chain(setting: str, kills: int, folder: Path, seed: int) -> Chain:
-    """Kill trainings of a setting at random moments, as many times in all, and compare what they come to."""
+def chain(setting: str, kills: int, folder: Path, seed: int, run: Callable[..., int] = in_fork) -> Chain:
+    """Kill trainings of a setting at random moments, as many times in all, and compare what they come to.
+
+    run: does the work in a process, or several, of which it kills one.
+    """
     recipe, rng = SMALL.replace(**SETTINGS[setting]), random.Random(f"{seed} {setting}")
     began = time.perf_counter()
-    if in_fork(lambda: start(recipe, folder / "whole")):
+    if run(lambda: start(recipe, folder / "whole")):
         raise Lost(f"{setting}: the training fails without a kill")
     seen = Chain(setting, time.perf_counter() - began)
     whole, number = result(folder / "whole"), 0
     while seen.kills < kills:
         number += 1
-        one_training(recipe, folder / str(number), whole, seen, rng, kills)
+        one_training(recipe, folder / str(number), whole, seen, rng, kills, run)
     return seen
 
 
-def one_training(recipe: Recipe, out: Path, whole: dict, seen: Chain, rng: random.Random, kills: int) -> None:
+def one_training(
+    recipe: Recipe, out: Path, whole: dict, seen: Chain, rng: random.Random, kills: int, run: Callable[..., int]
+) -> None:
     save_every, own, ended = rng.choice((-1, -1, 0.05, 10.0)), 0, False
     while not ended:
         more = seen.kills < kills and (own == 0 or rng.random() < 0.6)
         moment = rng.uniform(0, 1.1 * seen.seconds) if more else None
-        code = in_fork(lambda: go_on(recipe, out, save_every=save_every), kill_after=moment)
+        code = run(lambda: go_on(recipe, out, save_every=save_every), kill_after=moment)
         if code == 1:
             seen.problems.append(f"{seen.setting}: cannot be resumed after {own} kills: {out}")
             return

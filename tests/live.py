@@ -74,7 +74,8 @@ class Live:
         with self.log.open("ab") as log:
             start = log.tell()
             self.process = subprocess.Popen([*command, *arguments], stdout=log, stderr=log, env=env)
-        scheme, self.host, port = self._listening(start)
+        scheme, host, port = self._listening(start)
+        self.host = "127.0.0.1" if host == "0.0.0.0" else host
         self.port = int(port)
         self.url = f"{scheme}://{self.host}:{port}"
         self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE, verify=verify)

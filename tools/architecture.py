@@ -17,6 +17,7 @@ PICTURE = ROOT / "docs" / "architecture.svg"
 # The layers from top to bottom, with a caption for each package. A package imports what stands above it.
 LAYERS: dict[str, dict[str, str]] = {
     "foundations": {
+        "extras": "how to install them",
         "safety": "bounds, others' files",
         "spec": "names to objects",
         "geometry": "similarities",

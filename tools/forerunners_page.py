@@ -14,15 +14,15 @@ from likewise.reproduce.section import IMAGE_FOLDER
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = "forerunners.md"
-MOST = 150_000  # bytes of a picture in the repository
+MOST = 150_000  # bytes of an image in the repository
 
 INTRO = """\
 # The forerunners
 
-Public siamese-network projects that Likewise's users come from, each run again with its own settings: its figures, ours
-under its definition, and ours under the right one, with 95 % intervals. `likewise reproduce NAME` runs one of them into
-`reproductions/NAME`; `make forerunners` runs them all, in somewhat over two hours of one core, and makes this page. All
-figures are from such runs, with seed 0 where nothing else is said.
+Public siamese-network projects, each rerun with its own settings: the figures it reports, ours by its definition, and
+ours by standard definitions, with 95 % intervals. `likewise reproduce NAME` runs one of them into `reproductions/NAME`;
+`make forerunners` runs them all in a little over two hours on one core and writes this page. All figures are from such
+runs, with seed 0 unless stated otherwise.
 """
 
 

@@ -19,6 +19,7 @@ INTRO = """\
 
 Every name below is a value of `loss=`, with its parameters in parentheses: `loss="triplet(margin=0.1, pick='hard')"`.
 `likewise explain NAME` prints the same text. This page is generated from the functions: `python tools/losses_page.py`.
+[What losses pull and push](loss-geometry.md) shows each family in figures.
 
 - **pair**: a rule over the similarities of anchors to references, `rule(sim [N, M], pos [N, M], neg [N, M])`. It
   accepts any `sim`, `miner` and `memory`. Larger is closer: `euclidean` is minus the distance.
@@ -27,6 +28,9 @@ Every name below is a value of `loss=`, with its parameters in parentheses: `los
 - **head**: a module with parameters of its own, or that needs more than similarities.
 - **combination**: a loss made of other losses.
 
+Regularizers (`koleo`, `uniformity`, `spherical`) and distillation (`rkd`, `mimic`, with the field `distill`) are heads
+meant as parts of a `sum`: `loss="sum(losses=['supcon', 'koleo(same=False)'], weights=[1, 0.1])"`.
+
 Each is called as `loss(emb [N, D], labels [N]) -> scalar`: the total of its terms divided by their number. The **loss
 at collapse** is that of an embedding with all vectors equal, here at the default parameters for a batch of 10 classes
 of 12 images (dim 64). A loss that stays there has learned nothing. The examples need `import torch` and
@@ -34,7 +38,7 @@ of 12 images (dim 64). A loss that stays there has learned nothing. The examples
 """
 
 LABELS = torch.arange(10).repeat_interleave(12)
-AROUND = {"dim": 64, "classes": 10, "counts": [12] * 10, "shape": (1, 28, 28), "width": 256}
+AROUND = {"dim": 64, "classes": 10, "counts": [12] * 10, "shape": (1, 28, 28), "width": 256, "teacher": 384}
 GIVEN = ("make", "miner", "references", "sim")  # passed by build, not by users
 EXAMPLES = {"sum": "sum(losses=['triplet', 'softmax'])", "matryoshka": "matryoshka(loss='ntxent', dims=[16, 64])"}
 

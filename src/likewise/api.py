@@ -94,14 +94,22 @@ def trusts(function: Call) -> Call:
 @trusts
 @distributed.joined()
 def train(
-    recipe: Recipe | str | os.PathLike, *, out: str | os.PathLike = "runs", name: str = "", watch: Watch | None = None
+    recipe: Recipe | str | os.PathLike,
+    *,
+    out: str | os.PathLike = "runs",
+    name: str = "",
+    decisions: str | os.PathLike = "",
+    watch: Watch | None = None,
 ) -> Run:
     """Train a recipe, evaluate it and write its pages: report, map, doctor, and the audit where it is cheap.
 
     recipe: a Recipe, or what `load_recipe` takes: a shipped one's name, a .toml, a folder. In a script that torchrun
-    starts, all processes train it together, and rank 0 writes. Errors: ValueError.
+    starts, all processes train it together, and rank 0 writes.
+    decisions: a CSV that the audit page saved (keep, relabel, remove), in place of the recipe's. Errors: ValueError.
     """
     wanted = load_recipe(recipe) if isinstance(recipe, str | os.PathLike) else recipe
+    if decisions and isinstance(wanted, Recipe):
+        wanted = wanted.replace(decisions=os.fspath(decisions))
     if isinstance(recipe, str | os.PathLike) and is_own(recipe):
         wanted = plan(wanted).recipe
     if not isinstance(wanted, Recipe):
@@ -321,16 +329,13 @@ calibrate = trusts(calibrate_run)
 def verify(run: str | os.PathLike, a: str | os.PathLike, b: str | os.PathLike) -> Verification:
     """Whether two images show the same class, at the threshold that validation pairs chose, and how probable that is.
 
-    The probability agrees with the decision: it holds where the share of same pairs is `prior`, the share for which
-    the threshold is the best cut, so that it is 0.5 at the threshold (see gallery/decide.py). None, both, for a run
-    scored before there was a calibration.
+    The probability agrees with the decision: it holds where the share of same pairs is `prior`, for which the threshold
+    is the best cut, so that it is 0.5 there (see gallery/decide.py). None, both, for a run without a calibration.
     """
     model = Embedder.load(run)
     threshold, fit = model.record("threshold"), model.record("calibration")
     if not threshold:
-        raise ValueError(
-            f"{run} has no threshold: its validation part had no pairs; train with val=0.1 and 2 images a class"
-        )
+        raise ValueError(f"{run} has no threshold: its validation part had no pairs; give val=0.1 and 2 images a class")
     emb_ND = model.embed([a, b])
     similarity = float(spec.bind("sim", model.sim)(emb_ND[:1], emb_ND[1:]))
     is_same, probability, prior = same(similarity, threshold["value"], fit)

@@ -37,7 +37,7 @@ def remove_leftovers(path: Path) -> None:
     with suppress(OSError):
         names = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.part")
         for name in os.listdir(path.parent):
-            if (found := names.fullmatch(name)) and not is_running(int(found[1])):
+            if (match := names.fullmatch(name)) and not is_running(int(match[1])):
                 (path.parent / name).unlink(missing_ok=True)
 
 

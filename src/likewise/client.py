@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 import numpy as np
 
+from likewise.extras import install_line
 from likewise.gallery.decide import Answer, Neighbour
 from likewise.gallery.enrollment import Enrolled
 from likewise.gallery.gallery import Hit
@@ -70,7 +71,7 @@ class Client:
         try:
             import httpx2
         except ModuleNotFoundError:
-            raise ModuleNotFoundError("the client needs httpx2; run pip install 'likewise[serve]'") from None
+            raise ModuleNotFoundError(f"the client needs httpx2; run: {install_line('serve')}") from None
         if not url.startswith(("http://", "https://")):
             raise ValueError(
                 f"a service's URL begins with http:// or https://, such as http://127.0.0.1:8000; got {url!r}"
@@ -102,8 +103,8 @@ class Client:
     def search(self, image: Image | None = None, k: int = 5, *, id: str = "", where: Sequence[str] = ()) -> list[Hit]:
         """The k nearest enrolled images of an image, or of an enrolled id."""
         data = {"k": k, "where": list(where), **({"id": id} if id else {})}
-        found = self._post("search", files=_files([image] if image is not None else []), data=data)
-        return [Hit(*(hit[name] for name in Hit._fields)) for hit in found["hits"]]
+        answer = self._post("search", files=_files([image] if image is not None else []), data=data)
+        return [Hit(*(hit[name] for name in Hit._fields)) for hit in answer["hits"]]
 
     def identify(self, image: Image, *, far: float | None = None, where: Sequence[str] = ()) -> Answer:
         """The class of an image, or unknown (label None)."""
@@ -153,10 +154,10 @@ class Client:
                 data["id"] = list(ids[at:end])
             if metadata is not None:
                 data["metadata"] = [json.dumps(dict(one)) for one in metadata[at:end]]
-            found = self._write("enroll", files=_files(images[at:end]), data=data)
-            result.added.extend(found["added"])
-            result.unchanged.extend(found["unchanged"])
-            for one in found["findings"]:
+            answer = self._write("enroll", files=_files(images[at:end]), data=data)
+            result.added.extend(answer["added"])
+            result.unchanged.extend(answer["unchanged"])
+            for one in answer["findings"]:
                 source = images[at + one["image"]]
                 name = f"image {at + one['image']}" if isinstance(source, bytes) else os.fspath(source)
                 result.findings.append(Finding(name, one["reason"], one["enrolled"]))
@@ -264,8 +265,8 @@ def _pause(attempt: int, asked: str = "") -> float:
 
 def _error(answer: "httpx2.Response") -> ServiceError:
     try:
-        found = answer.json()
-        return ServiceError(str(found["detail"]), answer.status_code, str(found.get("request_id", "")))
+        problem = answer.json()
+        return ServiceError(str(problem["detail"]), answer.status_code, str(problem.get("request_id", "")))
     except (ValueError, KeyError, TypeError):
         return ServiceError(
             f"{answer.request.url} answered {answer.status_code} {answer.reason_phrase}, not as likewise serve does",

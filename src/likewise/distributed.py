@@ -28,9 +28,11 @@ __all__ = [
     "is_main",
     "is_shard",
     "joined",
+    "launched_by",
     "local_rank",
     "main_first",
     "rank",
+    "restarts",
     "total",
     "world_size",
 ]
@@ -72,6 +74,18 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", rank())) if _grouped() else 0
 
 
+def restarts() -> int:
+    """How often torchrun has started these processes anew after a failure (`--max-restarts`)."""
+    count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return int(count) if count.isdigit() else 0
+
+
+def launched_by() -> str:
+    """What tells one call of torchrun from another, the same after restarts; empty without torchrun."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return f"{name} {os.getppid()}" if name == "none" else name  # without --rdzv-id; the parent is torchrun
+
+
 def _grouped() -> bool:
     return dist.is_available() and dist.is_initialized()
 
@@ -109,7 +123,8 @@ def _join() -> None:
     global _store
     from torch.distributed.rendezvous import rendezvous
 
-    _store, number, size = next(iter(rendezvous("env://", timeout=PATIENCE)))
+    shared, number, size = next(iter(rendezvous("env://", timeout=PATIENCE)))
+    _store = dist.PrefixStore(f"likewise/{restarts()}", shared)  # one store for all restarts: what failed is in it
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", number)) % torch.cuda.device_count())
@@ -234,10 +249,10 @@ class _Total(torch.autograd.Function):
 
 def highest(x: Tensor) -> Tensor:
     """The largest value over processes, elementwise; without gradient."""
-    found = x.detach().clone(memory_format=torch.contiguous_format)
+    result = x.detach().clone(memory_format=torch.contiguous_format)
     if world_size() > 1:
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-    return found
+        dist.all_reduce(result, dist.ReduceOp.MAX)
+    return result
 
 
 def _summed(x: Tensor) -> Tensor:

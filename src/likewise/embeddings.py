@@ -3,7 +3,7 @@
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +20,12 @@ from likewise.geometry import DivergedError
 from likewise.metrics.neighbours import Sim
 from likewise.models.inputs import at_once
 from likewise.safety import bounds
-from likewise.safety.parquet import read_table
+from likewise.safety.parquet import read_table, stream_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DivergedError", "Embeddings", "as_seen", "check", "embed", "embed_shared"]
+__all__ = ["DivergedError", "Embeddings", "as_seen", "check", "embed", "embed_shared", "stream"]
 
 COLUMNS = ("id", "label", "class", "split", "vector", "group")
 
@@ -93,6 +93,20 @@ class Embeddings:
             return _from_table(table.combine_chunks(), os.fspath(path))
         except (TypeError, NotImplementedError, OverflowError, KeyError, AttributeError) as error:
             raise ValueError(f"{os.fspath(path)} holds columns of another type than embeddings have: {error}") from None
+
+
+def stream(path: str | os.PathLike, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Vectors float32 [N, D] and labels [N] of a file of any size, at most `rows` at a time.
+
+    The file's checksum is not compared. Errors: ValueError; DivergedError where vectors are not finite.
+    """
+    name = os.fspath(path)
+    for table in stream_table(path, "embeddings", ("label", "vector"), rows):
+        labels_N = torch.from_numpy(_whole(table["label"], name))
+        vectors_ND = _matrix(table["vector"].combine_chunks())
+        if not vectors_ND.isfinite().all():
+            raise DivergedError(f"{name} holds vectors with NaN or infinity: the training has diverged; train anew")
+        yield vectors_ND, labels_N
 
 
 def table_checksum(table: "pa.Table", classes: Sequence[str]) -> int:

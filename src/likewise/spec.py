@@ -49,13 +49,16 @@ HOMES: dict[str, tuple[str, ...]] = {
         "losses.listwise",
         "losses.proxies",
         "losses.heads",
+        "losses.spread",
+        "losses.distill",
         "losses.combine",
     ),
     "miner": ("losses.mining",),
     "relation": ("match",),
     "sim": ("geometry",),
-    "network": ("models.networks", "models.strokes", "models.mobilenet", "models.pretrained"),
+    "network": ("models.networks", "models.strokes", "models.mobilenet", "models.efficientnet", "models.pretrained"),
     "head": ("models.embedding_heads",),
+    "adapter": ("models.adapters",),
     "data": ("data.sources",),
     "split": ("data.split",),
     "sampler": (
@@ -84,7 +87,7 @@ NESTED = ("loss", "augment", "miner")
 # Members outside the registries that shipped recipes name.
 SHIPPED = {"split": ("likewise.recipes.faces:tenth",), "loss": ("likewise.recipes.video_objects:own_positive",)}
 LIBRARIES = {"loss": ("pml",), "miner": ("pml",)}  # read by losses/interop.py: classes of that library and no other
-SIZED = ("network", "head", "loss", "miner", "augment")  # kinds whose whole numbers become sizes in memory
+SIZED = ("network", "head", "adapter", "loss", "miner", "augment")  # kinds whose whole numbers become sizes in memory
 
 TYPED: set[tuple[str, str]] = set()  # (kind, module:function) that this process was given by its user
 TRUST: ContextVar[bool] = ContextVar("likewise_trust_code", default=False)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -27,6 +29,13 @@ def call(monkeypatch, capsys):
     return run
 
 
+def test_a_shell_completes_the_commands():
+    words = {"COMP_WORDS": "likewise tra", "COMP_CWORD": "1", "_LIKEWISE_COMPLETE": "complete_bash"}
+    done = subprocess.run([sys.executable, "-c", "from likewise.cli import main; main()"], env={**os.environ, **words},
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.stdout.split() == ["train", "translate"]
+
+
 def test_the_version(call):
     assert call("--version") == (0, f"likewise {likewise.__version__}\n", "")
 
@@ -44,8 +53,14 @@ def test_every_field_is_listed_once_by_its_subject(call):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("train", "digits", "--epochs", "3"), "--epochs is a field of the recipe and is written without dashes"),
-        (("tune", "digits", "--max-seconds=3"), "for example max_seconds=0.0"),
+        (
+            ("train", "digits", "--epochs", "3"),
+            "--epochs is a field of the recipe, and fields are written without dashes: write epochs=3",
+        ),
+        (("tune", "digits", "--max-seconds=3"), "write max_seconds=3"),
+        (("train", "digits", "--loss", "triplet(margin=0.1)"), "write loss='triplet(margin=0.1)'"),
+        (("train", "digits", "--lr", "epochs=3"), "write, for example, lr=0.001"),
+        (("train", "digits", "--out", "o", "--lr"), "write, for example, lr=0.001"),
         (("train", "digits", "--epoch", "3"), "No such option: --epoch; `likewise train --help` shows what it takes"),
         (("map", "x", "--epochs", "3"), "No such option: --epochs; `likewise map --help` shows"),
         (("predict",), "Missing argument 'RUN'; `likewise predict --help`"),

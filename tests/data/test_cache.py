@@ -358,7 +358,7 @@ def test_without_room_there_is_one_sentence_and_the_same_pixels(pictures, home, 
         assert torch.equal(read(pictures, want)[0][range(79)], first)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "decoded images are not kept for the next time: they take 0.0 GB and LIKEWISE_CACHE_LIMIT is" in said
+    assert "decoded images are not cached: they take 0.0 GB and LIKEWISE_CACHE_LIMIT is" in said
     assert entries(home) == []
 
 

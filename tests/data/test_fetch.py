@@ -112,7 +112,7 @@ def test_a_dead_connection_keeps_what_came_for_the_next_time(server, tmp_path, m
     (tmp_path / "tiny/python").mkdir(parents=True)
     (tmp_path / "tiny/python/a.gz.part").write_bytes(FILES["a.gz"][:400_000])
     server.mood = "sends nothing"
-    with pytest.raises(ValueError, match="400000 bytes are kept, run it again to go on"):
+    with pytest.raises(ValueError, match="400000 bytes are kept; run it again to resume"):
         get(server, tmp_path)
     assert not (tmp_path / "tiny/python/a.gz").exists()
     server.mood, server.asked = "", []
@@ -148,7 +148,7 @@ def test_a_finished_part_is_used(server, tmp_path):
 
 def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
     server.mood = "other bytes"
-    with pytest.raises(ValueError, match=r"has another checksum than the published a\.gz, so it was not kept"):
+    with pytest.raises(ValueError, match=r"does not have the published checksum a\.gz, so it was discarded"):
         get(server, tmp_path)
     assert list((tmp_path / "tiny/python").iterdir()) == []
 

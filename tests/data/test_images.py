@@ -72,7 +72,7 @@ def test_lengths_must_agree():
 
 
 def test_ids_are_unique():
-    with pytest.raises(ValueError, match="'q' came twice"):
+    with pytest.raises(ValueError, match="'q' occurs twice"):
         six(ids=tuple("pqrsqu"))
 
 

@@ -65,7 +65,7 @@ def test_without_groups_there_are_none():
 
 
 def test_what_cannot_be_turned_is_said():
-    with pytest.raises(ValueError, match="1, 2 or 4 times, got rotations=3"):
+    with pytest.raises(ValueError, match="rotations is 1, 2 or 4, got rotations=3"):
         rotated_classes(letters(), rotations=3)
     oblong = letters()
     oblong = Images(oblong.pixels[..., :4], oblong.labels, oblong.classes, oblong.ids, oblong.split)

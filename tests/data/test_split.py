@@ -164,9 +164,9 @@ def test_by_group_leaves_a_given_test_part():
 
 
 def test_by_group_needs_groups():
-    with pytest.raises(ValueError, match="those has no groups to part by"):
+    with pytest.raises(ValueError, match="those has no groups to split by"):
         splits.by_group(of([0, 1]))
-    with pytest.raises(ValueError, match="those has 1 group to part, and by_group needs 2 or more"):
+    with pytest.raises(ValueError, match="those has 1 group to split, and by_group needs 2 or more"):
         splits.by_group(of([0, 1], groups=[0, 0]))
 
 

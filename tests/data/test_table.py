@@ -95,7 +95,7 @@ def test_rows_that_cannot_be_used_are_listed(pets):
         "line 5": "it has 1 columns, and column 1 is asked for",
         "b.png": "line 6 has no label",
         "line 7": "line 7 has no image",
-        "a.png": "line 8 lists again what line 2 lists",
+        "a.png": "line 8 lists again what line 2 lists, with another label ('cat' there, 'dog' here)",
     }
 
 

@@ -25,7 +25,7 @@ from likewise.experiment import train as launch
 from likewise.experiment.checkpoint import load_checkpoint, save_checkpoint
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
-from likewise.losses import proxies
+from likewise.losses import distill, proxies, spread
 from likewise.training.loop import fit
 
 TRIPLET = Setup("triplet(margin=0.2, pick='hard')", classes=10)
@@ -547,8 +547,10 @@ def test_every_loss_can_be_asked_what_it_compares():
         setup = Setup(inner.get(name, name))
         assert diagnose(course(), setup) == []
         compares |= {name} if setup.compares_batch else set()
-    assert set(spec.names("loss")) - compares == {*proxies.__all__, "learned_margin", "barlow", "vicreg", "vae", "sum"}
+    alone = {"learned_margin", "barlow", "vicreg", "vae", "sum", *spread.__all__, *distill.__all__}
+    assert set(spec.names("loss")) - compares == {*proxies.__all__, *alone}
     assert not Setup("supcon", memory=8).compares_batch
+    assert Setup("sum(losses=['supcon', 'koleo'], weights=[1, 0.1])").compares_batch
 
 
 @pytest.mark.parametrize(

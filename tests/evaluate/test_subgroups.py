@@ -84,7 +84,7 @@ def test_exact_bounds_are_those_of_the_beta_distribution(kn, tail):
 
 @given(st.integers(0, 30), st.integers(0, 30))
 def test_the_gap_of_two_rates_turns_round_and_holds_the_difference(a, b):
-    first, second = rate(a, 30), rate(b, 30)
+    first, second = (rate(torch.arange(30) < n, 1.0) for n in (a, b))
     low, high = rate_gap(first, second)
     assert -1 <= low <= first.value - second.value <= high <= 1
     other_low, other_high = rate_gap(second, first)

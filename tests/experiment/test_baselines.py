@@ -18,6 +18,7 @@ from likewise.evaluate import Embeddings
 from likewise.evaluate.baselines import Vectors, compare_with, is_better, is_worse, raw, subset
 from likewise.experiment import baselines, gain
 from likewise.experiment.build import build, first_model, load_images, resolve_defaults
+from likewise.experiment.imagenet import MOBILENET, Start
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.experiment.run_files import checked_metrics
@@ -242,7 +243,8 @@ def record(**apart: tuple[float, float, float, float]) -> dict:
         ({"pixels": (0.02, -0.02, 0.06, 0.3)}, {}, 900, "which about 400 test images could tell"),
     ],
 )
-def test_what_is_said_first(apart, fields, steps, wanted):
+def test_what_is_said_first(apart, fields, steps, wanted, monkeypatch):
+    monkeypatch.setattr(gain, "imagenet", lambda: Start("mobilenet_v2", MOBILENET, "MobileNetV2", Path(MOBILENET)))
     said = gain.warning(record(**apart), Recipe(**fields), steps)
     assert wanted in said
     assert bool(said) == bool(wanted)

@@ -150,7 +150,7 @@ def test_changed_data_are_noticed_and_forced(tmp_path, often, change):
     )
     run = cut(recipe, tmp_path, 3)
     save_set(tmp_path, *CHANGES[change](x, y))
-    with pytest.raises(ValueError, match=r"was started with something else: .*--force"):
+    with pytest.raises(ValueError, match=r"was started with other inputs: .*--force"):
         resume(run.path)
     assert resume(run.path, force=True)[0].metrics()["epochs"] == 3
 

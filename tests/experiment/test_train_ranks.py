@@ -11,10 +11,11 @@ import torch
 from rank_trials import weights_of
 from torch import Tensor
 
-from killing import SETTINGS, SMALL
+from killing import SETTINGS, SMALL, difference, result, start
 from likewise.experiment.checkpoint import opened_checkpoint
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
+from ranks import free_port
 
 # Settings that amplify rounding: distances near 0 under an optimizer that divides by the gradient, a high rate.
 CALMER = {"pairs": {"optimizer": "sgd", "lr": 0.01}, "patience and average": {"lr": 0.02}, "plateau": {"lr": 0.02}}
@@ -85,13 +86,14 @@ def test_begun_with_one_process_it_goes_on_with_two(two, tmp_path):
     assert apart(two(weights_of, setting("batch norm"), tmp_path / "cut")[0], whole) < 1e-6
 
 
-def torchrun(*words: str, processes: int = 2) -> subprocess.CompletedProcess:
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m", "likewise"]
+def torchrun(*words: str, launch: tuple[str, ...] = ("--standalone", "-m", "likewise")) -> subprocess.CompletedProcess:
+    tests = Path(__file__).parents[1]
+    path = os.pathsep.join(map(str, (tests, tests.parent / "src")))
     return subprocess.run(
-        [sys.executable, *launcher, *words],
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *launch, *words],
         capture_output=True,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
         timeout=280,
         check=False,
     )
@@ -117,6 +119,39 @@ def test_torchrun_trains_digits_with_the_scores_of_one_process(tmp_path):
     for name in ("split", "data", "steps", "epochs", "parameters"):
         assert one[name] == two[name]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+DIES = """
+import os, signal, sys
+from killing import SMALL, often
+from likewise import distributed
+from likewise.experiment.train import train
+
+def die(state):
+    if state.step == 5 and distributed.restarts() == 0 and distributed.rank() == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with distributed.joined():
+    for epochs in (1, 2):  # the first of two runs of the same name is whole when the second one is cut short
+        extra = (lambda run, parts: [die]) if epochs == 2 else None
+        often(-1, lambda: train(SMALL.replace(epochs=epochs), out=sys.argv[1], name="run", extra=extra))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rank", "launch"), [(0, ["--standalone"]), (1, ["--master-port", "free"])], ids=["0", "1"])
+def test_restarted_by_torchrun_a_training_goes_on(two, tmp_path, rank, launch):
+    two(start, SMALL, tmp_path / "whole")
+    script = tmp_path / "dies.py"
+    script.write_text(DIES, encoding="utf-8")
+    launch = [str(free_port()) if word == "free" else word for word in launch]
+    done = torchrun(str(tmp_path / "cut"), str(rank), launch=(*launch, "--max-restarts", "1", str(script)))
+    assert done.returncode == 0, done.stderr
+    assert [line.rpartition("/")[2] for line in said(done) if "going on with" in line] == ["run", "run-2"]
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["run", "run-2"]
+    (tmp_path / "cut" / "run").rename(tmp_path / "first")
+    (tmp_path / "cut" / "run-2").rename(tmp_path / "cut" / "run")
+    assert difference(result(tmp_path / "whole"), result(tmp_path / "cut"), "restarted") == []
 
 
 @pytest.mark.slow

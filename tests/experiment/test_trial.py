@@ -30,6 +30,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "split": ("by_class(val=0.3, test=0.3)", {}),
     "val": (0.4, {}),
     "size": (20, {}),
+    "fit": ("crop", {"size": "16x24"}),
     "channels": (3, {}),
     "min_per_class": (2, {}),
     "max_per_class": (8, {}),
@@ -38,9 +39,11 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "mirror": (True, {}),
     "augment": ("light", {}),
     "strict": (True, {}),
+    "decisions": ("DECISIONS", {}),
     "network": ("convnet", {}),
     "weights": ("WEIGHTS", {}),
     "head": ("bnneck", {}),
+    "adapter": ("lora(rank=2)", {}),
     "dim": (5, {}),
     "normalize": (False, {}),
     "sim": ("euclidean", {}),
@@ -50,6 +53,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "relation": ("level(depth=0)", {}),
     "balanced": (True, {"sampler": "shuffled(batch=40)"}),
     "tile": (3, {}),
+    "distill": ("WEIGHTS", {"loss": "sum(losses=['supcon', 'rkd'])"}),
     "sampler": ("shuffled(batch=30)", {}),
     "epochs": (3, {}),
     "pretrain_epochs": (1, {}),
@@ -58,6 +62,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "lr": (1e-2, {}),
     "schedule": ("plateau(factor=0.1, patience=1)", {"epochs": 4}),
     "proxy_lr": (9.0, {"loss": "softmax"}),
+    "proxy_share": (0.3, {"loss": "cosface"}),
     "backbone_lr": (0.1, {}),
     "layer_decay": (0.1, {}),
     "frozen_epochs": (1, {}),
@@ -65,6 +70,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "accumulate": (2, {}),
     "clip": (1e-3, {}),
     "ema": (0.9, {}),
+    "wise": (0.5, {"weights": "WEIGHTS"}),
     "whiten": (0.5, {}),
     "amp": ("always", {}),
     "patience": (1, {"epochs": 8, "lr": 1.0}),
@@ -83,14 +89,18 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("first") / "model"
     trial.trial(building.build(resolve_defaults(SMALL.replace(seed=7)), load_images(SMALL))).state.final.save(folder)
+    images = load_images(SMALL)
+    rows = f"file,label,decision\n{images.ids[0]},{images.classes[images.labels[0]]},remove\n"
+    (folder.parent / "decisions.csv").write_text(rows, encoding="utf-8")
     return str(folder)
 
 
 def both(field: str, weights: str) -> tuple[Recipe, Recipe]:
     """The recipe without and with the field changed."""
     value, needs = CHANGED[field]
-    plain = SMALL.replace(**needs)
-    return plain, plain.replace(**{field: weights if value == "WEIGHTS" else value})
+    files = {"WEIGHTS": weights, "DECISIONS": str(Path(weights).with_name("decisions.csv"))}
+    plain = SMALL.replace(**{name: files.get(str(one), one) for name, one in needs.items()})
+    return plain, plain.replace(**{field: files.get(str(value), value)})
 
 
 def test_every_field_is_listed():
@@ -167,7 +177,7 @@ SEEN_IN: dict[str, Callable[[building.Parts], object]] = {
 }
 # The same images by another name; nothing is broken and nothing too small here; the machine has one device and the
 # training one process; accuracy and map@r may agree on what is best. Tests of their own cover these.
-ELSEWHERE = {"data", "strict", "min_per_class", "device", "monitor", "sync_batchnorm"}
+ELSEWHERE = {"distill", "data", "strict", "min_per_class", "device", "monitor", "sync_batchnorm"}
 
 
 @pytest.mark.slow

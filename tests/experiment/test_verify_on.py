@@ -197,7 +197,7 @@ def test_folds_of_a_file_give_the_accuracy_by_folds_and_say_when_they_share_a_cl
     assert score["folds"] == pytest.approx(by_hand.tolist())
     assert score["value"] == pytest.approx(float(by_hand.mean()))
     assert score["standard_error"] == pytest.approx(float(by_hand.std() / 2))
-    assert any("people or classes stand in more than one fold" in note for note in found["notes"])
+    assert any("people or classes are in more than one fold" in note for note in found["notes"])
 
 
 def test_pairs_of_training_pictures_are_named(run, tmp_path):

@@ -102,7 +102,7 @@ def test_a_damaged_part_does_not_count(tmp_path):
 def test_what_the_system_refuses_is_one_sentence(code, words):
     found = corpus.stopped(OSError(code, os.strerror(code)), Path("out"))
     assert words in str(found).lower()
-    assert "goes on" in str(found)
+    assert "call again to resume" in str(found)
     assert found.exit_code == 1
 
 

@@ -302,7 +302,7 @@ WRONG = [
     (("search", "copy.gallery"), "search needs an image, a vector or an id"),
     (("search", "copy.gallery", "--id", "x"), "there is no id 'x'"),
     (("search", "copy.gallery", "IMAGE", "--k", "0"), "k is the number of results, from 1; got 0"),
-    (("search", "copy.gallery", "IMAGE", "--where", "year"), "'year' is no condition; write KEY=VALUE"),
+    (("search", "copy.gallery", "IMAGE", "--where", "year"), "'year' is not a condition; write KEY=VALUE"),
     (("search", "copy.gallery", "text"), "cannot read text"),
     (("identify", "copy.gallery", "IMAGE", "--far", "2"), "inside 0 and 1, such as 0.01; got 2"),
     (("identify", "copy.gallery", "IMAGE", "--far", "0.0001"), "cannot promise a false-accept rate of 0.0001"),

@@ -98,7 +98,7 @@ WRONG = {
     "id.csv": ("image,label\na.png,b\n", {"id": "key"}, "has no column 'key'; it has 'image', 'label'"),
     "col.csv": ("image,label\na.png,b\n", {"label": "", "image": "x"}, "has no column 'x'"),
     "kind.csv": ("image,label\na.png,b\n", {"year": "x"}, "columns are image, label, id and group; got 'year'"),
-    "t.txt": ("image,label\n", {}, "is no list of images or vectors; it ends in .csv"),
+    "t.txt": ("image,label\n", {}, "is not a list of images or vectors; it ends in .csv"),
     "t.npz": ("hello", {}, "does not read as .npz"),
     "t.parquet": ("hello", {}, "Parquet"),
 }

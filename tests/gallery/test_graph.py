@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from likewise.extras import install_line
 from likewise.gallery import graph, index, links, nearest, report, upkeep
 from likewise.gallery.gallery import Gallery
 from likewise.gallery.sqlite import SqliteStore
@@ -168,7 +169,7 @@ def test_above_a_fifth_removed_it_is_made_anew(copy, capsys):
         assert state.view.graph is not first
         assert (len(state.view.graph), state.view.removed) == (SIZE - 400, 0)
         assert agrees(gallery, vectors(100, seed=8)) >= 0.99
-    assert "is made anew: 400 of its 1,500 items were removed" in capsys.readouterr().err
+    assert "is rebuilt: 400 of its 1,500 items were removed" in capsys.readouterr().err
 
 
 def test_a_saved_index_names_no_removed_item(copy):
@@ -367,7 +368,7 @@ def test_without_faiss_searches_are_exact_and_say_so_once(copy, monkeypatch, cap
         assert gallery.info()["index"] == "exact"
     assert capsys.readouterr().err == (
         "likewise: the gallery has 1,500 items, and every search compares all of them; "
-        "faster: pip install 'likewise[gallery]'\n"
+        f"faster: {install_line('gallery')}\n"
     )
 
 

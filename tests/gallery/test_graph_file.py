@@ -82,7 +82,7 @@ def test_a_flipped_bit_leads_to_a_new_index(made, whole, data):
     taken, said = opened_with(made, whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :])
     assert not taken
     assert len(said) == 1
-    assert "is made anew: it" in said[0]
+    assert "is rebuilt: it" in said[0]
 
 
 @SLOW_FIXTURES
@@ -136,7 +136,7 @@ def hostile(good: links.Links) -> dict[str, bytes]:
         "its entry point: above": signed(good, entry=SIZE),
         "its entry point: below": signed(good, entry=-1),
         "its entry point: in a lower layer": signed(good, entry=low),
-        "its beam is none of ours": signed(good, beam=2**31),
+        "its beam width is out of range": signed(good, beam=2**31),
         "two nodes are the same item": signed(changed(good, seqs=put(good.seqs, 1, int(good.seqs[0])))),
         "two nodes are the same item: negative": signed(changed(good, seqs=put(good.seqs, 1, -5))),
         "nodes and the gallery's could be": signed(good, nodes=2**62),

@@ -145,7 +145,9 @@ def test_without_psycopg_the_extra_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.startswith(("psycopg", "likewise.gallery.postgres"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(ModuleNotFoundError, match=r"needs psycopg, which is not installed; run: pip install 'likewise"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"needs psycopg, which is not installed; run: pip install .*\[gallery"
+    ):
         Gallery.open("postgresql://ann@127.0.0.1/birds?gallery=g")
 
 

@@ -40,6 +40,7 @@ class Case:
             relation=self.relation or None,
             shape=(WIDE,),
             width=6,
+            teacher=WIDE,
         )
         if not self.relation:
             return loss
@@ -100,6 +101,12 @@ MORE = (
     Case("vicreg"),
     Case("barlow"),
     Case("vae(likelihood='gaussian', hidden=8)"),
+    Case("rkd"),
+    Case("mimic"),
+    Case("koleo"),
+    Case("uniformity(same=False)"),
+    Case("spherical"),
+    Case("sum(losses=['ntxent', 'koleo(same=False)'], weights=[1, 0.1])"),
     Case("sum(losses=['triplet', 'softmax'], weights=[1, 0.5])"),
     Case("matryoshka(loss='ntxent', dims=[2, 4])"),
 )
@@ -127,7 +134,7 @@ def trained(case: Case, sizes: tuple[int, ...], dtype: torch.dtype, *, ddp: bool
     for image, label in zip(images, labels, strict=True):
         own = rows_of(sizes, case.partners)
         features = network.features(image[own])
-        batch = BatchContext(image[own], features, partners=case.partners)
+        batch = BatchContext(image[own], features, partners=case.partners, teacher=image)
         loss = losses.across_ranks(loss_fn, network.head(features), label[own], batch)
         loss.backward()
         distributed.average_gradients(params)

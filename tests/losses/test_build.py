@@ -16,7 +16,7 @@ from likewise.losses.terms import BatchContext, Terms
 from likewise.match import shared
 
 N, D, C = 12, 6, 4
-AROUND = {"dim": D, "classes": C, "counts": [5, 2, 9, 1], "shape": (1, 2, 3), "width": 7}
+AROUND = {"dim": D, "classes": C, "counts": [5, 2, 9, 1], "shape": (1, 2, 3), "width": 7, "teacher": 5}
 LABELS = torch.arange(N // 2).repeat(2) % C
 TEXTS = {"sum": "sum(losses=['ntxent', 'softmax'])", "matryoshka": "matryoshka(loss='ntxent', dims=[2, 6])"}
 NAMES = spec.names("loss")
@@ -29,7 +29,8 @@ def emb():
 
 @pytest.fixture
 def batch():
-    return BatchContext(images=torch.zeros(N, 1, 2, 3, dtype=torch.uint8), features=torch.ones(N, 7))
+    images, teacher = torch.zeros(N, 1, 2, 3, dtype=torch.uint8), torch.arange(5.0 * N).view(N, 5).sin()
+    return BatchContext(images=images, features=torch.ones(N, 7), teacher=teacher)
 
 
 @pytest.mark.parametrize("name", NAMES)

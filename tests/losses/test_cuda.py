@@ -12,7 +12,7 @@ from likewise.reproduce.experiment import Experiment
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 N, D, C = 12, 6, 4
-AROUND = {"dim": D, "classes": C, "counts": [5, 2, 9, 1], "shape": (1, 2, 3), "width": 7}
+AROUND = {"dim": D, "classes": C, "counts": [5, 2, 9, 1], "shape": (1, 2, 3), "width": 7, "teacher": 5}
 LABELS = torch.arange(N // 2).repeat(2) % C
 TEXTS = {"sum": "sum(losses=['ntxent', 'softmax'])", "matryoshka": "matryoshka(loss='ntxent', dims=[2, 6])"}
 DRAWN = {"triplet", "vae"}  # what draws from the device's own generator
@@ -32,7 +32,7 @@ def judged(name: str, device: str) -> tuple[torch.Tensor, torch.Tensor, float | 
     loss = losses.build(TEXTS.get(name, name), **AROUND).to(device)
     emb = torch.randn(N, D, generator=torch.Generator().manual_seed(0)).to(device).requires_grad_()
     batch = BatchContext(images=torch.zeros(N, 1, 2, 3, dtype=torch.uint8, device=device))
-    batch.features = torch.ones(N, 7, device=device)
+    batch.features, batch.teacher = torch.ones(N, 7, device=device), torch.arange(5.0 * N).view(N, 5).sin().to(device)
     value = loss(emb, LABELS.to(device), batch)
     value.backward()
     assert emb.grad is not None

@@ -30,10 +30,11 @@ SUBJECTS: dict[str, tuple[tuple[int, ...], int]] = {
     "small_resnet(width=8)": ((1, 9, 12), 0),
     "small_resnet(width=4, blocks=(2, 0, 1))": ((3, 28, 28), 0),
     "mobilenet_v2(width_mult=0.35)": ((3, 33, 40), 0),
+    "efficientnet_lite(dropout=0.0)": ((3, 33, 40), 0),
     "mobilenet_v2(width_mult=0.1, pooling='gem', dropout=0.0)": ((1, 20, 20), 0),
 }
 LEARNED = [text for text in SUBJECTS if text != "identity"]
-PICTURES = [text for text, (_, smallest) in SUBJECTS.items() if smallest or "resnet" in text or "mobilenet" in text]
+PICTURES = [t for t, (_, least) in SUBJECTS.items() if least or any(n in t for n in ("resnet", "mobilenet", "lite"))]
 BOUNDED = [text for text, (_, smallest) in SUBJECTS.items() if smallest]
 
 

@@ -18,10 +18,11 @@ METRICS = (
 MODULES = [
     *("geometry", "match"),
     *(f"losses.{name}" for name in ("rules", "listwise", "batchwise", "margins", "proxies", "heads", "combine")),
-    *(f"losses.{name}" for name in ("mining", "pair")),
+    *(f"losses.{name}" for name in ("spread", "distill", "mining", "pair")),
     *(f"metrics.{name}" for name in METRICS),
     *("data.samplers", "data.hierarchical_sampler", "data.consecutive_sampler", "training.embedding_samplers"),
-    *("models.networks", "models.strokes", "models.mobilenet", "models.pretrained", "models.embedding_heads"),
+    *("models.networks", "models.strokes", "models.mobilenet", "models.efficientnet", "models.pretrained"),
+    *("models.embedding_heads", "models.adapters", "metrics.quantized", "evaluate.vector_sizes"),
 ]
 KINDS = ("loss", "miner", "sampler", "network", "head", "sim", "relation")
 # steps inside a metric, and not scores

@@ -9,7 +9,7 @@ ROOT = Path(likewise.__file__).parent
 
 # A file may import what stands above its package, and its own package.
 LAYERS = [
-    *("safety", "spec", "geometry", "match", "atomic", "distributed", "malloc", "imaging"),
+    *("extras", "safety", "spec", "geometry", "match", "atomic", "distributed", "malloc", "imaging"),
     *("losses", "models", "data", "metrics", "embeddings"),
     *("training", "evaluate", "doctor", "experiment", "recipes"),
     *("audit", "export", "gallery", "viz"),

@@ -14,8 +14,12 @@ from likewise.data.images import Images
 from likewise.data.scenes import clusters, overlaps
 from likewise.data.split import auto, by_scene, given
 from likewise.experiment.near_copies import look
+from likewise.extras import install_line
+from likewise.recipes.cost import Cost, Measured, cost_of
+from likewise.recipes.facts import Facts
 from likewise.recipes.load import load_recipe
-from likewise.recipes.plan import Facts, Plan, epochs_for, fitted, plan, rules, sampler
+from likewise.recipes.plan import Plan, fitted, plan
+from likewise.recipes.rules import epochs_for, rules, sampler, shaped
 
 FACTS = Facts(
     images=1000, train=700, val=100, test=200, classes=10, smallest_class=60, median_class=70, largest_class=80,
@@ -96,9 +100,14 @@ def test_rules(monkeypatch, tmp_path):
     assert rules(replace(FACTS, median_class=5, largest_class=900))[0]["balanced"]
     monkeypatch.setenv("LIKEWISE_DATA", str(tmp_path / "none" / "data"))
     photo = replace(FACTS, side=300, channels=3)
+    monkeypatch.setattr("likewise.experiment.imagenet.installed", lambda: None)
     chosen, notes = rules(photo)
     assert "network" not in chosen
-    assert "published weights would help" in notes[0]
+    assert install_line("weights") in notes[0]
+    monkeypatch.setattr("likewise.experiment.imagenet.installed", lambda: tmp_path)
+    chosen, notes = rules(photo)
+    assert (chosen["network"], chosen["weights"]) == ("efficientnet_lite", "published")
+    assert not notes
     weights = tmp_path / "none" / "data" / "weights"
     weights.mkdir(parents=True)
     (weights / "mobilenet_v2-b0353104.pth").touch()
@@ -110,11 +119,56 @@ def test_rules(monkeypatch, tmp_path):
 
 
 def test_minutes_set_the_epochs(monkeypatch):
-    monkeypatch.setattr("likewise.recipes.plan.measured", lambda recipe, images: (6.0, "never", ""))
-    recipe = load_recipe("digits")
-    assert fitted(recipe, FACTS, [], 1.0, set(), bursts()).recipe.epochs == 9
+    monkeypatch.setattr("likewise.recipes.plan.measured", lambda *given: Measured(6.0, 0.001, 0.01, "never"))
+    recipe = load_recipe("digits").replace(eval_every_epochs=0)
+    cost = cost_of(recipe, FACTS, Measured(6.0, 0.001, 0.01, "never"))
+    drawn_up = fitted(recipe, FACTS, [], 2.0, set(), bursts())
+    assert 12 <= drawn_up.recipe.epochs <= 20
+    assert cost.total(drawn_up.recipe.epochs) <= 120 < cost.total(drawn_up.recipe.epochs + 1)
+    assert drawn_up.minutes == pytest.approx(cost.total(drawn_up.recipe.epochs) / 60)
+    assert 60 < drawn_up.recipe.max_seconds < 120
     assert fitted(recipe, FACTS, [], 1.0, {"epochs"}, bursts()).recipe.epochs == recipe.epochs
     assert fitted(recipe, FACTS, [], 0.0, set(), bursts()).recipe.epochs == recipe.epochs
+
+
+def test_costs_are_those_of_each_stage():
+    recipe = load_recipe("digits").replace(eval_every_epochs=2, weights="w.pth", epochs=4)
+    plain = cost_of(recipe, FACTS, Measured(10.0, 0.0, 0.0, "never"))
+    assert cost_of(recipe, FACTS, Measured(10.0, 0.0, 0.02, "never")).read == pytest.approx(1000 * 0.02)
+    slow = cost_of(recipe, FACTS, Measured(10.0, 0.5, 0.0, "never"))
+    # every second epoch 100 validation and 700 training images
+    assert slow.epoch - plain.epoch == pytest.approx(800 * 0.5 / 2)
+    # all once, 900 in each of two snapshots, and 300 by two baselines
+    assert slow.scoring - plain.scoring == pytest.approx((1000 + 2 * 900 + 2 * 300) * 0.5)
+    assert cost_of(recipe.replace(eval_every_epochs=0), FACTS, Measured(10.0, 0.5, 0.0, "never")).epoch == 10.0
+
+
+def test_busy_cores_stretch_what_is_not_measured():
+    recipe = load_recipe("digits").replace(eval_every_epochs=0)
+    free, busy = (cost_of(recipe, FACTS, Measured(10.0, 0.0, 0.0, "never", busy=times)) for times in (1.0, 3.0))
+    assert busy.scoring == pytest.approx(3 * free.scoring)
+    assert busy.epoch == free.epoch
+    assert busy.total(100) - 1000.0 == pytest.approx(3 * (free.total(100) - 1000.0))
+
+
+def test_a_third_of_the_time_is_training():
+    assert Cost(read=1000.0, epoch=1.0, scoring=1000.0, images=10).epochs_within(60) == 20
+    assert Cost(read=0.0, epoch=100.0, scoring=0.0, images=10).epochs_within(60) == 1
+    assert Cost(read=10.0, epoch=1.0, scoring=10.0, images=0).epochs_within(60) == 40
+
+
+def test_other_aspects():
+    photo = replace(FACTS, side=300, channels=3, aspect=1.33, aspects=(1.3, 1.4))
+    assert shaped(160, photo) == 160
+    assert shaped(160, replace(photo, aspect=2.0)) == "112x224"
+    assert shaped(160, replace(photo, aspect=0.5)) == "224x112"
+    assert shaped(160, replace(photo, aspect=20.0)) == "80x320"
+    assert shaped(160, replace(photo, side=50, aspect=4.0)) == "48x192"
+    grey = replace(FACTS, side=90, aspect=3.0, aspects=(2.9, 3.1))
+    assert (rules(grey)[0]["size"], "fit" in rules(grey)[0]) == ("64x192", False)
+    chosen, notes = rules(replace(grey, aspects=(1.0, 4.0)))
+    assert chosen["fit"] == "pad"
+    assert "fit=stretch" in notes[0]
 
 
 def test_plan_stops_before_training(tmp_path, capsys, monkeypatch):
@@ -143,7 +197,13 @@ def test_plan_stops_before_training(tmp_path, capsys, monkeypatch):
 def test_the_plan_fits_80_columns():
     long = replace(load_recipe("digits"), loss="sum(losses=['supcon(temperature=0.1)', 'triplet(margin=0.2)'])")
     notes = ("published weights would help: put mobilenet_v2-b0353104.pth into LIKEWISE_DATA/weights",) * 2
-    facts = replace(FACTS, images=1_000_000, near_copies=(("test", "train", 0.5), ("val", "train", 0.4)))
+    facts = replace(
+        FACTS,
+        side=300,
+        aspects=(0.5, 2.0),
+        images=1_000_000,
+        near_copies=(("test", "train", 0.5), ("val", "train", 0.4)),
+    )
     lines = Plan(long, facts, notes, 1.0, 1.0, "bfloat16 31 ms a step, float32 70 ms").lines()
     assert max(map(len, lines)) <= 80
     assert [line[:9] for line in lines if line[0] != " "] == [f"{x:<9}" for x in HEADS]

@@ -296,7 +296,7 @@ def test_the_epoch_series_is_written_up_from_its_runs(tiny, monkeypatch, tmp_pat
     text = path.read_text()
     assert "slower per epoch" in text
     assert len(re.findall(r"\]\(images/forerunners/", text)) == 5
-    assert "CPU s an epoch" in text
+    assert "CPU s per epoch" in text
     assert reproduce("epoch-series", out=tmp_path, train=False).read_text() == text
 
 
@@ -308,8 +308,8 @@ def test_the_order_of_pairs_is_written_up_from_its_trainings(tiny, monkeypatch, 
     path = reproduce("mlp-pairs", out=tmp_path)
     text = path.read_text()
     assert text.count("| 90.48 / 90.48 |") == text.count("| 80.09 / 80.00 |") == 1
-    assert "What the fourth layer changes" in text
-    assert "after as many steps:" in text
+    assert "Effect of the fourth layer" in text
+    assert "after the same number of steps:" in text
     assert "mlp4-pairs, new classes" in text
     events = list((path.parent / "compare" / "runs").rglob("events.out.tfevents*"))
     assert events, "TensorBoard finds its events in the run folder"

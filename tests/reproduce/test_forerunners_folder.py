@@ -303,8 +303,8 @@ def test_it_is_written_up_from_its_runs(tiny, data_root, tmp_path, monkeypatch):
     for name in folder_trainer.MODES:
         assert f"| {name} |" in text
     for heading in (
-        "held-out means",
-        "Classes never seen",
+        "Four ways to hold out",
+        "Unseen classes",
         "Train, encode, test",
         "before and after",
         "configurations",

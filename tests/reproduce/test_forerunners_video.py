@@ -348,7 +348,7 @@ def test_video_objects_is_written_up_from_its_trainings(tiny, tmp_path):
     said: list[str] = []
     path = reproduce("video-objects", out=tmp_path / "out", say=said.append)
     text = path.read_text()
-    for words in ("| Small | 0.348 | 0.058 |", "| AlexNet | 0.134 | 0.235 |", "labels not looked at", "next frame"):
+    for words in ("| Small | 0.348 | 0.058 |", "| AlexNet | 0.134 | 0.235 |", "labels ignored", "next frame"):
         assert words in text
     assert all(paragraph in text for paragraph in video_objects.slips())
     for pick in video_picks.PICKS:
@@ -383,9 +383,9 @@ def test_an_interrupted_experiment_keeps_what_it_has(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("small", "alexnet", "text"),
     [
-        ((0.5, 0.6), (0.4, 0.5), "ours +0.100, +0.100: the same network is ahead with every seed."),
-        ((0.3, 0.3), (0.4, 0.5), "ours -0.100, -0.200: the same network is ahead with every seed."),
-        ((0.5, 0.3), (0.4, 0.5), "ours +0.100, -0.200: which network is ahead depends on the seed."),
+        ((0.5, 0.6), (0.4, 0.5), "ours by seed +0.100, +0.100: the same network is ahead with every seed."),
+        ((0.3, 0.3), (0.4, 0.5), "ours by seed -0.100, -0.200: the same network is ahead with every seed."),
+        ((0.5, 0.3), (0.4, 0.5), "ours by seed +0.100, -0.200: which network is ahead depends on the seed."),
     ],
 )
 def test_which_network_is_ahead_seed_by_seed(monkeypatch, small, alexnet, text):

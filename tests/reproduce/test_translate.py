@@ -162,12 +162,12 @@ def test_the_keys_of_a_softmax_stage():
     refused = {key: line.why for key, line in stage.items() if line.kind == REFUSED}
     assert set(stage) - set(refused) >= {"wanted", "n_epochs"}
     assert refused
-    assert set(refused.values()) == {"the softmax stage takes the recipe's own settings"}
+    assert set(refused.values()) == {"the softmax stage uses the recipe's settings"}
     off = OF_JANUARY.replace("softmax_pretraining: true", "softmax_pretraining: false")
     found = translate(off)
     refused = {line.key: line.why for line in found.lines if line.key.startswith("softmax.") and line.kind == REFUSED}
     assert set(refused) >= {"softmax.n_epochs"}
-    assert set(refused.values()) == {"no softmax stage is asked for"}
+    assert set(refused.values()) == {"no softmax stage is enabled"}
     assert found.recipe.pretrain_epochs == 0
 
 
@@ -217,9 +217,9 @@ def test_small_pictures_are_enlarged_for_kochs_network():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("a: [", "does not read as YAML"),
-        ("- a\n- b", "keys with values"),
-        ("", "keys with values"),
+        ("a: [", "is not valid YAML"),
+        ("- a\n- b", "keys and values"),
+        ("", "keys and values"),
         ("mode: quadruplet", "mode is siamese or triplet, got 'quadruplet'"),
         ("input_shape: 48", r"input_shape is \[height, width, channels\], got 48"),
         ("input_shape: [4, 4, 7]", "1 or 3 channels"),

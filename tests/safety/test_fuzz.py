@@ -6,7 +6,7 @@ from fuzzing import FORMATS, fuzz, targets
 
 NAMES = ["recipe toml", "recipe json", "spec", "ground truth", "csv table", "pairs csv", "pairs lfw", "yaml", "npz"]
 NAMES += ["idx plain", "idx gzip", "parquet embeddings", "parquet pairs", "model.json", "model.safetensors"]
-NAMES += ["metrics.json", "metrics.jsonl", "checkpoint", *(f"image {name}" for name in FORMATS)]
+NAMES += ["metrics.json", "metrics.jsonl", "checkpoint", "gallery", *(f"image {name}" for name in FORMATS)]
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from likewise.cli.failures import explained
 from likewise.cli.terminal import Plain, plain
@@ -22,7 +24,7 @@ from likewise.data.idx import mnist
 from likewise.data.options import LoadOptions
 from likewise.embeddings import Embeddings
 from likewise.evaluate import pair_files
-from likewise.experiment.run import folder_in
+from likewise.experiment.run import RESERVED, folder_in, portable
 from likewise.experiment.run_files import checked_metrics, records
 from likewise.imaging.decode import ImageError, decode
 from likewise.models import weights
@@ -138,11 +140,23 @@ def test_json_and_logs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../x", "/x", ".", "..", "", " ", "a/b", "a\\b", "C:x", "nul", "x.", "a\nb", "x" * 300]
+    "name", ["../../x", "/x", ".", "..", "", " ", "a/b", "a\\b", "C:x", "nul", "x.", "a\nb", "x" * 300, "what?", "a|b"]
 )
 def test_names_that_are_no_folder(name, tmp_path):
     with pytest.raises(ValueError, match=r"cannot be the name of a folder in .* give another --name"):
         folder_in(tmp_path, name)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_a_name_that_nobody_typed_is_made_one_of_a_folder(name):
+    made = portable(name)
+    if made.partition(".")[0].upper() not in RESERVED and len(made.encode()) <= 200:
+        assert folder_in("runs", made).name == made
+
+
+def test_portable_names():
+    names = ("digits", "a:b?c", "..", "my data (new).", "")
+    assert [portable(name) for name in names] == ["digits", "a-b-c", "run", "my data (new)", "run"]
 
 
 def test_names_that_are():

@@ -49,7 +49,7 @@ def test_search_with_conditions(client):
     ]
     assert {hit["label"] for hit in hits} == {"red", "blue"}
     answer = client.post("/v1/search", files=[photo(GREEN)], data={"where": "label ~ red"})
-    assert "is no condition" in detail(answer, 400)
+    assert "is not a condition" in detail(answer, 400)
 
 
 def test_identify_names_a_class_or_answers_unknown(changed):

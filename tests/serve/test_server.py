@@ -9,9 +9,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from colours import BLUE, GREEN, RED, coloured
@@ -28,7 +29,7 @@ import sys
 from likewise.serve import protocol, run
 from likewise.serve.settings import Limits, Settings
 protocol.HEAD_SECONDS, protocol.READ_SECONDS, run.IDLE_SECONDS = 0.7, 1.0, 1
-limits = Limits(seconds=1.5, request_bytes=4 << 20, rate=1e6, burst=10**6, concurrency=64)
+limits = Limits(seconds=1.5, request_bytes=4 << 20, rate=1e6, burst=10**6, concurrency=64, connections=256)
 run.serve(Settings((sys.argv[1],), port=0, limits=limits))
 """
 SHORT = 9.0  # seconds: more than the limits above, less than those that a service has by itself
@@ -166,7 +167,7 @@ def test_wrong_calls_are_one_sentence(tmp_path):
     assert "need galleries in PostgreSQL" in refused(path, "--workers", "2")
     assert "none.gallery" in refused(str(tmp_path / "none.gallery"))
     bad = _file(tmp_path / "bad.pem", "no certificate")
-    assert "are no certificate" in refused(path, "--port", "0", "--certificate", bad, "--key", bad)
+    assert "are not a certificate" in refused(path, "--port", "0", "--certificate", bad, "--key", bad)
 
 
 def _file(path: Path, text: str) -> str:
@@ -409,6 +410,38 @@ def test_many_connections(strict):
     finally:
         for sock in socks:
             sock.close()
+
+
+FEW = """
+import sys
+from likewise.serve import run
+from likewise.serve.settings import Limits, Settings
+run.serve(Settings((sys.argv[1],), port=0, limits=Limits(connections=8)))
+"""
+
+
+def test_more_connections_than_the_limit(tmp_path):
+    """A surplus connection is told so in the form of all errors and closed; those that were open before go on."""
+    script = tmp_path / "few.py"
+    script.write_text(FEW)
+    asked = head("/v1/classes", method="GET")
+    with ExitStack() as stack:
+        live = stack.enter_context(running(tmp_path, str(create(tmp_path)), command=(sys.executable, str(script))))
+        early = stack.enter_context(httpx2.Client(base_url=live.url, timeout=PATIENCE))
+        assert early.get("/v1/classes").status_code == 200
+        for _ in range(7):
+            stack.enter_context(live.connect())
+        with live.connect() as late:
+            late.sendall(asked)
+            lines, _, text = rest(late).partition(b"\r\n\r\n")
+        problem = json.loads(text)
+        assert (status(lines), problem["status"]) == (503, 503)
+        assert b"content-type: application/problem+json" in lines.lower()
+        assert f"x-request-id: {problem['request_id']}".encode() in lines.lower()
+        assert b"retry-after: 1" in lines.lower()
+        assert problem["detail"] == "8 connections are open already; try again"
+        assert httpx2.get(f"{live.url}/v1/health").json()["status"] == "ready"
+        assert early.get("/v1/classes").status_code == 200
 
 
 def test_many_that_send_much_at_once(strict):

@@ -1,17 +1,28 @@
-"""Two services over one gallery in PostgreSQL, as two worker processes are."""
+"""Two services over one gallery in PostgreSQL, and one service of two worker processes."""
 
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from colours import GREEN, RED, Colours, make
+from colours import GREEN, RED, Colours, coloured, make
+from likewise import Gallery
 from likewise.gallery.stores import open_store
 from likewise.serve.app import create_app
 from likewise.serve.batching import BatchingEncoder
 from likewise.serve.served import Served, ServedGallery
 from likewise.serve.settings import Settings
+from live import PATIENCE, Live, running, write_model
 from serving import classes, detail, enroll, photo
 
 pytestmark = pytest.mark.system
@@ -59,3 +70,110 @@ def test_a_server_that_is_away_is_a_problem_without_its_address(server, url):
             server.start()
         assert "127.0.0.1" not in sentence
         assert classes(client) == {"red": 1}
+
+
+@pytest.fixture
+def workers(server, tmp_path) -> Iterator[Live]:
+    """likewise serve --workers 2."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    url = server.url("workers")
+    made = Gallery.create(url, write_model(tmp_path / "model"))
+    with running(tmp_path, url, "--port", "0", "--workers", "2") as live:
+        yield live
+    made.store.discard()
+
+
+def pids(live: Live) -> list[int]:
+    """The worker processes."""
+    folder = Path(f"/proc/{live.process.pid}/task/{live.process.pid}")
+    children = [int(pid) for pid in (folder / "children").read_text().split()]
+    return [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+@contextmanager
+def alone(live: Live, pid: int) -> Iterator[httpx2.Client]:
+    """A client whom this worker answers, for the others stand still."""
+    others = [other for other in pids(live) if other != pid]
+    for other in others:
+        os.kill(other, signal.SIGSTOP)
+    try:
+        with httpx2.Client(base_url=live.url, timeout=PATIENCE) as client:
+            yield client
+    finally:
+        for other in others:
+            with suppress(ProcessLookupError):  # the test has killed it
+                os.kill(other, signal.SIGCONT)
+
+
+def number(client: httpx2.Client, series: str) -> float:
+    found = re.search(rf"^{re.escape(series)} (\S+)$", client.get("/v1/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+HALF = b"POST /v1/embed HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=b\r\n" + (
+    b"content-length: 100\r\n\r\n--b\r\n"
+)
+ASKED = 'likewise_requests_total{method="GET",route="/v1/classes",status="200"}'
+
+
+@pytest.mark.slow
+def test_each_worker_answers_metrics_for_all(workers):
+    first, second = pids(workers)
+    for pid, calls in ((first, 3), (second, 4)):
+        with alone(workers, pid) as client:
+            assert [client.get("/v1/classes").status_code for _ in range(calls)] == [200] * calls
+    with alone(workers, first) as client:
+        image = [("image", ("a.png", coloured(RED), "image/png"))]
+        assert client.post("/v1/enroll", files=image, data={"label": "red"}).status_code == 200
+        assert number(client, 'likewise_gallery_items{gallery="workers"}') == 1
+    for pid in (first, second):
+        with alone(workers, pid) as client:
+            assert number(client, ASKED) == 7
+            assert number(client, 'likewise_request_seconds_count{route="/v1/classes"}') == 7
+            assert number(client, 'likewise_gallery_items{gallery="workers"}') == 1
+            assert number(client, "likewise_batch_images_count") == 1
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(workers):
+    first, second = pids(workers)
+    folder = Path(os.environ.get("TMPDIR", tempfile.gettempdir()))
+    shared = next(p for p in folder.glob("likewise-metrics-*") if list(p.glob(f"*_{first}.db")))
+    with workers.connect() as unfinished:
+        with alone(workers, first) as client:
+            assert client.get("/v1/classes").status_code == 200
+            unfinished.sendall(HALF)
+            until(lambda: number(client, "likewise_requests_in_flight") == 2)  # this one, and that of /v1/metrics
+        with alone(workers, second) as client:
+            assert number(client, "likewise_requests_in_flight") == 2
+            os.kill(first, signal.SIGKILL)
+            until(lambda: number(client, "likewise_requests_in_flight") == 1)
+            assert number(client, ASKED) == 1
+    until(lambda: len(pids(workers)) == 2 and first not in pids(workers))
+    (third,) = (pid for pid in pids(workers) if pid != second)
+    until(lambda: list(shared.glob(f"*_{third}.db")))  # it has made its counters
+    with alone(workers, third) as client:
+        assert number(client, ASKED) == 1
+        assert client.get("/v1/classes").status_code == 200
+        assert number(client, ASKED) == 2
+    assert workers.stop() == 0
+    assert not shared.exists()
+    assert "Traceback" not in workers.text()
+
+
+def until(reached) -> None:
+    end = time.monotonic() + PATIENCE
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_wrong_call_with_workers_is_one_sentence(server, tmp_path):
+    """Not a worker that fails again and again."""
+    command = ["likewise", "serve", server.url("nothing"), "--port", "0", "--workers", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 2, done
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr

@@ -8,16 +8,28 @@ from pathlib import Path
 
 from likewise import spec
 from likewise.audit.duplicates import Copy, copies, thumbs
-from likewise.audit.findings import COLUMNS, TINY, Audit, Finding
+from likewise.audit.findings import COLUMNS, KINDS, TINY, Audit, Finding
 from likewise.audit.labels import Outlier, Suspect, around, outliers, suspects
 from likewise.audit.scenes import Scenes, scenes
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.experiment.run import Run
 from likewise.metrics.neighbours import Sim
-from likewise.safety.spreadsheets import csv_text, read_skipped
+from likewise.safety.spreadsheets import csv_text, read_rows, read_skipped
 
-__all__ = ["COLUMNS", "TINY", "Audit", "Copy", "Finding", "Outlier", "Scenes", "Suspect", "audit", "write_csv"]
+__all__ = [
+    "COLUMNS",
+    "TINY",
+    "Audit",
+    "Copy",
+    "Finding",
+    "Outlier",
+    "Scenes",
+    "Suspect",
+    "audit",
+    "read_findings",
+    "write_csv",
+]
 
 
 def audit(run: Run, embeddings: Embeddings, images: Images | None) -> Audit:
@@ -56,3 +68,12 @@ def write_csv(run: Run, result: Audit) -> Path:
     """Write audit.csv into the run folder, one line per finding, atomically."""
     rows = [COLUMNS, *(finding.row() for finding in result.findings())]
     return run.write("audit.csv", csv_text(rows, lineterminator="\n"))
+
+
+def read_findings(path: Path) -> dict[str, tuple[str, ...]]:
+    """The kinds of findings of each image in an audit.csv, by id; nothing where there is none. Errors: ValueError."""
+    found: dict[str, tuple[str, ...]] = {}
+    for row in read_rows(path)[1:]:
+        if len(row) > 1 and row[0] in KINDS and row[1] and row[0] not in found.get(row[1], ()):
+            found[row[1]] = (*found.get(row[1], ()), row[0])
+    return found

@@ -11,10 +11,14 @@ from likewise.data.images import SPLITS
 from likewise.doctor.verdict import LEAK_BAD, LEAK_DOUBTFUL
 from likewise.embeddings import Embeddings
 
-__all__ = ["Audit", "COLUMNS", "Finding", "TINY"]
+__all__ = ["Audit", "COLUMNS", "Finding", "KINDS", "TINY"]
 
 TINY = 5  # minimum number of training images to learn a class and to check its labels
 COLUMNS = ("finding", "id", "split", "class", "score", "likely_class", "others", "advice")
+KINDS = (
+    *("wrong-label", "copy-other-label", "copy-across-parts", "copy-within-part", "scene-across-parts"),
+    *("outlier", "tiny-class", "broken"),
+)
 
 
 @dataclass(frozen=True)
@@ -130,15 +134,16 @@ class Audit:
         if not leaked:
             return f"None of the {count:,} {part} images has a near-duplicate in training."
         share = leaked / count
-        found = f"{leaked:,} of {count:,} {part} images ({share:.1%}) have a near-duplicate in training ({self.kinds})"
+        sentence = (
+            f"{leaked:,} of {count:,} {part} images ({share:.1%}) have a near-duplicate in training ({self.kinds})"
+        )
         if share < LEAK_DOUBTFUL or leaked < 2:
-            return f"{found}: the scores are too good by that share at most."
+            return f"{sentence}: the scores are too good by that share at most."
         way_out = "keep images taken together in one part: split by day, by scene or by source."
         if share < LEAK_BAD:
-            return f"This split leaks a little: {found}, so its scores are somewhat too good; {way_out}"
-        return (
-            f"This split leaks: {found}, so its scores measure recognition of known images, not of new ones; {way_out}"
-        )
+            return f"This split leaks a little: {sentence}, so its scores are somewhat too good; {way_out}"
+        known = "so its scores measure recognition of known images, not of new ones"
+        return f"This split leaks: {sentence}, {known}; {way_out}"
 
     @property
     def scored(self) -> tuple[str, int, int]:

@@ -92,7 +92,7 @@ def misused(error: Any) -> NoReturn:
     if option := getattr(error, "option_name", ""):
         from likewise.cli.fields import as_option
 
-        field = as_option(option) if path.split()[-1] in ("train", "compare", "tune") else ""
+        field = as_option(option, sys.argv[1:]) if path.split()[-1] in ("train", "compare", "tune") else ""
     stop(field or f"{error.format_message().rstrip('.')}; `{path} --help` shows what it takes", CALL)
 
 

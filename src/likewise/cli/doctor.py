@@ -56,7 +56,7 @@ def diagnose_machine(as_json: bool) -> None:
     for finding in findings:
         print(f"{finding.name}: {finding}.")
     if not findings:
-        print("Nothing found that slows likewise down here.")
+        print("Nothing found that slows likewise down on this machine.")
 
 
 def diagnose_run(run: Path, as_json: bool) -> None:
@@ -75,8 +75,8 @@ def diagnose_run(run: Path, as_json: bool) -> None:
             "findings": [asdict(finding) for finding in findings],
             "observations": [asdict(observation) for observation in observations],
         }
-        said = {"verdict": verdict.to_dict()} if verdict else {}
-        print(json.dumps({"run": opened.name, **said, **output}, indent=1))
+        record = {"verdict": verdict.to_dict()} if verdict else {}
+        print(json.dumps({"run": opened.name, **record, **output}, indent=1))
         return
     if verdict:
         print(f"{verdict_text(verdict)}\n")

@@ -1,6 +1,8 @@
 """The fields of a recipe by subject, and the hint for one that is written as an option (`--epochs 3`)."""
 
 import dataclasses
+import shlex
+from collections.abc import Sequence
 
 from likewise.experiment.recipe import Recipe
 
@@ -28,11 +30,30 @@ def help_text() -> str:
     return "\n\n".join([about, *lines])
 
 
-def as_option(option: str) -> str:
-    """The sentence for `--epochs`, which is a field and no option; empty if it is no field either."""
-    name = option.lstrip("-").partition("=")[0].replace("-", "_")
+def as_option(option: str, words: Sequence[str] = ()) -> str:
+    """The sentence for `--epochs`, which is a field and no option; empty if it is no field either.
+
+    words: those of the call, in which the value is looked for.
+    """
+    option = option.partition("=")[0]
+    name = option.lstrip("-").replace("-", "_")
     known = {field.name: field for field in dataclasses.fields(Recipe)}
     if name not in known:
         return ""
-    example = known[name].default
-    return f"{option} is a field of the recipe and is written without dashes, for example {name}={example}"
+    value = value_of(option, words)
+    how = f"write {name}={value}" if value else f"write, for example, {name}={shlex.quote(str(known[name].default))}"
+    return f"{option} is a field of the recipe, and fields are written without dashes: {how}"
+
+
+def value_of(option: str, words: Sequence[str]) -> str:
+    """`3` of `--epochs 3` or `--epochs=3`; empty where none follows."""
+    for word, following in zip(words, [*words[1:], "-"], strict=True):
+        if word.startswith(f"{option}="):
+            return shlex.quote(word.partition("=")[2])
+        if (
+            word == option
+            and not following.startswith("-")
+            and following.partition("=")[0] not in Recipe.__annotations__
+        ):
+            return shlex.quote(following)
+    return ""

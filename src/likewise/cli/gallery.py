@@ -31,7 +31,7 @@ Images = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="images,
 Where = Annotated[
     list[str] | None, typer.Option(metavar="CONDITION", help="such as label=heron, year>=2000, 'site in pond,lake'")
 ]
-Far = Annotated[float | None, typer.Option(help="promised false-accept rate; none: the one of `gallery calibrate`")]
+Far = Annotated[float | None, typer.Option(help="promised false-accept rate; default: that of `gallery calibrate`")]
 
 NOT_ERASED = "another process was reading, or this user may not erase"
 
@@ -42,8 +42,8 @@ def opened(path: str, model: Path | None = None) -> "Gallery":
     return Gallery.open(path, model)
 
 
-def show(found: object, as_json: bool, text: str) -> None:
-    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else text)
+def show(result: object, as_json: bool, text: str) -> None:
+    print(json.dumps(result, indent=1, ensure_ascii=False) if as_json else text)
 
 
 @commands.command()
@@ -73,11 +73,11 @@ def search(
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="[IMAGES]...", help="one, or several of one object")
     ] = None,
-    id: Annotated[str, typer.Option(help="search for what is like an enrolled id")] = "",
+    id: Annotated[str, typer.Option(help="search for images similar to this enrolled id")] = "",
     k: Annotated[int, typer.Option(help="results")] = 5,
     where: Where = None,
     together: Together = "mean",
-    rerank: Annotated[str, typer.Option(help="order the 1,000 nearest anew: k-reciprocal or query-expansion")] = "",
+    rerank: Annotated[str, typer.Option(help="re-rank the 1,000 nearest: k-reciprocal or query-expansion")] = "",
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -94,7 +94,9 @@ def identify(
     images: Images,
     far: Far = None,
     where: Where = None,
-    together: Annotated[str, typer.Option(help="the images show one object: mean or best; none: each its own")] = "",
+    together: Annotated[
+        str, typer.Option(help="treat the images as one object: mean or best; default: one answer per image")
+    ] = "",
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -113,8 +115,8 @@ def identify(
         else:
             found_each = open_gallery.identify_all(paths, far=far, where=where or ())
             shown = [(str(path), answer) for path, answer in zip(paths, found_each, strict=True)]
-    found = [{"image": name, **asdict(answer)} for name, answer in shown]
-    show(found, as_json, "\n".join(f"{name}: {named(answer)}" for name, answer in shown))
+    answers = [{"image": name, **asdict(answer)} for name, answer in shown]
+    show(answers, as_json, "\n".join(f"{name}: {named(answer)}" for name, answer in shown))
 
 
 def named(answer: "Answer") -> str:
@@ -170,10 +172,10 @@ def remove(gallery: File, ids: Ids, as_json: Json = False) -> None:
 def forget(gallery: File, label: str, as_json: Json = False) -> None:
     """Erase a class for good: its rows, its name in the log, the undo history, free pages and a file's WAL."""
     with opened(gallery) as open_gallery:
-        found = open_gallery.forget(label)
-    rest = "" if found["erased"] else f"; {NOT_ERASED}: run `likewise gallery vacuum` to erase old pages"
-    rest += f"; {found['beyond']}" if found["beyond"] else ""
-    show(found, as_json, f"{found['removed']} forgotten{rest}")
+        result = open_gallery.forget(label)
+    rest = "" if result["erased"] else f"; {NOT_ERASED}: run `likewise gallery vacuum` to erase old pages"
+    rest += f"; {result['beyond']}" if result["beyond"] else ""
+    show(result, as_json, f"{result['removed']} forgotten{rest}")
 
 
 @commands.command()

@@ -8,7 +8,7 @@ import typer
 from likewise.cli.app import Json, interruptible
 from likewise.cli.gallery import File, Model, commands, opened, show
 
-Column = Annotated[str, typer.Option(help="the table's column; none: found by its usual names")]
+Column = Annotated[str, typer.Option(help="the table's column; default: found by common names")]
 
 
 @commands.command()
@@ -18,7 +18,9 @@ def enroll(
         list[Path],
         typer.Argument(metavar="IMAGES...", help="images, folders of them, or one CSV, TSV, Parquet or .npz file"),
     ],
-    label: Annotated[str, typer.Option(help="their class; none: the table's, or the folder each lies in")] = "",
+    label: Annotated[
+        str, typer.Option(help="their class; default: the table's, or the name of the image's folder")
+    ] = "",
     gate: Annotated[str, typer.Option(help="doubtful images: off, warn, or strict (not enrolled)")] = "warn",
     image_column: Column = "",
     label_column: Column = "",
@@ -43,7 +45,7 @@ def enroll(
         raise ValueError(f"{lists[0]} is a list: give it alone, and images in another call")
     columns = {"image": image_column, "label": label_column, "id": id_column, "group": group_column}
     if not lists and (any(columns.values()) or made_by):
-        raise ValueError("columns and --made-by are of a CSV, TSV, Parquet or .npz file, and none is given")
+        raise ValueError("columns and --made-by apply to a CSV, TSV, Parquet or .npz file, and none is given")
     paths = [] if lists else files(images)
     with opened(gallery, model) as open_gallery, interruptible(), Progress() as bar:
 

@@ -13,8 +13,8 @@ def suggest(
     gallery: File,
     images: Images,
     far: Far = None,
-    smallest: Annotated[int, typer.Option(help="images of a cluster, at least")] = 2,
-    enroll: Annotated[bool, typer.Option("--enroll", help="enroll them under the names that are proposed")] = False,
+    smallest: Annotated[int, typer.Option(help="minimum number of images per cluster")] = 2,
+    enroll: Annotated[bool, typer.Option("--enroll", help="enroll them under the proposed names")] = False,
     model: Model = None,
     as_json: Json = False,
 ) -> None:
@@ -22,17 +22,18 @@ def suggest(
     from likewise.export.reading import files
 
     with opened(gallery, model) as open_gallery:
-        found = open_gallery.suggest(files(images), far=far, smallest=smallest, enroll=enroll)
+        suggested = open_gallery.suggest(files(images), far=far, smallest=smallest, enroll=enroll)
     lines = [
-        f"{one.name}: {one.size} images, cohesion {one.cohesion:.3f}, such as {one.example}" for one in found.clusters
+        f"{one.name}: {one.size} images, cohesion {one.cohesion:.3f}, such as {one.example}"
+        for one in suggested.clusters
     ]
-    rest = f"{len(found.known)} known, {len(found.single)} unknown in smaller clusters"
-    lines.append(f"{len(found.clusters)} classes proposed, pairs of similarity {found.cut:.4f} or more; {rest}")
-    lines += [f"not used: {finding.source}: {finding.reason}" for finding in found.unreadable]
+    rest = f"{len(suggested.known)} known, {len(suggested.single)} unknown in smaller clusters"
+    lines.append(f"{len(suggested.clusters)} classes proposed, pairs of similarity {suggested.cut:.4f} or more; {rest}")
+    lines += [f"not used: {finding.source}: {finding.reason}" for finding in suggested.unreadable]
     if enroll:
-        lines.append(f"{found.enrolled} enrolled; `likewise gallery rename GALLERY suggested-001 NAME` names them")
-    told = found._asdict() | {
-        "clusters": [one._asdict() for one in found.clusters],
-        "unreadable": [finding._asdict() for finding in found.unreadable],
+        lines.append(f"{suggested.enrolled} enrolled; `likewise gallery rename GALLERY suggested-001 NAME` names them")
+    record = suggested._asdict() | {
+        "clusters": [one._asdict() for one in suggested.clusters],
+        "unreadable": [finding._asdict() for finding in suggested.unreadable],
     }
-    show(told, as_json, "\n".join(lines))
+    show(record, as_json, "\n".join(lines))

@@ -15,7 +15,7 @@ def upgrade(
     model: Annotated[Path, typer.Option(metavar="RUN|MODEL.onnx", help="the model to change to")],
     images: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FOLDER", help="where images are now that are not at their stored paths; may be repeated"),
+        typer.Option(metavar="FOLDER", help="folder with images that are no longer at their stored paths; repeatable"),
     ] = None,
     drop_missing: Annotated[
         Path | None,
@@ -27,17 +27,17 @@ def upgrade(
     from likewise.cli.screen import Progress
 
     with opened(gallery) as open_gallery, interruptible(), Progress() as bar:
-        found = open_gallery.upgrade(
+        result = open_gallery.upgrade(
             model,
             images=images or (),
             drop_missing=drop_missing,
             progress=lambda stage, done, total: bar.show(stage, done, total, f"{done:,} of {total:,}"),
         )
-    text = f"{found.items:,} images embedded by the model {found.fingerprint}"
-    if not found.changed:
-        text = f"{gallery} has the model {found.fingerprint} already"
-    elif found.dropped:
-        text += f"; {len(found.dropped):,} without their image are in {drop_missing}"
-    if found.changed:
+    text = f"{result.items:,} images embedded by the model {result.fingerprint}"
+    if not result.changed:
+        text = f"{gallery} has the model {result.fingerprint} already"
+    elif result.dropped:
+        text += f"; {len(result.dropped):,} without their image are in {drop_missing}"
+    if result.changed:
         text += "; thresholds and the undo history were of the old model: run `likewise gallery calibrate`"
-    show(found._asdict(), as_json, text)
+    show(result._asdict(), as_json, text)

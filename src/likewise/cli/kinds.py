@@ -10,6 +10,7 @@ KINDS = {
     "networks": "network",
     "models": "network",
     "heads": "head",
+    "adapters": "adapter",
     "data": "data",
     "splits": "split",
     "samplers": "sampler",

@@ -11,27 +11,26 @@ __all__ = ["rates_text", "verification_text"]
 NAME, GROUP, CELL = 24, 26, 15  # widths of columns
 
 
-def verification_text(found: Record) -> list[str]:
+def verification_text(rates: Record) -> list[str]:
     """Lines on pairs, of at most 80 columns: error rates, roles, groups, and the gaps between groups."""
-    lines = rates_text(found.get("error_rates") or ())
-    if roles := found.get("roles"):
+    lines = rates_text(rates.get("error_rates") or ())
+    if roles := rates.get("roles"):
         lines += ["", *slices_text("role", "pairs", roles, lambda one: f"{one['same'] or one['different']:,}")]
-    if groups := found.get("groups"):
+    if groups := rates.get("groups"):
         lines += ["", *slices_text("group", "same/diff", groups, lambda one: f"{one['same']:,}/{one['different']:,}")]
-        if more := found.get("further_groups"):
+        if more := rates.get("further_groups"):
             lines.append(f"{more:,} more groups with fewer pairs are not listed")
-    return lines + [gap_text(gap) for gap in found.get("gaps") or ()]
+    return lines + [gap_text(gap) for gap in rates.get("gaps") or ()]
 
 
 def rates_text(rates: Sequence[RatesRecord]) -> list[str]:
-    """FRR and FAR at each threshold, with exact binomial intervals, and the FAR that it had on validation pairs."""
+    """FRR and FAR at each threshold, with intervals, and the FAR that it had on validation pairs."""
     if not rates:
         return []
     chosen = any("validation_far" in one for one in rates)
     head = "thresholds of validation pairs" if chosen else "thresholds of these pairs"
     lines = [
-        f"{head}, exact binomial 95 % intervals",
-        "(for independent pairs; these share images, so that the truth is less sure):",
+        f"{head}; 95 % intervals allow for shared images:",
         f"{'':<{NAME}}{'FRR':<24}{'FAR':<24}{'val. FAR' if chosen else ''}".rstrip(),
     ]
     for one in rates:

@@ -15,6 +15,7 @@ from rich.table import Table
 from likewise.cli.baselines import baselines_table
 from likewise.cli.rates_text import verification_text
 from likewise.cli.terminal import raw
+from likewise.data.decisions import counted
 from likewise.doctor.verdict import Verdict
 from likewise.experiment.records import Metrics
 from likewise.experiment.run import Run
@@ -191,23 +192,23 @@ def pairs_text(scores: Record) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in scores["notes"])])
 
 
-def images_text(found: Record) -> str:
+def images_text(counts: Record) -> str:
     """The scores on labelled images, what was confused, the worst errors, and what was left out."""
-    part = "images of the test part" if found["part"] == "test" else "images"
-    text = [f"{found['run']}: {found['images']:,} {part} of {found['on']}, searched for in {found['gallery']}", ""]
-    if found["scores"]:
-        text.append(scores_table(found))
-    if n := found["unknown_images"]:
-        classes = found["unknown_classes"]
+    part = "images of the test part" if counts["part"] == "test" else "images"
+    text = [f"{counts['run']}: {counts['images']:,} {part} of {counts['on']}, searched for in {counts['gallery']}", ""]
+    if counts["scores"]:
+        text.append(scores_table(counts))
+    if n := counts["unknown_images"]:
+        classes = counts["unknown_classes"]
         names = ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
         text.append(f"{n:,} images are of classes without references ({names}); among themselves, as an open set:")
-        text += ["", scores_table({"scores": found["open_scores"]})]
-    if found["identical"]:
-        text.append(f"note: {found['identical']:,} images are embedded as a reference is; the same files, or copies?")
-    text += [f"{c['class']} taken for {c['taken_for']}: {c['images']:,}" for c in found["confusions"][:5]]
-    text += [f"wrong: {w['image']} like {w['nearest']} ({w['similarity']:+.4f})" for w in found["worst"][:5]]
-    text += [f"left out: {skip['id']}: {skip['why']}" for skip in found["skipped"][:10]]
-    if (more := len(found["skipped"]) - 10) > 0:
+        text += ["", scores_table({"scores": counts["open_scores"]})]
+    if counts["identical"]:
+        text.append(f"note: {counts['identical']:,} images are embedded as a reference is; the same files, or copies?")
+    text += [f"{c['class']} taken for {c['taken_for']}: {c['images']:,}" for c in counts["confusions"][:5]]
+    text += [f"wrong: {w['image']} like {w['nearest']} ({w['similarity']:+.4f})" for w in counts["worst"][:5]]
+    text += [f"left out: {skip['id']}: {skip['why']}" for skip in counts["skipped"][:10]]
+    if (more := len(counts["skipped"]) - 10) > 0:
         text.append(f"left out: {more:,} more; --json lists all")
     return "\n".join(text)
 
@@ -275,6 +276,8 @@ def ending(run: Run, metrics: Metrics) -> str:
     of = {"train": data["train"], "val": data["val"], "test": data["test"]}.get(metrics["split"], 0)
     for kind, n in metrics.get("queries_without_positives", {}).items():
         lines.append(left_out(n, of, WITHOUT_POSITIVES[kind]).rstrip())
+    if text := counted(data):
+        lines.append(f"decisions applied: {text}")
     if (run.path / "skipped.csv").exists():
         lines.append(f"images left out: {run.path / 'skipped.csv'}")
     if run.report.exists():

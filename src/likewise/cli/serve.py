@@ -7,10 +7,9 @@ from typing import Annotated
 import typer
 
 from likewise.cli.app import app
+from likewise.extras import install_line
 
 __all__ = ["serve", "token"]
-
-INSTALL = "pip install 'likewise[serve]'"
 
 
 @app.command()
@@ -27,7 +26,9 @@ def serve(
     rate: Annotated[
         float, typer.Option(min=0.1, max=1e6, help="requests a second and token; twice as many at once")
     ] = 100,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="processes; more than one needs PostgreSQL")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="number of processes; more than one needs PostgreSQL")
+    ] = 1,
 ) -> None:
     """Serve galleries: an HTTP interface (/openapi.json) and a page to search, identify, compare and enroll."""
     # requests are answered side by side; threads of OpenBLAS that spin between searches would double an answer's cost
@@ -37,7 +38,7 @@ def serve(
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "multipart"):
             raise
-        raise ValueError(f"the service needs {error.name}; run {INSTALL}") from None
+        raise ValueError(f"the service needs {error.name}; run: {install_line('serve')}") from None
     from likewise.serve.settings import Limits, Settings
 
     settings = Settings(

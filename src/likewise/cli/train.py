@@ -10,6 +10,7 @@ import typer
 from likewise.cli.app import Json, RunFolder, app, interruptible
 from likewise.cli.fields import help_text
 from likewise.cli.ranks import is_other
+from likewise.safety.bounds import human
 
 
 @app.command(epilog=help_text())
@@ -29,6 +30,9 @@ def train(
     label_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: the column of classes")] = "",
     split_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: train, val, test, or folds")] = "",
     group_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: camera, writer, burst ...")] = "",
+    decisions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV of the audit page: images to keep, relabel or remove")
+    ] = None,
     minutes: Annotated[float, typer.Option(metavar="N", help="of your own data: plan a training of N minutes")] = 0.0,
     plan: Annotated[bool, typer.Option("--plan", help="of your own data: print the plan and stop")] = False,
     as_json: Json = False,
@@ -39,8 +43,12 @@ def train(
         raise ValueError(
             "--resume continues a run with its own settings; give no recipe, field=value or --name with it"
         )
+    if decisions is not None:
+        if resume is not None:
+            raise ValueError("a run is resumed with the decisions it was started with; give no --decisions with it")
+        settings = [*(settings or []), f"decisions={decisions}"]
     if (plan or minutes) and resume is not None:
-        raise ValueError("--plan and --minutes are of a new training; give none of them with --resume")
+        raise ValueError("--plan and --minutes apply to a new training; leave them out with --resume")
     if resume is None and not what:
         raise ValueError("no recipe given; give one (`likewise list recipes`), a .toml or a folder of images")
     from likewise import api, distributed
@@ -72,7 +80,9 @@ def train(
 
 @app.command()
 def evaluate(
-    run: RunFolder,
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN|VECTORS.parquet", help="a run folder, or a file that embed wrote")
+    ],
     pairs: Annotated[
         Path | None, typer.Option(metavar="FILE", help="score the pairs of a .csv, .parquet or LFW pairs.txt instead")
     ] = None,
@@ -95,11 +105,19 @@ def evaluate(
     ] = None,
     gallery: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="labelled images that --on is searched in; else those of training"),
+        typer.Option(metavar="PATH", help="what --on or a file of vectors is searched in, else the training images"),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a run again on its test part (same scores as after training), or on your own pairs."""
+    """Evaluate a run again on its test part (same scores as after training), or on your own pairs.
+
+    A Parquet file of vectors is evaluated as it is read, so that it may be larger than memory.
+    """
+    if run.suffix.lower() == ".parquet":
+        if pairs or threshold_at or folds or encodings or on or images:
+            raise ValueError("a file of vectors takes --gallery FILE.parquet and --json; give the other options a run")
+        print_vectors(run, gallery, as_json)
+        return
     if sum(map(bool, (pairs or threshold_at, folds, encodings, on))) > 1:
         raise ValueError(
             "give one of --on, --pairs, --folds and --threshold-at at a time, and --encodings by itself: "
@@ -113,8 +131,8 @@ def evaluate(
     from likewise.cli.screen import encodings_text, headline, images_text, pairs_text, scores_json
 
     if on:
-        found = api.evaluate_on(run, on, gallery=gallery)
-        print(json.dumps(found, indent=1) if as_json else images_text(found))
+        result = api.evaluate_on(run, on, gallery=gallery)
+        print(json.dumps(result, indent=1) if as_json else images_text(result))
         return
     if encodings:
         scores = api.evaluate_encodings(run, encodings)
@@ -126,6 +144,22 @@ def evaluate(
         return
     evaluated = api.evaluate(run, threshold_at=threshold_at)
     print(scores_json(evaluated) if as_json else headline(evaluated))
+
+
+def print_vectors(file: Path, references: Path | None, as_json: bool) -> None:
+    """Scores of a file of vectors."""
+    from likewise.cli.screen import Progress
+    from likewise.evaluate.streamed import evaluate_files
+
+    with interruptible(), Progress() as bar:
+        found = evaluate_files(
+            file, references, progress=lambda done, total: bar.show("searching", done, total, f"{done:,} of {total:,}")
+        )
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=1))
+        return
+    print(f"{found.queries:,} queries, {found.references:,} references, {found.without_positives:,} without positives")
+    print("\n".join(f"{name:12} {value:.4f}" for name, value in found.scores.items()))
 
 
 @app.command()
@@ -146,10 +180,32 @@ def draw_map(
     run: RunFolder,
     method: Annotated[str, typer.Option(metavar="tsne|umap|pca", help="projection method")] = "tsne",
     show: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
+    to: Annotated[
+        str, typer.Option(metavar="atlas|projector|fiftyone", help="write it for another viewer instead, into -o")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FOLDER", help="with --to: a new folder")
+    ] = None,
 ) -> None:
-    """Draw the embedding before and after training, as an interactive page (map.html) and as PNG."""
+    """Draw the embedding before and after training, as an interactive page (map.html) and as PNG.
+
+    With --to, write it for embedding-atlas, TensorBoard's projector or FiftyOne, and print how to open it there.
+    """
+    if bool(to) != (output is not None) or (to and show):
+        raise ValueError("--to atlas, projector or fiftyone goes with -o FOLDER, which it writes, and without --open")
     from likewise import api
 
+    if to and output is not None:
+        from likewise.experiment.run import Run
+        from likewise.viz.viewers import write_for
+        from likewise.viz.workspace import available
+
+        opened = Run.open(run)
+        written = write_for(to, opened, available(opened), output, method=method)
+        count = f"all {written.of:,}" if written.images == written.of else f"{written.images:,} of {written.of:,}"
+        print(f"{written.folder}: {count} images, {human(written.bytes)}; open it with:")
+        print("\n".join(f"    {command}" for command in written.commands))
+        return
     path = api.draw_map(run, method=method)
     print(path)
     if show:

@@ -28,7 +28,7 @@ def embed(
     model: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="a run folder, or an exported model")],
     images: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[IMAGES]...", help="images, or folders of them; none: the run's training images"),
+        typer.Argument(metavar="[IMAGES]...", help="images, or folders of them; default: the run's training images"),
     ] = None,
     output: Annotated[
         Path,
@@ -37,8 +37,14 @@ def embed(
     most_per_class: Annotated[int, typer.Option(help="training images per class; 0 means all")] = 0,
     centres: Annotated[bool, typer.Option("--centres", help="the mean of each class of the training images")] = False,
     workers: Annotated[
-        int, typer.Option(help="embed with so many processes of one thread, in parts: a stopped call goes on")
+        int,
+        typer.Option(
+            help="embed in parts with this many single-threaded processes; an interrupted call can be resumed"
+        ),
     ] = 0,
+    engine: Annotated[
+        str, typer.Option(metavar="processes|ray", help="what runs them; ray takes every core without --workers")
+    ] = "processes",
     by_folder: Annotated[
         bool, typer.Option("--by-folder", help="with --workers: the class of an image is the folder it lies in")
     ] = False,
@@ -52,14 +58,15 @@ def embed(
         raise ValueError(
             "--most-per-class and --centres select from the run's own training images; give no images with them"
         )
-    if workers < 0 or (workers and not images) or (by_folder and not workers):
+    in_parts = bool(workers) or engine != "processes"
+    if workers < 0 or (in_parts and not images) or (by_folder and not in_parts):
         raise ValueError("--workers is 1 or more with images or folders of them, and --by-folder goes with it")
-    if output.suffix.lower() != ".parquet" and not workers:
+    if output.suffix.lower() != ".parquet" and not in_parts:
         raise ValueError(f"embed writes Parquet, and {output} does not end in .parquet; give -o {output.stem}.parquet")
-    if output.exists() and not (workers and output.is_dir()) and not force and not is_own_file(model, output):
+    if output.exists() and not (in_parts and output.is_dir()) and not force and not is_own_file(model, output):
         raise ValueError(f"{output} exists; give another -o FILE, or --force to replace it")
-    if images and workers:
-        embed_in_parts(model, images, output, workers, by_folder)
+    if images and in_parts:
+        embed_in_parts(model, images, output, workers, engine, by_folder)
         return
     if images:
         count, length = embed_images(model, images, output)
@@ -90,7 +97,7 @@ def onnx_of(model: Path) -> Path | None:
     return model if model.suffix.lower() == ".onnx" else exported(model)
 
 
-def embed_in_parts(model: Path, images: list[Path], output: Path, workers: int, by_folder: bool) -> None:
+def embed_in_parts(model: Path, images: list[Path], output: Path, workers: int, engine: str, by_folder: bool) -> None:
     """Embed with several processes, and name what could not be read."""
     from likewise.cli.screen import Progress
     from likewise.gallery.corpus import embed_corpus
@@ -101,7 +108,13 @@ def embed_in_parts(model: Path, images: list[Path], output: Path, workers: int, 
             bar.show("embedding", done, total, f"{done:,} of {total:,}")
 
         made = embed_corpus(
-            onnx_of(model) or model, images, output, workers=workers, by_folder=by_folder, progress=progress
+            onnx_of(model) or model,
+            images,
+            output,
+            workers=workers,
+            engine=engine,
+            by_folder=by_folder,
+            progress=progress,
         )
     for name, why in made.skipped[:SHOWN]:
         print(f"likewise: left out {plain(name)}: {plain(why)}", file=sys.stderr)

@@ -8,10 +8,13 @@ from torch import Tensor
 
 from likewise import spec
 from likewise.data.arrays import from_arrays
+from likewise.data.decisions import decided, read_decisions
 from likewise.data.files import Files, conform
 from likewise.data.filters import narrow
+from likewise.data.formats import refused
 from likewise.data.images import SPLITS, Images, Skipped
 from likewise.data.options import AbsentError, LoadOptions, as_path, data_home
+from likewise.imaging.find import legible
 
 __all__ = [
     "SPLITS",
@@ -38,10 +41,12 @@ def load(
     seed: int = 0,
     size: int | str = 0,
     channels: int = 0,
+    fit: str = "stretch",
     min_per_class: int = 1,
     max_per_class: int = 0,
     max_classes: int = 0,
     strict: bool = False,
+    decisions: str | Path = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Images:
     """Read a source, filter its classes, part it into train, val and test.
@@ -50,14 +55,16 @@ def load(
     root      where the sources lie; LIKEWISE_DATA, else the user's cache folder
     split     given | auto | ratio(val=..., test=...) | by_class | by_group | by_scene
     val       the validation share of a split that does not say its own
-    size, channels   see LoadOptions;  min_per_class, max_per_class, max_classes   see narrow
+    size, channels, fit   see LoadOptions;  min_per_class, max_per_class, max_classes   see narrow
     strict    an image that cannot be read is an error, not a line in `skipped`
+    decisions a CSV that removes and relabels single images before all that, see read_decisions
     progress  called with (done, total) while images are read
     Errors: SpecError for an unknown name or keyword, before anything is read; ValueError for what cannot be read.
     """
     read_source, divide = _source(source), spec.bind("split", split)
-    want = LoadOptions(as_path(root) if root else data_home(), size, channels, progress=progress)
-    images: Images = read_source(want)
+    options = LoadOptions(as_path(root) if root else data_home(), size, channels, fit, progress=progress)
+    chosen = read_decisions(decisions) if decisions else {}
+    images: Images = read_source(options)
     if strict and images.skipped:
         first = images.skipped[0]
         raise ValueError(
@@ -65,17 +72,19 @@ def load(
             f"the first is {first.id}: {first.why}"
         )
     if isinstance(images.pixels, Tensor):
-        images = replace(images, pixels=conform(images.pixels, want))
+        images = replace(images, pixels=conform(images.pixels, options))
+    if decisions:
+        images = decided(images, chosen, legible(as_path(decisions)))
     images = narrow(
         images, min_per_class=min_per_class, max_per_class=max_per_class, max_classes=max_classes, seed=seed
     )
     return divide(images, **{"val": val, "seed": seed} | getattr(divide, "keywords", {}))
 
 
-def read(source: str, want: LoadOptions) -> Images:
+def read(source: str, options: LoadOptions) -> Images:
     """A source as it is, neither filtered nor split further. Errors: as in load."""
-    images: Images = _source(source)(want)
-    return replace(images, pixels=conform(images.pixels, want)) if isinstance(images.pixels, Tensor) else images
+    images: Images = _source(source)(options)
+    return replace(images, pixels=conform(images.pixels, options)) if isinstance(images.pixels, Tensor) else images
 
 
 def _source(text: str) -> Callable[[LoadOptions], Images]:
@@ -90,4 +99,6 @@ def _source(text: str) -> Callable[[LoadOptions], Images]:
             return spec.bind("data", f"{ENDINGS[path.suffix.lower()]}(path={str(path)!r})")
         if "(" in text:
             raise
+        if why := refused(path):
+            raise spec.SpecError(why) from None
         raise spec.SpecError(f"{error}; nor is there a folder {text!r}") from None

@@ -7,13 +7,14 @@ import zlib
 from collections.abc import Collection
 from numbers import Integral
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from likewise.data.array_names import NAMES, SIGNALS, by_use, is_known, joined, part_of
 from likewise.data.gather import number, split_of
 from likewise.data.images import SPLITS, Images
 from likewise.data.options import LoadOptions, as_path
@@ -24,36 +25,27 @@ from likewise.spec import near
 
 __all__ = ["arrays", "from_arrays", "kind_of", "load_arrays"]
 
-Entry = TypeVar("Entry")
-
-# Names of the array X that say that it holds signals [N, C, T].
-SIGNALS = ("signals", "signal", "waveforms", "waveform", "audio")
 KINDS = ("auto", "images", "signals")
 # X [N, C, T] is signals with at most so many channels, and so many times as many samples.
 SIGNAL_CHANNELS, LONG = 16, 8
-# The usual names of the arrays of a file, in lower case.
-NAMES = {
-    "X": ("x", "images", "image", "data", *SIGNALS),
-    "y": ("y", "labels", "label", "targets", "target", "classes", "class"),
-    "split": ("split", "splits", "fold", "subset"),
-    "groups": ("groups", "group"),
-}
-KEYS = {"x", *(name for names in NAMES.values() for name in names)}
 # what zips and array headers fail with when they are damaged
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError)
 UNREADABLE += (NotImplementedError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)  # type: ignore[assignment]
 
 
-def arrays(want: LoadOptions, *, path: str, kind: str = "auto") -> Images:
+def arrays(options: LoadOptions, *, path: str, kind: str = "auto") -> Images:
     """An .npz file with X, y and, where the source has them, split (train, val, test, or 0, 1, 2) and groups.
 
-    The names are read in any case, and other usual ones too (images, signals, labels, fold, group); see from_arrays.
+    The names are read in any case, and other usual ones too (images, signals, labels, fold, group), or arrays by part
+    (x_train, y_train, x_test, y_test; train_images, train_labels ...); see from_arrays.
 
     Errors: ValueError for no such file, or an array that is missing or holds Python objects.
     """
     file = as_path(path)
     stored = load_arrays(file)
-    loaded = _by_use(stored)
+    loaded = by_use(stored)
+    if "X" not in loaded:
+        loaded |= joined(stored, legible(file))
     for key in ("X", "y"):
         if key not in loaded:
             present = ", ".join(loaded) or "nothing"
@@ -79,7 +71,7 @@ def from_arrays(
 
     X       images uint8 [N,H,W], [N,H,W,C] or [N,C,H,W] with C 1 or 3, or numbers [N,...], which become float32;
             images of floats are 0 to 1, or have negative values (spectrograms in dB); signals are [N,C,T] or [N,T]
-    y       [N] labels: whole numbers or texts
+    y       [N] or [N,1] labels: whole numbers or texts; or [N,C] with one 1 a row (one-hot)
     split   [N] train, val, test or 0, 1, 2; without it everything is train
     groups  [N] texts
     kind    images | signals | auto: X [N,C,T] of numbers (not bytes) with C at most 16 and T at least 8 C is signals
@@ -93,9 +85,7 @@ def from_arrays(
     labels, classes = _labels(_array(y, "y"))
     parts = [0] * len(labels) if split is None else [_part(word) for word in np.asarray(split).tolist()]
     if not len(pixels) == len(labels) == len(parts):
-        raise ValueError(
-            f"X has {len(pixels)} rows, y {len(labels)} and split {len(parts)}; they need one of each an image"
-        )
+        raise ValueError(f"X has {len(pixels)} rows, y {len(labels)} and split {len(parts)}; each needs one per image")
     return Images(
         pixels=pixels,
         labels=labels,
@@ -107,23 +97,13 @@ def from_arrays(
     )
 
 
-def _by_use(stored: dict[str, Entry]) -> dict[str, Entry]:
-    """The arrays by use (X, y, split, groups), recognised by usual names in any case; exact names have priority."""
-    lowered = {key.casefold(): key for key in reversed(stored)}
-    by_use = dict(stored)
-    for use, names in NAMES.items():
-        key = next((lowered[name] for name in names if name in lowered), None)
-        if use not in stored and key is not None:
-            by_use[use] = stored[key]
-    return by_use
-
-
 def kind_of(path: Path) -> str:
     """rows [N, D], signals or images, by name and header of X in an .npz; images for an unreadable file."""
     try:
         with zipfile.ZipFile(path) as file:
             names = {n[:-4]: n for n in file.namelist()}
-            with file.open(_by_use(names)["X"]) as opened:
+            of_train = next((name for key, name in names.items() if part_of(key) == ("X", "train")), None)
+            with file.open(by_use(names).get("X") or of_train or "X") as opened:
                 shape, dtype = array_header(opened)
     except UNREADABLE:
         return "images"
@@ -146,8 +126,9 @@ def _looks_like_signals(shape: tuple[int, ...], dtype: np.dtype) -> bool:
     return 0 < shape[1] <= SIGNAL_CHANNELS and shape[2] >= LONG * shape[1]
 
 
-def load_arrays(file: Path, keys: Collection[str] = KEYS) -> dict[str, np.ndarray]:
-    """The arrays of an .npz whose names, in lower case, are among keys; all where they are few. Errors: ValueError."""
+def load_arrays(file: Path, keys: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays of an .npz whose names, in lower case, are among keys (by default the usual names of
+    arrays.array_names); all where they are few. Errors: ValueError."""
     try:
         with file.open("rb") as opened:
             first = opened.read(6)
@@ -159,7 +140,9 @@ def load_arrays(file: Path, keys: Collection[str] = KEYS) -> dict[str, np.ndarra
             check_announced(file)
             content = np.load(opened, allow_pickle=False, max_header_size=10_000)
             return {
-                key: content[key] for key in content.files if key.casefold() in keys or len(content.files) <= len(NAMES)
+                key: content[key]
+                for key in content.files
+                if (key.casefold() in keys if keys else is_known(key)) or len(content.files) <= len(NAMES)
             }
     except FileNotFoundError:
         raise ValueError(f"{legible(file)} does not exist; give an .npz file with X and y") from None
@@ -186,7 +169,7 @@ def array_header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type of an array in a .npy stream."""
     version = np.lib.format.read_magic(opened)
     if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"arrays of the .npy version {version} are not read")
+        raise ValueError(f"arrays of .npy version {version} are not supported")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, kind = read(opened, max_header_size=10_000)
     return shape, kind
@@ -195,7 +178,7 @@ def array_header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 def _array(values: ArrayLike | Tensor, what: str) -> np.ndarray:
     array = _from_tensor(values.detach().cpu()) if isinstance(values, Tensor) else np.asarray(values)
     if array.ndim == 0 or len(array) == 0:
-        raise ValueError(f"{what} holds no rows; it needs one an image")
+        raise ValueError(f"{what} has no rows; it needs one per image")
     return array
 
 
@@ -255,8 +238,7 @@ def _channels_first(array: np.ndarray) -> np.ndarray:
 
 
 def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
-    if array.ndim != 1:
-        raise ValueError(f"y is one label an image, shape [N]; got shape {list(array.shape)}")
+    array = one_label(array)
     if array.dtype.kind == "f":
         values, labels = np.unique(_whole(array), return_inverse=True)
         return torch.from_numpy(labels.astype(np.int64)), tuple(str(int(value)) for value in values.tolist())
@@ -264,6 +246,19 @@ def _labels(array: np.ndarray) -> tuple[Tensor, tuple[str, ...]]:
         values, labels = np.unique(array, return_inverse=True)
         return torch.from_numpy(labels.astype(np.int64)), tuple(map(str, values.tolist()))
     return number([_word(value) for value in array.tolist()])
+
+
+def one_label(array: np.ndarray) -> np.ndarray:
+    """[N] of labels [N], [N,1] or one-hot [N,C]. Errors: ValueError."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        return array[:, 0]
+    if array.ndim == 2 and array.dtype.kind in "buif" and ((array == 0) | (array == 1)).all():
+        if (array.sum(1) == 1).all():
+            return array.argmax(1)
+        raise ValueError("y [N, C] of 0 and 1 is one-hot, and has rows with no 1 or several; an image has one label")
+    if array.ndim != 1:
+        raise ValueError(f"y is one label per image, shape [N]; got shape {list(array.shape)}")
+    return array
 
 
 def _whole(array: np.ndarray) -> np.ndarray:

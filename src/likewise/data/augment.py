@@ -269,11 +269,14 @@ def light(*, rotate: float = 5.0, scale: float = 0.1, translate: float = 0.05) -
     return affine(rotate=rotate, scale=scale, translate=translate)
 
 
-def photo(*, least: float = 0.4, p: float = 0.5, colours: float = 0.3) -> Augment:
-    """Photographs: a random part of them, mirrored or not, in other light. least: of the area; p: of mirroring."""
-    return (
-        random_resized_crop(least=least) + flip(p=p) + colour(brightness=colours, contrast=colours, saturation=colours)
-    )
+def photo(*, least: float = 0.4, p: float = 0.5, colours: float = 0.3, rotate: float = 0.0) -> Augment:
+    """Photographs: a random part of them, mirrored or not, in other light.
+
+    least: of the area; p: of mirroring; rotate: by up to this many degrees in either direction.
+    """
+    part = random_resized_crop(least=least) + flip(p=p)
+    turned = part + affine(rotate=rotate) if rotate else part
+    return turned + colour(brightness=colours, contrast=colours, saturation=colours)
 
 
 def handwriting(

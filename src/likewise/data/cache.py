@@ -76,7 +76,7 @@ class Entry(NamedTuple):
         return len(self.rows) * prod(self.each)
 
 
-def key_of(sources: Sequence[ImageSource], want: LoadOptions, invert: bool) -> Key | None:
+def key_of(sources: Sequence[ImageSource], options: LoadOptions, invert: bool) -> Key | None:
     """None for images that are not worth keeping: in memory already, or few. Errors: ValueError, see `limit`."""
     if not limit() or not all(isinstance(source, bytes | Path | Crop) for source in sources):
         return None
@@ -84,7 +84,8 @@ def key_of(sources: Sequence[ImageSource], want: LoadOptions, invert: bool) -> K
     if sum(sizes) < WORTH:
         return None
     settings = f"{RULES} {decoder()} {'inverted' if invert else 'plain'}"
-    name = digest(f"{settings} {want.size} {want.channels}".encode(), *map(str.encode, prints))
+    settings += f" {options.fit}" if options.fit != "stretch" else ""
+    name = digest(f"{settings} {options.size} {options.channels}".encode(), *map(str.encode, prints))
     return Key(name, settings, prints)
 
 
@@ -252,7 +253,7 @@ class Room:
         throw_away(self.folder)
 
 
-def reserve(key: Key, count: int, each: tuple[int, int, int], want: LoadOptions) -> Room | None:
+def reserve(key: Key, count: int, each: tuple[int, int, int], options: LoadOptions) -> Room | None:
     """Reserve space for this many images, deleting old entries if needed; without space, warn once and return None."""
     home, size, most = cache_home(), count * prod(each), limit()
     try:
@@ -266,7 +267,7 @@ def reserve(key: Key, count: int, each: tuple[int, int, int], want: LoadOptions)
             why = f"they take {gb(size)}, and the disk of {home} has {gb(free)} free; set LIKEWISE_CACHE to another"
     except OSError as error:
         why = unwritable(error)
-    without(why, want)
+    without(why, options)
     return None
 
 
@@ -278,12 +279,12 @@ def gb(size: int) -> str:
     return f"{size / 1e9:,.1f} GB"
 
 
-def without(why: str, want: LoadOptions) -> None:
+def without(why: str, options: LoadOptions) -> None:
     """Warn once that images are not cached."""
-    sentence = f"decoded images are not kept for the next time: {why}, or LIKEWISE_CACHE_LIMIT=0 to do without"
+    sentence = f"decoded images are not cached: {why}, or set LIKEWISE_CACHE_LIMIT=0 to turn the cache off"
     if sentence not in said():
         said().add(sentence)
-        want.say(sentence)
+        options.say(sentence)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from likewise.data.options import LoadOptions
 __all__ = ["digits"]
 
 
-def digits(want: LoadOptions) -> Images:
+def digits(options: LoadOptions) -> Images:
     """1,797 handwritten digits that come with scikit-learn, 8 x 8, grey, ink bright on dark, 10 classes, closed set.
 
     Pixels of 0..16 are scaled to 0..255. The test part is every fifth image of each class, in the order scikit-learn

@@ -16,15 +16,15 @@ HELD_OUT = {"s5", "s6", "s7"}
 HOW = "unpack the AT&T Database of Faces there (cam-orl.co.uk/facedatabase.html), folders s1 to s40"
 
 
-def faces(want: LoadOptions) -> Images:
+def faces(options: LoadOptions) -> Images:
     """AT&T faces: 40 people, 10 images each, grey, 112 high and 92 wide, open set.
 
     From `att-faces/data/faces/{training,testing}/sN/K.pgm`, where the people of testing/ are the test part, or from
     `att-faces/sN/K.pgm`, where s5, s6 and s7 are, as in the other layout. (Samaria and Harter, WACV 1994)
     """
-    (top,) = want.find("faces", ["att-faces"], HOW)
+    (top,) = options.find("faces", ["att-faces"], HOW)
     skipped: list[Skipped] = []
-    return gather(list(_people(top, skipped)), want, name="faces", where=legible(top), skipped=skipped)
+    return gather(list(_people(top, skipped)), options, name="faces", where=legible(top), skipped=skipped)
 
 
 def _people(top: Path, skipped: list[Skipped]) -> Iterator[Listed]:

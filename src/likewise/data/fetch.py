@@ -117,8 +117,8 @@ def _download(url: str, path: Path, sums: tuple[str, ...], progress: Progress | 
     if not _matches(part, sums):
         part.unlink()
         raise ValueError(
-            f"what came from {url} has another checksum than the published {path.name}, so it was not kept; "
-            "try again, or give url=... of a mirror"
+            f"the file from {url} does not have the published checksum {path.name}, so it was discarded; try again, "
+            "or give url=... of a mirror"
         )
     with part.open("rb+") as file:
         os.fsync(file.fileno())
@@ -140,7 +140,7 @@ def _receive(url: str, part: Path, progress: Progress | None) -> None:
             reason = error.reason if isinstance(error, URLError) else error
             failures = 0 if _size(part) > before else failures + 1
             time.sleep(PAUSE * failures if failures < ATTEMPTS else 0)
-    raise ValueError(f"{url} cannot be had: {reason}; {_size(part)} bytes are kept, run it again to go on from there")
+    raise ValueError(f"{url} cannot be had: {reason}; {_size(part)} bytes are kept; run it again to resume")
 
 
 def _append(url: str, part: Path, progress: Progress | None) -> None:

@@ -23,7 +23,8 @@ from likewise.data import background, cache
 from likewise.data.cache import Entry, Key, Room
 from likewise.data.options import LoadOptions
 from likewise.data.stored import Stored
-from likewise.imaging.decode import Crop, Head, ImageError, ImageSource, check, decode, fit, head
+from likewise.imaging.decode import Crop, Head, ImageError, ImageSource, check, decode, head
+from likewise.imaging.resize import fit
 
 __all__ = ["Files", "common_shape", "conform", "read", "together"]
 
@@ -56,6 +57,7 @@ class Files:
     each: Shape
     invert: bool = False
     stored: Stored | None = None
+    fit: str = "stretch"
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -68,7 +70,7 @@ class Files:
     def take(self, indices: Sequence[int]) -> "Files":
         """The images at these indices, not yet read."""
         stored = self.stored and self.stored.take(indices)
-        return Files(tuple(self.sources[i] for i in indices), self.each, self.invert, stored)
+        return Files(tuple(self.sources[i] for i in indices), self.each, self.invert, stored, self.fit)
 
     def __getitem__(self, indices: Tensor | Sequence[int]) -> Tensor:
         """Errors: ValueError naming an image that broke after it was listed."""
@@ -77,7 +79,7 @@ class Files:
             with suppress(OSError):
                 return torch.from_numpy(self.stored[rows])
         pixels = _empty(len(rows), self.each)
-        wrong = _fill(pixels, [self.sources[i] for i in rows], self.each, self.invert)
+        wrong = _fill(pixels, [self.sources[i] for i in rows], self.each, self.invert, self.fit)
         for row, why in wrong.items():
             raise ValueError(
                 f"{_called(self.sources[rows[row]])} could be read when it was listed and cannot now: {why}"
@@ -86,19 +88,19 @@ class Files:
 
 
 def read(
-    sources: Sequence[ImageSource], want: LoadOptions, *, invert: bool = False
+    sources: Sequence[ImageSource], options: LoadOptions, *, invert: bool = False
 ) -> tuple[Tensor | Files, dict[int, str]]:
     """The pixels of the readable images, and the reason for each of the others by its index.
 
-    The pixels are a uint8 tensor [N,C,H,W] if that fits in `want.memory`, otherwise Files. Images decoded by an earlier
-    call are taken from the cache (see cache.py); newly decoded ones are added to it.
+    The pixels are a uint8 tensor [N,C,H,W] if that fits in `options.memory`, otherwise Files. Images decoded earlier
+    are taken from the cache (see cache.py); newly decoded ones are added to it.
     """
     with _silent(), torch.inference_mode(False):
-        key = cache.key_of(sources, want, invert)
+        key = cache.key_of(sources, options, invert)
         if key and (entry := cache.find(key)):
             with suppress(OSError):  # deleted by another process just now
-                return _from(entry, sources, want, invert), entry.wrong
-        return _decoded(sources, want, invert, key)
+                return _from(entry, sources, options, invert), entry.wrong
+        return _decoded(sources, options, invert, key)
 
 
 @contextmanager
@@ -109,32 +111,32 @@ def _silent() -> Iterator[None]:
         yield
 
 
-def _from(entry: Entry, sources: Sequence[ImageSource], want: LoadOptions, invert: bool) -> Tensor | Files:
+def _from(entry: Entry, sources: Sequence[ImageSource], options: LoadOptions, invert: bool) -> Tensor | Files:
     """Errors: OSError when the entry was deleted."""
-    if entry.size <= want.memory:
+    if entry.size <= options.memory:
         return torch.from_numpy(entry.stored.all())
-    return Files(tuple(sources[at] for at in entry.rows), entry.each, invert, entry.stored)
+    return Files(tuple(sources[at] for at in entry.rows), entry.each, invert, entry.stored, options.fit)
 
 
 def _decoded(
-    sources: Sequence[ImageSource], want: LoadOptions, invert: bool, key: Key | None
+    sources: Sequence[ImageSource], options: LoadOptions, invert: bool, key: Key | None
 ) -> tuple[Tensor | Files, dict[int, str]]:
     # the headers give the common shape; a given shape makes reading them unnecessary
-    heads, wrong = ({}, {}) if want.sides and want.channels else _each(head, sources)
+    heads, wrong = ({}, {}) if options.sides and options.channels else _each(head, sources)
     good = [i for i in range(len(sources)) if i not in wrong]
     if not good:
         return torch.empty((0, 1, 1, 1), dtype=torch.uint8), wrong
-    shape = common_shape([heads[i] for i in good if heads], want)
+    shape = common_shape([heads[i] for i in good if heads], options)
     chosen = [sources[i] for i in good]
-    pixels = _empty(len(good), shape) if len(good) * prod(shape) <= want.memory else None
-    room = cache.reserve(key, len(good), shape, want) if key else None
+    pixels = _empty(len(good), shape) if len(good) * prod(shape) <= options.memory else None
+    room = cache.reserve(key, len(good), shape, options) if key else None
     try:
         reading = _sources(chosen, [room.key.prints[i] for i in good], room.key, shape) if room else chosen
         place = room if pixels is None else pixels
         if place is None:
-            late = _each(partial(check, shape=shape), chosen, want.progress)[1]
+            late = _each(partial(check, shape=shape, mode=options.fit), chosen, options.progress)[1]
         else:
-            late = _fill(place, reading, shape, invert, want.progress)
+            late = _fill(place, reading, shape, invert, options.fit, options.progress)
     except BaseException:
         if room:
             room.leave()
@@ -142,12 +144,12 @@ def _decoded(
     readable = [row for row in range(len(good)) if row not in late]
     wrong |= {good[row]: why for row, why in late.items()}
     if pixels is None:
-        stored = _closed(room, {good[row]: row for row in readable}, wrong, want) if room else None
-        return Files(tuple(chosen[row] for row in readable), shape, invert, stored), wrong
+        stored = _closed(room, {good[row]: row for row in readable}, wrong, options) if room else None
+        return Files(tuple(chosen[row] for row in readable), shape, invert, stored, options.fit), wrong
     pixels = pixels[readable] if late else pixels
     if room:
         rows = {good[row]: place for place, row in enumerate(readable)}
-        background.behind(partial(_written, room, pixels, pixels._version, rows, dict(wrong), want))
+        background.behind(partial(_written, room, pixels, pixels._version, rows, dict(wrong), options))
     return pixels, wrong
 
 
@@ -166,34 +168,34 @@ def _empty(count: int, shape: Shape) -> Tensor:
 
 
 def _written(
-    room: Room, pixels: Tensor, version: int, rows: dict[int, int], wrong: dict[int, str], want: LoadOptions
+    room: Room, pixels: Tensor, version: int, rows: dict[int, int], wrong: dict[int, str], options: LoadOptions
 ) -> None:
     """Write pixels in memory to the cache, unless their owner changes them meanwhile."""
     room.put(0, pixels.numpy())
     if pixels._version == version:  # torch counts changes, through any view
-        _closed(room, rows, wrong, want)
+        _closed(room, rows, wrong, options)
     else:
         room.leave()
 
 
-def _closed(room: Room, rows: dict[int, int], wrong: dict[int, str], want: LoadOptions) -> Stored | None:
+def _closed(room: Room, rows: dict[int, int], wrong: dict[int, str], options: LoadOptions) -> Stored | None:
     try:
         return room.close(rows, wrong).stored
     except OSError as error:
         room.leave()
-        cache.without(cache.unwritable(error), want)
+        cache.without(cache.unwritable(error), options)
         return None
 
 
-def common_shape(heads: Sequence[Head], want: LoadOptions) -> tuple[int, int, int]:
+def common_shape(heads: Sequence[Head], options: LoadOptions) -> tuple[int, int, int]:
     """(C, H, W) that all images are brought to.
 
     Where no size is asked for, the sides that at least half of the images have, or else a square as wide as the
     median image's shorter side; never longer than 512 pixels. Where no channels are, those that most images have.
     """
-    channels = want.channels or Counter(h.channels for h in heads).most_common(1)[0][0]
-    if want.sides:
-        return channels, *want.sides
+    channels = options.channels or Counter(h.channels for h in heads).most_common(1)[0][0]
+    if options.sides:
+        return channels, *options.sides
     (sides, count), *_ = Counter((h.height, h.width) for h in heads).most_common(1)
     if 2 * count < len(heads):
         sides = (int(np.median([min(h.height, h.width) for h in heads])),) * 2
@@ -201,23 +203,23 @@ def common_shape(heads: Sequence[Head], want: LoadOptions) -> tuple[int, int, in
     return channels, max(1, round(sides[0] * shrink)), max(1, round(sides[1] * shrink))
 
 
-def conform(pixels: Tensor, want: LoadOptions) -> Tensor | Files:
+def conform(pixels: Tensor, options: LoadOptions) -> Tensor | Files:
     """Pixels in memory [N,C,H,W] in the size and colour that are wanted, batch by batch where all would be too much.
 
     Errors: ValueError for feature rows, which have neither.
     """
     if pixels.ndim != 4:
-        if want.sides or want.channels:
+        if options.sides or options.channels:
             raise ValueError(
                 f"size and channels are of images, and these are {'signals' if pixels.ndim == 3 else 'rows'} "
                 f"{list(pixels.shape[1:])}; leave both 0"
             )
         return pixels
     channels, height, width = pixels.shape[1:]
-    shape = (want.channels or channels, *(want.sides or (height, width)))
-    if pixels.dtype == torch.uint8 and len(pixels) * prod(shape) > max(want.memory, pixels.numel()):
-        return Files(tuple(pixels), shape)
-    return fit(pixels, shape)
+    shape = (options.channels or channels, *(options.sides or (height, width)))
+    if pixels.dtype == torch.uint8 and len(pixels) * prod(shape) > max(options.memory, pixels.numel()):
+        return Files(tuple(pixels), shape, fit=options.fit)
+    return fit(pixels, shape, options.fit)
 
 
 def _fill(
@@ -225,26 +227,27 @@ def _fill(
     sources: Sequence[ImageSource | Cached],
     shape: Shape,
     invert: bool,
+    mode: str,
     progress: Progress = None,
 ) -> dict[int, str]:
     """Decode every image (or copy it from the cache) into its row; returns the reasons of those that cannot be read."""
 
     def one(row: int) -> None:
         if isinstance(place, Room):
-            place.put(row, _one(sources[row], shape, invert).numpy())
+            place.put(row, _one(sources[row], shape, invert, mode).numpy())
         else:
-            _one(sources[row], shape, invert, place[row])
+            _one(sources[row], shape, invert, mode, place[row])
 
     return _each(one, range(len(sources)), progress)[1]
 
 
-def _one(source: ImageSource | Cached, shape: Shape, invert: bool, out: Tensor | None = None) -> Tensor:
+def _one(source: ImageSource | Cached, shape: Shape, invert: bool, mode: str, out: Tensor | None = None) -> Tensor:
     if isinstance(source, Cached):
         with suppress(OSError):
             pixels = torch.from_numpy(source.stored[[source.place]])[0]
             return pixels if out is None else out.copy_(pixels)
         source = source.source
-    return decode(source, shape, invert=invert, out=out)
+    return decode(source, shape, invert=invert, out=out, mode=mode)
 
 
 def _each(

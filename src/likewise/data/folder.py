@@ -14,13 +14,15 @@ from likewise.spec import near
 __all__ = ["folder", "images_below", "list_labelled"]
 
 PARTS = ("auto", "yes", "no")
+TABLES = {".csv", ".tsv", ".parquet", ".pq"}
 
 
-def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
+def folder(options: LoadOptions, *, path: str, parts: str = "auto", spellings: str = "error") -> Images:
     """Class-per-folder images: `path/cat/1.jpg`, or `path/train/cat/1.jpg`, likewise `val/` and `test/`.
 
-    A class is the path of the folder its images lie in, so classes may be nested (`Fruit/Apple`). Hidden files and
-    files of operating systems are ignored; an image outside every class folder is listed as skipped.
+    A class is the path of the folder its images lie in, so classes may be nested (`Fruit/Apple`). The folders train,
+    val and test may lie deeper, at the same depth everywhere: `path/images/train/cat/1.jpg`, `path/cat/train/1.jpg`.
+    Hidden files and files of operating systems are ignored; an image outside every class folder is listed as skipped.
 
     path       the folder, absolute or relative to where the command runs
     parts      yes | no: folders train, val and test are parts, or classes; auto: parts when train/ holds only folders
@@ -32,7 +34,7 @@ def folder(want: LoadOptions, *, path: str, parts: str = "auto", spellings: str 
     listed = list_labelled(path, skipped, parts=parts)
     top = as_path(path)
     return gather(
-        listed, want, name=legible(top.resolve().name), where=legible(top), skipped=skipped, spellings=spellings
+        listed, options, name=legible(top.resolve().name), where=legible(top), skipped=skipped, spellings=spellings
     )
 
 
@@ -46,9 +48,11 @@ def list_labelled(path: str, skipped: list[Skipped], *, parts: str = "auto") -> 
     if parts not in PARTS:
         raise ValueError(f"no parts={parts!r}{near(parts, PARTS)}")
     files = list(list_images(top, skipped))
-    depth = 1 if parts == "yes" or (parts == "auto" and _has_parts(files, top)) else 0
-    if not (listed := list(_listed(files, depth, skipped))):
-        raise ValueError(_nothing(top, files, depth))
+    at = 0 if parts == "yes" or (parts == "auto" and _has_parts(files, top)) else None
+    if at is None and parts == "auto":
+        at = _deeper(files)
+    if not (listed := list(_listed(files, at, skipped))):
+        raise ValueError(_nothing(top, files, 0 if at is None else 1))
     return listed
 
 
@@ -70,24 +74,39 @@ def _has_parts(files: Sequence[Found], top: Path) -> bool:
     return True
 
 
-def _listed(files: Sequence[Found], depth: int, skipped: list[Skipped]) -> Iterator[Listed]:
-    """Images with class and part; those outside every class folder or part go to `skipped`."""
+def _deeper(files: Sequence[Found]) -> int | None:
+    """The depth at which all images lie in folders train, val and test, below the top; None where there is none."""
+    for at in range(1, min((len(f.folders) for f in files), default=0)):
+        parts = {split_of(f.folders[at]) for f in files}
+        if None not in parts and 0 in parts and len(parts) > 1:
+            return at
+    return None
+
+
+def _listed(files: Sequence[Found], at: int | None, skipped: list[Skipped]) -> Iterator[Listed]:
+    """Images with class and part; those outside every class folder or part go to `skipped`. at: the depth of parts."""
+    above = {f.folders[:at] for f in files} if at else {()}
     for path, folders in files:
         name = joined((*folders, path.name))
-        split = (split_of(folders[0]) if folders else None) if depth else 0
+        split = 0 if at is None else split_of(folders[at]) if len(folders) > at else None
+        inner = folders if at is None else folders[at + 1 :]
+        if at and len(above) > 1:  # the classes are above the parts
+            inner = (*folders[:at], *inner)
         if split is None:
             skipped.append(Skipped(name, "outside the folders train, val and test"))
-        elif len(folders) <= depth:
+        elif not inner:
             skipped.append(Skipped(name, "in no class folder"))
         else:
-            yield Listed(name, path, joined(folders[depth:]), split)
+            yield Listed(name, path, joined(inner), split)
 
 
 def _nothing(top: Path, images: Sequence[Found], depth: int) -> str:
     """Why a folder gave no class, in one sentence."""
     layout = f"{legible(top)}/{'train/' * depth}<class>/<image>"
     if images:
-        return f"{legible(top)} holds {len(images)} images and no folder for their class; what is needed is {layout}"
+        tables = sorted(file.name for file in top.iterdir() if file.suffix.lower() in TABLES)
+        other = f"; its table {legible(tables[0])} can be given instead" if tables else ", or a table (image,label)"
+        return f"{legible(top)} holds {len(images)} images and no folder for their class; needed is {layout}{other}"
     kinds = Counter(Path(file).suffix.lower() or "no ending" for _, _, files in os.walk(top) for file in files)
     there = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
     return f"no image below {legible(top)} ({there or 'it is empty'}); what is needed is {layout}"

@@ -39,7 +39,7 @@ class Listed(NamedTuple):
 
 def gather(
     listed: Sequence[Listed],
-    want: LoadOptions,
+    options: LoadOptions,
     *,
     name: str,
     where: object,
@@ -52,7 +52,7 @@ def gather(
     Errors: ValueError when nothing can be read, or a class is spelled in two ways (see one_spelling).
     """
     spelled = one_spelling([item.label for item in listed], spellings)
-    pixels, wrong = read([item.source for item in listed], want, invert=invert)
+    pixels, wrong = read([item.source for item in listed], options, invert=invert)
     left_out = (*skipped, *(Skipped(listed[i].id, why) for i, why in wrong.items()))
     readable = [i for i in range(len(listed)) if i not in wrong]
     if not readable:
@@ -94,7 +94,7 @@ def one_spelling(names: Sequence[str], spellings: str = "error") -> list[str]:
     for name, count in Counter(names).items():
         forms[plain(name)][name] = count
     if spellings == "error":
-        _refuse_twins(sorted(found) for found in forms.values())
+        _refuse_twins(sorted(spellings_of_one) for spellings_of_one in forms.values())
     return [max(sorted(forms[plain(name)]), key=forms[plain(name)].__getitem__) for name in names]
 
 

@@ -26,7 +26,7 @@ SHADES = 6  # of each of red, green and blue
 ALIKE = 0.2  # mean correlation above which images are of one burst
 
 
-def groceries(want: LoadOptions, *, held_out: int = 0) -> Images:
+def groceries(options: LoadOptions, *, held_out: int = 0) -> Images:
     """Groceries, colour, 348 x 348 for the most part, from `grocery-store/dataset/`; labels are the published fine ids.
 
     held_out  0: the 81 classes of train.txt are train, and the 296 images of val.txt, of other days, are test;
@@ -38,7 +38,7 @@ def groceries(want: LoadOptions, *, held_out: int = 0) -> Images:
     (Klasson, Zhang, Kjellstrom, WACV 2019) Errors: ValueError for a held_out that leaves fewer than 2 classes to train
     on, or none to test.
     """
-    paths = want.find("groceries", [f"grocery-store/dataset/{file}" for file in ("classes.csv", *LISTS)], HOW)
+    paths = options.find("groceries", [f"grocery-store/dataset/{file}" for file in ("classes.csv", *LISTS)], HOW)
     top = paths[0].parent
     names = _names(paths[0])
     if held_out and not 2 <= held_out < len(names):
@@ -47,7 +47,7 @@ def groceries(want: LoadOptions, *, held_out: int = 0) -> Images:
     if held_out:
         first = [names[i] for i in sorted(names)[:held_out]]
         listed = [item._replace(split=0 if item.label in first else 2) for item in listed if item.split == 0]
-    images = gather(_in_bursts(listed, want), want, name="groceries", where=legible(top))
+    images = gather(_in_bursts(listed, options), options, name="groceries", where=legible(top))
     return _by_id(images, names)
 
 
@@ -82,9 +82,9 @@ def _by_id(images: Images, names: dict[int, str]) -> Images:
     return replace(images, labels=place[images.labels], classes=tuple(there))
 
 
-def _in_bursts(listed: Sequence[Listed], want: LoadOptions) -> list[Listed]:
+def _in_bursts(listed: Sequence[Listed], options: LoadOptions) -> list[Listed]:
     """The same with groups: `train/Leek/3` is a burst."""
-    small, wrong = read([item.source for item in listed], replace(want, size=SIDE, channels=3))
+    small, wrong = read([item.source for item in listed], replace(options, size=SIDE, channels=3))
     good = [i for i in range(len(listed)) if i not in wrong]
     pixels_NCHW = small[range(len(good))] if isinstance(small, Files) else small
     places = defaultdict(list)
@@ -117,8 +117,8 @@ def bursts(pixels_NCHW: np.ndarray) -> list[int]:
     joined = AgglomerativeClustering(
         n_clusters=None, metric="precomputed", linkage="average", distance_threshold=1 - ALIKE
     )
-    order = list(dict.fromkeys(found := joined.fit_predict(apart_NN).tolist()))
-    return [order.index(burst) for burst in found]
+    order = list(dict.fromkeys(cluster_N := joined.fit_predict(apart_NN).tolist()))
+    return [order.index(burst) for burst in cluster_N]
 
 
 def histogram(pixels_CHW: np.ndarray) -> np.ndarray:

@@ -34,24 +34,24 @@ class NotIdxError(Exception):
     """The file does not begin with an idx header; the message shows its first bytes."""
 
 
-def mnist(want: LoadOptions) -> Images:
+def mnist(options: LoadOptions) -> Images:
     """MNIST: 60,000 train and 10,000 test handwritten digits, 28 x 28, grey, 10 classes, closed set.
 
     From `mnist/*.gz`; ink is bright on dark. (LeCun, Bottou, Bengio, Haffner, Proc. IEEE 86, 1998)
     """
-    return _both_parts(want, "mnist", DIGITS)
+    return _both_parts(options, "mnist", DIGITS)
 
 
-def fashion_mnist(want: LoadOptions) -> Images:
+def fashion_mnist(options: LoadOptions) -> Images:
     """Fashion-MNIST: 60,000 train and 10,000 test pieces of clothing, 28 x 28, grey, 10 classes, closed set.
 
     From `fashion-mnist/*.gz`; cloth is bright on dark. (Xiao, Rasul, Vollgraf, arXiv:1708.07747, 2017)
     """
-    return _both_parts(want, "fashion-mnist", CLOTHES)
+    return _both_parts(options, "fashion-mnist", CLOTHES)
 
 
-def _both_parts(want: LoadOptions, name: str, classes: tuple[str, ...]) -> Images:
-    paths = want.find(name, [f"{name}/{file}" for file in FILES])
+def _both_parts(options: LoadOptions, name: str, classes: tuple[str, ...]) -> Images:
+    paths = options.find(name, [f"{name}/{file}" for file in FILES])
     (train, train_labels), (test, test_labels) = (_part(paths[i], paths[i + 1], name, len(classes)) for i in (0, 2))
     return Images(
         pixels=torch.from_numpy(np.concatenate([train, test])[:, None]),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from likewise.data.files import Files
+from likewise.data.preview import SHOWN, class_counts, small_images
 from likewise.spec import near
 
 __all__ = ["SPLITS", "Images", "Skipped"]
@@ -35,6 +36,7 @@ class Images:
     groups   alphabet / camera / video / writer of each image, if the source has it
     skipped  images that were left out, and why
     drawn    the held-out parts that a split took from train; the others come from the source
+    decided  how many decisions of each kind were applied, see data/decisions.py
     """
 
     pixels: Tensor | Files
@@ -46,6 +48,7 @@ class Images:
     skipped: tuple[Skipped, ...] = ()
     name: str = ""
     drawn: tuple[str, ...] = ()
+    decided: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         rows = {
@@ -57,7 +60,7 @@ class Images:
             raise ValueError(f"Images needs one of each for every image, and got {rows}")
         if len(set(self.ids)) < len(self.ids):
             twice = next(i for n, i in enumerate(self.ids) if i in self.ids[:n])
-            raise ValueError(f"every image needs an id of its own, and {twice!r} came twice")
+            raise ValueError(f"every image needs its own id, and {twice!r} occurs twice")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,6 +75,18 @@ class Images:
         """Whether the test classes (validation classes, without a test part) are absent from training."""
         train, val, test = (set(self.labels[self.split == i].tolist()) for i in range(len(SPLITS)))
         return bool(train) and bool(test or val) and train.isdisjoint(test or val)
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the counts, and small versions of a few images; of rows of numbers, each class's count."""
+        counts = torch.bincount(self.labels.cpu(), minlength=len(self.classes)).tolist()
+        has = sum(count > 0 for count in counts)
+        title = f"{len(self):,} of shape {'x'.join(map(str, self.shape))}, {has:,} classes"
+        note = ", ".join(f"{int((self.split == i).sum()):,} {part}" for i, part in enumerate(SPLITS))
+        if len(self.shape) != 3 or self.shape[0] not in (1, 3) or not len(self):
+            return class_counts(title, counts, self.classes, note=note)
+        at = torch.linspace(0, len(self) - 1, min(len(self), SHOWN)).round().long()
+        names = [self.classes[label] for label in self.labels.cpu()[at].tolist()]
+        return small_images(title, self.batch(at).cpu(), names, note=note)
 
     def part(self, split: str) -> "Images":
         """The images of one part: train, val or test."""

@@ -24,7 +24,7 @@ SETS = {
 }
 
 
-def omniglot(want: LoadOptions, *, set: str = "all", ink: str = "bright") -> Images:
+def omniglot(options: LoadOptions, *, set: str = "all", ink: str = "bright") -> Images:
     """Omniglot, grey, 105 x 105, 20 drawings a character, from `omniglot/python/*.zip`.
 
     set  all: the 964 background characters are train and the 659 evaluation characters test (open set, no alphabet in
@@ -38,9 +38,9 @@ def omniglot(want: LoadOptions, *, set: str = "all", ink: str = "bright") -> Ima
         raise ValueError(f"omniglot has no set {set!r}{near(set, SETS)}")
     if ink not in ("bright", "dark"):
         raise ValueError(f"ink is bright or dark, not {ink!r}")
-    zips = want.find("omniglot", [f"omniglot/python/{stem}.zip" for stem in SETS[set]])
+    zips = options.find("omniglot", [f"omniglot/python/{stem}.zip" for stem in SETS[set]])
     listed = [item for path, part in zip(zips, SETS[set].values(), strict=True) for item in _drawings(path, part)]
-    return gather(listed, want, name="omniglot", where=zips[0].parent, invert=ink == "bright")
+    return gather(listed, options, name="omniglot", where=zips[0].parent, invert=ink == "bright")
 
 
 def _drawings(path: Path, part: int) -> Iterator[Listed]:

@@ -33,7 +33,7 @@ class OneShot:
     answer: Tensor
 
 
-def omniglot_runs(want: LoadOptions | None = None, *, ink: str = "bright") -> tuple[OneShot, ...]:
+def omniglot_runs(options: LoadOptions | None = None, *, ink: str = "bright") -> tuple[OneShot, ...]:
     """The 20 official runs of 20 trials, 20 characters of one evaluation alphabet each, grey, 105 x 105.
 
     The queries of a run are drawn by one person and its support by another. ink: as in `omniglot`, and as the model was
@@ -41,7 +41,7 @@ def omniglot_runs(want: LoadOptions | None = None, *, ink: str = "bright") -> tu
     """
     if ink not in ("bright", "dark"):
         raise ValueError(f"ink is bright or dark, not {ink!r}")
-    (path,) = (want or LoadOptions()).find("omniglot", [RUNS])
+    (path,) = (options or LoadOptions()).find("omniglot", [RUNS])
     try:
         with zipfile.ZipFile(path) as file:
             bounds.expanded(sum(entry.file_size for entry in file.infolist()), path.stat().st_size, path)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from likewise.imaging.sizes import sides_of
+from likewise.imaging.sizes import FITS, sides_of
+from likewise.spec import near
 
 __all__ = ["AbsentError", "LoadOptions", "as_path", "cache_home", "data_home"]
 
@@ -51,7 +52,8 @@ class LoadOptions:
     """The first argument of every source.
 
     root      <root>/<source>/ holds the files as their publishers laid them out
-    size      side in pixels of the square every image is stretched to, or "40x64", height and width; 0: as most are
+    size      side in pixels of the square every image is brought to, or "40x64", height and width; 0: as most are
+    fit       stretch | pad | crop: what is done with images of another aspect
     channels  1 grey, 3 colour; 0: as most images are
     memory    bytes of pixels to hold in memory; a larger set is streamed, and decoded once if the cache has room for it
     progress  called with (done, total) while images are read
@@ -61,11 +63,14 @@ class LoadOptions:
     root: Path = field(default_factory=data_home)
     size: int | str = 0
     channels: int = 0
+    fit: str = "stretch"
     memory: int = 1 << 30
     progress: Callable[[int, int], None] | None = None
     say: Callable[[str], None] = on_stderr
 
     def __post_init__(self) -> None:
+        if self.fit not in FITS:
+            raise ValueError(f"no fit={self.fit!r}{near(self.fit, FITS)}")
         try:
             sides_of(self.size)
             wrong = self.channels not in (0, 1, 3)

@@ -20,7 +20,7 @@ def rotated_classes(images: Images, *, rotations: int = 4, mirror: bool = True) 
     Errors: ValueError for images that are not square, or not in memory.
     """
     if rotations not in (1, 2, 4):
-        raise ValueError(f"a square turns into itself 1, 2 or 4 times, got rotations={rotations}")
+        raise ValueError(f"rotations is 1, 2 or 4, got rotations={rotations}")
     if not isinstance(images.pixels, Tensor) or len(images.shape) != 3 or images.shape[1] != images.shape[2]:
         raise ValueError(
             f"only square images in memory can be rotated or mirrored, got {images.shape}; give size= a side in pixels"

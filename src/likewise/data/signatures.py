@@ -19,16 +19,16 @@ HOW = (
 )
 
 
-def signatures(want: LoadOptions) -> Images:
+def signatures(options: LoadOptions) -> Images:
     """Genuine signatures on four media: 93 writers, 40 each, binarised, 224 x 224; a class a writer, a group a medium.
 
     From `cross-media-signatures/bin/WRITER/K.png`: K is 1 to 10 on paper, then tablet, phone in hand, phone on a table.
     The set has no forgeries by hand: pairs of two writers are random impostors. The publication gives the order of the
     media, and nothing in the files confirms it. (Luo et al., Advanced Intelligent Systems 5, 2023, 2300439)
     """
-    (top,) = want.find("signatures", ["cross-media-signatures/bin"], HOW)
+    (top,) = options.find("signatures", ["cross-media-signatures/bin"], HOW)
     skipped: list[Skipped] = []
-    return gather(list(_signed(top, skipped)), want, name="signatures", where=legible(top), skipped=skipped)
+    return gather(list(_signed(top, skipped)), options, name="signatures", where=legible(top), skipped=skipped)
 
 
 def _signed(top: Path, skipped: list[Skipped]) -> Iterator[Listed]:

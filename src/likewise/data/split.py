@@ -70,13 +70,13 @@ def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
     """
     name = images.name or "the data"
     if images.groups is None:
-        raise ValueError(f"{name} has no groups to part by; use split='ratio' or 'by_class'")
+        raise ValueError(f"{name} has no groups to split by; use split='ratio' or 'by_class'")
     split = images.split.cpu().numpy().copy()
     has_test = bool((split == TEST).any())
     at = np.flatnonzero(split != TEST)
     groups, group = np.unique(np.array(images.groups)[at], return_inverse=True)
     if len(groups) < 2:
-        raise ValueError(f"{name} has {len(groups)} group to part, and by_group needs 2 or more; use split='ratio'")
+        raise ValueError(f"{name} has {len(groups)} group to split, and by_group needs 2 or more; use split='ratio'")
     labels = images.labels.cpu().numpy()[at]
     low, high = np.full(len(groups), labels.max()), np.zeros(len(groups), labels.dtype)
     np.minimum.at(low, group, labels)

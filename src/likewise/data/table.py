@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from likewise.data.columns import USUAL, resolve, split_parts
@@ -21,7 +21,7 @@ NO_LABEL = {"", "nan", "<na>"}
 
 
 def table(
-    want: LoadOptions,
+    options: LoadOptions,
     *,
     path: str,
     image: str | int = "",
@@ -51,13 +51,13 @@ def table(
     """
     skipped: list[Skipped] = []
     asked = {"image": image, "label": label, "split": split, "group": group}
-    listed = list_rows(want, path, asked, skipped, root=root, header=header, separator=separator)
+    listed = list_rows(options, path, asked, skipped, root=root, header=header, separator=separator)
     file = as_path(path)
-    return gather(listed, want, name=legible(file.stem), where=legible(file), skipped=skipped, spellings=spellings)
+    return gather(listed, options, name=legible(file.stem), where=legible(file), skipped=skipped, spellings=spellings)
 
 
 def list_rows(
-    want: LoadOptions,
+    options: LoadOptions,
     path: str,
     asked: dict[str, str | int],
     skipped: list[Skipped],
@@ -75,7 +75,7 @@ def list_rows(
         names: list[str] | None = (listed_names := parquet_names(file))
         rows = parquet_rows(file, listed_names, resolve(asked, listed_names, file).values())
     else:
-        rows = text_rows(file, separator, most=min(want.memory, bounds.TEXT_FILE))
+        rows = text_rows(file, separator, most=min(options.memory, bounds.TEXT_FILE))
         names = [str(cell).strip() for cell in rows.pop(0).cells] if header and rows else None
     if not rows:
         below = " below its first line; is header=False meant?" if header and names else ""
@@ -85,7 +85,7 @@ def list_rows(
     base = as_path(root) if root else file.parent
     listed = list(_listed(rows, columns, base, file, skipped, asked, names, notes))
     if names and (notes or _is_unusual(columns, names, asked)):
-        want.say(_columns_text(file, columns, names, listed, notes))
+        options.say(_columns_text(file, columns, names, listed, notes))
     return listed
 
 
@@ -129,7 +129,7 @@ def _listed(
     notes: list[str],
 ) -> Iterator[Listed]:
     """The rows that name an image and a label for the first time; the others go to `skipped`."""
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, str]] = {}
     complete = list(_complete(rows, columns, skipped))
     parts: list[int | None] = [0] * len(complete)
     if "split" in columns:
@@ -142,20 +142,32 @@ def _listed(
             del columns["split"]
         else:
             parts = drawn.parts
+    shorten = _without_fraction([str(row.cells[columns["label"]]) for row in complete])
     for row, part in zip(complete, parts, strict=True):
         source, name, key = image_of(row, columns["image"], base, file)
-        label = str(row.cells[columns["label"]])
+        label = shorten(str(row.cells[columns["label"]]))
         if source is None or label.strip().casefold() in NO_LABEL:
             skipped.append(Skipped(name, f"{row.where} has no {'image' if source is None else 'label'}"))
         elif part is None:
             skipped.append(Skipped(name, f"{row.where} has no part"))
         elif key in seen:
-            skipped.append(Skipped(name, f"{row.where} lists again what {seen[key]} lists"))
+            where, first = seen[key]
+            other = "" if label.strip() == first.strip() else f", with another label ({first!r} there, {label!r} here)"
+            skipped.append(Skipped(name, f"{row.where} lists again what {where} lists{other}"))
         else:
-            seen[key] = row.where
+            seen[key] = row.where, label
             group = str(row.cells[columns["group"]]).strip() if "group" in columns else None
             role = str(row.cells[columns["role"]]).strip() if "role" in columns else ""
             yield Listed(name, source, label, part, group, role)
+
+
+def _without_fraction(labels: Sequence[str]) -> Callable[[str], str]:
+    """A function that writes 1.0 as 1, where all labels are whole numbers; spreadsheets and NaN make them floats."""
+    given = {label.strip() for label in labels} - {""}
+    numbers = {label for label in given if label.casefold() not in NO_LABEL}
+    if all(re.fullmatch(r"[+-]?[0-9]+(\.0*)?", label) for label in numbers):
+        return lambda label: label.strip().partition(".")[0]
+    return str
 
 
 def _complete(rows: Sequence[Row], columns: dict[str, int], skipped: list[Skipped]) -> Iterator[Row]:

@@ -51,7 +51,7 @@ class Sequence:
 
 
 def tracking(
-    want: LoadOptions,
+    options: LoadOptions,
     *,
     path: str = "",
     sequences: int = 0,
@@ -77,7 +77,7 @@ def tracking(
     (Moudgil and Gandhi, ACCV 2018; Wu, Lim, Yang, TPAMI 2015) Errors: ValueError for a file of another form.
     """
     check(parts, every, train, gap)
-    top = folder_of(want, path)
+    top = folder_of(options, path)
     videos = [read_sequence(here) for here in sorted(top.iterdir(), key=lambda p: natural(p.name)) if is_sequence(here)]
     videos = videos[: sequences or None]
     if not videos:
@@ -87,7 +87,7 @@ def tracking(
     listed = [*parted(listed, [video.name for video in videos], parts, train, gap)]
     if background:
         listed += [piece for item in listed if item.split == TRAIN for piece in pieces(item)]
-    asked = replace(want, size=want.size or SIDE)
+    asked = replace(options, size=options.size or SIDE)
     images = gather(listed, asked, name="tracking", where=legible(top), skipped=skipped)
     return last_class(images, BACKGROUND) if background else images
 
@@ -102,15 +102,15 @@ def check(parts: str, every: int, train: float, gap: float) -> None:
         )
 
 
-def folder_of(want: LoadOptions, path: str) -> Path:
+def folder_of(options: LoadOptions, path: str) -> Path:
     if path:
         if not as_path(path).is_dir():
             raise ValueError(f"{path} is no folder; give the folder that holds the sequences")
         return as_path(path)
     for name in ("tracking-otb", "TLP", "TinyTLP"):
-        if (want.root / name).is_dir():
-            return want.root / name
-    (top,) = want.find("tracking", ["tracking-otb"], HOW)
+        if (options.root / name).is_dir():
+            return options.root / name
+    (top,) = options.find("tracking", ["tracking-otb"], HOW)
     return top
 
 

@@ -70,17 +70,17 @@ class Machine:
 
 def instruction_sets(cpuinfo: str) -> tuple[str, ...] | None:
     """Those of AVX2, AVX512 and AMX that the first processor in /proc/cpuinfo has; None where it lists no flags."""
-    found = re.search(r"^flags\s*:(.*)$", cpuinfo, flags=re.MULTILINE)
-    if found is None:
+    match = re.search(r"^flags\s*:(.*)$", cpuinfo, flags=re.MULTILINE)
+    if match is None:
         return None
-    flags = set(found[1].split())
+    flags = set(match[1].split())
     return tuple(name for flag, name in INSTRUCTIONS.items() if flag in flags)
 
 
 def processor_of(cpuinfo: str) -> str:
     """The model name in /proc/cpuinfo, or an empty text."""
-    found = re.search(r"^model name\s*:\s*(.+?)\s*$", cpuinfo, flags=re.MULTILINE)
-    return found[1] if found else ""
+    match = re.search(r"^model name\s*:\s*(.+?)\s*$", cpuinfo, flags=re.MULTILINE)
+    return match[1] if match else ""
 
 
 def cores_allowed(cpu_max: str) -> float | None:
@@ -102,14 +102,14 @@ def memory_of(meminfo: str, limit: str = "", used: str = "") -> tuple[int | None
 
 
 def kibibytes(meminfo: str, name: str) -> int | None:
-    found = re.search(rf"^{name}:\s*(\d+) kB", meminfo, flags=re.MULTILINE)
-    return int(found[1]) << 10 if found else None
+    match = re.search(rf"^{name}:\s*(\d+) kB", meminfo, flags=re.MULTILINE)
+    return int(match[1]) << 10 if match else None
 
 
 def openmp_threads(parallel_info: str) -> int | None:
     """The threads of OpenMP, from torch's own description; None where torch is built without."""
-    found = re.search(r"omp_get_max_threads\(\)\s*:\s*(\d+)", parallel_info)
-    return int(found[1]) if found else None
+    match = re.search(r"omp_get_max_threads\(\)\s*:\s*(\d+)", parallel_info)
+    return int(match[1]) if match else None
 
 
 def advice(machine: Machine) -> list[Finding]:

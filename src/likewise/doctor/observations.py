@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from likewise import spec
 from likewise.losses.build import family
+from likewise.losses.distill import __all__ as DISTILLING
+from likewise.losses.spread import __all__ as REGULARIZERS
 from likewise.safety.bounds import Record
 
 __all__ = ["AT_COLLAPSE", "PATIENCE", "SEPARATED", "Case", "Observation", "Setup", "inner"]
@@ -104,7 +106,9 @@ class Setup:
     @property
     def compares_batch(self) -> bool:
         """Whether the loss uses only pairs within a batch, so that a batch can lack one kind."""
-        return not self.memory and all(n == "siamese_bce" or family(n) in {"pair", "pml"} for n, _ in inner(self.loss))
+        parts = [name for name, _ in inner(self.loss) if name not in {*REGULARIZERS, *DISTILLING}]
+        of_pairs = [name == "siamese_bce" or family(name) in {"pair", "pml"} for name in parts]
+        return not self.memory and bool(parts) and all(of_pairs)
 
 
 def inner(loss: str) -> Iterator[tuple[str, spec.Keywords]]:

@@ -58,11 +58,11 @@ def gpus_of_torch() -> tuple[Gpu, ...]:
     if torch.backends.mps.is_available():
         size = torch.mps.recommended_max_memory()
         return (Gpu("Apple GPU", size, size - torch.mps.driver_allocated_memory()),)
-    found = []
+    gpus = []
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)
-        found.append(Gpu(torch.cuda.get_device_name(number), total, free))
-    return tuple(found)
+        gpus.append(Gpu(torch.cuda.get_device_name(number), total, free))
+    return tuple(gpus)
 
 
 def text(path: Path) -> str:

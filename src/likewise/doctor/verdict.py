@@ -130,13 +130,13 @@ class Verdict:
 
 def verdict_on(facts: Facts) -> Verdict:
     """Weigh the facts: the gravest reason decides, and of equally grave ones the first in the order of CHECKS."""
-    found = [reason for check in CHECKS for reason in check(facts)]
-    found.sort(key=lambda reason: -GRADES.index(reason.grade))
-    first = found[0] if found else well(facts)
+    reasons = [reason for check in CHECKS for reason in check(facts)]
+    reasons.sort(key=lambda reason: -GRADES.index(reason.grade))
+    first = reasons[0] if reasons else well(facts)
     usual = [facts.command("explore"), facts.command("export", "--to", "onnx")]
     usual = usual if facts.audited or first.grade == "bad" else [facts.command("audit"), *usual]
     one, two = list(dict.fromkeys([*first.commands, *usual]))[:2]
-    further = dict.fromkeys(text for text in [*(r.text for r in found), *facts.caveats] if text != first.text)
+    further = dict.fromkeys(text for text in [*(r.text for r in reasons), *facts.caveats] if text != first.text)
     return Verdict(first.grade, first.name, first.text, (one, two), tuple(further))
 
 

@@ -81,8 +81,8 @@ def raw(query: Images, reference: Images | None, scale: Images) -> Vectors:
     scale: the images (rows) that give mean and deviation of each column.
     """
     if len(query.shape) == 3:
-        found = None if reference is None else rows(reference, pixels(reference))
-        return Vectors(rows(query, pixels(query)), found, "cosine")
+        reference_rows = None if reference is None else rows(reference, pixels(reference))
+        return Vectors(rows(query, pixels(query)), reference_rows, "cosine")
     values_ND = scale.batch(torch.arange(len(scale))).flatten(1).double().cpu()
     mean_D, std_D = values_ND.mean(0), values_ND.std(0, unbiased=False)
     std_D = torch.where(std_D > 1e-12, std_D, 1.0)

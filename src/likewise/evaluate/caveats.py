@@ -69,8 +69,8 @@ def burst_caveat(ratios: Mapping[str, Ratio], copies_Q: Tensor, *, seed: int = 0
     rest_Q = (~copies_Q) & (recall.under != 0)
     if not rest_Q.any() or abs((without := float(recall.over[rest_Q].mean())) - intervals.value(recall)) < MATTERS:
         return ""
-    said = f"recall@1: {n:,} of {len(copies_Q):,} images have a near-copy among the scored images"
-    return f"{said}; without these images it is {without:.4f}"
+    sentence = f"recall@1: {n:,} of {len(copies_Q):,} images have a near-copy among the scored images"
+    return f"{sentence}; without these images it is {without:.4f}"
 
 
 def paired(first: Ratio, second: Ratio, seed: int) -> Paired | None:

@@ -34,11 +34,11 @@ def health(part: Embeddings, *, sim: str | Sim = "cosine") -> dict[str, float]:
 
 def _pairs(part: Embeddings) -> dict[str, float]:
     several = len(part.labels.unique()) < len(part)
-    found = {"alignment": of.alignment(part.vectors, part.labels)} if several else {}
+    values = {"alignment": of.alignment(part.vectors, part.labels)} if several else {}
     if len(part) > 1:
         few = torch.arange(min(PAIRS_OF, len(part))) * len(part) // min(PAIRS_OF, len(part))
-        found["uniformity"] = of.uniformity(part.vectors[few])
-    return found
+        values["uniformity"] = of.uniformity(part.vectors[few])
+    return values
 
 
 def _hubs(part: Embeddings, sim: Sim) -> dict[str, float]:

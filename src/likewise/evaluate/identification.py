@@ -35,15 +35,15 @@ def trials(query: Embeddings, reference: Embeddings | None, *, sim: Sim) -> Tria
     refs, offset = (query, 0) if reference is None else (reference, None)
     if len(refs) - (offset is not None) < 1:
         return None
-    found = nearest(query.vectors, refs.vectors, 1, sim=sim, offset=offset)
+    near = nearest(query.vectors, refs.vectors, 1, sim=sim, offset=offset)
     other = nearest(query.vectors, refs.vectors, 1, sim=sim, offset=offset, hidden=(query.labels, refs.labels))
     count_Q = (query.labels[:, None] == refs.labels.unique()[None]).any(-1) if offset is None else _repeated(query)
     known_Q, unknown_Q = count_Q.nonzero()[:, 0], (other.place[:, 0] >= 0).nonzero()[:, 0]
     if not len(known_Q) or not len(unknown_Q):
         return None
-    right = refs.labels[found.place[known_Q, 0]] == query.labels[known_Q]
+    right = refs.labels[near.place[known_Q, 0]] == query.labels[known_Q]
     return Trials(
-        torch.cat([found.sim[known_Q, 0], other.sim[unknown_Q, 0]]),
+        torch.cat([near.sim[known_Q, 0], other.sim[unknown_Q, 0]]),
         torch.arange(len(known_Q) + len(unknown_Q)) < len(known_Q),
         torch.cat([right, torch.zeros(len(unknown_Q), dtype=torch.bool)]),
         torch.cat([known_Q, unknown_Q]),
@@ -60,25 +60,25 @@ def identify(query: Embeddings, reference: Embeddings | None, *, sim: Sim, seed:
 
     A rate of which the unknown trials hold fewer than one is left out.
     """
-    found = trials(query, reference, sim=sim)
-    if found is None:
+    outcomes = trials(query, reference, sim=sim)
+    if outcomes is None:
         return {}
-    unit_T = units(query.labels, reference is None)[found.query]
-    rates = [rate for rate in RATES if rate * int((~found.known).sum()) >= 1]
+    unit_T = units(query.labels, reference is None)[outcomes.query]
+    rates = [rate for rate in RATES if rate * int((~outcomes.known).sum()) >= 1]
     drawn = int(unit_T.max()) + 1
     seen: dict[str, list[Tensor]] = {}
-    step = drawn * max(1, 2**19 // len(found.score))
+    step = drawn * max(1, 2**19 // len(outcomes.score))
     for count_BU in intervals.draws(drawn, resamples=CURVES, seed=seed, at_once=step):
-        for name, value_B in _scores(found, rates, count_BU[:, unit_T]).items():
+        for name, value_B in _scores(outcomes, rates, count_BU[:, unit_T]).items():
             seen.setdefault(name, []).append(value_B)
-    values = _scores(found, rates, None)
-    n = int(found.known.sum())
+    values = _scores(outcomes, rates, None)
+    n = int(outcomes.known.sum())
     return {
         name: intervals.interval(float(value), torch.cat(seen[name]), n=n, units=drawn, expand=True)
         for name, value in values.items()
     }
 
 
-def _scores(found: Trials, rates: list[float], weight: Tensor | None) -> dict[str, Tensor]:
-    curve = identification(found.score, found.known, found.right, weight)
+def _scores(outcomes: Trials, rates: list[float], weight: Tensor | None) -> dict[str, Tensor]:
+    curve = identification(outcomes.score, outcomes.known, outcomes.right, weight)
     return {f"dir@far={rate:g}": dir_at_far(curve, rate) for rate in rates} | {"oscr": oscr(curve)}

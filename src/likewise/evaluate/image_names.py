@@ -15,12 +15,12 @@ def with_suffix(names: Sequence[str], known: Container[str]) -> dict[str, str]:
     which no suffix is: .jpg comes first, and .png before the rarer ones.
     """
     suffixes = sorted(SUFFIXES, key=lambda suffix: (suffix not in (".jpg", ".jpeg"), suffix != ".png", suffix))
-    found = {}
+    by_name = {}
     for name in names:
         stem = name.removesuffix(".jpg")
         others = (stem + ending for suffix in suffixes for ending in (suffix, suffix.upper()))
-        found[name] = name if name in known else next((other for other in others if other in known), name)
-    return found
+        by_name[name] = name if name in known else next((other for other in others if other in known), name)
+    return by_name
 
 
 class Files:

@@ -26,10 +26,11 @@ from likewise.evaluate.verification import (
 from likewise.metrics import classification, clustering, few_shot, intervals, retrieval, verification
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.influence import Influence
-from likewise.metrics.intervals import Paired, Ratio, Score
+from likewise.metrics.intervals import Paired, Ratio, Score, Scores
 from likewise.metrics.neighbours import Sim, nearest
 from likewise.metrics.retrieval import Set
 from likewise.metrics.sampled_pairs import Pairs, similarities
+from likewise.metrics.shared_effects import few_shot_ratio, silhouette_ratio
 
 __all__ = [
     "DivergedError",
@@ -51,8 +52,6 @@ __all__ = [
     "retrieve",
     "too_few",
 ]
-
-Scores = dict[str, Score]
 
 RETRIEVAL = ("recall@1", "recall@10", "precision@10", "r_precision", "map@r")
 QUICK = ("recall@1", "r_precision", "map@r")
@@ -96,10 +95,10 @@ def measure(
         ratios["knn@1"] = ratios["knn@1"]._replace(effect=ratios["recall@1"].effect)
     if not quick:
         seen_QD = as_seen(query.vectors, sim)
-        ratios |= _silhouette(seen_QD, query.labels) | _clusters(seen_QD, query.labels, seed)
+        ratios |= _silhouette(seen_QD, query.labels, units_N is not None) | _clusters(seen_QD, query.labels, seed)
         if reference is not None:
             ratios |= _named(seen_QD, query.labels, as_seen(reference.vectors, sim), reference.labels, sim, seed)
-        ratios |= _few_shot(query, sim, seed)
+        ratios |= _few_shot(query, sim, seed, units_N is not None)
     return Measured(ratios, query.ids, units_N)
 
 
@@ -132,8 +131,8 @@ def evaluate(
     ValueError) when vectors hold NaN.
     """
     sim = spec.bind("sim", sim) if isinstance(sim, str) else sim
-    found = measure(query, reference, sim=sim, seed=seed, quick=quick, across_groups=across_groups)
-    scores = intervals.bootstrap(found.ratios, found.units, seed=seed)
+    measured = measure(query, reference, sim=sim, seed=seed, quick=quick, across_groups=across_groups)
+    scores = Scores(intervals.bootstrap(measured.ratios, measured.units, seed=seed))
     if quick:
         return scores
     scores |= identify(query, reference, sim=sim, seed=seed)
@@ -145,7 +144,8 @@ def evaluate(
     score_T = similarities(query.vectors, pairs, sim=sim)
     drawn_N = units(query.labels, reference is None)
     strata_N = strata(query.labels, drawn_N)
-    return scores | verify(pairs, score_T, drawn_N, strata_N=strata_N, threshold=threshold, fit=fit, seed=seed)
+    scores |= verify(pairs, score_T, drawn_N, strata_N=strata_N, threshold=threshold, fit=fit, seed=seed)
+    return scores
 
 
 def _from_val(
@@ -185,7 +185,7 @@ def retrieve(
     if not ratios:
         where = "another group" if across_groups else "the gallery" if gallery is not None else "the part"
         raise ValueError(f"none of the {len(query)} queries has an image of its class to find in {where}")
-    return intervals.bootstrap(ratios, units_N, seed=seed), without
+    return Scores(intervals.bootstrap(ratios, units_N, seed=seed)), without
 
 
 def queries_without_positives(query: Embeddings, reference: Embeddings | None = None) -> dict[str, int]:
@@ -261,23 +261,25 @@ def _ranked(
     if gallery is None:
         own = retrieval.hidden(query, None)
         influence = Influence(query.labels, own[0] if own else None, classes=units_N is not None)
-    found = retrieval.measure(names, query, gallery, sim=sim, influence=influence)
-    if not len(found.query):
-        return {}, found.queries_without_positives
+    ratios_by_name = retrieval.measure(names, query, gallery, sim=sim, influence=influence)
+    if not len(ratios_by_name.query):
+        return {}, ratios_by_name.queries_without_positives
     relevant_N = retrieval.relevant(query, gallery)
     ratios = {}
-    for name, value_Q in found.values.items():
-        ratio = intervals.mean(value_Q, found.query, len(query.labels))
+    for name, value_Q in ratios_by_name.values.items():
+        ratio = intervals.mean(value_Q, ratios_by_name.query, len(query.labels))
         ratios[name] = ratio._replace(effect=influence.effect(name, ratio.over, relevant_N)) if influence else ratio
-    return ratios, found.queries_without_positives
+    return ratios, ratios_by_name.queries_without_positives
 
 
-def _silhouette(seen_QD: Tensor, labels_Q: Tensor) -> dict[str, Ratio]:
+def _silhouette(seen_QD: Tensor, labels_Q: Tensor, classes: bool) -> dict[str, Ratio]:
     if not _clusterable(labels_Q):
         return {}
     if len(labels_Q) > EXACT:
         return {"silhouette_simplified": intervals.mean(clustering.simplified_silhouette(seen_QD, labels_Q))}
-    return {"silhouette": intervals.mean(clustering.silhouette(seen_QD, labels_Q))}
+    if classes:
+        return {"silhouette": intervals.mean(clustering.silhouette(seen_QD, labels_Q))}
+    return {"silhouette": silhouette_ratio(clustering.silhouette_effects(seen_QD, labels_Q), labels_Q)}
 
 
 def _clusters(seen_QD: Tensor, labels_Q: Tensor, seed: int) -> dict[str, Ratio]:
@@ -285,17 +287,17 @@ def _clusters(seen_QD: Tensor, labels_Q: Tensor, seed: int) -> dict[str, Ratio]:
     if not _clusterable(labels_Q) or classes * len(labels_Q) > KMEANS_WORK:
         return {}
     again = STARTS if classes * len(labels_Q) <= KMEANS_WORK / 10 else 3  # two degrees of freedom are the least
-    found = [_agreement(labels_Q, clustering.kmeans(seen_QD, classes, seed=seed + i)) for i in range(again)]
-    spread = {name: float(torch.tensor([intervals.value(x[name]) for x in found]).std()) for name in found[0]}
-    return {name: ratio._replace(spread=spread[name]) for name, ratio in found[0].items()}
+    agreements = [_agreement(labels_Q, clustering.kmeans(seen_QD, classes, seed=seed + i)) for i in range(again)]
+    spread = {name: float(torch.tensor([intervals.value(x[name]) for x in agreements]).std()) for name in agreements[0]}
+    return {name: ratio._replace(spread=spread[name]) for name, ratio in agreements[0].items()}
 
 
 def _agreement(labels_Q: Tensor, cluster_Q: Tensor) -> dict[str, Ratio]:
     """How far classes and clusters agree."""
-    told, pairs = clustering.information(labels_Q, cluster_Q), clustering.agreement(labels_Q, cluster_Q)
+    info, pairs = clustering.information(labels_Q, cluster_Q), clustering.agreement(labels_Q, cluster_Q)
     return {
-        "nmi": Ratio(told.shared, told.entropy),
-        "ami": Ratio(told.shared - told.expected, told.entropy - told.expected),
+        "nmi": Ratio(info.shared, info.entropy),
+        "ami": Ratio(info.shared - info.expected, info.entropy - info.expected),
         "ari": Ratio(pairs.both - pairs.expected, pairs.either - pairs.expected),
         "purity": intervals.mean(clustering.commonest(labels_Q, cluster_Q)),
     }
@@ -317,15 +319,14 @@ def _named(x_QD: Tensor, labels_Q: Tensor, y_MD: Tensor, labels_M: Tensor, sim: 
     return {name: intervals.mean(x == labels_Q[where_Q], where_Q, len(labels_Q)) for name, x in named.items()}
 
 
-def _few_shot(query: Embeddings, sim: Sim, seed: int) -> dict[str, Ratio]:
+def _few_shot(query: Embeddings, sim: Sim, seed: int, classes: bool) -> dict[str, Ratio]:
     """Tasks that the classes suffice for; by class means, which of one example are the example."""
     size_C = query.labels.unique(return_counts=True)[1]
     tasks = [(ways, shots) for ways, shots in TASKS if int((size_C > shots).sum()) >= ways]
-    return {f"few_shot@{ways}w{shots}s": _episodes(query, ways, shots, sim, seed) for ways, shots in tasks}
+    return {f"few_shot@{ways}w{shots}s": _episodes(query, ways, shots, sim, seed, classes) for ways, shots in tasks}
 
 
-def _episodes(query: Embeddings, ways: int, shots: int, sim: Sim, seed: int) -> Ratio:
+def _episodes(query: Embeddings, ways: int, shots: int, sim: Sim, seed: int, classes: bool) -> Ratio:
     episodes = few_shot.draw(query.labels, ways=ways, shots=shots, seed=seed)
     right = few_shot.right(query.vectors, episodes, sim=sim)
-    over_Q = episodes.query.flatten().bincount(right.flatten().double(), minlength=len(query))
-    return Ratio(over_Q, episodes.query.flatten().bincount(minlength=len(query)).double())
+    return few_shot_ratio(episodes, right, query.labels, classes=classes)

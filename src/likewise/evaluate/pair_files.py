@@ -71,22 +71,22 @@ def named(lines: Iterable[str], known: Iterable[str] = ()) -> Named:
     LFW's: a first line of numbers, `10 300` or `1100`, then `name 1 4` (one person) and `name 1 other 2` (two); the
         images are name/name_0001.jpg and so on. Huang et al., 2007.
     """
-    kept = [(number, line.rstrip("\r\n")) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not kept:
+    numbered = [(number, line.rstrip("\r\n")) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered:
         raise ValueError("the list of pairs is empty: write one pair a line as id, id, and 1 (same) or 0 (different)")
-    bounds.largest(len(kept), bounds.PAIRS, "the list of pairs has more lines than are read")
-    if all(word.isascii() and word.isdigit() for word in kept[0][1].split()):
-        return _lfw(kept)
-    return _csv(kept, set(known))
+    bounds.largest(len(numbered), bounds.PAIRS, "the list of pairs has more lines than are read")
+    if all(word.isascii() and word.isdigit() for word in numbered[0][1].split()):
+        return _lfw(numbered)
+    return _csv(numbered, set(known))
 
 
-def _csv(kept: Sequence[tuple[int, str]], known: set[str]) -> Named:
-    cells = csv.reader((line for _, line in kept), skipinitialspace=True)
+def _csv(numbered: Sequence[tuple[int, str]], known: set[str]) -> Named:
+    cells = csv.reader((line for _, line in numbered), skipinitialspace=True)
     try:
-        rows = [(kept[cells.line_num - 1][0], [cell.strip() for cell in row]) for row in cells]
+        rows = [(numbered[cells.line_num - 1][0], [cell.strip() for cell in row]) for row in cells]
     except csv.Error as error:
         raise ValueError(
-            f"line {kept[max(cells.line_num - 1, 0)][0]} of the pairs does not read as CSV: {error}"
+            f"line {numbered[max(cells.line_num - 1, 0)][0]} of the pairs does not read as CSV: {error}"
         ) from None
     heading = [cell.lower() for cell in rows.pop(0)[1]] if _heading(rows, known) else []
     if not rows:
@@ -152,18 +152,18 @@ def _bools(values: Iterable[bool]) -> Tensor:
     return torch.tensor(list(values), dtype=torch.bool)
 
 
-def _lfw(kept: Sequence[tuple[int, str]]) -> Named:
+def _lfw(numbered: Sequence[tuple[int, str]]) -> Named:
     """`10 300` is ten folds, each of 300 pairs of one person, then 300 of two; `1100` is one such set."""
-    words = kept[0][1].split()
+    words = numbered[0][1].split()
     numbers = [int(word) for word in words if len(word) < 16]
     folds, each = numbers if len(numbers) == 2 else (1, numbers[0] if numbers else 0)
-    announced, follow = 2 * folds * each, len(kept) - 1
+    announced, follow = 2 * folds * each, len(numbered) - 1
     if len(words) > 2 or len(numbers) < len(words) or announced != follow or not follow:
-        said = f"the first line of the pairs reads {kept[0][1]!r:.80}, which announces {announced:,} pairs"
-        raise ValueError(f"{said}, and {follow:,} lines follow; `10 300` is ten times 300 same and 300 different")
-    rows = [_lfw_pair(number, line) for number, line in kept[1:]]
+        prefix = f"the first line of the pairs reads {numbered[0][1]!r:.80}, which announces {announced:,} pairs"
+        raise ValueError(f"{prefix}, and {follow:,} lines follow; `10 300` is ten times 300 same and 300 different")
+    rows = [_lfw_pair(number, line) for number, line in numbered[1:]]
     same_T = torch.arange(announced) // each % 2 == 0
-    for (number, line), (a, b), same in zip(kept[1:], rows, same_T.tolist(), strict=True):
+    for (number, line), (a, b), same in zip(numbered[1:], rows, same_T.tolist(), strict=True):
         if (a[0] == b[0]) != same:
             raise ValueError(
                 f"line {number} of the pairs reads {line!r} where the first line announces a pair of "
@@ -192,17 +192,17 @@ def _lfw_image(name: str, number: int) -> str:
     return f"{name}/{name}_{number:04d}.jpg"
 
 
-def placed(found: Named, ids: Sequence[str]) -> Pairs:
+def placed(pairs_by_name: Named, ids: Sequence[str]) -> Pairs:
     """The same pairs by the places of their images among `ids`.
 
     Errors: ValueError with the first image that is not among them, and how many are not.
     """
     place = {name: i for i, name in enumerate(ids)}
-    if missing := [name for name in found.names() if name not in place]:
+    if missing := [name for name in pairs_by_name.names() if name not in place]:
         are = f"{len(missing):,} images of the pairs are" if len(missing) > 1 else "1 image of the pairs is"
         raise ValueError(f"{are} not among the {len(place):,} embedded ones; the first is {missing[0]!r}")
-    first, second = (torch.tensor([place[name] for name in side], dtype=torch.int64) for side in found[:2])
-    return Pairs(first, second, found.same)
+    first, second = (torch.tensor([place[name] for name in side], dtype=torch.int64) for side in pairs_by_name[:2])
+    return Pairs(first, second, pairs_by_name.same)
 
 
 def listed(lines: Iterable[str], ids: Sequence[str]) -> Pairs:

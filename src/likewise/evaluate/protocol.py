@@ -150,7 +150,7 @@ def _impostors(samples: Sequence[Sample], n: int, groups: str, seed: int) -> lis
     others = sorted(genuine, key=lambda s: ("" if groups == "any" else s.group, s.label, s.id))
     blocks = _spans([("" if groups == "any" else s.group, s.label) for s in others])
     span = _spans(["" if groups == "any" else s.group for s in others])
-    found: dict[frozenset[str], tuple[Sample, Sample]] = {}
+    impostors: dict[frozenset[str], tuple[Sample, Sample]] = {}
     for label, images in _by_class(genuine).items():
         own = [blocks[key] for key in ((group, label) for group in span) if key in blocks]
         allowed = {group: _without(_chosen(groups, where, len(others)), own) for group, where in span.items()}
@@ -159,8 +159,8 @@ def _impostors(samples: Sequence[Sample], n: int, groups: str, seed: int) -> lis
             return allowed["" if groups == "any" else images[i].group]
 
         for a, b in _drawn(images, others, partners, n, f"{seed} {RANDOM} {label}"):
-            found.setdefault(frozenset((a.id, b.id)), (a, b))
-    return list(found.values())
+            impostors.setdefault(frozenset((a.id, b.id)), (a, b))
+    return list(impostors.values())
 
 
 def _chosen(groups: str, own: range, total: int) -> Ranges:
@@ -204,15 +204,15 @@ def _drawn(
 
 def _by_class(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     """The images of each class, classes in natural order and images by group and id, whatever order the list has."""
-    found: dict[str, list[Sample]] = defaultdict(list)
+    by_class: dict[str, list[Sample]] = defaultdict(list)
     for sample in sorted(samples, key=lambda s: (natural(s.label), s.label, s.group, s.id)):
-        found[sample.label].append(sample)
-    return dict(found)
+        by_class[sample.label].append(sample)
+    return dict(by_class)
 
 
 def _spans(keys: Sequence[Key]) -> dict[Key, range]:
     """Where each key lies in a list in which equal ones lie together."""
-    found: dict[Key, range] = {}
+    spans: dict[Key, range] = {}
     for place, key in enumerate(keys):
-        found[key] = range(found[key].start if key in found else place, place + 1)
-    return found
+        spans[key] = range(spans[key].start if key in spans else place, place + 1)
+    return spans

@@ -19,32 +19,32 @@ __all__ = ["at_most", "centres", "naming", "numbered_as"]
 KS = (1, 5)
 
 
-def at_most(found: Embeddings, most: int, *, seed: int = 0) -> Embeddings:
+def at_most(embeddings: Embeddings, most: int, *, seed: int = 0) -> Embeddings:
     """So many of each class, drawn by the seed, in the order they had; all of a class that has fewer.
 
     Errors: ValueError for less than 1.
     """
     if most < 1:
         raise ValueError(f"of each class 1 image or more is kept, got {most}")
-    place_N = place_in_class(found.labels.numpy(), default_rng(seed))
-    return found.take(torch.from_numpy((place_N < most).nonzero()[0]))
+    place_N = place_in_class(embeddings.labels.numpy(), default_rng(seed))
+    return embeddings.take(torch.from_numpy((place_N < most).nonzero()[0]))
 
 
-def centres(found: Embeddings) -> Embeddings:
+def centres(embeddings: Embeddings) -> Embeddings:
     """The mean vector of each class, under the name of the class. A mean of vectors of length 1 is shorter than 1."""
-    vectors_CD, labels_C = centroids(found.vectors, found.labels)
-    first_C = [int((found.labels == label).nonzero()[0]) for label in labels_C]
-    ids = tuple(found.classes[label] for label in labels_C.tolist())
-    return replace(found.take(first_C), vectors=vectors_CD, ids=ids, groups=None)
+    vectors_CD, labels_C = centroids(embeddings.vectors, embeddings.labels)
+    first_C = [int((embeddings.labels == label).nonzero()[0]) for label in labels_C]
+    ids = tuple(embeddings.classes[label] for label in labels_C.tolist())
+    return replace(embeddings.take(first_C), vectors=vectors_CD, ids=ids, groups=None)
 
 
-def numbered_as(found: Embeddings, classes: Sequence[str]) -> Embeddings:
+def numbered_as(embeddings: Embeddings, classes: Sequence[str]) -> Embeddings:
     """The same with its classes numbered as `classes` has them, and those it lacks behind."""
     ours = set(classes)
-    every = (*classes, *(name for name in found.classes if name not in ours))
+    every = (*classes, *(name for name in embeddings.classes if name not in ours))
     place = {name: i for i, name in reversed([*enumerate(every)])}
-    number_C = torch.tensor([place[name] for name in found.classes], dtype=torch.int64)
-    return replace(found, labels=number_C[found.labels], classes=every)
+    number_C = torch.tensor([place[name] for name in embeddings.classes], dtype=torch.int64)
+    return replace(embeddings, labels=number_C[embeddings.labels], classes=every)
 
 
 def naming(query: Embeddings, known: Embeddings, *, sim: str = "cosine", seed: int = 0) -> dict[str, Score]:
@@ -58,6 +58,6 @@ def naming(query: Embeddings, known: Embeddings, *, sim: str = "cosine", seed: i
         raise ValueError("the encodings are of other classes than the images to be named: take those of this run")
     parts = [Set(part.vectors, part.labels) for part in (query, known)]
     names = {f"top@{k}": f"recall@{k}" for k in KS if k <= len(known)}
-    found = retrieval.measure(list(names.values()), *parts, sim=spec.bind("sim", sim))
-    ratios = {top: intervals.mean(found.values[name], found.query, len(query)) for top, name in names.items()}
+    measured = retrieval.measure(list(names.values()), *parts, sim=spec.bind("sim", sim))
+    ratios = {top: intervals.mean(measured.values[name], measured.query, len(query)) for top, name in names.items()}
     return intervals.bootstrap(ratios, seed=seed)

@@ -29,8 +29,8 @@ def within_classes(size: float) -> Bias:
     """
     n = max(size, 2.0)
     square = ((n - 1) * (n - 2) * max(n - 3, 0) + 2 * n * (n - 1) * (n - 2) + n**2 * (n - 1)) / n**3
-    kept = (n - 1) / n  # of the variance of one image's part
-    return Bias(square - kept**2 - kept, 1 / kept)
+    share = (n - 1) / n  # of the variance of one image's part
+    return Bias(square - share**2 - share, 1 / share)
 
 
 def units(labels_N: Tensor, classes: bool) -> Tensor:

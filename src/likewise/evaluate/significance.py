@@ -24,15 +24,15 @@ class Comparable(NamedTuple):
         return name in self.queries.ratios or name in self.pairs
 
 
-def over_seeds(found: Sequence[Comparable]) -> Comparable:
+def over_seeds(runs: Sequence[Comparable]) -> Comparable:
     """The runs of a method as one: each query's average over them, exactly. What one lacks is left out."""
-    ratios = {name: _summed(of) for name, of in _shared([x.queries.ratios for x in found]).items()}
-    pairs = {name: _averaged(of) for name, of in _shared([x.pairs for x in found]).items()}
-    return Comparable(found[0].queries._replace(ratios=ratios), pairs)
+    ratios = {name: _summed(of) for name, of in _shared([x.queries.ratios for x in runs]).items()}
+    pairs = {name: _averaged(of) for name, of in _shared([x.pairs for x in runs]).items()}
+    return Comparable(runs[0].queries._replace(ratios=ratios), pairs)
 
 
-def _shared(held: Sequence[Mapping]) -> dict[str, list]:
-    return {name: [one[name] for one in held] for name in held[0] if all(name in one for one in held)}
+def _shared(mappings: Sequence[Mapping]) -> dict[str, list]:
+    return {name: [one[name] for one in mappings] for name in mappings[0] if all(name in one for one in mappings)}
 
 
 def _summed(ratios: Sequence[Ratio]) -> Ratio:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from likewise.evaluate.error_rates import rate
+from likewise.evaluate.error_rates import Members, Rate, members_of, rate
 from likewise.evaluate.resampling import DRAWN_CLASSES
 from likewise.evaluate.verification import CURVED, Resampled, resampled
 from likewise.metrics import intervals
@@ -49,8 +49,8 @@ class Slice(NamedTuple):
     same: int
     different: int
     eer: Score | None
-    far: Score | None  # at the threshold, with exact bounds
-    frr: Score | None
+    far: Rate | None  # at the threshold
+    frr: Rate | None
 
 
 class Gap(NamedTuple):
@@ -72,16 +72,16 @@ def by_role(scored: ScoredPairs, role: Sequence[str], *, threshold: float | None
     """
     same_T = scored.pairs.same
     places = _places(role)
-    found = []
+    results = []
     for name, where_T in places.items():
         kind = torch.zeros(len(same_T), dtype=torch.bool)
         kind[where_T] = True
         if (kind & ~same_T).any():
             part = scored.take((same_T | kind).nonzero()[:, 0])
-            found.append(_slice(name, part, threshold, eer_of(part, seed))._replace(same=0, frr=None))
+            results.append(_slice(name, part, threshold, eer_of(part, seed))._replace(same=0, frr=None))
         if (kind & same_T).any():
-            found.append(_slice(name, scored.take((kind & same_T).nonzero()[:, 0]), threshold, None))
-    return sorted(found, key=lambda one: one.same == 0)
+            results.append(_slice(name, scored.take((kind & same_T).nonzero()[:, 0]), threshold, None))
+    return sorted(results, key=lambda one: one.same == 0)
 
 
 def by_group(
@@ -105,27 +105,29 @@ def gaps(slices: Sequence[Slice], drawn: Mapping[str, Resampled]) -> list[Gap]:
     The two are chosen by their scores, so that the interval is Bonferroni's over all pairs of groups. The EER's is a
     normal one from the resamples that the groups share; a rate's that of `rate_gap`.
     """
-    found = []
+    results = []
     if len(drawn) > 1:
         order = sorted(drawn, key=lambda name: drawn[name].value)
-        found.append(_eer_gap(order[-1], drawn[order[-1]], order[0], drawn[order[0]], _tail(len(drawn))))
+        results.append(_eer_gap(order[-1], drawn[order[-1]], order[0], drawn[order[0]], _tail(len(drawn))))
     for kind in ("frr", "far"):
         scores = {one.name: score for one in slices if (score := getattr(one, kind))}
         if len(scores) > 1:
             order = sorted(scores, key=lambda name: scores[name].value)
             worst, best = scores[order[-1]], scores[order[0]]
             low, high = rate_gap(worst, best, _tail(len(scores)))
-            found.append(Gap(kind, order[-1], order[0], worst.value - best.value, low, high))
-    return found
+            results.append(Gap(kind, order[-1], order[0], worst.value - best.value, low, high))
+    return results
 
 
-def rate_gap(first: Score, second: Score, tail: float = TAIL) -> tuple[float, float]:
+def rate_gap(first: Rate, second: Rate, tail: float = TAIL) -> tuple[float, float]:
     """The ends of an interval of the difference of two independent rates, first less second.
 
     Newcombe, 1998, Interval estimation for the difference between independent proportions, Statistics in Medicine 17,
-    method 10, with Clopper and Pearson's bounds in place of Wilson's: square and add.
+    method 10, with Clopper and Pearson's bounds in place of Wilson's: square and add. Pairs count for as many
+    independent ones as they are worth.
     """
-    (low_a, high_a), (low_b, high_b) = (exact_interval(round(s.value * s.n), s.n, tail) for s in (first, second))
+    ends = (exact_interval(one.value * one.effective, one.effective, tail) for one in (first, second))
+    (low_a, high_a), (low_b, high_b) = ends
     difference = first.value - second.value
     below = ((first.value - low_a) ** 2 + (high_b - second.value) ** 2) ** 0.5
     above = ((high_a - first.value) ** 2 + (second.value - low_b) ** 2) ** 0.5
@@ -162,10 +164,14 @@ def _slice(name: str, scored: ScoredPairs, threshold: float | None, drawn: Resam
         eer = intervals.interval(drawn.value, drawn.variable.clamp(0, 1), n=drawn.n, units=drawn.units, expand=True)
     far = frr = None
     if threshold is not None:
-        accepted_T = scored.score.double() >= threshold
-        far = rate(int((accepted_T & ~same_T).sum()), different) if different else None
-        frr = rate(int((~accepted_T & same_T).sum()), same) if same else None
+        far = _rate(scored, ~same_T, threshold) if different else None
+        frr = _rate(scored, same_T, threshold, rejected=True) if same else None
     return Slice(name, same, different, eer, far, frr)
+
+
+def _rate(scored: ScoredPairs, kind_T: Tensor, threshold: float, *, rejected: bool = False) -> Rate:
+    first_T, second_T = members_of(scored.pairs, scored.units)
+    return rate(scored.score[kind_T], threshold, Members(first_T[kind_T], second_T[kind_T]), rejected=rejected)
 
 
 def _places(names: Sequence[str]) -> dict[str, Tensor]:

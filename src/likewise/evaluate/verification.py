@@ -48,8 +48,8 @@ def draw_pairs(labels_N: Tensor, *, seed: int = 0) -> Pairs:
 
 def too_few(same_T: Tensor) -> dict[str, str]:
     """The rates that the pairs cannot tell, by the score's name: why not."""
-    said = {f"tar@far={rate:g}": verification.too_few(same_T, rate) for rate in RATES}
-    return {name: why for name, why in said.items() if why}
+    notes = {f"tar@far={rate:g}": verification.too_few(same_T, rate) for rate in RATES}
+    return {name: why for name, why in notes.items() if why}
 
 
 class Threshold(NamedTuple):
@@ -166,11 +166,11 @@ def verify(
     left_out = too_few(pairs.same)
     rates = {f"tar@far={rate:g}": partial(verification.tar_at_far, far=rate) for rate in RATES}
     curves = CURVED | {name: of for name, of in rates.items() if name not in left_out}
-    found = resampled(
+    drawn = resampled(
         pairs, score_T, units_N, strata_N=strata_N, curves=curves, threshold=threshold, fit=fit, seed=seed
     )
     return {
-        name: intervals.interval(x.value, x.variable, n=x.n, units=x.units, expand=True) for name, x in found.items()
+        name: intervals.interval(x.value, x.variable, n=x.n, units=x.units, expand=True) for name, x in drawn.items()
     }
 
 
@@ -199,8 +199,8 @@ def resampled(
         seen: dict[str, list[Tensor]] = {}
         for weight_BT in weights:
             curve = verification.curve(ranked, weight_BT)
-            found = {name: of(curve) for name, of in curves.items()} | judged(weight_BT[:, at_E])
-            for name, value_B in found.items():
+            values = {name: of(curve) for name, of in curves.items()} | judged(weight_BT[:, at_E])
+            for name, value_B in values.items():
                 seen.setdefault(name, []).append(value_B)
         return {name: torch.cat(parts) for name, parts in seen.items()}
 
@@ -251,17 +251,17 @@ def _judging(
     def judged(weight_BE: Tensor) -> dict[str, Tensor]:
         weight_BE = weight_BE.double()
         all_B, sums = weight_BE.sum(-1), dict(zip(columns, (weight_BE @ sums_EK).unbind(-1), strict=True))
-        found: dict[str, Tensor] = {}
+        values: dict[str, Tensor] = {}
         if at is not None:
             same, right, wrong = sums["same"], sums["right"], sums["wrong"]
-            found["pair_accuracy"] = (right + all_B - same - wrong) / all_B
-            found["pair_precision"] = right / (right + wrong)
-            found["pair_recall"] = right / same
-            found["pair_f1"] = 2 * right / (right + wrong + same)
+            values["pair_accuracy"] = (right + all_B - same - wrong) / all_B
+            values["pair_precision"] = right / (right + wrong)
+            values["pair_recall"] = right / same
+            values["pair_f1"] = 2 * right / (right + wrong + same)
         if fit is not None:
-            found["brier"] = sums["off"] / all_B
-            found["ece"] = torch.stack([sum_B.abs() for name, sum_B in sums.items() if "bin" in name]).sum(0) / all_B
-        return found
+            values["brier"] = sums["off"] / all_B
+            values["ece"] = torch.stack([sum_B.abs() for name, sum_B in sums.items() if "bin" in name]).sum(0) / all_B
+        return values
 
     return judged
 

@@ -7,7 +7,6 @@ the main scores and the paired difference from the trained model. Where training
 import dataclasses
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -15,14 +14,14 @@ import torch
 from likewise.data.images import Images
 from likewise.evaluate import Embeddings, embed
 from likewise.evaluate.baselines import Compared, Vectors, compare_with, raw, subset
-from likewise.experiment.build import NO_WEIGHTS, first_model, weight_homes
+from likewise.experiment.build import NO_WEIGHTS, first_model
+from likewise.experiment.imagenet import imagenet
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.records import BaselineRecord, WithoutTraining
 from likewise.models import Embedder
 
-__all__ = ["IMAGENET", "cap", "without_training"]
+__all__ = ["cap", "without_training"]
 
-IMAGENET = "mobilenet_v2-b0353104.pth"  # torchvision's MobileNetV2, looked for beside the data, never downloaded
 SHARE = 20  # a network embeds at most one image for so many trained on: under 2 % of the training's own passes
 FEWEST, MOST = 300, 4_000  # images of the subset, queries and references together
 SMALLEST, USUAL, LARGEST = 32, 96, 224  # side in pixels that frozen features see
@@ -43,18 +42,27 @@ class Part(NamedTuple):
 
 
 def without_training(
-    recipe: Recipe, images: Images, found: Embeddings, split: str, *, open_set: bool, device: torch.device | str = "cpu"
+    recipe: Recipe,
+    images: Images,
+    embeddings: Embeddings,
+    split: str,
+    *,
+    open_set: bool,
+    device: torch.device | str = "cpu",
 ) -> WithoutTraining:
     """Scores without training of the images of a part, beside those of the trained model on the same ones.
 
-    found: the trained model's embeddings of all `images`. More than `cap(recipe, images)` queries and references are
-    reduced to a subset drawn with the split's seed. What cannot be had is in `left_out`, with the reason.
+    embeddings: the trained model's embeddings of all `images`. More than `cap(recipe, images)` queries and references
+    are reduced to a subset drawn with the split's seed. Baselines that cannot be computed are in `left_out`, with the
+    reason.
     """
     labels_N, seed = images.labels.cpu(), recipe.split_seed
     queries, train = (torch.nonzero(images.split.cpu() == i).flatten() for i in (SPLIT[split], 0))
     query_Q, reference_M = subset(labels_N, queries, None if open_set else train, cap(recipe, len(train)), seed=seed)
     part = Part(images.take(query_Q), None if reference_M is None else images.take(reference_M))
-    trained = Vectors(found.take(query_Q), None if reference_M is None else found.take(reference_M), recipe.sim)
+    trained = Vectors(
+        embeddings.take(query_Q), None if reference_M is None else embeddings.take(reference_M), recipe.sim
+    )
     made = {
         "pixels" if len(images.shape) == 3 else "values": attempted(raw_values, part, images.take(train[:MOST])),
         "untrained": attempted(untrained, part, recipe, images, device),
@@ -116,7 +124,7 @@ def untrained(part: Part, recipe: Recipe, images: Images, device: torch.device |
 
 
 def published(part: Part, recipe: Recipe, images: Images, device: torch.device | str) -> Made:
-    """Frozen features: of the weights that the run started from, else of MobileNetV2 where its weights are here."""
+    """Frozen features: of the weights that the run started from, else of a network whose weights are here."""
     if recipe.weights not in ("", NO_WEIGHTS):
         if not recipe.dim:
             return "the run starts from published weights without a new layer: network at step 0 is these"
@@ -127,18 +135,13 @@ def published(part: Part, recipe: Recipe, images: Images, device: torch.device |
         return "there are none for feature rows"
     if images.shape[0] not in (1, 3):
         return f"they are for grey and colour images, not {images.shape[0]} channels"
-    if (file := imagenet_weights()) is None:
-        return f"no {IMAGENET} on this machine"
+    if (start := imagenet()) is None:
+        return "no ImageNet weights on this machine"
     shape = frozen_shape(images.shape)
     with torch.random.fork_rng(devices=[]):
-        model = Embedder("mobilenet_v2", shape=shape, dim=0)
-    model.load_weights(file)
-    return f"MobileNetV2, frozen, {max(shape)} px", part.embedded(model.to(device), "cosine")
-
-
-def imagenet_weights() -> Path | None:
-    """The file of published weights, where it is."""
-    return next((home / IMAGENET for home in weight_homes() if (home / IMAGENET).is_file()), None)
+        model = Embedder(start.network, shape=shape, dim=0)
+    model.load_weights(start.file)
+    return f"{start.title}, frozen, {max(shape)} px", part.embedded(model.to(device), "cosine")
 
 
 def frozen_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from likewise import data, distributed, losses, spec
 from likewise.data.images import Images
@@ -15,10 +15,12 @@ from likewise.data.options import as_path, data_home
 from likewise.data.rotated_classes import rotated_classes
 from likewise.experiment.callbacks import average_of
 from likewise.experiment.recipe import Recipe
+from likewise.experiment.teacher import check_teacher, teacher_of, teacher_vectors
 from likewise.losses.class_labels import ClassLabels, paths, tags
 from likewise.losses.heads import VAE
 from likewise.models import Embedder, weights
 from likewise.models.blocks import lr_multipliers
+from likewise.models.efficientnet import absent, installed, variant_of
 from likewise.models.networks import smallest_side
 from likewise.models.pretrained import is_outside, makers_of
 from likewise.models.synced_batchnorm import synchronise
@@ -46,9 +48,11 @@ class Parts:
 def resolve_defaults(recipe: Recipe) -> Recipe:
     """The recipe with everything said: similarity and scale as its loss prefers, images as the network's makers did.
 
-    Errors: SpecError for a network of someone else's that does not exist or is not installed, and for weights that are
-    not there: before any data is read.
+    Errors: SpecError for a loss whose proxies cannot be shared out as `proxy_share` asks, for a network of someone
+    else's that does not exist or is not installed, and for weights that are not there: before any data is read.
     """
+    if recipe.proxy_share:
+        losses.check_shardable(recipe.loss)
     home = losses.default_geometry(recipe.loss)
     normalize = home.normalize if recipe.normalize is None else recipe.normalize
     recipe = recipe.replace(sim=recipe.sim or home.sim, normalize=normalize)
@@ -57,6 +61,7 @@ def resolve_defaults(recipe: Recipe) -> Recipe:
         size, first = recipe.size or makers.size, recipe.weights or PUBLISHED
         recipe = recipe.replace(size=size, channels=recipe.channels or 3, weights=first)
     weights_of(recipe)
+    teacher_of(recipe)
     return recipe
 
 
@@ -66,17 +71,26 @@ def weights_of(recipe: Recipe) -> Path | str:
         return ""
     if recipe.weights == PUBLISHED:
         if not is_outside(recipe.network):
-            raise spec.SpecError(
-                f"weights={PUBLISHED} is for timm:, torchvision: and hf:, not for {recipe.network}; give a file"
-            )
+            check_installed(recipe.network)
         return PUBLISHED
     given = as_path(recipe.weights)
     places = [given] if given.name != recipe.weights else [given, *(home / given for home in weight_homes())]
-    found = next((place for place in places if place.exists()), None)
-    if found is None:
+    file = next((place for place in places if place.exists()), None)
+    if file is None:
         looked = ", ".join(map(str, places))
         raise spec.SpecError(f"there are no weights {recipe.weights!r}: looked for {looked}; give the path of a file")
-    return found
+    return file
+
+
+def check_installed(network: str) -> None:
+    """Errors: SpecError for a network without published weights, and for a package of weights that is not installed."""
+    variant = variant_of(network)
+    if variant is None:
+        raise spec.SpecError(
+            f"weights={PUBLISHED} is for efficientnet_lite, timm:, torchvision: and hf:, not for {network}; give a file"
+        )
+    if installed(variant) is None:
+        raise spec.SpecError(absent(variant))
 
 
 def weight_homes() -> list[Path]:
@@ -87,7 +101,8 @@ def weight_homes() -> list[Path]:
 
 def load_images(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Images:
     """The images of a recipe, split and filtered; progress is called with (done, total). Errors: ValueError."""
-    shared = ("split", "val", "size", "channels", "min_per_class", "max_per_class", "max_classes", "strict")
+    counts = ("min_per_class", "max_per_class", "max_classes")
+    shared = ("split", "val", "size", "channels", "fit", *counts, "strict", "decisions")
     wanted = {name: getattr(recipe, name) for name in shared}
     images = data.load(recipe.data, seed=recipe.split_seed, progress=progress, **wanted)
     if not recipe.size and len(images.shape) == 3 and (least := needed_side(recipe.network, images.shape)):
@@ -119,9 +134,13 @@ def build(recipe: Recipe, images: Images) -> Parts:
             "training images; give whiten=0"
         )
     model = embedder(recipe, images).to(device)
+    if recipe.adapter:
+        spec.bind("adapter", recipe.adapter)(model.backbone, model.shape)
     if recipe.sync_batchnorm and distributed.world_size() > 1:
         synchronise(model)
-    loss_fn = loss_of(recipe, model, feed.images).to(device)
+    feed.teacher = teacher_vectors(recipe, feed.images, device)
+    loss_fn = loss_of(recipe, model, feed.images, feed.teacher).to(device)
+    check_teacher(recipe, loss_fn)
     distributed.broadcast_tensors(model), distributed.broadcast_tensors(loss_fn)
     check_trainable(recipe, model, loss_fn)
     multiples = lr_multipliers(model.backbone, backbone_lr=recipe.backbone_lr, layer_decay=recipe.layer_decay)
@@ -172,6 +191,7 @@ def embedder(recipe: Recipe, images: Images) -> Embedder:
         normalize=bool(recipe.normalize),
         sim=recipe.sim,
         classes=images.classes,
+        fit=recipe.fit,
     )
     if source:
         model.load_weights(None if source == PUBLISHED else source)
@@ -192,6 +212,8 @@ def check_trainable(recipe: Recipe, model: Embedder, loss_fn: nn.Module) -> None
     """Errors: ValueError where freezing leaves nothing to train, and where a loss cannot be taken in parts."""
     if recipe.accumulate > 1 and any(isinstance(part, VAE) for part in loss_fn.modules()):
         raise ValueError("vae looks at the features of a whole batch, so it takes no accumulate; use accumulate=1")
+    if recipe.adapter and recipe.frozen_epochs < 0:
+        raise ValueError(f"frozen_epochs=-1 trains nothing of the network, so adapter={recipe.adapter} would not learn")
     if recipe.frozen_epochs == 0 or any(p.requires_grad for p in model.head.parameters()):
         return
     if recipe.accumulate > 1 or not any(p.requires_grad for p in loss_fn.parameters()):
@@ -211,7 +233,7 @@ def channel_mean_std(images: Images, sample: int = 4096) -> MeanStd:
     return tuple(rows.mean(1).tolist()), tuple(torch.where(std > 1e-6, std, 1.0).tolist())
 
 
-def loss_of(recipe: Recipe, model: Embedder, train: Images) -> nn.Module:
+def loss_of(recipe: Recipe, model: Embedder, train: Images, teacher_NT: Tensor | None = None) -> nn.Module:
     """The recipe's loss. With a relation it reads class names: `a/b` as a path for `level`, `a|b` as tags else."""
     relation = "" if spec.parse(recipe.relation or "same")[0] == "same" else recipe.relation
     loss = losses.build(
@@ -227,6 +249,8 @@ def loss_of(recipe: Recipe, model: Embedder, train: Images) -> nn.Module:
         relation=relation or None,
         shape=model.shape,
         width=model.width,
+        teacher=None if teacher_NT is None else teacher_NT.shape[1],
+        proxy_share=recipe.proxy_share,
     )
     if not relation:
         return loss

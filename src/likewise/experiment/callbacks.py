@@ -11,6 +11,7 @@ from likewise import distributed
 from likewise.embeddings import Embeddings
 from likewise.experiment.checkpoint import save_checkpoint
 from likewise.experiment.run import Run
+from likewise.experiment.shards import has_shards
 from likewise.safety.bounds import Fields
 from likewise.training.loop import Callback, State
 
@@ -45,10 +46,14 @@ def log(write: Callable[[dict[str, object]], None], *, seconds: float = 0.25) ->
 def record(state: State) -> dict[str, object]:
     """What the progress line and metrics.jsonl say of this step. Reading the loss waits for the device."""
     assert state.loss is not None
-    said = {"kind": "train", "step": state.step, "epoch": round(state.epoch + state.batch_index / state.num_batches, 4)}
-    said |= {"seconds": round(state.seconds, 3), "loss": state.loss.item(), "lr": state.lr}
-    said |= {"images_per_s": round(state.seen / max(state.seconds, 1e-9), 1), "empty": int(state.empty)}
-    return said | {name: value.item() for name, value in state.notes.items() if name != "empty"}
+    entry = {
+        "kind": "train",
+        "step": state.step,
+        "epoch": round(state.epoch + state.batch_index / state.num_batches, 4),
+    }
+    entry |= {"seconds": round(state.seconds, 3), "loss": state.loss.item(), "lr": state.lr}
+    entry |= {"images_per_s": round(state.seen / max(state.seconds, 1e-9), 1), "empty": int(state.empty)}
+    return entry | {name: value.item() for name, value in state.notes.items() if name != "empty"}
 
 
 def note_draw(write: Callable[[dict[str, object]], None]) -> Callback:
@@ -66,8 +71,8 @@ def validate(score: Callable[[nn.Module], dict[str, Fields]], write: Callable[[d
 
     def call(state: State) -> None:
         state.scores = score(state.final)
-        said = {"kind": "val", "step": state.step, "epoch": state.epochs_done, "seconds": round(state.seconds, 3)}
-        write(said | {"scores": state.scores})
+        entry = {"kind": "val", "step": state.step, "epoch": state.epochs_done, "seconds": round(state.seconds, 3)}
+        write(entry | {"scores": state.scores})
 
     return call
 
@@ -129,20 +134,26 @@ def snapshot(run: Run, embed: Callable[[nn.Module], Embeddings], epochs: list[in
 
     def call(state: State) -> None:
         if state.epoch_ended and state.epochs_done in epochs:
-            found = embed(state.final)
+            embeddings = embed(state.final)
             if distributed.is_main():
-                found.save(run.snapshot(state.epochs_done))
+                embeddings.save(run.snapshot(state.epochs_done))
 
     return call
 
 
 def checkpoint(run: Run, *, seconds: float = 10.0) -> Callback:
-    """Save everything needed to go on: every so many seconds, at the end of training, and when it is stopped."""
+    """Save everything needed to go on: every so many seconds, at the end of training, and when it is stopped.
+
+    Every process calls it where the loss is shared out over them, at the times of rank 0.
+    """
     due = time.monotonic() + seconds
 
     def call(state: State) -> None:
         nonlocal due
-        if state.progress < 1 and not state.stop and time.monotonic() < due:
+        late = time.monotonic() >= due
+        if has_shards(state.loss_fn):
+            late = distributed.any_rank(late and distributed.is_main())
+        if state.progress < 1 and not state.stop and not late:
             return
         save_checkpoint(run.last, state, keep_previous=True)
         due = time.monotonic() + seconds
@@ -179,15 +190,17 @@ class Events:
 
         self.writer = SummaryWriter(str(run.path / "tensorboard"), flush_secs=5)
 
-    def __call__(self, said: Fields) -> None:
+    def __call__(self, record: Fields) -> None:
         scalars: dict[str, object] = {}
-        if said["kind"] == "val":
-            scalars = {f"val/{name}": score["value"] for name, score in said["scores"].items()}
-        elif said["kind"] == "train":
-            scalars = {f"train/{name}": said[name] for name in ("loss", "lr", "images_per_s", "active") if name in said}
+        if record["kind"] == "val":
+            scalars = {f"val/{name}": score["value"] for name, score in record["scores"].items()}
+        elif record["kind"] == "train":
+            scalars = {
+                f"train/{name}": record[name] for name in ("loss", "lr", "images_per_s", "active") if name in record
+            }
         for name, value in scalars.items():
             if value is not None:
-                self.writer.add_scalar(name, value, said["step"])
+                self.writer.add_scalar(name, value, record["step"])
 
     def close(self) -> None:
         self.writer.close()

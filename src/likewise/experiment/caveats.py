@@ -16,16 +16,16 @@ from likewise.safety.bounds import Record
 __all__ = ["caveats", "far_above", "other_validation"]
 
 
-def caveats(recipe: Recipe, images: Images, found: Embeddings, split: str, *, open_set: bool) -> list[str]:
+def caveats(recipe: Recipe, images: Images, embeddings: Embeddings, split: str, *, open_set: bool) -> list[str]:
     """What makes scores of a part mean less than they seem to, a sentence each, by the name of the score.
 
-    found: the embeddings of all `images`. Near-copies are looked for among as many images as the baselines have.
+    embeddings: the embeddings of all `images`. Near-copies are looked for among as many images as the baselines have.
     """
     labels_N, seed = images.labels.cpu(), recipe.split_seed
     queries, train = (torch.nonzero(images.split.cpu() == SPLITS.index(name)).flatten() for name in (split, "train"))
     query_Q, reference_M = subset(labels_N, queries, None if open_set else train, cap(recipe, len(train)), seed=seed)
-    reference = None if reference_M is None else found.take(reference_M)
-    ratios = measure(found.take(query_Q), reference, sim=recipe.sim, seed=seed, quick=True).ratios
+    reference = None if reference_M is None else embeddings.take(reference_M)
+    ratios = measure(embeddings.take(query_Q), reference, sim=recipe.sim, seed=seed, quick=True).ratios
     none_Q = torch.zeros(len(query_Q), dtype=torch.bool)
     among_references_Q = among_queries_Q = none_Q
     if len(images.shape) == 3:
@@ -33,10 +33,10 @@ def caveats(recipe: Recipe, images: Images, found: Embeddings, split: str, *, op
         among_queries_Q = near_copies(query_QD, None)
         if reference_M is not None:
             among_references_Q = near_copies(query_QD, pixels(images.take(reference_M)))
-    said = [burst_caveat(ratios, among_queries_Q, seed=seed)]
+    sentences = [burst_caveat(ratios, among_queries_Q, seed=seed)]
     if reference_M is not None and "knn@1" in ratios:
-        said.append(copy_caveat(among_references_Q, ratios["knn@1"]))
-    return [sentence for sentence in said if sentence]
+        sentences.append(copy_caveat(among_references_Q, ratios["knn@1"]))
+    return [sentence for sentence in sentences if sentence]
 
 
 def far_above(val: Mapping[str, Record], test: Mapping[str, Record], grouped: bool) -> list[str]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from likewise import distributed
 from likewise.atomic import replacing
 from likewise.experiment.run_files import Check, finite, plain, whole
+from likewise.experiment.shards import gathered_states, own_states
 from likewise.models import weights
 from likewise.safety import bounds
 from likewise.training.loop import State
@@ -46,9 +47,17 @@ class Stateful(Protocol):
 
 
 def save_checkpoint(path: Path, state: State, *, keep_previous: bool = False) -> None:
-    """All of a State in one safetensors file: tensors by name, the rest as JSON in its header, and a checksum."""
+    """All of a State in one safetensors file: tensors by name, the rest as JSON in its header, and a checksum.
+
+    Rank 0 writes it; where the loss is shared out over processes, each of them must call it.
+    """
+    loss, optimizer = gathered_states(state.loss_fn, state.optimizer)
+    if not distributed.is_main():
+        return
     tensors: dict[str, Tensor] = {}
-    parts = {name: flatten(part.state_dict(), f"{name}.", tensors) for name, part in modules(state).items()}
+    saved = {"model": state.model.state_dict(), "loss": loss, "optimizer": optimizer}
+    saved |= {"average": state.average.state_dict()} if state.average is not None else {}
+    parts = {name: flatten(part, f"{name}.", tensors) for name, part in saved.items()}
     parts["plan"] = flatten(state.plan, "plan.", tensors)
     tensors |= random_states()
     header = {"parts": parts, **{name: getattr(state, name) for name in NUMBERS}, "empty": int(state.empty)}
@@ -102,9 +111,13 @@ def load_checkpoint(path: Path, state: State, *, numbers: bool = True) -> None:
     """Put a saved State back, bit for bit. numbers=False restores the weights alone (the best of a run)."""
     tensors, header = opened_checkpoint(path)
     try:
+        saved = {name: unflatten(header["parts"][name], tensors) for name in modules(state)}
+        if numbers:
+            own = own_states(state.loss_fn, state.optimizer, saved["loss"], saved["optimizer"])
+            saved["loss"], saved["optimizer"] = own
         for name, part in modules(state).items():
             if numbers or name in {"model", "average"}:
-                part.load_state_dict(unflatten(header["parts"][name], tensors))
+                part.load_state_dict(saved[name])
         if numbers:
             lay_out_alike(state.optimizer)
             for name in NUMBERS:
@@ -180,8 +193,8 @@ def lay_out_alike(optimizer: torch.optim.Optimizer) -> None:
 
 def modules(state: State) -> dict[str, Stateful]:
     """Everything of a State that has a state_dict."""
-    found = {"model": state.model, "loss": state.loss_fn, "optimizer": state.optimizer, "average": state.average}
-    return {name: part for name, part in found.items() if part is not None}
+    by_name = {"model": state.model, "loss": state.loss_fn, "optimizer": state.optimizer, "average": state.average}
+    return {name: part for name, part in by_name.items() if part is not None}
 
 
 def flatten(value: object, name: str, tensors: dict[str, Tensor]) -> object:

@@ -21,7 +21,7 @@ def examine(run: Run, *, metrics: Record | None = None) -> tuple[list[Finding], 
     Errors: ValueError without those.
     """
     recipe = read_fields(run.recipe_file)
-    held = run.metrics_or_nothing() if metrics is None else metrics
+    saved = run.metrics_or_nothing() if metrics is None else metrics
     embeddings = Embeddings.load(run.embeddings) if run.embeddings.exists() else None
     classes = len(embeddings.part("train").labels.unique()) if embeddings else 0
     setup = Setup.of(recipe, classes=classes or None)
@@ -30,7 +30,7 @@ def examine(run: Run, *, metrics: Record | None = None) -> tuple[list[Finding], 
         observations = [from_embeddings(run, embeddings, spec.bind("sim", setup.sim))]
     if not observations:
         raise ValueError(f"{run.path} has no embeddings and no health records; run `likewise evaluate {run.path}`")
-    return [*diagnose(observations, setup, patience=1), *after_scoring(held, embeddings)], observations
+    return [*diagnose(observations, setup, patience=1), *after_scoring(saved, embeddings)], observations
 
 
 def after_scoring(metrics: Record, embeddings: Embeddings | None) -> list[Finding]:

@@ -27,7 +27,7 @@ from likewise.experiment.thresholds import kept_pairs
 from likewise.experiment.train import check_same_recipe, obtain
 from likewise.metrics import intervals
 from likewise.metrics.sampled_pairs import Pairs, even, similarities
-from likewise.safety import bounds
+from likewise.safety import bounds, notebook
 from likewise.spec import SpecError
 from likewise.training.watch import Watch
 
@@ -69,6 +69,22 @@ class Comparison:
     wins: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)  # metric: label: whom it is above
     without_training: tuple[Baseline, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """For a notebook: a row for each method, its value and interval of each score, and which are best by a test."""
+        names = [name for name in METRICS if any(name in row.scores for row in self.rows)]
+        rows = [(row.label, *(self._cell(row, name) for name in names)) for row in self.rows]
+        rows += [(label, f"failed: {why}") for label, why in self.failed.items()]
+        note = f"* better than every other method by a paired test (p < {LEVEL}, Holm)" if self.best else ""
+        return notebook.table(f"{len(self.rows)} methods", ("method", *names), rows, note=note)
+
+    def _cell(self, row: Row, name: str) -> str:
+        """A value with its interval, and a star where it is best beyond doubt; empty where it was not measured."""
+        score = row.scores.get(name)
+        if not score:
+            return ""
+        star = "*" if self.best.get(name) == row.label else ""
+        return f"{score['value']:.3f}{star} ({score['low']:.3f} – {score['high']:.3f})"
+
     def to_dict(self) -> dict[str, object]:
         rows = [
             {
@@ -91,14 +107,14 @@ def parse_over(texts: Iterable[str]) -> dict[str, list[str]]:
 
     Commas inside brackets or quotes part nothing. Errors: SpecError for what is not field=value,value.
     """
-    found: dict[str, list[str]] = {}
+    values_by_field: dict[str, list[str]] = {}
     for text in texts:
         name, equals, values = text.partition("=")
         listed = [value.strip() for value in outer_commas(values)]
         if not equals or not all(listed):
             raise SpecError(f"--over takes field=value,value,..., such as loss=softmax,contrastive; got {text!r}")
-        found[name] = listed
-    return found
+        values_by_field[name] = listed
+    return values_by_field
 
 
 def outer_commas(text: str) -> list[str]:
@@ -119,13 +135,13 @@ def outer_commas(text: str) -> list[str]:
 
 def variants(recipes: Mapping[str, Recipe], over: Mapping[str, Sequence[str]]) -> dict[str, Recipe]:
     """Every recipe with every combination of the values, by what differs. Errors: SpecError, before any run."""
-    found: dict[str, Recipe] = {}
+    by_label: dict[str, Recipe] = {}
     for name, recipe in recipes.items():
         for values in product(*over.values()):
             settings = [f"{field}={value}" for field, value in zip(over, values, strict=True)]
-            told = [v if known(f) in NAMED else f"{f}={v}" for f, v in zip(over, values, strict=True)]
-            found[", ".join([name] * (len(recipes) > 1 or not values) + told)] = recipe.override(*settings)
-    return found
+            labels = [v if known(f) in NAMED else f"{f}={v}" for f, v in zip(over, values, strict=True)]
+            by_label[", ".join([name] * (len(recipes) > 1 or not values) + labels)] = recipe.override(*settings)
+    return by_label
 
 
 def compare(
@@ -162,10 +178,10 @@ def compare(
     if not trained:
         raise DivergedError(f"every method diverged; {next(iter(failed))}: {next(iter(failed.values()))}")
     say("comparing")
-    rows, found = zip(*(scored(label, recipes[label], runs) for label, runs in trained.items()), strict=True)
-    best, p = judged(rows, found)
+    rows, comparables = zip(*(scored(label, recipes[label], runs) for label, runs in trained.items()), strict=True)
+    best, p = judged(rows, comparables)
     without = baselines_of({row.label: row.runs[0] for row in rows})
-    result = Comparison(folder, rows, best, p, failed, pairwise(rows, found), without)
+    result = Comparison(folder, rows, best, p, failed, pairwise(rows, comparables), without)
     with replacing(folder / "compare.json") as temporary:
         temporary.write_text(json.dumps(result.to_dict(), indent=1), encoding="utf-8")
     return result
@@ -192,8 +208,8 @@ def check_shared(recipes: Mapping[str, Recipe], fields: Iterable[str], why: str)
         for label, recipe in recipes.items():
             whose.setdefault(getattr(recipe, field), label)
         if len(whose) > 1:
-            said = ", ".join(f"{value} ({label})" for value, label in whose.items())
-            raise ValueError(f"{why}, but {field} differs: {said}; give {field}=... for all of them")
+            values = ", ".join(f"{value} ({label})" for value, label in whose.items())
+            raise ValueError(f"{why}, but {field} differs: {values}; give {field}=... for all of them")
 
 
 def announced(say: Callable[[str], None], label: str, how: str) -> None:
@@ -207,14 +223,14 @@ def plan(folder: Path, recipes: Mapping[str, Recipe], seeds: int) -> dict[str, l
     """Every run by label. Errors: ValueError where a folder holds a run of another recipe."""
     names = {label: slug(label) for label in recipes}
     twice = {name for name, n in Counter(names.values()).items() if n > 1}
-    found: dict[str, list[Task]] = {}
+    tasks: dict[str, list[Task]] = {}
     for label, recipe in recipes.items():
         name = names[label] if names[label] not in twice else f"{names[label]}-{crc32(label.encode()):08x}"
         wanted = [resolve_defaults(recipe.replace(seed=recipe.seed + i)) for i in range(seeds)]
-        found[label] = [(folder / "runs" / f"{name}-seed{each.seed}", each) for each in wanted]
-    for path, recipe in chain.from_iterable(found.values()):
+        tasks[label] = [(folder / "runs" / f"{name}-seed{each.seed}", each) for each in wanted]
+    for path, recipe in chain.from_iterable(tasks.values()):
         check_same_recipe(path, recipe)
-    return found
+    return tasks
 
 
 def slug(label: str) -> str:
@@ -225,33 +241,33 @@ def slug(label: str) -> str:
 def scored(label: str, recipe: Recipe, runs: tuple[Run, ...]) -> tuple[Row, Comparable]:
     """A method's row, and what it is compared by; several seeds are averaged."""
     seen = [of_run(run) for run in runs]
-    found = over_seeds([comparable for comparable, _ in seen])
+    averaged = over_seeds([comparable for comparable, _ in seen])
     fixed = [accuracy for _, accuracy in seen if accuracy is not None]
-    return row(label, recipe, runs, found.queries, mean(fixed) if fixed else None), found
+    return row(label, recipe, runs, averaged.queries, mean(fixed) if fixed else None), averaged
 
 
 def of_run(run: Run) -> tuple[Comparable, float | None]:
     """What a run is compared by, and its accuracy at the fixed threshold where there are pairs."""
-    held, recipe = run.metrics(), run.recipe
-    found = Embeddings.load(run.embeddings)
-    query, reference = found.part(held["split"]), None if held["open"] else found.part("train")
+    saved, recipe = run.metrics(), run.recipe
+    embeddings = Embeddings.load(run.embeddings)
+    query, reference = embeddings.part(saved["split"]), None if saved["open"] else embeddings.part("train")
     measured = measure(query, reference, sim=recipe.sim, seed=recipe.split_seed)
-    pairs = kept_pairs(run, query, held["split"]) or draw_pairs(query.labels, seed=recipe.split_seed)
+    pairs = kept_pairs(run, query, saved["split"]) or draw_pairs(query.labels, seed=recipe.split_seed)
     if not len(pairs.same):
         return Comparable(measured, {}), None
-    return Comparable(measured, of_pairs(query, pairs, recipe, held)), fixed_threshold(query, pairs)
+    return Comparable(measured, of_pairs(query, pairs, recipe, saved)), fixed_threshold(query, pairs)
 
 
-def of_pairs(query: Embeddings, pairs: Pairs, recipe: Recipe, held: Metrics) -> dict[str, Resampled]:
+def of_pairs(query: Embeddings, pairs: Pairs, recipe: Recipe, saved: Metrics) -> dict[str, Resampled]:
     """The table's scores of pairs, with the resamples of their intervals."""
     curves = {name: of for name, of in CURVED.items() if name in METRICS}
     score_T = similarities(query.vectors, pairs, sim=spec.bind("sim", recipe.sim))
-    kept = held.get("threshold")
-    at = kept["value"] if kept else None
-    drawn_N = units(query.labels, held["open"])
+    threshold = saved.get("threshold")
+    at = threshold["value"] if threshold else None
+    drawn_N = units(query.labels, saved["open"])
     strata_N = strata(query.labels, drawn_N)
-    found = resampled(pairs, score_T, drawn_N, strata_N=strata_N, curves=curves, threshold=at, seed=recipe.split_seed)
-    return {name: x for name, x in found.items() if name in METRICS}
+    values = resampled(pairs, score_T, drawn_N, strata_N=strata_N, curves=curves, threshold=at, seed=recipe.split_seed)
+    return {name: x for name, x in values.items() if name in METRICS}
 
 
 def fixed_threshold(query: Embeddings, pairs: Pairs) -> float:
@@ -261,11 +277,11 @@ def fixed_threshold(query: Embeddings, pairs: Pairs) -> float:
 
 
 def row(label: str, recipe: Recipe, runs: tuple[Run, ...], measured: Measured, fixed: float | None) -> Row:
-    held = [run.metrics() for run in runs]
-    scores = {name: widest([h["scores"][name] for h in held if name in h["scores"]]) for name in held[0]["scores"]}
+    saved = [run.metrics() for run in runs]
+    scores = {name: widest([h["scores"][name] for h in saved if name in h["scores"]]) for name in saved[0]["scores"]}
     drawn = intervals.bootstrap(measured.ratios, measured.units, seed=recipe.split_seed)
     scores |= {name: dataclasses.asdict(score) for name, score in drawn.items()}
-    seconds, speed = (mean(h[name] for h in held) for name in ("seconds", "images_per_s"))
+    seconds, speed = (mean(h[name] for h in saved) for name in ("seconds", "images_per_s"))
     return Row(label, recipe, runs, scores, fixed, seconds, speed)
 
 
@@ -280,29 +296,31 @@ def mean(values: Iterable[float]) -> float:
     return sum(listed) / len(listed)
 
 
-def judged(rows: Sequence[Row], found: Sequence[Comparable]) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
+def judged(
+    rows: Sequence[Row], comparables: Sequence[Comparable]
+) -> tuple[dict[str, str], dict[str, dict[str, float]]]:
     """For each metric that all rows have: p of every row against the best, and the best where all are clear."""
     best: dict[str, str] = {}
     against: dict[str, dict[str, float]] = {}
     for name in METRICS if len(rows) > 1 else ():
-        if not all(name in one for one in found):
+        if not all(name in one for one in comparables):
             continue
         top = max(range(len(rows)), key=lambda i: merit(name, rows[i]))
         others = [i for i in range(len(rows)) if i != top]
-        against[name] = intervals.holm({rows[i].label: apart(name, found[top], found[i]).p for i in others})
+        against[name] = intervals.holm({rows[i].label: apart(name, comparables[top], comparables[i]).p for i in others})
         if all(p < LEVEL for p in against[name].values()):
             best[name] = rows[top].label
     return best, against
 
 
-def pairwise(rows: Sequence[Row], found: Sequence[Comparable]) -> dict[str, dict[str, list[str]]]:
+def pairwise(rows: Sequence[Row], comparables: Sequence[Comparable]) -> dict[str, dict[str, list[str]]]:
     """The labels that each row is better than, by metrics of PAIRWISE that all rows have, corrected over all pairs."""
     wins: dict[str, dict[str, list[str]]] = {}
     pairs = list(combinations(range(len(rows)), 2))
     for name in PAIRWISE if 1 < len(rows) <= MOST_ROWS else ():
-        if not all(name in one for one in found):
+        if not all(name in one for one in comparables):
             continue
-        p = intervals.holm({str(pair): apart(name, found[pair[0]], found[pair[1]]).p for pair in pairs})
+        p = intervals.holm({str(pair): apart(name, comparables[pair[0]], comparables[pair[1]]).p for pair in pairs})
         wins[name] = {row.label: [] for row in rows}
         for pair in pairs:
             if p[str(pair)] < LEVEL:

@@ -28,7 +28,7 @@ def baselines_of(runs: Mapping[str, Run]) -> tuple[Baseline, ...]:
 
     Methods that share images and network share their baselines, which are listed once.
     """
-    found: dict[str, dict[tuple[object, ...], tuple[str, Baseline]]] = defaultdict(dict)
+    by_kind: dict[str, dict[tuple[object, ...], tuple[str, Baseline]]] = defaultdict(dict)
     for method, run in runs.items():
         record = run.metrics().get("without_training")
         if not record:
@@ -36,9 +36,9 @@ def baselines_of(runs: Mapping[str, Run]) -> tuple[Baseline, ...]:
         for one in record["baselines"].values():
             values = tuple((name, score["value"]) for name, score in one["scores"].items())
             baseline = Baseline(one["what"], one["scores"], note(record))
-            found[one["what"]].setdefault((values, baseline.note), (method, baseline))
+            by_kind[one["what"]].setdefault((values, baseline.note), (method, baseline))
     return tuple(
         Baseline(f"{what}, {method}" if len(same) > 1 else what, one.scores, one.note)
-        for what, same in found.items()
+        for what, same in by_kind.items()
         for method, one in same.values()
     )

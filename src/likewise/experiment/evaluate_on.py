@@ -62,11 +62,11 @@ def evaluate_on(run: Run, on: str | os.PathLike, gallery: str | os.PathLike | No
 
 def read_images(source: str | os.PathLike, model: Embedder) -> Images:
     """All images of a source, in the size and colour that the model takes, with the parts that the source gives."""
-    want = LoadOptions()
+    options = LoadOptions()
     if len(model.shape) == 3:
         channels, height, width = model.shape
-        want = LoadOptions(size=f"{height}x{width}", channels=channels if channels in (1, 3) else 0)
-    return data.read(os.fspath(source), want)
+        options = LoadOptions(size=f"{height}x{width}", channels=channels if channels in (1, 3) else 0, fit=model.fit)
+    return data.read(os.fspath(source), options)
 
 
 def same_classes(query: Embeddings, reference: Embeddings) -> tuple[Embeddings, Embeddings]:

@@ -3,8 +3,8 @@
 import math
 
 from likewise.evaluate.baselines import is_better, is_worse
-from likewise.experiment.baselines import IMAGENET
 from likewise.experiment.build import NO_WEIGHTS
+from likewise.experiment.imagenet import imagenet
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.records import BaselineRecord, PairedRecord, WithoutTraining
 
@@ -54,11 +54,11 @@ def against(record: WithoutTraining, name: str, recipe: Recipe) -> str:
     main, one = record["main"], record["baselines"][name]
     apart = one["difference"][main]
     ours, theirs = record["trained"][main]["value"], one["scores"][main]["value"]
-    said = "Training made it worse than" if is_worse(apart) else "Training is not beyond doubt better than"
-    said = "Training made it better than" if is_better(apart) else said
+    sentence = "Training made it worse than" if is_worse(apart) else "Training is not beyond doubt better than"
+    sentence = "Training made it better than" if is_better(apart) else sentence
     difference = f"{apart['difference']:+.4f}, 95 % interval {apart['low']:+.4f} to {apart['high']:+.4f}"
     figures = f"{main} {ours:.4f} against {theirs:.4f} ({difference}{wanted_queries(apart, recipe)})"
-    return f"{said} {TITLES.get(name, name)}: {figures}{also_better(one, main)}"
+    return f"{sentence} {TITLES.get(name, name)}: {figures}{also_better(one, main)}"
 
 
 def wanted_queries(apart: PairedRecord, recipe: Recipe) -> str:
@@ -83,7 +83,9 @@ def remedy(name: str, recipe: Recipe, steps: int | None) -> str:
         more = math.ceil(recipe.epochs * FEW_STEPS / steps)
         return f"{steps} optimizer steps are few; give epochs={more} or more, or smaller batches (sampler=)"
     if name == "published" and recipe.weights in ("", NO_WEIGHTS):
-        return f"start from these weights: network=mobilenet_v2 weights={IMAGENET} channels=3 size=96 lr=0.0003"
+        start = imagenet()
+        which = f"network={start.network} weights={start.weights} " if start else ""
+        return f"start from these weights: {which}channels=3 size=96 lr=0.0003"
     if name == "published":
         return f"train them less: lr={recipe.lr / 10:g}, frozen_epochs={max(1, recipe.epochs // 2)}, or dim=0"
     if name == "untrained":

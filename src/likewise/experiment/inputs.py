@@ -1,12 +1,15 @@
 """What a run was started with, so that resuming notices when its recipe or its data have changed."""
 
+import itertools
 import json
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
 
+from likewise import distributed
 from likewise.atomic import write_text
 from likewise.data.images import Images
 from likewise.experiment.recipe import Recipe
@@ -14,29 +17,56 @@ from likewise.experiment.run import Run
 from likewise.imaging.decode import ImageSource
 from likewise.safety import bounds
 
-__all__ = ["check_inputs", "write_inputs"]
+__all__ = ["begun_before", "check_inputs", "write_inputs"]
 
 NAME = "inputs.json"
 
 
 def write_inputs(run: Run, recipe: Recipe, images: Images) -> None:
-    """Keep the recipe's fields and a fingerprint of the data beside the run's checkpoints."""
-    write_text(run.path / NAME, json.dumps({"recipe": recipe.to_dict(), "data": fingerprint(images)}, indent=1))
+    """Keep the recipe's fields, a fingerprint of the data and torchrun's name beside the run's checkpoints."""
+    kept: dict[str, object] = {"recipe": recipe.to_dict(), "data": fingerprint(images)}
+    if launch := distributed.launched_by():
+        kept["launch"] = launch
+    write_text(run.path / NAME, json.dumps(kept, indent=1))
+
+
+def begun_before(path: Path, recipe: Recipe) -> Run | None:
+    """The run `path`, `path-2` or so on that this call of torchrun has begun: of that recipe, else the last unfinished.
+
+    A plan of one's own data may have measured another number of epochs the second time.
+    """
+    launch, fields = distributed.launched_by(), recipe.to_dict()
+    begun: list[tuple[bool, Run]] = []
+    for attempt in itertools.count(1):
+        run = Run(path if attempt == 1 else path.with_name(f"{path.name}-{attempt}"))
+        if not run.path.exists():
+            break
+        with suppress(ValueError):  # another run's file, damaged
+            kept = kept_inputs(run)
+            if run.recipe_file.exists() and launch and kept.get("launch") == launch:
+                begun.append((differences(kept.get("recipe"), fields, "") == [], run))
+    unfinished = [run for _, run in reversed(begun) if not run.report.exists()]
+    return next((run for same, run in begun if same), next(iter(unfinished), None))
 
 
 def check_inputs(run: Run, recipe: Recipe, images: Images) -> None:
     """Errors: ValueError naming what differs from what the run was started with; nothing for runs that kept nothing."""
-    path = run.path / NAME
-    if not path.is_file():
-        return
-    before = bounds.parsed_json(bounds.text(path, bounds.JSON_FILE, "what a run was started with"), str(path))
+    before = kept_inputs(run)
     changed = differences(before.get("recipe"), recipe.to_dict(), "the recipe's ")
     changed += differences(before.get("data"), fingerprint(images), "the data's ")
     if changed:
         raise ValueError(
-            f"{run.path} was started with something else: {'; '.join(changed)}. Put it back as it was, train anew, or "
-            "resume all the same with --force"
+            f"{run.path} was started with other inputs: {'; '.join(changed)}. Restore them, train again, or resume "
+            "anyway with --force"
         )
+
+
+def kept_inputs(run: Run) -> bounds.Fields:
+    """What `write_inputs` has kept; nothing for a run that kept nothing. Errors: ValueError for a damaged file."""
+    path = run.path / NAME
+    if not path.is_file():
+        return {}
+    return bounds.parsed_json(bounds.text(path, bounds.JSON_FILE, "what a run was started with"), str(path))
 
 
 def differences(before: object, now: dict[str, object], whose: str) -> list[str]:

@@ -11,10 +11,10 @@ __all__ = ["counted", "look", "sentences"]
 
 def look(images: Images, split: str, say: Callable[[str], None], *, seed: int = 0) -> list[Overlap]:
     """Compare a seeded sample of the parts and say what leaks. A few hundred thumbnails, whatever the data's size."""
-    found = overlaps(images, seed=seed)
-    for sentence in sentences(found, images, split):
+    overlapping = overlaps(images, seed=seed)
+    for sentence in sentences(overlapping, images, split):
         say(sentence)
-    return found
+    return overlapping
 
 
 def counted(images: Images, split: str, *, seed: int = 0) -> list[dict[str, object]]:
@@ -32,9 +32,9 @@ def counted(images: Images, split: str, *, seed: int = 0) -> list[dict[str, obje
     ]
 
 
-def sentences(found: Sequence[Overlap], images: Images, split: str) -> list[str]:
+def sentences(overlapping: Sequence[Overlap], images: Images, split: str) -> list[str]:
     """One for each pair of parts of which TELLING or more of what was checked has a near-copy."""
-    return [sentence(o, images, split) for o in found if o.checked and o.share >= TELLING and o.copies >= 2]
+    return [sentence(o, images, split) for o in overlapping if o.checked and o.share >= TELLING and o.copies >= 2]
 
 
 def sentence(o: Overlap, images: Images, split: str) -> str:

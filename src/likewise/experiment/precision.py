@@ -24,8 +24,8 @@ def settle(parts: Parts, say: Callable[[str], None] = lambda sentence: None) -> 
     """
     if parts.recipe.amp != "auto":
         return ""
-    found = distributed.from_main(chosen(parts) if distributed.is_main() else ("", ""))
-    amp, why = found
+    choice = distributed.from_main(chosen(parts) if distributed.is_main() else ("", ""))
+    amp, why = choice
     parts.recipe = parts.recipe.replace(amp=amp)
     if distributed.is_main():
         say(f"amp=auto: {why}, so amp={amp}")
@@ -38,8 +38,8 @@ def chosen(parts: Parts) -> tuple[str, str]:
         return "always", "there is a GPU"
     seconds = {amp: step_seconds(parts, amp=amp) for amp in (False, True)}
     gain = seconds[False] / seconds[True]
-    told = f"bfloat16 {1000 * seconds[True]:.0f} ms a step, float32 {1000 * seconds[False]:.0f} ms"
-    return ("always" if gain >= GAIN else "never"), told
+    times = f"bfloat16 {1000 * seconds[True]:.0f} ms a step, float32 {1000 * seconds[False]:.0f} ms"
+    return ("always" if gain >= GAIN else "never"), times
 
 
 def step_seconds(parts: Parts, *, amp: bool, clock: Callable[[], float] = time.perf_counter) -> float:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from likewise import spec
-from likewise.imaging.sizes import plain_size
+from likewise.experiment.ranges import AMP, RANGES
+from likewise.imaging.sizes import FITS, plain_size
 from likewise.safety import bounds
 from likewise.spec import SpecError, near
 
@@ -36,9 +37,10 @@ class Recipe:
     val: float = documented(0.1, "share of the training part used for validation if the source has no validation part")
     size: int | str = documented(
         0,
-        "side of the square that images are stretched to, in pixels, or height and width such as 40x64; 0 is the size "
+        "side of the square that images are brought to, in pixels, or height and width such as 40x64; 0 is the size "
         "of the pretrained network, else the image's own, enlarged if the network needs larger ones",
     )
+    fit: str = documented("stretch", "images of another aspect: stretch | pad (in the border's colour) | crop")
     channels: int = documented(0, "1 grey, 3 colour, 0 as most images are, and 3 for pretrained networks (timm: ...)")
     min_per_class: int = documented(1, "classes with fewer images are left out")
     max_per_class: int = documented(0, "maximum number of images per class; 0 is all")
@@ -49,6 +51,7 @@ class Recipe:
     mirror: bool = documented(False, "each class mirrored adds a training class")
     augment: str = documented("", "augmentation of training images, e.g. light, photo, handwriting; empty is none")
     strict: bool = documented(False, "a broken image is an error, not a line in skipped.csv")
+    decisions: str = documented("", "CSV of decisions of the audit page (keep, relabel, remove); empty is none")
     # model
     network: str = documented("convnet", "backbone: a name, timm:NAME, torchvision:NAME or hf:NAME_OR_FOLDER")
     weights: str = documented(
@@ -56,6 +59,7 @@ class Recipe:
         "initial weights: a file, a folder or a run; published; none; empty is published for timm: and the like",
     )
     head: str = documented("linear", "layers from features to the embedding: linear | bnneck | projection(hidden=...)")
+    adapter: str = documented("", "trains small matrices beside frozen layers, e.g. lora(rank=8); empty is the layers")
     dim: int = documented(64, "dimension of the embedding; 0 uses the network's features directly")
     normalize: bool | None = documented(None, "L2-normalise every embedding; auto is the default of the loss")
     sim: str = documented("", "similarity of loss, miner, evaluation and gallery; empty is the default of the loss")
@@ -71,6 +75,7 @@ class Recipe:
     sampler: str = documented(
         "pk(classes=10, images=12)", "how batches are drawn: pk | shuffled | hard_classes | pairs ..."
     )
+    distill: str = documented("", "teacher of a distillation loss: a .parquet of embeddings, a run or its model folder")
     # training
     epochs: int = documented(10, "passes over the training part")
     pretrain_epochs: int = documented(0, "epochs of softmax classification before them")
@@ -81,6 +86,7 @@ class Recipe:
     proxy_lr: float = documented(
         0.0, "learning rate of the loss's own parameters, as a multiple of lr; 0 is the default of the loss"
     )
+    proxy_share: float = documented(0.0, "share of the proxies, sharded over processes, to compare with; 0: unsharded")
     backbone_lr: float = documented(1.0, "learning rate of the backbone, as a multiple of lr")
     layer_decay: float = documented(
         1.0, "learning rate of each block of the backbone, as a multiple of the next block's"
@@ -92,6 +98,9 @@ class Recipe:
     accumulate: int = documented(1, "GradCache chunks per batch, to save memory; the loss is that of the whole batch")
     clip: float = documented(0.0, "maximum gradient norm; 0 is no limit")
     ema: float = documented(0.0, "decay of the moving average of the weights, e.g. 0.999; 0 is none")
+    wise: float = documented(
+        0.0, "share of the trained weights in a mean with the initial ones; -1 is chosen by validation; 0 is no mean"
+    )
     whiten: float = documented(
         0.0,
         "whitens the embedding by the within-class covariance after training, with this shrinkage; 0 is none",
@@ -209,42 +218,10 @@ def checked_names(values: Mapping[str, object], where: str) -> Mapping[str, obje
 
 # Fields that contain names, with their kinds.
 NAMED = {name: name for name in ("split", "network", "head", "sim", "sampler", "optimizer", "schedule")}
-NAMED |= {name: name for name in ("loss", "miner", "relation", "augment")}
+NAMED |= {name: name for name in ("adapter", "loss", "miner", "relation", "augment")}
 
 # Fields that were renamed.
 EARLIER = {"turns": "rotations"}
-
-AMP = ("gpu", "always", "never", "auto")
-
-# Accepted minimum and maximum.
-RANGES: dict[str, tuple[float, float]] = {
-    "val": (0, 0.9),
-    "channels": (0, 3),
-    "min_per_class": (1, 2**31),
-    "max_per_class": (0, 2**31),
-    "max_classes": (0, 2**31),
-    "rotations": (1, 4),
-    "dim": (0, 65536),
-    "memory": (0, 2**31),
-    "tile": (0, 2**31),
-    "epochs": (1, 1_000_000),
-    "pretrain_epochs": (0, 1_000_000),
-    "max_seconds": (0, 1e9),
-    "lr": (0, 1e6),
-    "proxy_lr": (0, 1e9),
-    "backbone_lr": (0, 1e6),
-    "layer_decay": (0, 1),
-    "frozen_epochs": (-1, 1_000_000),
-    "unfreeze_epochs": (0, 1_000_000),
-    "accumulate": (1, 1_000_000),
-    "clip": (0, 1e12),
-    "ema": (0, 0.9999999),
-    "whiten": (0, 1e6),
-    "patience": (0, 1_000_000),
-    "eval_every_epochs": (0, 1_000_000),
-    "seed": (0, 2**32 - 1),
-    "split_seed": (0, 2**32 - 1),
-}
 
 
 def meaning(name: str) -> str:
@@ -329,8 +306,11 @@ def check(recipe: Recipe) -> None:
             raise SpecError(f"{name} is {meaning(name)}: expected {low} to {high}, got {value}")
     if recipe.channels == 2:
         raise SpecError("channels is 1 (grey), 3 (colour) or 0 (as most images are), got 2")
-    if recipe.amp not in AMP:
-        raise SpecError(f"no amp={recipe.amp!r}{near(recipe.amp, AMP)}")
+    if recipe.wise < 0 and recipe.wise != -1:
+        raise SpecError(f"wise is {meaning('wise')}: expected 0 to 1, or -1, got {recipe.wise}")
+    for name, known_words in (("fit", FITS), ("amp", AMP)):
+        if (word := getattr(recipe, name)) not in known_words:
+            raise SpecError(f"no {name}={word!r}{near(word, known_words)}")
     for name, kind in NAMED.items():
         if getattr(recipe, name) and not getattr(recipe, name).startswith("pml:"):
             spec.bind(kind, getattr(recipe, name))

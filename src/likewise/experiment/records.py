@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
 from likewise.experiment.run_files import checked_metrics
+from likewise.metrics.intervals import Score
 
 __all__ = [
     "BaselineRecord",
@@ -14,11 +15,14 @@ __all__ = [
     "PairedRecord",
     "RatesRecord",
     "ScoreRecord",
+    "SizePoint",
+    "SizesRecord",
     "SliceRecord",
     "ThresholdRecord",
     "VerdictRecord",
     "VerificationRecord",
     "WithoutTraining",
+    "as_record",
     "read_metrics",
 ]
 
@@ -30,6 +34,10 @@ class ScoreRecord(TypedDict):
     low: float
     high: float
     n: int
+
+
+def as_record(score: Score) -> ScoreRecord:
+    return ScoreRecord(value=score.value, low=score.low, high=score.high, n=score.n)
 
 
 class ThresholdRecord(TypedDict):
@@ -57,6 +65,9 @@ class DataRecord(TypedDict):
     val: int
     test: int
     skipped: int
+    keep: NotRequired[int]  # decisions that were applied, by kind
+    relabel: NotRequired[int]
+    remove: NotRequired[int]
 
 
 class PairedRecord(TypedDict):
@@ -94,7 +105,7 @@ class WithoutTraining(TypedDict):
 
 
 class RatesRecord(TypedDict):
-    """FAR and FRR at a threshold that validation pairs chose, with exact binomial intervals."""
+    """FAR and FRR at a threshold that validation pairs chose, with 95 % intervals."""
 
     at: str
     threshold: float
@@ -134,6 +145,24 @@ class VerificationRecord(TypedDict):
     further_groups: NotRequired[int]
 
 
+class SizePoint(ScoreRecord):
+    """Accuracy of vectors of one size: `dim` numbers as `kind`, in so many `bytes`."""
+
+    dim: int
+    kind: str
+    bytes: int
+
+
+class SizesRecord(TypedDict):
+    """Accuracy by the bytes of a stored vector; trained: the prefixes that the loss was taken at."""
+
+    score: str
+    queries: int
+    references: int
+    trained: list[int]
+    points: list[SizePoint]
+
+
 class VerdictRecord(TypedDict):
     """The verdict on the run: good, doubtful or bad, why, what to type next, and what else was found."""
 
@@ -169,6 +198,7 @@ class Metrics(TypedDict):
     calibration: CalibrationRecord | None
     data: DataRecord
     without_training: NotRequired[WithoutTraining]
+    vector_sizes: NotRequired[SizesRecord]  # of a matryoshka
     loss_at_collapse: NotRequired[float | None]
     seconds: NotRequired[float]
     images_per_s: NotRequired[float]
@@ -176,6 +206,7 @@ class Metrics(TypedDict):
     epochs: NotRequired[int]
     stopped: NotRequired[str]
     parameters: NotRequired[int]
+    wise: NotRequired[float]  # share of the trained weights in the mean with the first ones
 
 
 def read_metrics(path: Path) -> Metrics:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from likewise.atomic import write_text
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.records import Metrics, read_metrics
 from likewise.experiment.run_files import checked_metrics, records
-from likewise.metrics.intervals import Score
+from likewise.metrics.intervals import Score, Scores, score_table
+from likewise.safety import notebook
 from likewise.safety.bounds import Fields
 
-__all__ = ["Run", "folder_in"]
+__all__ = ["Run", "folder_in", "portable"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,10 @@ class Run:
     def best(self) -> Path:
         return self.path / "checkpoints" / "best.safetensors"
 
+    @property
+    def adapter(self) -> Path:
+        return self.path / "adapter.safetensors"
+
     def snapshot(self, epoch: int) -> Path:
         return self.path / "snapshots" / f"epoch_{epoch:04d}.parquet"
 
@@ -100,8 +106,8 @@ class Run:
 
     def forget_after(self, step: int) -> None:
         """Drop what was logged after the step that training resumes from."""
-        kept = [r for r in self.records() if r["step"] <= step]
-        self.write("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in kept))
+        remaining = [r for r in self.records() if r["step"] <= step]
+        self.write("metrics.jsonl", "".join(json.dumps(r) + "\n" for r in remaining))
 
     def metrics(self) -> Metrics:
         """What metrics.json holds. Errors: ValueError when the run was never evaluated."""
@@ -113,13 +119,31 @@ class Run:
         """What metrics.json holds, as far as it goes; nothing where there is none."""
         return checked_metrics(self.metrics_file, needed=()) if self.metrics_file.exists() else {}
 
-    def scores(self) -> dict[str, Score]:
+    def scores(self) -> Scores:
         """The scores of the held-out images by name. Errors: ValueError when the run was never evaluated."""
-        found = self.metrics()["scores"].items()
-        return {name: Score(score["value"], score["low"], score["high"], score["n"]) for name, score in found}
+        entries = self.metrics()["scores"].items()
+        return Scores((name, Score(score["value"], score["low"], score["high"], score["n"])) for name, score in entries)
+
+    def _repr_html_(self) -> str:
+        """For a notebook: the verdict, and the scores where there are some."""
+        try:
+            verdict = self.metrics_or_nothing().get("verdict", {})
+            note = f"{verdict['grade']}: {verdict['reason']}" if verdict else ""
+            return score_table(f"run {self.name}", self.scores(), note=note)
+        except ValueError as error:  # not evaluated yet, or not readable
+            return notebook.table(f"run {self.name}", (), (), note=str(error))
 
 
+FOREIGN = set('<>"|?*')  # characters of no file name on Windows, beside those that lead elsewhere
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))}
+
+
+def portable(name: str) -> str:
+    """The name with a dash for what some system's file names cannot hold; for names that nobody typed."""
+    plain = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]+', "-", name).strip()
+    while plain.endswith((".", " ")):
+        plain = plain.rstrip(". ").strip()
+    return plain or "run"
 
 
 def folder_in(out: str | os.PathLike, name: str) -> Path:
@@ -131,6 +155,8 @@ def folder_in(out: str | os.PathLike, name: str) -> Path:
         why = "it would lead out of --out"
     elif name != name.strip() or name.endswith(".") or any(ord(c) < 32 or ord(c) == 127 for c in name):
         why = "it begins or ends in a blank or a dot, or holds a control character"
+    elif FOREIGN & set(name):
+        why = f"Windows takes none of {' '.join(sorted(FOREIGN))} in it"
     elif name.partition(".")[0].upper() in RESERVED:
         why = "Windows keeps it for a device"
     elif len(os.fsencode(name)) > 200:

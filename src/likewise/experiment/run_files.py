@@ -64,7 +64,7 @@ def data(value: object) -> bool:
     return isinstance(value, dict) and len(value) <= ENTRIES and all(text(v) or whole(v) for v in value.values())
 
 
-def full_score(value: object) -> bool:
+def full_score(value: object) -> TypeGuard[dict[str, object]]:
     return score(value) and all(number(value.get(name)) for name in ("low", "high", "n"))
 
 
@@ -85,8 +85,22 @@ def without_training(value: object) -> bool:
     if not (isinstance(value, dict) and text(value.get("main"))):
         return False
     counts = ("queries", "queries_of", "references", "references_of")
-    kept = {"trained": entries(full_score), "baselines": entries(baseline), "left_out": entries(text)}
-    return all(whole(value.get(name)) for name in counts) and all(of(value.get(name)) for name, of in kept.items())
+    record = {"trained": entries(full_score), "baselines": entries(baseline), "left_out": entries(text)}
+    return all(whole(value.get(name)) for name in counts) and all(of(value.get(name)) for name, of in record.items())
+
+
+def size_point(value: object) -> bool:
+    return full_score(value) and whole(value.get("dim")) and whole(value.get("bytes")) and text(value.get("kind"))
+
+
+def vector_sizes(value: object) -> bool:
+    if not (isinstance(value, dict) and text(value.get("score"))):
+        return False
+    points, trained = value.get("points"), value.get("trained")
+    if not (isinstance(points, list) and isinstance(trained, list) and len(points) + len(trained) <= ENTRIES):
+        return False
+    counted = all(whole(value.get(name)) for name in ("queries", "references"))
+    return counted and all(map(whole, trained)) and all(map(size_point, points))
 
 
 def verdict(value: object) -> bool:
@@ -149,6 +163,7 @@ METRICS: dict[str, tuple[Check, str]] = {
     "calibration": (optional(calibration), "an object with a kind and finite numbers"),
     "data": (lambda value: data(value) or text(value), "an object of a name and counts"),
     "without_training": (without_training, "an object of baselines with their scores and differences"),
+    "vector_sizes": (vector_sizes, "an object of points with dim, kind, bytes and a score"),
     "loss_at_collapse": (optional(number), "a number"),
     "seconds": (finite, "a number"),
     "images_per_s": (finite, "a number"),
@@ -156,6 +171,7 @@ METRICS: dict[str, tuple[Check, str]] = {
     "epochs": (whole, "a whole number"),
     "parameters": (whole, "a whole number"),
     "ranks": (whole, "a whole number"),
+    "wise": (finite, "a number"),
     "stopped": (text, "a text"),
 }
 # Names of earlier versions, which are still read.
@@ -177,20 +193,20 @@ LINE_NEEDED = {
 
 def checked_metrics(path: Path, *, needed: tuple[str, ...] = NEEDED) -> dict[str, object]:
     """The content of metrics.json. Errors: ValueError that names the file and the field."""
-    held: bounds.Fields = {EARLIER.get(name, name): value for name, value in bounds.read_json(path).items()}
+    fields: bounds.Fields = {EARLIER.get(name, name): value for name, value in bounds.read_json(path).items()}
     for name in needed:
-        if name not in held:
+        if name not in fields:
             raise ValueError(f"{path} has no {name}; write it again with `likewise evaluate {path.parent}`")
-    for name, value in held.items():
+    for name, value in fields.items():
         check, accepted = METRICS.get(name, (plain, f"plain and at most {DEPTH} deep"))
         if not check(value):
             raise ValueError(f"{path}: {name[:100]} is {accepted}, got {value!r:.80}")
-    if "scores" in needed and not isinstance(held.get("data", {}), dict):
-        raise ValueError(f"{path}: data is {METRICS['data'][1]}, got {held['data']!r:.80}")
-    for name, one in held["scores"].items() if "scores" in needed else ():
+    if "scores" in needed and not isinstance(fields.get("data", {}), dict):
+        raise ValueError(f"{path}: data is {METRICS['data'][1]}, got {fields['data']!r:.80}")
+    for name, one in fields["scores"].items() if "scores" in needed else ():
         if lost := [key for key in ("low", "high", "n") if one.get(key) is None]:
             raise ValueError(f"{path}: the score {name[:100]} has no {lost[0]}; run `likewise evaluate {path.parent}`")
-    return held
+    return fields
 
 
 def records(path: Path) -> Iterator[bounds.Fields]:

@@ -61,17 +61,17 @@ def make_pairs(
     file: .csv, .txt or .parquet, which `evaluate --pairs` reads. groups: any | within | across. image, label, split,
     group, role: columns of a table. See `evaluate.protocol.draw_protocol` and `samples_of`. Errors: ValueError.
     """
-    found = samples_of(what, image=image, label=label, split=split, group=group, role=role, part=part)
-    drawn = draw_protocol(found.samples, per_class=per_class, groups=groups, seed=seed)
+    samples = samples_of(what, image=image, label=label, split=split, group=group, role=role, part=part)
+    drawn = draw_protocol(samples.samples, per_class=per_class, groups=groups, seed=seed)
     pair_files.write(file, drawn)
     return {
         "pairs": os.fspath(file),
         "roles": dict(Counter(drawn.role or ())),
         "images": len(drawn.names()),
-        "classes": len({sample.label for sample in found.samples}),
+        "classes": len({sample.label for sample in samples.samples}),
         "groups": sorted(set(drawn.group or ())),
-        "folder": found.folder,
-        "skipped": [skip._asdict() for skip in found.skipped],
+        "folder": samples.folder,
+        "skipped": [skip._asdict() for skip in samples.skipped],
     }
 
 
@@ -155,9 +155,9 @@ def of_run(path: Path, part: str) -> Found:
     if not run.embeddings.exists():
         raise ValueError(f"{path} has no embeddings yet; run `likewise evaluate {path}`")
     known = Embeddings.load(run.embeddings)
-    found = known.part(part or run.metrics()["split"])
-    if not len(found):
+    chosen = known.part(part or run.metrics()["split"])
+    if not len(chosen):
         raise ValueError(f"{path} has no image in the part {part}")
-    groups = found.groups or ("",) * len(found)
-    labels = [found.classes[i] for i in found.labels.tolist()]
-    return Found([Sample(*row) for row in zip(found.ids, labels, groups, strict=True)], "", ())
+    groups = chosen.groups or ("",) * len(chosen)
+    labels = [chosen.classes[i] for i in chosen.labels.tolist()]
+    return Found([Sample(*row) for row in zip(chosen.ids, labels, groups, strict=True)], "", ())

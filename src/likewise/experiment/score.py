@@ -4,8 +4,6 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-import torch
-
 from likewise import spec
 from likewise.data.images import SPLITS, Images
 from likewise.doctor.monitor import LOSS_AT_COLLAPSE
@@ -27,8 +25,10 @@ from likewise.experiment.gain import remark, warning
 from likewise.experiment.near_copies import counted
 from likewise.experiment.rates import held_out_rates
 from likewise.experiment.recipe import Recipe
+from likewise.experiment.records import ScoreRecord, as_record
 from likewise.experiment.run import Run
-from likewise.experiment.thresholds import choices, pairs_of, told
+from likewise.experiment.sizes import accuracy_by_size
+from likewise.experiment.thresholds import choices, is_closed_set, pairs_of, told
 from likewise.experiment.verdict import verdict_of
 from likewise.metrics.calibration import Calibration
 from likewise.metrics.sampled_pairs import Pairs
@@ -48,62 +48,70 @@ def evaluate_run(
     model: Embedder | None = None,
     images: Images | None = None,
     state: State | None = None,
-    found: Embeddings | None = None,
+    embeddings: Embeddings | None = None,
     threshold_at: str = "",
 ) -> dict[str, object]:
     """Embed everything once, score the test part (validation, where there is none); returns what metrics.json holds.
 
-    found: the embeddings of all images, where they are known. threshold_at: what the threshold aims at, such as
+    embeddings: the embeddings of all images, where they are known. threshold_at: what the threshold aims at, such as
     far=0.001; empty is as before, at first accuracy.
     """
     recipe = run.recipe
     model = model or Embedder.load(run.model)
     images = images or load_images(recipe)
-    found = embed(model, images) if found is None else found
-    found.save(run.embeddings)
-    split = "test" if len(found.part("test")) else "val"
-    if not len(found.part(split)):
+    embeddings = embed(model, images) if embeddings is None else embeddings
+    embeddings.save(run.embeddings)
+    split = "test" if len(embeddings.part("test")) else "val"
+    if not len(embeddings.part(split)):
         raise ValueError(f"{images.name} has no held-out images to score; give val=0.1, or split='ratio(test=0.2)'")
-    pairs = pairs_of(run, found, recipe.split_seed)
+    pairs = pairs_of(run, embeddings, recipe.split_seed)
     target = threshold_at or model.record("threshold").get("target", "accuracy")
-    threshold, fit = choices(found, pairs.get("val"), recipe, open_set=not is_closed_set(found, "val"), target=target)
-    kept: Fields = {"threshold": threshold._asdict() if threshold else None, "calibration": told(fit, pairs.get("val"))}
-    scores = scores_of(found, split, recipe, pairs.get(split), threshold, fit)
-    training = of_training(state) if state else earlier(run)
-    open_set = not is_closed_set(found, split)
-    baselines = without_training(
-        recipe, images, found, split, open_set=open_set, device=next(model.parameters()).device
+    threshold, fit = choices(
+        embeddings, pairs.get("val"), recipe, open_set=not is_closed_set(embeddings, "val"), target=target
     )
-    val = scores_of(found, "val", recipe) if split == "test" and len(found.part("val")) else {}
-    of_scores = caveats(recipe, images, found, split, open_set=open_set)
-    held = found.part(split).labels
-    said = {
+    decision: Fields = {
+        "threshold": threshold._asdict() if threshold else None,
+        "calibration": told(fit, pairs.get("val")),
+    }
+    scores = scores_of(embeddings, split, recipe, pairs.get(split), threshold, fit)
+    training = of_training(state) if state else earlier(run)
+    open_set = not is_closed_set(embeddings, split)
+    baselines = without_training(
+        recipe, images, embeddings, split, open_set=open_set, device=next(model.parameters()).device
+    )
+    val = scores_of(embeddings, "val", recipe) if split == "test" and len(embeddings.part("val")) else {}
+    of_scores = caveats(recipe, images, embeddings, split, open_set=open_set)
+    labels_Q = embeddings.part(split).labels
+    record = {
         **({"warning": why} if (why := warning(baselines, recipe, training.get("steps"))) else {}),
         "run": run.name,
         "split": split,
         "open": open_set,
         "scores": scores | one_shot(model, recipe, images, split),
         "caveats": of_scores + far_above(val, scores, images.groups is not None) + remark(baselines, recipe),
-        "majority": None if open_set else float(held.bincount().max() / len(held)),
+        "majority": None if open_set else float(labels_Q.bincount().max() / len(labels_Q)),
         "near_copies": counted(images, recipe.split, seed=recipe.split_seed),
-        "verification": held_out_rates(found, pairs, recipe.sim, kept["threshold"]),
+        "verification": held_out_rates(embeddings, pairs, recipe.sim, decision["threshold"]),
         "left_out": too_few(pairs["test"].same) if "test" in pairs else {},
         "queries_without_positives": queries_without_positives(
-            found.part(split), None if open_set else found.part("train")
+            embeddings.part(split), None if open_set else embeddings.part("train")
         ),
-        "health": health(found.part(split), sim=recipe.sim),
+        "health": health(embeddings.part(split), sim=recipe.sim),
         "val": val,
-        **kept,
+        **decision,
         "data": about(images),
         "without_training": baselines,
+        **(
+            {"vector_sizes": sizes} if (sizes := accuracy_by_size(recipe, embeddings, split, open_set=open_set)) else {}
+        ),
         **training,
     }
-    model.info |= kept | of_classes(found)
+    model.info |= decision | of_classes(embeddings)
     model.save(run.model)
-    said |= {"audit": audited} if (audited := run.metrics_or_nothing().get("audit")) else {}
-    said = {"verdict": verdict_of(run, metrics=said).to_dict(), **said}
-    run.write("metrics.json", json.dumps(said, indent=1))
-    return said
+    record |= {"audit": audited} if (audited := run.metrics_or_nothing().get("audit")) else {}
+    record = {"verdict": verdict_of(run, metrics=record).to_dict(), **record}
+    run.write("metrics.json", json.dumps(record, indent=1))
+    return record
 
 
 def rank_run(
@@ -116,23 +124,23 @@ def rank_run(
     Errors: ValueError for a name that is no retrieval metric, a gallery without the classes, or unknown groups.
     """
     recipe, split = run.recipe, run.metrics()["split"]
-    found = Embeddings.load(run.embeddings)
-    query, searched = found.part(split), found.part(gallery) if gallery not in ("", split) else None
+    embeddings = Embeddings.load(run.embeddings)
+    query, searched = embeddings.part(split), embeddings.part(gallery) if gallery not in ("", split) else None
     scores, n = retrieve(
         query,
         searched,
         names or [name for name in RANKED if fits(name, len(query if searched is None else searched))],
         sim=recipe.sim,
-        open_set=not is_closed_set(found, split),
+        open_set=not is_closed_set(embeddings, split),
         across_groups=across_groups,
         seed=recipe.split_seed,
     )
-    said = {name: dataclasses.asdict(score) for name, score in scores.items()}
+    record = {name: dataclasses.asdict(score) for name, score in scores.items()}
     return {
         "run": run.name,
         "split": split,
         "gallery": gallery or split,
-        "scores": said,
+        "scores": record,
         "queries_without_positives": n,
         "of": len(query),
     }
@@ -144,22 +152,17 @@ def fits(name: str, images: int) -> bool:
     return not k.isdigit() or int(k) < images
 
 
-def is_closed_set(found: Embeddings, split: str) -> bool:
-    """Whether the classes of a part were trained on (closed set)."""
-    return bool(torch.isin(found.part(split).labels, found.part("train").labels).any())
-
-
 def scores_of(
-    found: Embeddings,
+    embeddings: Embeddings,
     split: str,
     recipe: Recipe,
     pairs: Pairs | None = None,
     threshold: Threshold | None = None,
     fit: Calibration | None = None,
-) -> dict[str, Fields]:
+) -> dict[str, ScoreRecord]:
     scores = evaluate(
-        found.part(split),
-        found.part("train") if is_closed_set(found, split) else None,
+        embeddings.part(split),
+        embeddings.part("train") if is_closed_set(embeddings, split) else None,
         sim=recipe.sim,
         threshold=threshold.value if threshold else None,
         fit=fit,
@@ -167,7 +170,7 @@ def scores_of(
         seed=recipe.split_seed,
         quick=split == "val",
     )
-    return {name: dataclasses.asdict(score) for name, score in scores.items()}
+    return {name: as_record(score) for name, score in scores.items()}
 
 
 def of_classes(found: Embeddings) -> Fields:
@@ -178,17 +181,18 @@ def of_classes(found: Embeddings) -> Fields:
     return said | ({"trained_classes": names} if len(names) < len(found.classes) else {})
 
 
-def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dict[str, Fields]:
+def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dict[str, ScoreRecord]:
     """Omniglot's official one-shot error, for a model that has not seen its evaluation alphabets."""
     if images.name != "omniglot" or split != "test" or not images.open:
         return {}
     score = official_error(model, ink=spec.parse(recipe.data)[1].get("ink", "bright"), seed=recipe.split_seed)
-    return {"one_shot_error": dataclasses.asdict(score)} if score else {}
+    return {"one_shot_error": as_record(score)} if score else {}
 
 
 def about(images: Images) -> dict[str, object]:
     counts = {split: int((images.split == i).sum()) for i, split in enumerate(SPLITS)}
-    return {"name": images.name, "classes": len(images.classes), **counts, "skipped": len(images.skipped)}
+    return {"name": images.name, "classes": len(images.classes), **counts, "skipped": len(images.skipped),
+            **dict(images.decided)}  # fmt: skip
 
 
 def of_training(state: State) -> Fields:
@@ -202,11 +206,12 @@ def of_training(state: State) -> Fields:
         "stopped": state.stop or "",
         "parameters": sum(p.numel() for p in state.model.parameters()),
         **({"ranks": state.ranks} if state.ranks > 1 else {}),
+        **({"wise": state.callback_state["wise"]} if "wise" in state.callback_state else {}),
     }
 
 
 def earlier(run: Run) -> Fields:
     """What metrics.json said of the training before."""
-    kept = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters", "ranks")
-    held = run.metrics_or_nothing()
-    return {name: held[name] for name in kept if name in held}
+    names = ("loss_at_collapse", "seconds", "images_per_s", "steps", "epochs", "stopped", "parameters", "ranks", "wise")
+    saved = run.metrics_or_nothing()
+    return {name: saved[name] for name in names if name in saved}

@@ -10,13 +10,14 @@ from likewise.data.images import Images
 from likewise.data.options import on_stderr
 from likewise.embeddings import embed_shared
 from likewise.experiment.build import Parts, build, load_images, resolve_defaults
+from likewise.experiment.finishing import check_wise
 from likewise.experiment.folder import new_run, sweep
-from likewise.experiment.inputs import check_inputs, write_inputs
+from likewise.experiment.inputs import begun_before, check_inputs, write_inputs
 from likewise.experiment.lock import locked
 from likewise.experiment.near_copies import look
 from likewise.experiment.precision import settle
 from likewise.experiment.recipe import Recipe
-from likewise.experiment.run import Run, folder_in
+from likewise.experiment.run import Run, folder_in, portable
 from likewise.experiment.score import evaluate_run
 from likewise.experiment.trial import Extra, check_plateau, stage, trial
 from likewise.safety.spreadsheets import csv_text
@@ -33,12 +34,28 @@ def train(
     watch: Watch | None = None,
     extra: Extra | None = None,
 ) -> tuple[Run, Images]:
-    """Train a recipe into a new run folder and evaluate it. `watch` sees every record as it is logged."""
+    """Train a recipe into a new run folder and evaluate it. `watch` sees every record as it is logged.
+
+    Where torchrun has started the processes anew, the run that they had begun goes on.
+    """
     if name is not None:
         folder_in(out, name)
+    if distributed.restarts():
+        resolved = resolve_defaults(recipe)
+        before = begun(Path(out), default_name(resolved) if name is None else name, resolved)
+        if before is not None:
+            return resume(before, watch=watch, extra=extra)
     parts = prepared(recipe, watch)
     with new_run(Path(out), default_name(parts.recipe) if name is None else name) as run:
         return first_time(run, parts, watch, extra)
+
+
+def begun(out: Path, name: str, recipe: Recipe) -> Path | None:
+    """The run that torchrun's processes had begun before it started them anew; None for none."""
+    before = begun_before(out / name, recipe) if distributed.is_main() else None
+    if before is not None:
+        on_stderr(f"torchrun has started anew; going on with {before.path}")
+    return distributed.from_main(None if before is None else before.path)
 
 
 def prepared(recipe: Recipe, watch: Watch | None) -> Parts:
@@ -46,6 +63,7 @@ def prepared(recipe: Recipe, watch: Watch | None) -> Parts:
     recipe = resolve_defaults(recipe)
     parts = build(recipe, read_images(recipe, watch))
     check_plateau(parts)
+    check_wise(parts.recipe, parts.images)
     settle(parts, on_stderr)
     if distributed.is_main():
         look(parts.images, recipe.split, on_stderr, seed=recipe.split_seed)
@@ -90,9 +108,9 @@ def train_and_evaluate(run: Run, parts: Parts, watch: Watch | None, extra: Extra
     """Train what is left, keep the model, evaluate."""
     parts = trial(parts, run=run, watch=watch, extra=extra)
     stage(watch, "scoring")(0, 0)
-    found = embed_shared(parts.state.final, parts.images)
+    embeddings = embed_shared(parts.state.final, parts.images)
     if distributed.is_main():
-        evaluate_run(run, model=parts.state.final, images=parts.images, state=parts.state, found=found)
+        evaluate_run(run, model=parts.state.final, images=parts.images, state=parts.state, embeddings=embeddings)
     return run, parts.images
 
 
@@ -135,7 +153,7 @@ def check_same_recipe(path: Path, recipe: Recipe) -> None:
 def default_name(recipe: Recipe) -> str:
     """`fashion-mnist` for a source, the folder's own name for a folder."""
     name = Path(recipe.data).resolve().stem if os.path.exists(recipe.data) else spec.parse(recipe.data)[0]
-    return name.replace("_", "-") or "run"
+    return portable(name.replace("_", "-"))
 
 
 def write_skipped(run: Run, images: Images) -> None:

@@ -37,10 +37,12 @@ from likewise.experiment.callbacks import (
     validate,
 )
 from likewise.experiment.checkpoint import load_checkpoint, load_last, resumable, save_checkpoint
+from likewise.experiment.finishing import average_with_first, check_wise, merge_adapters, whiten
 from likewise.experiment.interrupt import INTERRUPTED, interruptible, stop_when_asked
 from likewise.experiment.precision import settle
 from likewise.experiment.recipe import Recipe, epochs_of
 from likewise.experiment.run import Run
+from likewise.experiment.shards import has_shards
 from likewise.models.blocks import unfreeze_schedule
 from likewise.models.weights import is_ours
 from likewise.training import optim
@@ -56,6 +58,7 @@ VALIDATION_REFERENCES = 5_000
 # What the stage before a metric training has of its own.
 CLASSIFIER: dict[str, object] = {"loss": "softmax", "sim": "", "normalize": None, "miner": "", "memory": 0}
 CLASSIFIER |= {"sampler": "shuffled(batch=128)", "pretrain_epochs": 0, "patience": 0, "max_seconds": 0.0}
+CLASSIFIER |= {"wise": 0.0, "distill": ""}
 
 
 def trial(
@@ -73,17 +76,20 @@ def trial(
     Errors: KeyboardInterrupt, with how to resume, when the user stopped it; DivergedError.
     """
     check_plateau(parts)
+    check_wise(parts.recipe, parts.images)
     settle(parts)
+    recipe = parts.recipe
     if run is not None and distributed.from_main(resumable(run.last)):
         restore(run, parts)
     else:
         parts = pretrained(parts, run, watch)
     train_loop(parts, run, watch, extra, resume_with=run)
-    if parts.recipe.whiten:
+    if recipe.wise:
+        stage(watch, "averaging with the first weights")(0, 0)
+        average_with_first(recipe, parts, validation_score(recipe, parts.images), run)
+    if recipe.whiten:
         stage(watch, "whitening")(0, 0)
-        train = parts.images.part("train")
-        parts.state.final.whiten(train, train.labels, shrink=parts.recipe.whiten)
-        distributed.broadcast_tensors(parts.state.final)
+        whiten(recipe, parts.state, parts.images)
     return parts
 
 
@@ -154,6 +160,7 @@ def train_loop(
         raise KeyboardInterrupt(f"stopped at step {state.step}{saved}")
     if parts.recipe.patience:
         best.restore(state)
+    merge_adapters(parts.recipe, state, run)
     if run is not None and distributed.is_main():
         state.final.save(run.model)
     distributed.barrier()
@@ -168,8 +175,7 @@ class Best:
 
     def save(self, state: State) -> None:
         if self.run is not None:
-            if distributed.is_main():
-                save_checkpoint(self.run.best, state)
+            save_checkpoint(self.run.best, state)
         else:
             self.weights = {name: clone(module.state_dict()) for name, module in evaluated(state).items()}
 
@@ -199,8 +205,7 @@ def begin(run: Run, parts: Parts) -> None:
         first = embed_shared(parts.state.final, sample(parts.images))
         if distributed.is_main():
             first.save(run.snapshot(0))
-    if distributed.is_main():
-        save_checkpoint(run.last, parts.state)
+    save_checkpoint(run.last, parts.state)
 
 
 def loop(parts: Parts) -> Iterator[State]:
@@ -234,7 +239,8 @@ def callbacks(
     if run is not None and recipe.doctor and distributed.is_main():
         listed.append(doctor(run, parts, write))
     listed += [*extra, stop_when_asked(asked)]
-    return [*listed, checkpoint(run)] if run is not None and distributed.is_main() else listed
+    saves = run is not None and (distributed.is_main() or has_shards(parts.state.loss_fn))
+    return [*listed, checkpoint(run)] if run is not None and saves else listed
 
 
 def doctor(run: Run, parts: Parts, write: Watch) -> Callback:
@@ -284,10 +290,10 @@ def validation_score(recipe: Recipe, images: Images) -> Callable[[nn.Module], di
 
     def score(model: nn.Module) -> dict[str, dict[str, object]]:
         known = embed_shared(model, reference) if reference is not None else None
-        found = embed_shared(model, query)
+        embeddings = embed_shared(model, query)
         if not distributed.is_main():
             return distributed.from_main({})
-        scores = evaluate(found, known, sim=recipe.sim, seed=recipe.split_seed, quick=True)
+        scores = evaluate(embeddings, known, sim=recipe.sim, seed=recipe.split_seed, quick=True)
         return distributed.from_main({name: dataclasses.asdict(value) for name, value in scores.items()})
 
     return score

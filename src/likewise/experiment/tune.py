@@ -20,6 +20,7 @@ from likewise.experiment.compare import LOWER_IS_BETTER, parse_over
 from likewise.experiment.recipe import NAMED, Recipe, known, setting
 from likewise.experiment.run import Run
 from likewise.experiment.trial import trial, validation_score
+from likewise.extras import install_line
 from likewise.geometry import DivergedError
 from likewise.safety.bounds import Fields
 from likewise.safety.spreadsheets import csv_text
@@ -75,30 +76,30 @@ def parse_space(texts: Iterable[str], recipe: Recipe) -> dict[str, Sequence[str]
 
     Errors: SpecError for an unknown field, a value it does not take, or a span that is none.
     """
-    found: dict[str, Sequence[str] | Span] = {}
+    space: dict[str, Sequence[str] | Span] = {}
     for name, values in parse_over(texts).items():
         if known(name) in SETTLED:
             raise SpecError(f"{name} says what the score is measured on or by, so it cannot be searched")
         low, dots, high = values[0].partition("..")
         if dots and len(values) == 1:
-            found[name] = span(name, low, high, recipe)
+            space[name] = span(name, low, high, recipe)
         else:
-            found[name] = values
+            space[name] = values
             for value in values:
                 recipe.override(f"{name}={value}")
-    if not found:
+    if not space:
         raise SpecError("tune what? Give --over lr=1e-4..1e-2, or --over loss=softmax,supcon, as often as needed")
-    return found
+    return space
 
 
 def span(name: str, low: str, high: str, recipe: Recipe) -> Span:
     ends = [setting(f"{name}={end}")[1] for end in (low, high)]
     if not all(type(end) in (int, float) for end in ends):
-        raise SpecError(f"{name} is no number, so it has no span {low}..{high}; list its values: {name}=a,b,c")
+        raise SpecError(f"{name} is not a number, so it has no range {low}..{high}; list its values: {name}=a,b,c")
     for end in ends:
         recipe.replace(**{name: end})
     if not ends[0] < ends[1]:
-        raise SpecError(f"a span goes from its lower to its higher end, got {name}={low}..{high}")
+        raise SpecError(f"a range goes from low to high, got {name}={low}..{high}")
     return Span(ends[0], ends[1], whole=type(ends[0]) is int)
 
 
@@ -151,17 +152,17 @@ def required() -> ModuleType:
     try:
         import optuna
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("tune needs Optuna; install it with: pip install 'likewise[tune]'") from None
+        raise ModuleNotFoundError(f"tune needs Optuna; install it with: {install_line('tune')}") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
 
 def same_search(folder: Path, recipe: Recipe, space: Space, apart: bool | None) -> None:
     """Write down what is searched, or check that it is what was. Errors: ValueError."""
-    said = {"recipe": recipe.to_dict(), "apart": apart, "space": {k: described(v) for k, v in space.items()}}
-    text, path = json.dumps(said, indent=1), folder / "search.json"
+    record = {"recipe": recipe.to_dict(), "apart": apart, "space": {k: described(v) for k, v in space.items()}}
+    text, path = json.dumps(record, indent=1), folder / "search.json"
     if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise ValueError(f"{folder} holds another search; say the same again to go on with it, or give another --name")
+        raise ValueError(f"{folder} holds a different search; repeat its settings to resume it, or give another --name")
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -35,25 +35,25 @@ def verdict_of(run: Run, *, folder: str = "", metrics: Record | None = None) -> 
 
     folder: the run as commands name it; the default is `typed(run)`. metrics: instead of its metrics.json.
     """
-    held = run.metrics_or_nothing() if metrics is None else metrics
+    saved = run.metrics_or_nothing() if metrics is None else metrics
     try:
-        findings, _ = examine(run, metrics=held)
+        findings, _ = examine(run, metrics=saved)
     except (ValueError, TypeError):  # a run without embeddings, or a recipe without a loss
         findings = []
     try:
         recipe = run.recipe
     except ValueError:  # of another version: only the remedies need it
         recipe = Recipe()
-    return verdict_on(facts_of(recipe, held, findings, folder or typed(run)))
+    return verdict_on(facts_of(recipe, saved, findings, folder or typed(run)))
 
 
 def keep_audit(run: Run, counts: Mapping[str, object]) -> None:
     """Write what an audit counted into metrics.json, with the verdict that follows from it."""
     if not run.metrics_file.exists():
         return
-    held = {name: value for name, value in run.metrics_or_nothing().items() if name != "verdict"} | {"audit": counts}
-    said = {"verdict": verdict_of(run, metrics=held).to_dict(), **held}
-    run.write("metrics.json", json.dumps(said, indent=1))
+    saved = {name: value for name, value in run.metrics_or_nothing().items() if name != "verdict"} | {"audit": counts}
+    record = {"verdict": verdict_of(run, metrics=saved).to_dict(), **saved}
+    run.write("metrics.json", json.dumps(record, indent=1))
 
 
 def facts_of(recipe: Recipe, metrics: Record, findings: Sequence[Finding], folder: str) -> Facts:
@@ -115,10 +115,10 @@ def leak_of(metrics: Record) -> Leak | None:
         return Leak(audited["leaked"], audited["held_out"], audited.get("split", ""))
     looked = [one for one in metrics.get("near_copies") or () if one["other"] == "train"]
     scored = [one for one in looked if one["part"] == metrics.get("split")]
-    found = scored[0] if scored else None
-    if found is None or found["copies"] < TELLING * found["checked"]:
+    leak = scored[0] if scored else None
+    if leak is None or leak["copies"] < TELLING * leak["checked"]:
         return None
-    return Leak(found["copies"], found["checked"], found.get("split", ""), sample=True)
+    return Leak(leak["copies"], leak["checked"], leak.get("split", ""), sample=True)
 
 
 def settings_in(change: str) -> tuple[str, ...]:
@@ -129,13 +129,13 @@ def settings_in(change: str) -> tuple[str, ...]:
     if (lowered := LOWERED.search(change)) and lowered[1] in FIELDS:
         return (f"{lowered[1]}={lowered[2]}",)
     change = change.partition("give ")[2] or change
-    found: list[str] = []
+    settings: list[str] = []
     end = -1
     for each in ASSIGNED.finditer(change):
         if each[1] not in FIELDS:
             continue
-        if found and change[end : each.start()].strip():
+        if settings and change[end : each.start()].strip():
             break
-        found.append(f"{each[1]}={each[2].strip(chr(39)).rstrip('.')}")
+        settings.append(f"{each[1]}={each[2].strip(chr(39)).rstrip('.')}")
         end = each.end()
-    return tuple(found)
+    return tuple(settings)

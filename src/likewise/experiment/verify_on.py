@@ -11,13 +11,14 @@ from torch import Tensor
 
 from likewise import spec
 from likewise.evaluate import Embeddings, image_names, pair_files, too_few
+from likewise.evaluate.error_rates import members_of
 from likewise.evaluate.pair_files import Named, placed
 from likewise.evaluate.resampling import strata, units
 from likewise.evaluate.subgroups import ScoredPairs, by_group, by_role
 from likewise.evaluate.verification import folded, verify
 from likewise.experiment.rates import own_rates, rates, written
 from likewise.experiment.run import Run
-from likewise.experiment.thresholds import Chosen, choices, kept_pairs, validation_thresholds
+from likewise.experiment.thresholds import Chosen, choices, is_closed_set, kept_pairs, validation_thresholds
 from likewise.metrics import calibration
 from likewise.metrics.sampled_pairs import Pairs, draw_folds, similarities
 from likewise.metrics.verification import aim
@@ -63,7 +64,7 @@ def score_pairs(
     fit = model.record("calibration")
     chosen, threshold = thresholds_of(run, known, model, threshold_at)
     units_N, who_N = drawn_together(listed, known), numbered(listed.who)
-    strata_N = strata(who_N, units_N)
+    strata_N, members = strata(who_N, units_N), members_of(listed.pairs, units_N)
     scores = verify(
         listed.pairs,
         score_T,
@@ -80,7 +81,8 @@ def score_pairs(
         "scores": {name: asdict(score) for name, score in scores.items()} | by_folds(listed, score_T),
         "left_out": too_few(listed.pairs.same),
         "threshold": threshold,
-        "error_rates": rates(chosen, score_T, listed.pairs.same) or own_rates(score_T, listed.pairs.same, threshold),
+        "error_rates": rates(chosen, score_T, listed.pairs.same, members)
+        or own_rates(score_T, listed.pairs.same, threshold, members),
         **apart(scored, listed, threshold.get("value"), seed),
         "notes": notes(listed, known) + ([] if chosen else [NO_VALIDATION]),
     }
@@ -97,41 +99,41 @@ def thresholds_of(run: Run, known: Embeddings, model: Embedder, target: str) -> 
 
     The model keeps its own. Errors: ValueError for a target that is none, or without validation pairs.
     """
-    val, kept = known.part("val"), model.record("threshold")
+    val, saved = known.part("val"), model.record("threshold")
     pairs = kept_pairs(run, val, "val")
     level = target if target and aim(target)[0] == "far" else ""
     if target and not level:
-        open_set = not bool(torch.isin(val.labels, known.part("train").labels).any())
+        open_set = not is_closed_set(known, "val")
         chosen_again, _ = choices(known, pairs, run.recipe, open_set=open_set, target=target)
-        kept = chosen_again._asdict() if chosen_again else {}
-    chosen = validation_thresholds(val, pairs, model.sim, kept=kept, target=level)
-    return chosen, {"value": chosen[0].threshold, "target": target} if level else kept
+        saved = chosen_again._asdict() if chosen_again else {}
+    chosen = validation_thresholds(known, pairs, model.sim, saved=saved, target=level)
+    return chosen, {"value": chosen[0].threshold, "target": target} if level else saved
 
 
 def apart(scored: ScoredPairs, listed: Listed, threshold: float | None, seed: int) -> dict[str, object]:
     """Scores by role and by group of the pairs, where the file has such columns."""
-    found: dict[str, object] = {}
+    values: dict[str, object] = {}
     if listed.role:
-        found["roles"] = [written(one) for one in by_role(scored, listed.role, threshold=threshold, seed=seed)]
+        values["roles"] = [written(one) for one in by_role(scored, listed.role, threshold=threshold, seed=seed)]
     if listed.group:
         slices, between, more = by_group(scored, listed.group, threshold=threshold, seed=seed)
-        found["groups"] = [written(one) for one in slices]
-        found["gaps"], found["further_groups"] = [gap._asdict() for gap in between], more
-    return found
+        values["groups"] = [written(one) for one in slices]
+        values["gaps"], values["further_groups"] = [gap._asdict() for gap in between], more
+    return values
 
 
 def from_file(file: Path, known: Embeddings, model: Embedder, images: str | os.PathLike | None) -> Listed:
     """Images of the run's data by their vectors, all others embedded."""
     folders = [Path(images)] if images else [file.parent, Path()]
-    found: Named = pair_files.part(pair_files.read(file, known.ids))
-    if found.person:  # LFW's list writes .jpg whatever the images were kept as
-        found = renamed(found, image_names.with_suffix(found.names(), Either(known.ids, folders)))
-    names, place = found.names(), {name: i for i, name in enumerate(known.ids)}
+    named: Named = pair_files.part(pair_files.read(file, known.ids))
+    if named.person:  # LFW's list writes .jpg whatever the images were kept as
+        named = renamed(named, image_names.with_suffix(named.names(), Either(known.ids, folders)))
+    names, place = named.names(), {name: i for i, name in enumerate(known.ids)}
     others = [name for name in names if name not in place]
     seen = dict(zip(others, model.embed(image_names.found_at(others, folders, file)), strict=True))
     vectors = torch.stack([seen[name] if name in seen else known.vectors[place[name]] for name in names])
-    who = tuple(found.person.get(name) or (name if name in seen else class_of(known, place[name])) for name in names)
-    return Listed(placed(found, names), vectors, names, who, found.fold, found.role, found.group)
+    who = tuple(named.person.get(name) or (name if name in seen else class_of(known, place[name])) for name in names)
+    return Listed(placed(named, names), vectors, names, who, named.fold, named.role, named.group)
 
 
 class Either(image_names.Files):
@@ -178,23 +180,23 @@ def by_folds(listed: Listed, score_T: Tensor) -> dict[str, object]:
     """The accuracy by folds, with its standard error and each fold's own."""
     if listed.fold is None:
         return {}
-    found = folded(listed.pairs, score_T, listed.fold)
-    return {"fold_accuracy": asdict(found.score) | {"standard_error": found.error, "folds": list(found.accuracy)}}
+    folds = folded(listed.pairs, score_T, listed.fold)
+    return {"fold_accuracy": asdict(folds.score) | {"standard_error": folds.error, "folds": list(folds.accuracy)}}
 
 
 def notes(listed: Listed, known: Embeddings) -> list[str]:
     """What makes the scores of these pairs mean less than they seem to."""
-    said, (first, second, same) = [], listed.pairs
+    sentences, (first, second, same) = [], listed.pairs
     trained = set(known.part("train").ids)
     seen_N = torch.tensor([name in trained for name in listed.names])
     if n := int((seen_N[first] | seen_N[second]).sum()):
-        said.append(f"{n:,} of the {len(same):,} pairs hold images that the run was trained on")
+        sentences.append(f"{n:,} of the {len(same):,} pairs hold images that the run was trained on")
     if listed.fold is not None and (shared := in_two_folds(listed)):
-        said.append(
-            f"{len(shared):,} people or classes stand in more than one fold, the first is {shared[0]!r}: "
-            "the folds are not independent, and their standard error says less than it should"
+        sentences.append(
+            f"{len(shared):,} people or classes are in more than one fold, the first is {shared[0]!r}: the folds are "
+            "not independent, and their standard error is too small"
         )
-    return said
+    return sentences
 
 
 def in_two_folds(listed: Listed) -> list[str]:

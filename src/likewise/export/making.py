@@ -7,6 +7,7 @@ atomically.
 import dataclasses
 import json
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -79,7 +80,8 @@ def export(path: str | os.PathLike, *, to: str = "onnx", int8: bool = False) -> 
         difference = parity(model, session, compared)
         quantised = quantise(made, session, images, recipe) if int8 else {}
         files = [(file.name, sha256(file)) for file in sorted(made.glob("*.onnx"))]
-        facts: Facts = {"dim": model.dim, "input": session.about["input"], "inside": inside(session.about["input"]),
+        takes = session.about["input"]
+        facts: Facts = {"dim": model.dim, "input": takes, "inside": inside(takes, session.fit),
                  "difference": difference, "compared": len(compared), "files": files, "int8": quantised}  # fmt: skip
         (made / "README.md").write_text(card(metrics, model.config, recipe.to_dict(), facts), encoding="utf-8")
         (made / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in files), encoding="utf-8")
@@ -116,6 +118,7 @@ def about(run: Run, model: Embedder, images: Images) -> Metadata:
         "classes": list(model.trained_classes),
         "threshold": model.info.get("threshold"),
         "input": input_of(images),
+        "fit": model.fit,
         "crc32": bounds.read_json(run.model / "model.json")["crc32"],
     }
 
@@ -127,11 +130,12 @@ def input_of(images: Images) -> str:
     return f"float32 [N, {', '.join(map(str, images.shape))}]"
 
 
-def inside(takes: str) -> str:
+def inside(takes: str, fit: str) -> str:
     if takes == BYTES:
         return (
             "Scaling and standardisation are inside. Decoding and resizing to H x W are not: `likewise embed` does both"
-            " as in training (upright, sRGB, transparent on white, antialiased bilinear, the aspect ratio not kept)."
+            " as in training (upright, sRGB, transparent on white, antialiased bilinear; images of another aspect:"
+            f" {fit})."
         )
     return "Standardisation is inside."
 
@@ -148,17 +152,24 @@ class Bytes(nn.Module):
 
 
 def write_onnx(model: Embedder, images: Images, path: Path, metadata: Metadata) -> None:
-    """Write network and preprocessing as one graph with a dynamic batch axis, and metadata."""
+    """Write network and preprocessing as one graph with a dynamic batch axis, and metadata. Errors: ExportError."""
     import onnx
 
     whole = Bytes(model) if metadata["input"] == BYTES else model
     sample = given(spaced(images, 2), metadata["input"])
     with warnings.catch_warnings(), quiet():
         warnings.simplefilter("ignore")  # torch 2.13 warns of itself: deprecations inside torch.export
-        program = torch.onnx.export(
-            whole.eval(), (torch.from_numpy(sample),), dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=["input"], output_names=["vectors"], dynamic_shapes=({0: torch.export.Dim("N")},),
-        )  # fmt: skip
+        try:
+            program = torch.onnx.export(
+                whole.eval(), (torch.from_numpy(sample),), dynamo=True, verbose=False, opset_version=OPSET,
+                input_names=["input"], output_names=["vectors"], dynamic_shapes=({0: torch.export.Dim("N")},),
+            )  # fmt: skip
+        except torch.onnx.OnnxExporterError as error:
+            operation = re.search(r"op='([\w.]+)'", str(error))
+            raise ExportError(
+                f"torch {torch.__version__} cannot write {model.config['network']} as ONNX: it has no form of "
+                f"{operation[1] if operation else 'one of its operations'}; nothing was written"
+            ) from None
     assert program is not None
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {"likewise": json.dumps(metadata)})

@@ -12,6 +12,7 @@ import numpy as np
 
 from likewise.imaging.find import image_files as files
 from likewise.imaging.headers import ORIENTATION, TURNED, grey_alpha, orientation, true_transparency
+from likewise.imaging.sizes import crop_box, inner_sides
 from likewise.safety import bounds
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ __all__ = ["files", "pixels", "sides", "smaller"]
 PROFILED = {"RGB": ("RGB ", "RGB"), "RGBA": ("RGB ", "RGBA"), "CMYK": ("CMYK", "RGB"), "L": ("GRAY", "RGB")}
 
 
-def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
-    """uint8 `[H, W, C]` of the file, for a model's shape (C, H, W). Errors: ValueError naming the file and why."""
+def pixels(path: str | os.PathLike, shape: tuple[int, int, int], fit: str = "stretch") -> np.ndarray:
+    """uint8 `[H, W, C]` of the file, for a model's shape (C, H, W) and fit. Errors: ValueError naming the file."""
     from PIL import Image
 
     channels, height, width = shape
@@ -38,9 +39,29 @@ def pixels(path: str | os.PathLike, shape: tuple[int, int, int]) -> np.ndarray:
             upright = plain(image, "L" if channels == 1 else "RGB", turn)
     except Exception as error:  # decoders raise many exception types
         raise ValueError(f"cannot read {os.fspath(path)} as an image: {error}") from None
-    if upright.size != (width, height):
-        upright = upright.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(upright).reshape(height, width, channels)
+    if upright.size == (width, height):
+        return np.asarray(upright).reshape(height, width, channels)
+    if fit == "crop":
+        top, left, high, wide = crop_box(upright.height, upright.width, (height, width))
+        upright = upright.crop((left, top, left + wide, top + high))
+    inside = inner_sides(upright.height, upright.width, (height, width)) if fit == "pad" else (height, width)
+    if upright.size != inside[::-1]:
+        upright = upright.resize(inside[::-1], Image.Resampling.BILINEAR)
+    return padded(np.asarray(upright).reshape(*inside, channels), (height, width))
+
+
+def padded(pixels_HWC: np.ndarray, sides: tuple[int, int]) -> np.ndarray:
+    """In the middle of these sides, with the lower median of each channel's border around."""
+    height, width = pixels_HWC.shape[:2]
+    if (height, width) == sides:
+        return pixels_HWC
+    inner = pixels_HWC[1:-1]
+    edge = np.concatenate([pixels_HWC[0], pixels_HWC[-1], inner[:, 0], inner[:, -1]])
+    whole = np.empty((*sides, pixels_HWC.shape[2]), np.uint8)
+    whole[:] = np.sort(edge, axis=0)[(len(edge) - 1) // 2]
+    top, left = (sides[0] - height) // 2, (sides[1] - width) // 2
+    whole[top : top + height, left : left + width] = pixels_HWC
+    return whole
 
 
 def smaller(path: str | os.PathLike, side: int) -> "PillowImage":

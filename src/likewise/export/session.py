@@ -16,12 +16,13 @@ import numpy as np
 
 from likewise.atomic import replacing
 from likewise.export.reading import files, pixels
+from likewise.extras import install_line
+from likewise.imaging.sizes import FITS
 from likewise.safety import bounds
 
-__all__ = ["BYTES", "INSTALL", "SUMS", "Session", "embed_files", "exported", "extra", "sha256"]
+__all__ = ["BYTES", "SUMS", "Session", "embed_files", "exported", "extra", "sha256"]
 
 SUMS = "SHA256SUMS"
-INSTALL = "pip install 'likewise[export]'"
 BATCH = 64
 SIDE = 4096  # pixels of an image that an exported model takes
 BYTES = "uint8 [N, H, W, C]"  # decoded images
@@ -38,6 +39,7 @@ class Metadata(TypedDict):
     threshold: NotRequired[bounds.Fields | None]
     calibration: NotRequired[bounds.Fields | None]
     input: str
+    fit: NotRequired[str]
     crc32: NotRequired[int]
 
 
@@ -50,7 +52,7 @@ def extra(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name.partition(".")[0]:
             raise
-        raise ModuleNotFoundError(f"{name} is not installed; run {INSTALL}") from None
+        raise ModuleNotFoundError(f"{name} is not installed; run: {install_line('export')}") from None
 
 
 class Session:
@@ -87,6 +89,11 @@ class Session:
         """(C, H, W) of the input images, (C, T) of signals, or (D,) of vectors."""
         return tuple(self.about["shape"])
 
+    @property
+    def fit(self) -> str:
+        """stretch, pad or crop: how images of another aspect are brought to `shape`."""
+        return self.about.get("fit", "stretch")
+
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """float32 `[N, dim]` of uint8 `[N, H, W, C]`, or of the format in `about["input"]`."""
         return self.inner.run(None, {self.name: images})[0]
@@ -96,7 +103,7 @@ class Session:
         if self.about["input"] != BYTES:
             raise ValueError(f"{self.path} takes {self.about['input']}, not image files; run it with onnxruntime")
         channels, height, width = self.shape
-        read = partial(pixels, shape=(channels, height, width))
+        read = partial(pixels, shape=(channels, height, width), fit=self.fit)
         with ThreadPoolExecutor(processors()) as pool:  # Pillow releases the interpreter lock while it decodes
             runs = (paths[at : at + batch] for at in range(0, len(paths), batch))
             parts = [self(np.stack(list(pool.map(read, part)))) for part in runs]
@@ -162,6 +169,8 @@ def checked_about(text: str, path: Path) -> Metadata:
         )
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise ValueError(f"{path}: classes is a list of names, got {classes!r:.80}")
+    if about.get("fit", "stretch") not in FITS:
+        raise ValueError(f"{path}: fit is {', '.join(FITS)}, got {about['fit']!r:.80}")
     return cast(Metadata, about)
 
 

@@ -30,14 +30,14 @@ class Address:
     @property
     def shown(self) -> str:
         """The URL without its password."""
-        told = {key: quote(value, safe="[]:,") for key, value in self.settings.items()}
-        user = f"{told['user']}@" if "user" in told else ""
-        host, port = told.get("host", ""), told.get("port", "")
+        settings = {key: quote(value, safe="[]:,") for key, value in self.settings.items()}
+        user = f"{settings['user']}@" if "user" in settings else ""
+        host, port = settings.get("host", ""), settings.get("port", "")
         directory = host.startswith("%2F")
         server = "" if directory else f"[{host}]" if ":" in host else host
         query = f"host={unquote(host)}&" if directory else ""
-        query += f"service={told['service']}&" if "service" in told else ""
-        where = f"{user}{server}{':' if port else ''}{port}/{told.get('dbname', '')}"
+        query += f"service={settings['service']}&" if "service" in settings else ""
+        where = f"{user}{server}{':' if port else ''}{port}/{settings.get('dbname', '')}"
         return f"postgresql://{where}?{query}gallery={self.gallery}"
 
 
@@ -57,22 +57,22 @@ def parse(url: str) -> Address:
         raise wrong from None
     if parts.fragment or "#" in url or "@" in parts.path + parts.query or "/" in parts.path[1:]:
         raise wrong
-    told = {key: unquote(value or "") for key, value in (("user", user), ("dbname", parts.path[1:]))}
-    told |= {"host": unquote(parts.hostname or ""), "port": str(port or "")}
-    gallery = _queried(pairs, told)
-    if any("\0" in value for value in told.values()):
+    settings = {key: unquote(value or "") for key, value in (("user", user), ("dbname", parts.path[1:]))}
+    settings |= {"host": unquote(parts.hostname or ""), "port": str(port or "")}
+    gallery = _queried(pairs, settings)
+    if any("\0" in value for value in settings.values()):
         raise wrong
-    return Address(gallery, {key: value for key, value in told.items() if value}, unquote(password or ""))
+    return Address(gallery, {key: value for key, value in settings.items() if value}, unquote(password or ""))
 
 
-def _queried(pairs: list[tuple[str, str]], told: dict[str, str]) -> str:
+def _queried(pairs: list[tuple[str, str]], settings: dict[str, str]) -> str:
     """The gallery's name; what else the query says goes into `told`."""
     gallery = ""
     for key, value in pairs:
         if key == "gallery":
             gallery = value
         elif key in SETTINGS:
-            told[key] = value
+            settings[key] = value
         elif key == "password":
             raise ValueError(f"a password stands behind the user, in PGPASSWORD or in ~/.pgpass; write {FORM}")
         else:

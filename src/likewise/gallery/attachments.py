@@ -43,12 +43,14 @@ def thumbnail(store: SqlStore, content: str) -> bytes:
 def with_thumbnail(store: SqlStore, contents: Iterable[str]) -> set[str]:
     """Those of some images that have a thumbnail."""
     wanted = list(dict.fromkeys(contents))
-    found: set[str] = set()
+    contents_with_one: set[str] = set()
     for start in range(0, len(wanted), 500):
         part = wanted[start : start + 500]
         marks = ", ".join("?" * len(part))
-        found |= {row[0] for row in store.run(f"SELECT content FROM thumbnails WHERE content IN ({marks})", part)}
-    return found
+        contents_with_one |= {
+            row[0] for row in store.run(f"SELECT content FROM thumbnails WHERE content IN ({marks})", part)
+        }
+    return contents_with_one
 
 
 def damaged(store: SqlStore) -> list[str]:

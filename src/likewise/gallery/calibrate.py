@@ -130,8 +130,8 @@ class _Items:
         return known, unknown[1] if unknown else None
 
     def _best(self, sim_M: np.ndarray) -> Known:
-        found = top(sim_M[None], min(CANDIDATES, len(sim_M)))
-        row_K = found.row[0][found.row[0] >= 0]
+        near = top(sim_M[None], min(CANDIDATES, len(sim_M)))
+        row_K = near.row[0][near.row[0] >= 0]
         if not len(row_K):
             return None
         return next(iter(class_scores(sim_M[row_K], self.labels[row_K].tolist(), self.rule).items()))
@@ -168,8 +168,8 @@ def centres(vectors_ND: np.ndarray, labels: Sequence[str], sim: str) -> tuple[np
     rows_of: dict[str, list[int]] = {}
     for row, label in enumerate(labels):
         rows_of.setdefault(label, []).append(row)
-    found = [_centre(vectors_ND[rows], sim) for rows in rows_of.values()]
-    return np.stack(found) if found else np.zeros((0, vectors_ND.shape[1]), np.float32), list(rows_of)
+    centres_of = [_centre(vectors_ND[rows], sim) for rows in rows_of.values()]
+    return np.stack(centres_of) if centres_of else np.zeros((0, vectors_ND.shape[1]), np.float32), list(rows_of)
 
 
 def _centre(vectors_ND: np.ndarray, sim: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import io
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -18,9 +18,10 @@ import numpy as np
 from likewise.atomic import replacing, write_text
 from likewise.experiment.lock import try_lock
 from likewise.gallery.corpus_part import MEAN, Embedded, Part, divide, embed_part, load, prepare
+from likewise.gallery.corpus_ray import by_ray
 from likewise.gallery.encoder import open_encoder
 from likewise.imaging.find import image_files, legible
-from likewise.spec import trusted
+from likewise.spec import near, trusted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,11 +57,15 @@ def embed_corpus(
     output: str | os.PathLike,
     *,
     workers: int = 1,
+    engine: str = "processes",
     by_folder: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
     mean: int = MEAN,
 ) -> Corpus:
     """Embed images (folders are searched) with `workers` processes of one thread each, and write Parquet.
+
+    engine: `processes` on this machine; or `ray`, the cluster that RAY_ADDRESS names, whose machines share the files,
+    or one that is started here. With ray workers=0 takes every core, and a worker that is killed is replaced.
 
     output: FILE.parquet, beside which the parts are kept until it is whole; or a folder, which keeps them, so that a
     later call embeds only what is new. The columns are those of `likewise embed`, rows in the order of the files,
@@ -68,7 +73,9 @@ def embed_corpus(
     are left out, and listed in skipped.csv beside the result. mean: images a part, on average.
     Errors: ValueError for a wrong call; CorpusError, after which another call goes on.
     """
-    if workers < 1:
+    if engine not in ENGINES:
+        raise ValueError(f"no engine {engine!r}{near(engine, ENGINES)}; there are {' and '.join(ENGINES)}")
+    if workers < (engine != "ray"):
         raise ValueError(f"workers is the number of processes, 1 or more, got {workers}")
     file, folder, skipped_file = places(Path(output))
     encoder = open_encoder(model)
@@ -79,7 +86,7 @@ def embed_corpus(
             if not mine:
                 raise ValueError(f"{folder} is in use: another process embeds into it; wait until it has ended")
             there = {part.name for part in parts if load(part, folder) is not None}
-            embed_missing(os.fspath(model), parts, there, folder, workers, progress)
+            embed_missing(os.fspath(model), parts, there, folder, workers, engine, progress)
             made = join(parts, folder, file, by_folder)
             write_skipped(skipped_file, made.skipped)
             tidy(folder, {part.name for part in parts} if Path(output).suffix.lower() != ".parquet" else set())
@@ -107,6 +114,7 @@ def embed_missing(
     there: set[str],
     folder: Path,
     workers: int,
+    engine: str,
     progress: Callable[[int, int], None],
 ) -> None:
     """Embed the parts that are not there. Errors: CorpusError when a worker was killed; what a worker raises."""
@@ -116,23 +124,36 @@ def embed_missing(
     progress(done, total)
     if not missing:
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(missing)), context, initializer=prepare, initargs=(model, trusted()))
     try:
-        futures = {pool.submit(embed_part, part, folder): part for part in missing}
-        for future in as_completed(futures):
-            future.result()
-            done += len(futures[future].paths)
+        for part in ENGINES[engine](model, missing, folder, workers):
+            done += len(part.paths)
             progress(done, total)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted after {done:,} of {total:,} images; call again, and it goes on") from None
+        raise KeyboardInterrupt(f"interrupted after {done:,} of {total:,} images; call again to resume") from None
     except BrokenProcessPool:
         raise CorpusError(
             f"a worker has ended without a result after {done:,} of {total:,} images: it was killed, or memory is "
-            "short; call again with fewer --workers, and it goes on"
+            "short; call again with fewer --workers to resume"
         ) from None
+
+
+def by_processes(model: str, parts: Sequence[Part], folder: Path, workers: int) -> Iterator[Part]:
+    """Embed parts with processes on this machine; yields each when its file is written."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(parts)), context, initializer=prepare, initargs=(model, trusted()))
+    try:
+        futures = {pool.submit(embed_part, part, folder): part for part in parts}
+        for future in as_completed(futures):
+            future.result()
+            yield futures[future]
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+ENGINES: dict[str, Callable[[str, Sequence[Part], Path, int], Iterator[Part]]] = {
+    "processes": by_processes,
+    "ray": by_ray,
+}
 
 
 def join(parts: Sequence[Part], folder: Path, file: Path, by_folder: bool) -> Corpus:
@@ -151,21 +172,23 @@ def join(parts: Sequence[Part], folder: Path, file: Path, by_folder: bool) -> Co
     with replacing(file) as temporary:
         with pq.ParquetWriter(temporary, schema) as writer:
             for part in parts:
-                found = loaded(part, folder)
-                names = [class_of(path) if by_folder else "" for path in found.ids]
-                writer.write_table(rows(found.ids, names, [number[name] for name in names], found.vectors, schema))
-                count += len(found.ids)
-                skipped += found.skipped
+                embedded = loaded(part, folder)
+                names = [class_of(path) if by_folder else "" for path in embedded.ids]
+                writer.write_table(
+                    rows(embedded.ids, names, [number[name] for name in names], embedded.vectors, schema)
+                )
+                count += len(embedded.ids)
+                skipped += embedded.skipped
         if not count:
             raise ValueError(f"none of {len(skipped):,} files can be read; the first: {skipped[0][1]}")
     return Corpus(file, count, dim, len(parts), 0, skipped)
 
 
 def loaded(part: Part, folder: Path) -> Embedded:
-    found = load(part, folder)
-    if found is None:
-        raise CorpusError(f"{part.file(folder)} has been removed or damaged meanwhile; call again, and it goes on")
-    return found
+    embedded = load(part, folder)
+    if embedded is None:
+        raise CorpusError(f"{part.file(folder)} has been removed or damaged meanwhile; call again to resume")
+    return embedded
 
 
 def class_of(path: str) -> str:
@@ -208,4 +231,4 @@ def stopped(error: OSError, folder: Path) -> CorpusError:
         return CorpusError(
             f"{folder}: the disk is full; free some space and call again: it goes on with the parts that are there"
         )
-    return CorpusError(f"{folder}: {error.strerror or error}; call again when that is mended, and it goes on")
+    return CorpusError(f"{folder}: {error.strerror or error}; fix that and call again to resume")

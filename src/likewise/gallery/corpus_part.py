@@ -20,7 +20,7 @@ from likewise.gallery.encoder import Encoder, RunEncoder, open_encoder
 from likewise.imaging.find import legible
 from likewise.spec import trusting
 
-__all__ = ["LONGEST", "MEAN", "Embedded", "Part", "divide", "embed_part", "load", "prepare"]
+__all__ = ["LONGEST", "MEAN", "Embedded", "Part", "divide", "embed_part", "load", "prepare", "use"]
 
 MEAN = 256  # images a part, on average
 LONGEST = 4  # times that; a part ends here at the latest
@@ -77,15 +77,20 @@ class Maker(NamedTuple):
 _maker: Maker | None = None
 
 
-def prepare(model: str, trust_code: bool) -> None:
-    """In a new process: compute with one thread, and end when the parent has ended."""
+def use(model: str, trust_code: bool) -> None:
+    """In a new process: the model that its parts are embedded with, by one thread."""
     global _maker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent stops the others
     os.environ["OMP_NUM_THREADS"] = "1"
+    _maker = Maker(model, trust_code)
+
+
+def prepare(model: str, trust_code: bool) -> None:
+    """In a new process: as `use`; it ends when the parent has ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent stops the others
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=end_with, args=(parent.join,), daemon=True).start()
-    _maker = Maker(model, trust_code)
+    use(model, trust_code)
 
 
 @functools.cache
@@ -107,7 +112,7 @@ def end_with(join: Callable[[], object]) -> None:
 
 def embed_part(part: Part, folder: Path) -> None:
     """Embed a part and write its file, whole or not at all. Errors: OSError when it cannot be written."""
-    assert _maker is not None, "prepare was not called"
+    assert _maker is not None, "use was not called"
     write(embedded(encoder_of(_maker), part.paths), part.file(folder))
 
 
@@ -126,27 +131,27 @@ def embedded(encoder: Encoder, paths: Sequence[str]) -> Embedded:
     )
 
 
-def checksum(found: Embedded) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(found.vectors).tobytes())
-    for text in (*found.ids, *(text for pair in found.skipped for text in pair)):
+def checksum(embedded: Embedded) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(embedded.vectors).tobytes())
+    for text in (*embedded.ids, *(text for pair in embedded.skipped for text in pair)):
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()
 
 
-def write(found: Embedded, path: Path) -> None:
+def write(embedded: Embedded, path: Path) -> None:
     """Columns id, error and vector: a file that could not be read has an error, and a vector of zeros."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    dim = found.vectors.shape[1]
-    zeros = np.zeros((len(found.skipped), dim), np.float32)
-    flat = pa.array(np.concatenate([found.vectors, zeros]).ravel())
+    dim = embedded.vectors.shape[1]
+    zeros = np.zeros((len(embedded.skipped), dim), np.float32)
+    flat = pa.array(np.concatenate([embedded.vectors, zeros]).ravel())
     columns = {
-        "id": pa.array([*found.ids, *(name for name, _ in found.skipped)], pa.string()),
-        "error": pa.array([None] * len(found.ids) + [why for _, why in found.skipped], pa.string()),
+        "id": pa.array([*embedded.ids, *(name for name, _ in embedded.skipped)], pa.string()),
+        "error": pa.array([None] * len(embedded.ids) + [why for _, why in embedded.skipped], pa.string()),
         "vector": pa.FixedSizeListArray.from_arrays(flat, dim),
     }
-    table = pa.table(columns).replace_schema_metadata({"likewise_part": checksum(found)})
+    table = pa.table(columns).replace_schema_metadata({"likewise_part": checksum(embedded)})
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="none")
 
@@ -165,8 +170,8 @@ def load(part: Part, folder: Path) -> Embedded | None:
         vectors_ND = flat.astype(np.float32).reshape(len(ids), -1)
         count = errors.count(None)
         skipped = [(str(name), str(why)) for name, why in zip(ids[count:], errors[count:], strict=True)]
-        found = Embedded(ids[:count], vectors_ND[:count], skipped)
-        whole = checksum(found).encode() == (table.schema.metadata or {}).get(b"likewise_part")
+        embedded = Embedded(ids[:count], vectors_ND[:count], skipped)
+        whole = checksum(embedded).encode() == (table.schema.metadata or {}).get(b"likewise_part")
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return found if whole else None
+    return embedded if whole else None

@@ -140,10 +140,10 @@ def _present(gallery: Opened, label: str) -> list[str]:
 def _rows(gallery: Opened, ids: Sequence[str]) -> list[Row]:
     if not ids:
         raise ValueError("there are no ids; give one or more")
-    found = gallery.store.find("id", ids)
-    if missing := [id_ for id_ in ids if id_ not in found]:
+    rows = gallery.store.find("id", ids)
+    if missing := [id_ for id_ in ids if id_ not in rows]:
         raise ValueError(f"there is no id {missing[0]!r} in {gallery.store.url}; nothing was changed")
-    return list(found.values())
+    return list(rows.values())
 
 
 def _packed(row: Row) -> dict[str, object]:

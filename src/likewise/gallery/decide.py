@@ -114,9 +114,9 @@ def find_rule(text: str) -> Rule:
     for key in settings:
         if key not in allowed:
             raise ValueError(f"rule {name} takes no {key!r}{spec.near(key, allowed) if allowed else ''}")
-    found: Callable[..., dict[str, float]] = partial(known[name], **settings) if settings else known[name]
-    found(np.zeros(1), ["-"])  # a number that is none is an error of the call, not of the first query
-    return found
+    rule: Callable[..., dict[str, float]] = partial(known[name], **settings) if settings else known[name]
+    rule(np.zeros(1), ["-"])  # a number that is none is an error of the call, not of the first query
+    return rule
 
 
 def order(sim_K: np.ndarray) -> np.ndarray:

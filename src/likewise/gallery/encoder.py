@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Encoder", "OnnxEncoder", "RunEncoder", "fingerprint_of", "open_encoder"]
 
 FIELDS = ("network", "shape", "dim", "head", "normalize", "sim", "mean", "std", "whitened")
+LATER = ("fit",)  # fields that older models lack, whose fingerprints stay as they are
 
 
 class Encoder(Protocol):
@@ -78,9 +79,13 @@ class RunEncoder:
         self.info: bounds.Fields = about.get("info") or {}
         self.sim = check_sim(self.config["sim"])
         self.classes = named(self.info.get("trained_classes")) or named(self.config.get("classes"))
-        self.fingerprint = fingerprint_of({"crc32": about["crc32"], **{k: self.config.get(k) for k in FIELDS}})
+        self.fingerprint = fingerprint_of({"crc32": about["crc32"], **self._fields()})
         self.run = run_around([Path(path), Path(path).resolve().parent], about["crc32"])
         self.model: Embedder | None = None
+
+    def _fields(self) -> bounds.Fields:
+        fields = {name: self.config.get(name) for name in FIELDS}
+        return fields | {name: self.config[name] for name in LATER if name in self.config}
 
     @property
     def dim(self) -> int:

@@ -74,13 +74,13 @@ def enroll(
 ) -> Enrolled:
     """See `Gallery.enroll`."""
     paths = [os.fspath(path) for path in images]
-    told = _checked(len(paths), labels, gate, **given)
+    checked = _checked(len(paths), labels, gate, **given)
     encoder, result = gallery.model(), Enrolled([], [], [])
     for start in range(0, len(paths), PIECE):
         sources: dict[str, str] = {}
         items = []
         for i in range(start, min(start + PIECE, len(paths))):
-            if item := _readable(gallery, paths[i], i, told, gate, result):
+            if item := _readable(gallery, paths[i], i, checked, gate, result):
                 sources.setdefault(item.content, paths[i])
                 items.append(item)
         if fresh := _new(gallery, items, sources, result):
@@ -92,7 +92,7 @@ def enroll(
     return result
 
 
-def _readable(gallery: Opened, path: str, i: int, told: Given, gate: str, result: Enrolled) -> Item | None:
+def _readable(gallery: Opened, path: str, i: int, checked: Given, gate: str, result: Enrolled) -> Item | None:
     """The image without its vector; None, with a finding, where it cannot be read or the gate keeps it out."""
     try:
         content, look = quality.content_of(path), quality.look_of(path)
@@ -106,7 +106,7 @@ def _readable(gallery: Opened, path: str, i: int, told: Given, gate: str, result
         if gate == "strict":
             return None
     stored = "" if gallery.about["private"] else gallery.path_of(path)
-    return told.item(i, content, np.zeros(0, np.float32), path=stored, look=look, thumbnail=thumbnail)
+    return checked.item(i, content, np.zeros(0, np.float32), path=stored, look=look, thumbnail=thumbnail)
 
 
 def enroll_vectors(
@@ -114,9 +114,9 @@ def enroll_vectors(
 ) -> Enrolled:
     """See `Gallery.enroll_vectors`."""
     vectors_ND = check_vectors(vectors_ND, gallery.dim)
-    told = _checked(len(vectors_ND), labels, gate, **given)
+    checked = _checked(len(vectors_ND), labels, gate, **given)
     hashes = [hashlib.sha256(vector.astype("<f4").tobytes()).hexdigest() for vector in vectors_ND]
-    items = [told.item(i, content, vectors_ND[i]) for i, content in enumerate(hashes)]
+    items = [checked.item(i, content, vectors_ND[i]) for i, content in enumerate(hashes)]
     result, sources = Enrolled([], [], []), {item.content: item.id for item in items}
     _write(gallery, _new(gallery, items, sources, result), sources, gate, result, gallery.about["fingerprint"])
     return result
@@ -148,22 +148,22 @@ def _write(
     gallery: Opened, items: Sequence[Item], sources: Mapping[str, str], gate: str, result: Enrolled, fingerprint: str
 ) -> None:
     """Commit, then the index, then the answer."""
-    kept = list(items)
+    written = list(items)
     gallery.same_model(gallery.state().fingerprint, fingerprint)
     if gate != "off":
         doubts = {item.content: doubt for item in items if (doubt := _doubt(gallery, item))}
         for content, doubt in doubts.items():
             result.findings.append(Finding(sources[content], doubt, gate == "warn"))
-        kept = [item for item in items if gate == "warn" or item.content not in doubts]
+        written = [item for item in items if gate == "warn" or item.content not in doubts]
     with gallery.writing(fingerprint):
-        added = gallery.store.put(kept)
+        added = gallery.store.put(written)
         if added:
-            attachments.put_thumbnails(gallery.store, kept)
+            attachments.put_thumbnails(gallery.store, written)
             gallery.store.push_step("enroll", {"remove": added})
             gallery.store.log("enroll", len(added))
     gallery.state()
     result.added.extend(added)
-    result.unchanged.extend(item.id for item in kept if item.id not in set(added))
+    result.unchanged.extend(item.id for item in written if item.id not in set(added))
 
 
 def _doubt(gallery: Opened, item: Item) -> str:

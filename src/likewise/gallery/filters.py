@@ -46,12 +46,12 @@ def parse(expressions: Sequence[str]) -> list[Condition]:
 
 
 def _one(text: str) -> Condition:
-    found = FORM.match(text)
-    if found is None:
+    match = FORM.match(text)
+    if match is None:
         raise ValueError(
-            f"{text!r} is no condition; write KEY=VALUE, KEY!=VALUE, KEY>=NUMBER or 'KEY in A,B', as in year>=2000"
+            f"{text!r} is not a condition; write KEY=VALUE, KEY!=VALUE, KEY>=NUMBER or 'KEY in A,B', as in year>=2000"
         )
-    key, operator, value = found.groups()
+    key, operator, value = match.groups()
     if operator == "in":
         return Condition(key, operator, [value_of(part.strip()) for part in value.split(",")])
     return Condition(key, operator, value_of(value))

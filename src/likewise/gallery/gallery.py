@@ -143,11 +143,11 @@ class Gallery(Opened):
         listed = listing.read(path, label=label, columns=columns or {})
         given: enrollment.Lists = {"ids": listed.ids, "metadata": listed.metadata, "groups": listed.groups}
         if listed.vectors is None:
-            found = self.enroll(listed.images, listed.labels, gate=gate, progress=progress, **given)
+            enrolled = self.enroll(listed.images, listed.labels, gate=gate, progress=progress, **given)
         else:
             made = listing.fingerprint(path, made_by)
-            found = self.enroll_vectors(listed.vectors, listed.labels, fingerprint=made, gate=gate, **given)
-        return found._replace(findings=listed.findings + found.findings)
+            enrolled = self.enroll_vectors(listed.vectors, listed.labels, fingerprint=made, gate=gate, **given)
+        return enrolled._replace(findings=listed.findings + enrolled.findings)
 
     # ask
 
@@ -169,10 +169,10 @@ class Gallery(Opened):
         `site in pond,lake`. Fewer come where fewer there are.
         Errors: ValueError for an id that is not there, a condition that is none, or k below 1.
         """
-        found = searching.search(self, query, k, id=id, where=where, together=together, rerank=rerank)
+        near = searching.search(self, query, k, id=id, where=where, together=together, rerank=rerank)
         fit = (self.about_now().get("promise") or {}).get("calibration")
         return [
-            self._hit(found.state, row, similarity, fit) for row, similarity in zip(found.rows, found.sims, strict=True)
+            self._hit(near.state, row, similarity, fit) for row, similarity in zip(near.rows, near.sims, strict=True)
         ]
 
     def _hit(self, state: State, row: int, similarity: float, fit: Calibration | None) -> Hit:
@@ -224,11 +224,11 @@ class Gallery(Opened):
         """Store the threshold for a false-accept rate; `identify` and `verify` use it from then on."""
         find_rule(rule or self.about["rule"])
         state = self.state()
-        found = naming.promise(self, far, rule, state)
+        promised = naming.promise(self, far, rule, state)
         with self.writing(state.fingerprint):
-            self.store.set_meta(promise=found.as_json())
-            self.store.log("calibrate", found.trials)
-        return found
+            self.store.set_meta(promise=promised.as_json())
+            self.store.log("calibrate", promised.trials)
+        return promised
 
     def reject(self, query: Query, *, label: str = "", id: str = "") -> None:
         """Mark "not this one": neither this image nor a near copy of it is given that class (or that item) again."""
@@ -334,10 +334,10 @@ class Gallery(Opened):
             f"the thumbnail of the content {content[:16]} is damaged" for content in attachments.damaged(self.store)
         ]
         wrong += getattr(self.store, "integrity", list)()
-        told: report.Checked = {"gallery": self.store.url, "items": len(self), "sound": not wrong, "problems": wrong}
+        result: report.Checked = {"gallery": self.store.url, "items": len(self), "sound": not wrong, "problems": wrong}
         if not wrong:
-            told["index"] = report.checked(self)
-        return told
+            result["index"] = report.checked(self)
+        return result
 
     def items(self) -> Iterator[dict[str, object]]:
         """Every item without its vector."""

@@ -18,9 +18,8 @@ import numpy as np
 from likewise.gallery.index import prepare
 from likewise.gallery.links import BEAMS, LINKS, Links, offsets, slots
 
-__all__ = ["INSTALL", "Graph", "assembled", "available", "library", "metric", "recall"]
+__all__ = ["Graph", "assembled", "available", "library", "metric", "recall"]
 
-INSTALL = "pip install 'likewise[gallery]'"
 BUILDING = 80  # candidates kept while a node is linked: FAISS's efConstruction
 GOAL = 0.995  # recall@10 on stored vectors that the beam is chosen for: 0.99 with room for other queries
 PIECE = 32  # nodes added while searches wait
@@ -141,9 +140,9 @@ class Graph:
             levels = library().vector_to_array(hnsw.levels).astype(np.uint8)
             neighbors = library().vector_to_array(hnsw.neighbors)
             entry = int(hnsw.entry_point)
-        kept = np.ones(len(seqs), bool)
-        kept[: len(removed_N)] = ~removed_N
-        return Links(np.where(kept, seqs, 0), np.where(kept, crcs, 0), levels, neighbors, entry, self.beam)
+        is_kept = np.ones(len(seqs), bool)
+        is_kept[: len(removed_N)] = ~removed_N
+        return Links(np.where(is_kept, seqs, 0), np.where(is_kept, crcs, 0), levels, neighbors, entry, self.beam)
 
 
 def assembled(links: Links, prepared_ND: np.ndarray, present_N: np.ndarray, sim: str) -> Graph:

@@ -68,11 +68,11 @@ def write(path: Path, links: Links) -> None:
     """Write the file whole, or leave what was there."""
     header = HEADER.pack(len(links.seqs), len(links.neighbors), links.entry, links.beam)
     arrays = [np.ascontiguousarray(getattr(links, name), kind) for name, kind in KINDS.items()]
-    told = hashlib.sha256(header)
+    digest = hashlib.sha256(header)
     for array in arrays:
-        told.update(array.data)
+        digest.update(array.data)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(MAGIC + header + told.digest())
+        file.write(MAGIC + header + digest.digest())
         for array in arrays:
             file.write(array.data)
 
@@ -94,20 +94,20 @@ def read(path: Path, most: int) -> Links:
         body = sum(lengths[name] * np.dtype(kind).itemsize for name, kind in KINDS.items())
         if width > count * int(WIDTHS[-1]) or path.stat().st_size != len(head) + body:
             raise ValueError("its length is not the one it announces")
-        told = hashlib.sha256(header)
-        arrays = {name: _array(file, kind, lengths[name], told) for name, kind in KINDS.items()}
-    if told.digest() != promised:
+        digest = hashlib.sha256(header)
+        arrays = {name: _array(file, kind, lengths[name], digest) for name, kind in KINDS.items()}
+    if digest.digest() != promised:
         raise ValueError("its checksum differs")
     links = Links(**arrays, entry=entry, beam=beam)
     _check(links)
     return links
 
 
-def _array(file: BufferedReader, kind: str, count: int, told: "hashlib._Hash") -> np.ndarray:
+def _array(file: BufferedReader, kind: str, count: int, digest: "hashlib._Hash") -> np.ndarray:
     array = np.empty(count, kind)
     if file.readinto(array.data) != array.nbytes:
         raise ValueError("it ends too early")
-    told.update(array.data)
+    digest.update(array.data)
     return array
 
 
@@ -124,7 +124,7 @@ def _check(links: Links) -> None:
     if not 0 <= links.entry < count or levels_N[links.entry] != levels_N.max():
         raise ValueError("its entry point is not in the highest layer")
     if links.beam not in BEAMS:
-        raise ValueError("its beam is none of ours")
+        raise ValueError("its beam width is out of range")
     for layer in range(1, int(levels_N.max())):
         linked = neighbors_S[slots(np.flatnonzero(levels_N > layer), begin_N, layer)]
         if (levels_N[linked[linked >= 0]] <= layer).any():

@@ -55,7 +55,7 @@ def read(path: str | os.PathLike, *, label: str, columns: Mapping[str, str]) -> 
     if unknown := [name for name in columns if name not in ("image", "label", "id", "group")]:
         raise ValueError(f"columns are image, label, id and group; got {unknown[0]!r}")
     if not is_listing(file):
-        raise ValueError(f"{file} is no list of images or vectors; it ends in {', '.join(ENDINGS)}")
+        raise ValueError(f"{file} is not a list of images or vectors; it ends in {', '.join(ENDINGS)}")
     if not file.is_file():
         raise ValueError(f"there is no file {file}")
     if file.suffix.lower() == ".npz":
@@ -81,10 +81,15 @@ def _table(file: Path, label: str, asked: dict[str, str]) -> Listed:
         names = [str(cell).strip() for cell in rows.pop(0).cells] if rows else []
     if not rows:
         raise ValueError(f"{file} has no rows below its first line")
-    told: dict[str, str | int] = {"image": asked["image"], "label": asked["label"], "split": 0, "group": asked["group"]}
+    columns: dict[str, str | int] = {
+        "image": asked["image"],
+        "label": asked["label"],
+        "split": 0,
+        "group": asked["group"],
+    }
     if label:
-        told["label"] = len(names)  # a column of no name, since none is needed
-    places = resolve(told, [*names, ""], file, rows[0].cells, command="gallery enroll GALLERY")
+        columns["label"] = len(names)  # a column of no name, since none is needed
+    places = resolve(columns, [*names, ""], file, rows[0].cells, command="gallery enroll GALLERY")
     del places["split"]
     if label:
         del places["label"]
@@ -131,25 +136,25 @@ def _id_place(asked: str, names: Sequence[str], taken: set[int], file: Path) -> 
         raise ValueError(f"{file} has no column {asked!r}; it has {', '.join(map(repr, names))}")
     if asked:
         return list(names).index(asked)
-    found = {plain(name): i for i, name in reversed(list(enumerate(names))) if i not in taken}
-    return next((found[name] for name in IDS if name in found), None)
+    places = {plain(name): i for i, name in reversed(list(enumerate(names))) if i not in taken}
+    return next((places[name] for name in IDS if name in places), None)
 
 
 def _arrays(file: Path, label: str) -> Listed:
     from likewise.data.arrays import load_arrays
 
-    held = {
+    arrays = {
         key.casefold(): value for key, value in load_arrays(file, {n for ns in ARRAYS.values() for n in ns}).items()
     }
-    found = {use: next((held[name] for name in names if name in held), None) for use, names in ARRAYS.items()}
-    if found["vectors"] is None:
+    by_use = {use: next((arrays[name] for name in names if name in arrays), None) for use, names in ARRAYS.items()}
+    if by_use["vectors"] is None:
         raise ValueError(
-            f"{file} holds {', '.join(held) or 'nothing'} and no vectors; save it with vectors=..., labels=..."
+            f"{file} holds {', '.join(arrays) or 'nothing'} and no vectors; save it with vectors=..., labels=..."
         )
     texts = {
-        use: None if (array := found[use]) is None else _texts(array, use, file) for use in ("labels", "ids", "groups")
+        use: None if (array := by_use[use]) is None else _texts(array, use, file) for use in ("labels", "ids", "groups")
     }
-    return _listed(file, found["vectors"], label, texts["labels"], texts["ids"], texts["groups"])
+    return _listed(file, by_use["vectors"], label, texts["labels"], texts["ids"], texts["groups"])
 
 
 def _texts(array: np.ndarray, use: str, file: Path) -> list[str]:
@@ -161,10 +166,10 @@ def _texts(array: np.ndarray, use: str, file: Path) -> list[str]:
 def _embeddings(file: Path, label: str) -> Listed:
     from likewise.embeddings import Embeddings
 
-    held = Embeddings.load(file)
-    names = [held.classes[i] for i in held.labels.tolist()]
-    groups = None if held.groups is None else list(held.groups)
-    return _listed(file, held.vectors.numpy(), label, names if any(names) else None, list(held.ids), groups)
+    embeddings = Embeddings.load(file)
+    names = [embeddings.classes[i] for i in embeddings.labels.tolist()]
+    groups = None if embeddings.groups is None else list(embeddings.groups)
+    return _listed(file, embeddings.vectors.numpy(), label, names if any(names) else None, list(embeddings.ids), groups)
 
 
 def _listed(

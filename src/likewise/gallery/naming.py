@@ -52,11 +52,11 @@ def identify(
         one_QD = vectors_QD[list(places)]
         one_QD = as_queries(one_QD, gallery.sim, together) if together and len(one_QD) > 1 else one_QD
         if rule == "centre":
-            found = of_centres(state, one_QD, state.allowed(conditions, hidden))
+            of_query = of_centres(state, one_QD, state.allowed(conditions, hidden))
         else:
-            found = labelled(state, state.search(one_QD, CANDIDATES, conditions, hidden))
-        answer = decide(found.sims, found.labels, rule, least, fit)
-        near = tuple(n._replace(id=found.ids[n.place]) for n in answer.neighbours)
+            of_query = labelled(state, state.search(one_QD, CANDIDATES, conditions, hidden))
+        answer = decide(of_query.sims, of_query.labels, rule, least, fit)
+        near = tuple(n._replace(id=of_query.ids[n.place]) for n in answer.neighbours)
         answers.append(replace(answer, why=answer.why + note, neighbours=near))
     return answers
 
@@ -71,10 +71,10 @@ def verify(gallery: Opened, query: Query, label: str, *, far: float | None) -> d
     if promised is None:
         raise ValueError(f"{gallery.store.url} has no threshold; give --far 0.01, or run `likewise gallery calibrate`")
     if promised["rule"] == "centre":
-        found = of_centres(state, vectors_ND[:1], rows)
+        near = of_centres(state, vectors_ND[:1], rows)
     else:
-        found = labelled(state, state.index.search(vectors_ND[:1], CANDIDATES, rows))
-    score = decide(found.sims, found.labels, promised["rule"]).similarity
+        near = labelled(state, state.index.search(vectors_ND[:1], CANDIDATES, rows))
+    score = decide(near.sims, near.labels, promised["rule"]).similarity
     return {
         **same(score, promised["threshold"], promised["calibration"])._asdict(),
         "label": label,
@@ -167,11 +167,11 @@ def of_centres(state: State, query_QD: np.ndarray, rows: np.ndarray | None) -> C
 
 def labelled(state: State, of_each: Found) -> Candidates:
     """The 64 nearest of one object's queries."""
-    found = merged(of_each, CANDIDATES)
-    present = found.row[0] >= 0
-    chosen_rows = found.row[0][present].tolist()
+    near = merged(of_each, CANDIDATES)
+    present = near.row[0] >= 0
+    chosen_rows = near.row[0][present].tolist()
     ids = [state.rows[i].id for i in chosen_rows]
-    return Candidates(found.sim[0][present], [state.labels[i] for i in chosen_rows], ids)
+    return Candidates(near.sim[0][present], [state.labels[i] for i in chosen_rows], ids)
 
 
 def noted(promised: Record | None, *, always: bool = False) -> str:

@@ -62,12 +62,12 @@ def search(seen: View, index: ExactIndex, query_QD: np.ndarray, k: int, *, compl
         rest = index.search(query_QD, min(k, len(seen.rest)), _rows(seen.rest))
         sim_QK, row_QK = np.concatenate([sim_QK, rest.sim], 1), np.concatenate([row_QK, rest.row], 1)
     order_QK, every_Q1 = np.lexsort((row_QK, -sim_QK))[:, :k], np.arange(len(sim_QK))[:, None]
-    found = Found(sim_QK[every_Q1, order_QK], row_QK[every_Q1, order_QK])
-    few_Q = found.row[:, min(k, seen.size) - 1] < 0
+    near = Found(sim_QK[every_Q1, order_QK], row_QK[every_Q1, order_QK])
+    few_Q = near.row[:, min(k, seen.size) - 1] < 0
     if complete and few_Q.any():
         whole = index.search(query_QD[few_Q], k, slice(0, seen.size))
-        found.sim[few_Q], found.row[few_Q] = whole
-    return found
+        near.sim[few_Q], near.row[few_Q] = whole
+    return near
 
 
 def _compared(query_QD: np.ndarray, prepared_QD: np.ndarray, index: ExactIndex, row_QK: np.ndarray) -> np.ndarray:

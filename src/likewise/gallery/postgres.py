@@ -88,9 +88,9 @@ class PostgresStore(SqlStore):
             return cursor.fetchall() if cursor.description else []
 
     def run_many(self, statement: str, rows: Sequence[Sequence[object]]) -> list[list[tuple]]:
-        found: list[list[tuple]] = []
+        results: list[list[tuple]] = []
         if not rows:
-            return found
+            return results
         returning = "RETURNING" in statement
         with self.lock, plainly(self.url, self.connection), self.connection.cursor(binary=True) as cursor:
             cursor.executemany(sql(statement), [tuple(row) for row in rows], returning=returning)
@@ -208,17 +208,17 @@ class PostgresStore(SqlStore):
         """Write the tables anew without what was deleted; False where a reader or a missing right kept it from that."""
         until = time.monotonic() + min(self.wait, 10)
         while True:
-            kept = [self._kept(table) for table in ERASED]
-            if not any(kept) or None in kept or time.monotonic() > until:
-                return not any(kept) and None not in kept
+            dead_rows = [self._kept(table) for table in ERASED]
+            if not any(dead_rows) or None in dead_rows or time.monotonic() > until:
+                return not any(dead_rows) and None not in dead_rows
             time.sleep(0.2)
 
     def _kept(self, table: str) -> int | None:
         """Write a table anew; the deleted rows that the server had to keep for readers, None where it refused."""
-        told: list[str] = []
+        details: list[str] = []
 
-        def note(said: Diagnostic) -> None:
-            told.append(said.message_detail or "")
+        def note(diagnostic: Diagnostic) -> None:
+            details.append(diagnostic.message_detail or "")
 
         with self.lock:
             self.run("SELECT 1")  # opens a lost connection anew
@@ -231,7 +231,7 @@ class PostgresStore(SqlStore):
                 return 1
             finally:
                 self.connection.remove_notice_handler(note)
-        counts = [int(found[0]) for detail in told if (found := re.search(r"\d+", detail))]
+        counts = [int(match[0]) for detail in details if (match := re.search(r"\d+", detail))]
         return sum(counts) if counts else None
 
     def discard(self) -> None:

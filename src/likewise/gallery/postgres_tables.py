@@ -68,8 +68,8 @@ def _without_statistics(connection: Connection) -> None:
 
 def _extension(connection: Connection, shown: str) -> str:
     """The schema of pgvector, which is added to the database where that is allowed."""
-    found = connection.execute(EXTENSION).fetchone()
-    if found is None:
+    row = connection.execute(EXTENSION).fetchone()
+    if row is None:
         if connection.execute(sql(AVAILABLE)).fetchone() is None:
             raise ValueError(
                 f"{shown}: the server has no pgvector; install it there, as the package postgresql-18-pgvector or the "
@@ -82,8 +82,8 @@ def _extension(connection: Connection, shown: str) -> str:
                 f"{shown}: the database has no pgvector, and this user may not add it; its owner runs once: "
                 "CREATE EXTENSION vector"
             ) from None
-        found = connection.execute(EXTENSION).fetchone()
-    return str(found[0]) if found else "public"
+        row = connection.execute(EXTENSION).fetchone()
+    return str(row[0]) if row else "public"
 
 
 def vector_type(connection: Connection, address: Address) -> int:
@@ -91,7 +91,7 @@ def vector_type(connection: Connection, address: Address) -> int:
     shown = address.shown
     with plainly(shown, connection):
         names = {str(name).removeprefix("likewise_"): usable for name, usable in connection.execute(GALLERIES)}
-        found = connection.execute(EXTENSION).fetchone()
+        row = connection.execute(EXTENSION).fetchone()
     if address.gallery not in names:
         raise ValueError(
             f"there is no gallery {shown}{near(address.gallery, list(names)[:20]).rstrip('?')}; create it with "
@@ -99,9 +99,9 @@ def vector_type(connection: Connection, address: Address) -> int:
         )
     if not names[address.gallery]:
         raise ValueError(f"{shown} is another user's; its owner grants USAGE on its schema and rights on its tables")
-    if found is None:
+    if row is None:
         raise DamagedError(f"{shown}: pgvector was removed from the database; restore a backup of it")
-    return int(found[1])
+    return int(row[1])
 
 
 def check_version(version: int, shown: str) -> None:
@@ -113,11 +113,11 @@ def check_version(version: int, shown: str) -> None:
 def migrate(connection: Connection, shown: str) -> None:
     """Bring an older layout to this version's, in one transaction. Errors: ValueError for a later one."""
     with plainly(shown, connection):
-        found = connection.execute("SELECT version FROM format").fetchone()
-        if found is None:
+        row = connection.execute("SELECT version FROM format").fetchone()
+        if row is None:
             raise DamagedError(f"{shown} does not say its format; it is damaged, restore an export")
-        check_version(found[0], shown)
-        if found[0] == FORMAT:
+        check_version(row[0], shown)
+        if row[0] == FORMAT:
             return
         with connection.transaction():
             (version,) = connection.execute("SELECT version FROM format FOR UPDATE").fetchone() or (FORMAT,)

@@ -91,15 +91,15 @@ def folder_classes(
     whichever is a class first.
     """
     known, tops = frozenset(classes), [Path(top) for top in given if Path(top).is_dir()]
-    found: list[str | None] = []
+    known_classes: list[str | None] = []
     for path in paths:
         names: list[str] = []
         for top in tops:
             if path.is_relative_to(top):
                 below = path.relative_to(top).parent
                 names += [below.as_posix(), below.name or top.resolve().name]
-        found.append(next((name for name in names if name in known), None))
-    return found
+        known_classes.append(next((name for name in names if name in known), None))
+    return known_classes
 
 
 def accuracy(predictions: Sequence[Record]) -> dict[str, object] | None:

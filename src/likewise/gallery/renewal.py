@@ -57,7 +57,7 @@ def upgrade(
 ) -> Upgraded:
     """See `Gallery.upgrade`."""
     encoder = open_encoder(model) if isinstance(model, (str, os.PathLike)) else model
-    store, told = gallery.store, progress or (lambda stage, done, total: None)
+    store, report = gallery.store, progress or (lambda stage, done, total: None)
     old = gallery.state().fingerprint
     if encoder.fingerprint == old:
         return Upgraded(store.count(), [], old, False)
@@ -66,11 +66,11 @@ def upgrade(
     if drop_missing is not None:
         _free(Path(drop_missing), old)
     _begin(store, encoder)
-    elsewhere = _by_content(images, told)
+    elsewhere = _by_content(images, report)
     while True:
-        todo, lost = _found(store, encoder.fingerprint, elsewhere, told)
+        todo, lost = _found(store, encoder.fingerprint, elsewhere, report)
         if not lost or drop_missing is not None:  # else the user hears of it before hours of embedding
-            _embed(store, encoder, todo, lost, told)
+            _embed(store, encoder, todo, lost, report)
         if lost and drop_missing is None:
             raise ValueError(_refusal(store, lost))
         if lost and drop_missing is not None:
@@ -120,18 +120,18 @@ def _ids_to_do(store: SqlStore, fingerprint: str) -> set[str]:
     return {id_ for (id_,) in store.run(f"SELECT id{TO_DO}", (fingerprint,))}
 
 
-def _by_content(images: Sequence[str | os.PathLike], told: Progress) -> dict[str, str]:
+def _by_content(images: Sequence[str | os.PathLike], progress: Progress) -> dict[str, str]:
     """Where else an image may be, by the hash of its bytes."""
     paths = files([Path(path) for path in images]) if images else []
-    found: dict[str, str] = {}
+    path_of: dict[str, str] = {}
     for done, path in enumerate(paths, start=1):
-        found.setdefault(quality.content_of(path), str(path))
-        told("reading images", done, len(paths))
-    return found
+        path_of.setdefault(quality.content_of(path), str(path))
+        progress("reading images", done, len(paths))
+    return path_of
 
 
 def _found(
-    store: SqlStore, fingerprint: str, elsewhere: dict[str, str], told: Progress
+    store: SqlStore, fingerprint: str, elsewhere: dict[str, str], progress: Progress
 ) -> tuple[list[Source], dict[str, str]]:
     """The images that are to be embedded yet, and the ids of those that cannot follow, with the reason."""
     todo: list[Source] = []
@@ -143,11 +143,11 @@ def _found(
             lost[id_] = reason
         else:
             todo.append(Source(id_, content, source))
-        told("checking images", done, len(rows))
+        progress("checking images", done, len(rows))
     return todo, lost
 
 
-def _embed(store: SqlStore, encoder: Encoder, todo: Sequence[Source], lost: dict[str, str], told: Progress) -> None:
+def _embed(store: SqlStore, encoder: Encoder, todo: Sequence[Source], lost: dict[str, str], progress: Progress) -> None:
     """Embed images and keep their vectors, piece by piece; one that this model cannot read is lost."""
     total = store.count()
     done = total - len(todo) - len(lost)
@@ -157,7 +157,7 @@ def _embed(store: SqlStore, encoder: Encoder, todo: Sequence[Source], lost: dict
             for one, vector in vectors:
                 _keep(store, one.content, encoder.fingerprint, vector)
         done += len(piece)
-        told("embedding", done, total)
+        progress("embedding", done, total)
 
 
 def _source(content: str, path: str, elsewhere: dict[str, str]) -> tuple[str, str]:
@@ -242,11 +242,11 @@ def _switch(gallery: Opened, encoder: Encoder, lost: Sequence[str]) -> None:
 def _replace(store: SqlStore, rows: Sequence[Row], encoder: Encoder) -> None:
     contents = [row.content for row in rows]
     marks = ", ".join("?" * len(rows))
-    found = store.run(
+    replaced = store.run(
         f"SELECT content, vector, crc FROM renewed WHERE fingerprint = ? AND content IN ({marks})",
         (encoder.fingerprint, *contents),
     )
-    renewed = {content: vector for content, vector, crc in found if _whole(vector, crc, encoder.dim)}
+    renewed = {content: vector for content, vector, crc in replaced if _whole(vector, crc, encoder.dim)}
     for row in rows:
         if row.content not in renewed:
             raise DamagedError(f"{store.url}: a vector of the new model is damaged; run the upgrade again")

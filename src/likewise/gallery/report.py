@@ -18,15 +18,15 @@ TIMED = 20  # searches whose median time is told
 def describe(state: State) -> dict[str, object]:
     """Kind of index, recall@10 on up to 1,000 of the gallery's own vectors, bytes a vector, milliseconds a search."""
     size, seen = len(state.index), state.view
-    told: dict[str, object] = {"index": "exact", "recall@10": 1.0 if size else None, "bytes_per_vector": 4 * state.dim}
+    facts: dict[str, object] = {"index": "exact", "recall@10": 1.0 if size else None, "bytes_per_vector": 4 * state.dim}
     if seen is not None:
-        told = {
+        facts = {
             "index": f"HNSW graph, efSearch {seen.graph.beam}, {len(seen.rest):,} items beside it",
             "recall@10": round(nearest.measured(seen, state.index), 4),
             "bytes_per_vector": round(4 * state.dim + seen.graph.bytes() / max(len(seen.rows), 1)),
         }
     milliseconds = timed(state) if size else None
-    return {**told, "search_ms": milliseconds, "search_growth": growth(state, milliseconds)}
+    return {**facts, "search_ms": milliseconds, "search_growth": growth(state, milliseconds)}
 
 
 class Checked(TypedDict):
@@ -68,5 +68,5 @@ def growth(state: State, milliseconds: float | None) -> str:
     """How the time of a search depends on the number of items."""
     if state.view is not None:
         return "more slowly than the number of items; with its logarithm at the same efSearch"
-    told = "" if milliseconds is None else f": about {10 * milliseconds:.3g} ms at ten times as many"
-    return f"in proportion to the number of items{told}"
+    estimate = "" if milliseconds is None else f": about {10 * milliseconds:.3g} ms at ten times as many"
+    return f"in proportion to the number of items{estimate}"

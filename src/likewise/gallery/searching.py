@@ -54,19 +54,19 @@ def search(
             hidden |= negatives.hidden(gallery, state, one, vector_D)
         vectors_QD = as_queries(embedded_QD, gallery.sim, check)
     wanted = max(k, POOL) if rerank else k
-    found = merged(state.search(vectors_QD, wanted, conditions, hidden), wanted)
+    near = merged(state.search(vectors_QD, wanted, conditions, hidden), wanted)
     if rerank:
-        found = _reranked(state, found, as_queries(vectors_QD, gallery.sim, "mean"), rerank)
-    present = found.row[0] >= 0
-    return Searched(state, found.row[0][present][:k].tolist(), found.sim[0][present][:k].tolist())
+        near = _reranked(state, near, as_queries(vectors_QD, gallery.sim, "mean"), rerank)
+    present = near.row[0] >= 0
+    return Searched(state, near.row[0][present][:k].tolist(), near.sim[0][present][:k].tolist())
 
 
-def _reranked(state: State, found: Found, query_1D: np.ndarray, rerank: str) -> Found:
-    pool = found.row[:, found.row[0] >= 0]
+def _reranked(state: State, near: Found, query_1D: np.ndarray, rerank: str) -> Found:
+    pool = near.row[:, near.row[0] >= 0]
     if not pool.shape[1]:
-        return found
+        return near
     place = reranked(prepare(query_1D, state.sim)[0], state.index.prepared[pool[0]], rerank)
-    return Found(found.sim[:, place], pool[:, place])
+    return Found(near.sim[:, place], pool[:, place])
 
 
 def as_many(query: Query | Sequence[Query]) -> list[Query]:

@@ -178,10 +178,10 @@ class SqliteStore(SqlStore):
         """What SQLite itself finds wrong."""
         with self.lock:
             try:
-                found = [str(row[0]) for row in self.run("PRAGMA integrity_check(20)")]
+                messages = [str(row[0]) for row in self.run("PRAGMA integrity_check(20)")]
             except ValueError as error:
                 return [str(error)]
-        return [] if found == ["ok"] else found
+        return [] if messages == ["ok"] else messages
 
     def discard(self) -> None:
         self.close()

@@ -61,10 +61,10 @@ class State:
         if conditions or (hidden and fetched > nearest.MOST):
             return self.index.search(query_QD, k, self.allowed(conditions, hidden))
         if seen is None or fetched > nearest.MOST:
-            found = self.index.search(query_QD, fetched)
+            near = self.index.search(query_QD, fetched)
         else:
-            found = nearest.search(seen, self.index, query_QD, fetched)
-        return without(found, hidden, k) if hidden else found
+            near = nearest.search(seen, self.index, query_QD, fetched)
+        return without(near, hidden, k) if hidden else near
 
     def facts(self, row: int) -> dict[str, object]:
         """Metadata with label and group, as conditions see them."""
@@ -81,15 +81,15 @@ class State:
         count = len(self.index)
         if not conditions and not hidden:
             return None
-        kept = [i for i in range(count) if i not in hidden and all(c(self.facts(i)) for c in conditions)]
-        return np.asarray(kept, np.int64)
+        allowed = [i for i in range(count) if i not in hidden and all(c(self.facts(i)) for c in conditions)]
+        return np.asarray(allowed, np.int64)
 
 
-def without(found: Found, hidden: Set[int], k: int) -> Found:
-    """The first k of each query that are not hidden. found: k and as many more as are hidden."""
-    gone_QK = np.isin(found.row, list(hidden))
+def without(near: Found, hidden: Set[int], k: int) -> Found:
+    """The first k of each query that are not hidden. near: k and as many more as are hidden."""
+    gone_QK = np.isin(near.row, list(hidden))
     order_Qk = np.argsort(gone_QK, axis=1, kind="stable")[:, :k]
-    sim_QK, row_QK = np.where(gone_QK, -np.inf, found.sim), np.where(gone_QK, -1, found.row)
+    sim_QK, row_QK = np.where(gone_QK, -np.inf, near.sim), np.where(gone_QK, -1, near.row)
     return Found(np.take_along_axis(sim_QK, order_Qk, 1), np.take_along_axis(row_QK, order_Qk, 1))
 
 

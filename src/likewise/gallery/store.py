@@ -182,26 +182,26 @@ class SqlStore(Transactions):
 
     def find(self, column: str, values: Iterable[str]) -> dict[str, Row]:
         """Items by `id` or `content`."""
-        wanted, found = list(dict.fromkeys(values)), {}
+        wanted, by_value = list(dict.fromkeys(values)), {}
         for start in range(0, len(wanted), BY_ID):
             part = wanted[start : start + BY_ID]
             marks = ", ".join("?" * len(part))
             for row in self.run(f"SELECT {COLUMNS} FROM items WHERE {column} IN ({marks})", part):
                 read = self._row(list(row))
-                found[getattr(read, column)] = read
-        return found
+                by_value[getattr(read, column)] = read
+        return by_value
 
     # writing, inside `begin`
 
     def put(self, items: Sequence[Item]) -> list[str]:
         """Add items whose id and content are both new; the ids that were added. Errors: ValueError, see `storable`."""
         rows = [_row_of(item) for item in items]
-        found = self.run_many(
+        answers = self.run_many(
             "INSERT INTO items (id, content, label, grp, path, metadata, look, vector, crc) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING seq",
             [(*row[1:8], self.vector_in(item.vector), checksum(row)) for row, item in zip(rows, items, strict=True)],
         )
-        added = [row.id for row, new in zip(rows, found, strict=True) if new]
+        added = [row.id for row, new in zip(rows, answers, strict=True) if new]
         if added:
             self.touch(edit=False)
         return added

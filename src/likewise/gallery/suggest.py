@@ -73,33 +73,33 @@ def suggest(
     names = list(rest.values())
     known += [names[i] for i, answer in enumerate(answers) if answer.label is not None]
     cut = best_cut(state.index.prepared, state.labels[: len(state.index)], state.sim, threshold)
-    found, single = _clusters(vectors_ND[unknown], [names[i] for i in unknown], cut, state.sim, smallest)
+    clusters, single = _clusters(vectors_ND[unknown], [names[i] for i in unknown], cut, state.sim, smallest)
     taken = set(state.labels)
-    free = (name for i in range(1, len(found) + len(taken) + 2) if (name := NAME.format(i)) not in taken)
-    found = [one._replace(name=name) for one, name in zip(found, free, strict=False)]
+    free = (name for i in range(1, len(clusters) + len(taken) + 2) if (name := NAME.format(i)) not in taken)
+    clusters = [one._replace(name=name) for one, name in zip(clusters, free, strict=False)]
     count = 0
-    if enroll and found:
-        labels = [one.name for one in found for _ in one.images]
-        listed = [image for one in found for image in one.images]
+    if enroll and clusters:
+        labels = [one.name for one in clusters for _ in one.images]
+        listed = [image for one in clusters for image in one.images]
         given = {"ids": None, "metadata": None, "groups": None}
         count = len(enrollment.enroll(gallery, listed, labels, gate="off", **given).added)
-    return Suggested(found, known, single, unreadable, threshold, cut, count)
+    return Suggested(clusters, known, single, unreadable, threshold, cut, count)
 
 
 def _readable(images: Sequence[str | os.PathLike]) -> tuple[dict[str, str], list[Finding]]:
     """Images by the hash of their bytes, each once; and those that cannot be read."""
     from likewise.export.reading import sides
 
-    found: dict[str, str] = {}
+    readable: dict[str, str] = {}
     unreadable = []
     for image in images:
         path = os.fspath(image)
         try:
             sides(path)
-            found.setdefault(content_of(path), path)
+            readable.setdefault(content_of(path), path)
         except ValueError as error:
             unreadable.append(Finding(path, str(error), False))
-    return found, unreadable
+    return readable, unreadable
 
 
 def clusters(vectors_ND: np.ndarray, threshold: float, sim: str) -> np.ndarray:
@@ -137,12 +137,12 @@ def best_cut(prepared_ND: np.ndarray, labels: Sequence[str], sim: str, otherwise
     if not together:
         return otherwise
     tree, highest = _linked(prepared_ND[rows], sim)
-    found = (-1.0, 0.0)
+    best = (-1.0, 0.0)
     for height in np.unique(np.quantile(tree[:, 2], np.linspace(0, 1, CUTS))).tolist():
         place_N = fcluster(tree, height, "distance").astype(np.int64)
         both = _pairs(place_N * (class_N.max() + 1) + class_N)
-        found = max(found, (2 * both / max(_pairs(place_N) + together, 1), -height))
-    return highest + found[1]
+        best = max(best, (2 * both / max(_pairs(place_N) + together, 1), -height))
+    return highest + best[1]
 
 
 def _pairs(of_N: np.ndarray) -> int:
@@ -156,7 +156,7 @@ def _clusters(
 ) -> tuple[list[Cluster], list[str]]:
     """Clusters, the largest first and of equal ones the most coherent; and the images of smaller ones."""
     place_N = clusters(vectors_ND, threshold, sim)
-    found, single = [], []
+    groups, single = [], []
     for at in np.unique(place_N).tolist():
         rows = np.flatnonzero(place_N == at)
         images = [names[i] for i in rows.tolist()]
@@ -165,5 +165,5 @@ def _clusters(
             continue
         sim_KK = similarities(vectors_ND[rows], prepare(vectors_ND[rows], sim), sim)
         others_K = (sim_KK.sum(1) - np.diag(sim_KK)) / (len(rows) - 1)
-        found.append(Cluster("", len(rows), float(others_K.mean()), images[int(others_K.argmax())], images))
-    return sorted(found, key=lambda one: (-one.size, -one.cohesion, one.example)), single
+        groups.append(Cluster("", len(rows), float(others_K.mean()), images[int(others_K.argmax())], images))
+    return sorted(groups, key=lambda one: (-one.size, -one.cohesion, one.example)), single

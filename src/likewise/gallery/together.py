@@ -23,12 +23,12 @@ def as_queries(vectors_QD: np.ndarray, sim: str, together: str) -> np.ndarray:
     return vectors_QD if together == "best" else prepare(vectors_QD, sim).mean(0, keepdims=True)
 
 
-def merged(found: Found, k: int) -> Found:
+def merged(near: Found, k: int) -> Found:
     """The k best rows `[1, K]` of one object: each by its highest similarity to any of the queries `[Q, K]`."""
-    if len(found.row) == 1 and found.row.shape[1] <= k:
-        return found
+    if len(near.row) == 1 and near.row.shape[1] <= k:
+        return near
     best: dict[int, float] = {}
-    for row, similarity in zip(found.row.ravel().tolist(), found.sim.ravel().tolist(), strict=True):
+    for row, similarity in zip(near.row.ravel().tolist(), near.sim.ravel().tolist(), strict=True):
         if row >= 0:
             best[row] = max(similarity, best.get(row, -np.inf))
     ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))[:k]

@@ -37,8 +37,8 @@ def export(gallery: Opened, path: str | os.PathLike, *, ids: Collection[str] | N
     columns["thumbnail"] = pa.array(thumbnails, pa.binary())
     flat = pa.array(np.frombuffer(b"".join(row.vector for row in rows), "<f4"))
     columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, about["dim"])
-    told = {key: about[key] for key in ("dim", "sim", "fingerprint")}
-    table = pa.table(columns).replace_schema_metadata({"likewise_gallery": json.dumps(told)})
+    record = {key: about[key] for key in ("dim", "sim", "fingerprint")}
+    table = pa.table(columns).replace_schema_metadata({"likewise_gallery": json.dumps(record)})
     with replacing(Path(path)) as temporary:
         pq.write_table(table, temporary)
     return len(rows)
@@ -46,10 +46,10 @@ def export(gallery: Opened, path: str | os.PathLike, *, ids: Collection[str] | N
 
 def import_(gallery: Opened, path: str | os.PathLike) -> int:
     """Enroll what `export` wrote, in one transaction; how many were new. Errors: ValueError for another model's."""
-    table, told = _read(Path(path))
-    if told.get("fingerprint") != gallery.about["fingerprint"]:
+    table, about = _read(Path(path))
+    if about.get("fingerprint") != gallery.about["fingerprint"]:
         raise ValueError(
-            f"{os.fspath(path)} holds vectors of the model {told.get('fingerprint')} and the gallery holds those of "
+            f"{os.fspath(path)} holds vectors of the model {about.get('fingerprint')} and the gallery holds those of "
             f"{gallery.about['fingerprint']}"
         )
     column = table["vector"].combine_chunks()
@@ -60,7 +60,7 @@ def import_(gallery: Opened, path: str | os.PathLike) -> int:
     lists = {name: table[name].to_pylist() for name in (*TEXTS, "look")}
     lists["thumbnail"] = table["thumbnail"].to_pylist() if "thumbnail" in table.column_names else [b""] * len(table)
     items = [_item({name: values[i] for name, values in lists.items()}, vectors[i], path) for i in range(len(table))]
-    with gallery.writing(str(told["fingerprint"])):
+    with gallery.writing(str(about["fingerprint"])):
         added = gallery.store.put(items)
         if added:
             attachments.put_thumbnails(gallery.store, items)
@@ -100,12 +100,12 @@ def _read(path: Path) -> tuple["pa.Table", dict[str, object]]:
         raise ValueError(f"there is no file {path}; `likewise gallery export` writes one")
     table = read_table(path, "a gallery's export")
     try:
-        told = bounds.parsed_json((table.schema.metadata or {})[b"likewise_gallery"], path)
-        dim = int(told["dim"])
+        about = bounds.parsed_json((table.schema.metadata or {})[b"likewise_gallery"], path)
+        dim = int(about["dim"])
     except (KeyError, ValueError, TypeError):
         raise ValueError(f"{path} is no export of a gallery") from None
     if missing := [name for name in (*TEXTS, "look", "vector") if name not in table.column_names]:
         raise ValueError(f"{path} has no column {missing[0]!r}")
     if not 1 <= dim <= LARGEST_DIM:
         raise ValueError(f"{path} is no export of a gallery")
-    return table, told
+    return table, about

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from likewise.export.session import on_stderr
+from likewise.extras import install_line
 from likewise.gallery import links, nearest
-from likewise.gallery.graph import INSTALL, Graph, assembled, available
+from likewise.gallery.graph import Graph, assembled, available
 from likewise.gallery.state import State
 from likewise.gallery.store import SqlStore
 
@@ -88,11 +89,12 @@ class Upkeep:
             self._begin(self._job(state, seen.graph, seen.rest, seen.rows < 0))
 
     def _installed(self, count: int) -> bool:
-        found = available()
-        if not found and not self.tried:
+        is_installed = available()
+        if not is_installed and not self.tried:
             self.tried = True
-            self.say(f"the gallery has {count:,} items, and every search compares all of them; faster: {INSTALL}")
-        return found
+            faster = install_line("gallery")
+            self.say(f"the gallery has {count:,} items, and every search compares all of them; faster: {faster}")
+        return is_installed
 
     @property
     def working(self) -> bool:
@@ -120,7 +122,7 @@ class Upkeep:
 
     def _anew(self, why: str) -> None:
         self.why = why
-        self.say(f"the index of {self.store.url} is made anew: {why}")
+        self.say(f"the index of {self.store.url} is rebuilt: {why}")
 
     def _build(self, state: State) -> None:
         if self.working or self.broken or len(state.index) < 2 * self.unfit:

@@ -20,13 +20,15 @@ from torch import Tensor
 
 from likewise.imaging import jpeg
 from likewise.imaging.headers import TURNED, grey_alpha, orientation, true_transparency
+from likewise.imaging.resize import fit, is_quick, padded, stretched
+from likewise.imaging.sizes import crop_box, inner_sides
 from likewise.safety import bounds
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
     from PIL.ImageCms import ImageCmsProfile, ImageCmsTransform
 
-__all__ = ["RULES", "Crop", "Head", "ImageSource", "ImageError", "check", "decode", "decoded", "decoder", "fit", "head"]
+__all__ = ["RULES", "Crop", "Head", "ImageSource", "ImageError", "check", "decode", "decoded", "decoder", "head"]
 
 RULES = 2  # increase it when the same file gives other pixels than before: it is part of the key of cached images
 
@@ -74,23 +76,29 @@ def head(source: ImageSource) -> Head:
 
 
 def decode(
-    source: ImageSource, shape: Shape | None = None, *, invert: bool = False, out: Tensor | None = None
+    source: ImageSource,
+    shape: Shape | None = None,
+    *,
+    invert: bool = False,
+    out: Tensor | None = None,
+    mode: str = "stretch",
 ) -> Tensor:
-    """uint8 [C,H,W], stretched to `shape` if one is given (C is 1 or 3), else as the file has it. Errors: ImageError.
+    """uint8 [C,H,W], brought to `shape` if one is given (C is 1 or 3), else as the file has it. Errors: ImageError.
 
-    Stretching averages over the pixels it merges (antialiased bilinear). invert: 255 minus the value. out: contiguous
-    uint8 [C,H,W] of that shape, which gets the pixels and is returned.
+    Resizing averages over the pixels it merges (antialiased bilinear). mode: stretch | pad | crop, of images of another
+    aspect (see sizes.FITS). invert: 255 minus the value. out: contiguous uint8 [C,H,W] of that shape, which gets the
+    pixels and is returned.
     """
-    pixels_CHW = _decode(source, shape, out)
+    pixels_CHW = _decode(source, shape, out, mode)
     if invert:
         return torch.sub(255, pixels_CHW, out=out)
     return pixels_CHW if out is None or pixels_CHW is out else out.copy_(pixels_CHW)
 
 
-def _decode(source: ImageSource, shape: Shape | None, out: Tensor | None) -> Tensor:
+def _decode(source: ImageSource, shape: Shape | None, out: Tensor | None, mode: str) -> Tensor:
     """The pixels, in `out` where that saves a copy."""
     if isinstance(source, Tensor):
-        return fit(source[None], shape)[0] if shape else source
+        return fit(source[None], shape, mode)[0] if shape else source
     file, box = source if isinstance(source, Crop) else (source, None)
     data = file if isinstance(file, bytes) else jpeg.whole(file)
     simple = jpeg.simple(data) if data and not (box and shape and shape[0] == 1) else None
@@ -98,18 +106,24 @@ def _decode(source: ImageSource, shape: Shape | None, out: Tensor | None) -> Ten
         channels, height, width = shape or (simple.channels, 0, 0)
         pixels_HWC = jpeg.pixels(simple, channels, None if box or not shape else (width, height))
         if pixels_HWC is not None:
-            return _finished(pixels_HWC.permute(2, 0, 1), shape, channels, box, out)
+            return _finished(pixels_HWC.permute(2, 0, 1), shape, channels, box, out, mode)
     with _opened(data or file) as image:
-        return _of_image(image, shape, box, fresh=True, out=out)
+        return _of_image(image, shape, box, fresh=True, out=out, mode=mode)
 
 
-def decoded(image: "PillowImage", shape: Shape | None = None) -> Tensor:
+def decoded(image: "PillowImage", shape: Shape | None = None, mode: str = "stretch") -> Tensor:
     """The same of an image that Pillow has opened. Errors: ImageError."""
-    return _of_image(image, shape)
+    return _of_image(image, shape, mode=mode)
 
 
 def _of_image(
-    image: "PillowImage", shape: Shape | None, box: Box | None = None, *, fresh: bool = False, out: Tensor | None = None
+    image: "PillowImage",
+    shape: Shape | None,
+    box: Box | None = None,
+    *,
+    fresh: bool = False,
+    out: Tensor | None = None,
+    mode: str,
 ) -> Tensor:
     """The part in the box. fresh: Pillow has only just opened it, so that it still matches its file."""
     turn = orientation(image)
@@ -121,15 +135,25 @@ def _of_image(
     pixels_HWC = jpeg.pixels(plain, channels, enough) if plain else None
     if pixels_HWC is None:
         pixels_HWC = _pixels(image, channels, enough)
-    return _finished(_upright(pixels_HWC, turn).permute(2, 0, 1), shape, channels, box, out)
+    return _finished(_upright(pixels_HWC, turn).permute(2, 0, 1), shape, channels, box, out, mode)
 
 
-def _finished(pixels_CHW: Tensor, shape: Shape | None, channels: int, box: Box | None, out: Tensor | None) -> Tensor:
+def _finished(
+    pixels_CHW: Tensor, shape: Shape | None, channels: int, box: Box | None, out: Tensor | None, mode: str
+) -> Tensor:
     pixels_CHW = _cropped(pixels_CHW, box) if box else pixels_CHW
-    _, *sides = shape or pixels_CHW.shape
+    _, high, wide = shape or pixels_CHW.shape
+    height, width = pixels_CHW.shape[1:]
+    same = (height, width) == (high, wide)
+    if mode == "pad" and not same:
+        inside = inner_sides(height, width, (high, wide))
+        return padded(stretched(pixels_CHW, [*inside])[:channels], (high, wide))
+    if mode == "crop" and not same:
+        top, left, height, width = crop_box(height, width, (high, wide))
+        pixels_CHW = pixels_CHW[:, top : top + height, left : left + width]
     if len(pixels_CHW) == channels:
-        return _stretched(pixels_CHW, sides, out)
-    return _stretched(pixels_CHW, sides)[:channels]
+        return stretched(pixels_CHW, [high, wide], out)
+    return stretched(pixels_CHW, [high, wide])[:channels]
 
 
 def _pixels(image: "PillowImage", channels: int, enough: tuple[int, int] | None) -> Tensor:
@@ -156,55 +180,21 @@ def _cropped(pixels_CHW: Tensor, box: tuple[int, int, int, int]) -> Tensor:
     return F.pad(pixels_CHW, (-left, right - width, -top, bottom - height))
 
 
-def _stretched(pixels_CHW: Tensor, sides: list[int], out: Tensor | None = None) -> Tensor:
-    """In these sides, in memory of its own or in `out`; torch takes a third of Pillow's time, where it has AVX2."""
-    if [*pixels_CHW.shape[1:]] == sides:
-        return pixels_CHW.clone(memory_format=torch.contiguous_format) if out is None else out.copy_(pixels_CHW)
-    if _quick() and out is not None:
-        # called by F.interpolate, which has no `out`
-        torch.ops.aten._upsample_bilinear2d_aa.out(pixels_CHW[None], sides, False, out=out[None])
-        return out
-    if _quick():
-        return F.interpolate(pixels_CHW[None], sides, mode="bilinear", antialias=True)[0]
-    planes = [_pillow().fromarray(plane.contiguous().numpy()) for plane in pixels_CHW]
-    bilinear = _pillow().Resampling.BILINEAR
-    return torch.from_numpy(np.stack([np.array(plane.resize(sides[::-1], bilinear)) for plane in planes]))
-
-
 def decoder() -> str:
     """Name and version of the decoder; another one may give pixels that differ by 1 of 255."""
     import PIL
 
     library = jpeg.simplejpeg()
     turbo = f" + simplejpeg {library.__version__}" if library else ""
-    return f"Pillow {PIL.__version__}{turbo}{' + torch' * _quick()}"
+    return f"Pillow {PIL.__version__}{turbo}{' + torch' * is_quick()}"
 
 
-@functools.cache
-def _quick() -> bool:
-    return torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
-
-
-def fit(pixels_NCHW: Tensor, shape: Shape) -> Tensor:
-    """Convert pixels to another size and colour, by the rules of `decode`."""
-    channels, *sides = shape
-    if channels == 1 and pixels_NCHW.shape[1] == 3:
-        luma = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-        grey = (pixels_NCHW * luma).sum(1, keepdim=True)
-        pixels_NCHW = grey if pixels_NCHW.is_floating_point() else grey.round().to(pixels_NCHW.dtype)
-    elif channels == 3 and pixels_NCHW.shape[1] == 1:
-        pixels_NCHW = pixels_NCHW.repeat(1, 3, 1, 1)
-    if list(pixels_NCHW.shape[2:]) == sides:
-        return pixels_NCHW
-    return F.interpolate(pixels_NCHW, sides, mode="bilinear", antialias=True)
-
-
-def check(source: ImageSource, shape: Shape | None = None) -> None:
+def check(source: ImageSource, shape: Shape | None = None, mode: str = "stretch") -> None:
     """Check that `decode` works, by decoding: checksums and end markers say nothing about compressed content.
 
     shape: the shape that will be decoded, which may need only a fraction of the file. Errors: ImageError.
     """
-    decode(source, shape)
+    decode(source, shape, mode=mode)
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """Image files in folders: one list of suffixes and one walk, for training, `embed`, `predict` and an exported model.
 
-Needs neither torch nor numpy, so that an exported model reads the very files that training read.
+A file without a suffix is an image if its first bytes say so. Needs neither torch nor numpy, so that an exported model
+reads the very files that training read.
 """
 
 import os
@@ -15,6 +16,8 @@ SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".pgm"),
     *(".ppm", ".pbm", ".pnm", ".jp2", ".avif", ".heic", ".heif", ".tga", ".ico"),
 }
+# The first bytes of JPEG, PNG, GIF, TIFF and BMP files; WebP and others are recognised in `_begins_as_image`.
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
 JUNK = {"__macosx", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found", "system volume information"}
 
 Skip = Callable[[str, str], None]  # name of the skipped file, reason
@@ -72,7 +75,7 @@ def _walk(here: Path, folders: tuple[str, ...], above: tuple[str, ...], skip: Sk
                     inside += 1
             if is_image_name(entry.name) and not inside:
                 skip(joined((*folders, entry.name)), "a folder, not an image")
-        elif is_image_name(entry.name):
+        elif is_image_name(entry.name) or ("." not in entry.name and _begins_as_image(entry)):
             if _is_file(entry):
                 yield Found(Path(entry.path), folders)
             else:
@@ -82,6 +85,18 @@ def _walk(here: Path, folders: tuple[str, ...], above: tuple[str, ...], skip: Sk
 def is_image_name(name: str | os.PathLike) -> bool:
     """Whether a file name ends as images do, in whatever case."""
     return Path(name).suffix.lower() in SUFFIXES
+
+
+def _begins_as_image(entry: os.DirEntry) -> bool:
+    """By the first bytes of a regular file, such as a download without a suffix."""
+    if not _is_file(entry):
+        return False
+    try:
+        with open(entry.path, "rb") as file:
+            first = file.read(12)
+    except OSError:
+        return False
+    return first.startswith(MAGIC) or (first[:4] == b"RIFF" and first[8:] == b"WEBP")
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

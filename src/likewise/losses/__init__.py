@@ -5,7 +5,7 @@ from likewise.losses.defaults import default_geometry
 from likewise.losses.gathered import across_ranks
 from likewise.losses.pair import PairLoss
 from likewise.losses.proxy import ProxyLoss
-from likewise.losses.sharded import ShardedProxyLoss
+from likewise.losses.sharded import ShardedProxyLoss, check_shardable
 from likewise.losses.terms import BatchContext, Terms
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "Terms",
     "across_ranks",
     "build",
+    "check_shardable",
     "default_geometry",
 ]

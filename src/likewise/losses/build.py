@@ -12,6 +12,7 @@ from likewise.losses.interop import PREFIX, PMLLoss, PMLMined, miner_of_ours, pm
 from likewise.losses.memory import Memory
 from likewise.losses.pair import PairLoss
 from likewise.losses.proxy import ProxyLoss
+from likewise.losses.sharded import ShardedProxyLoss, check_shardable
 from likewise.match import Relation
 
 __all__ = ["build", "family"]
@@ -36,6 +37,8 @@ class Around(TypedDict):
     relation: str | Relation | None
     shape: tuple[int, ...] | None
     width: int | None
+    teacher: int | None
+    proxy_share: float
 
 
 def build(
@@ -53,13 +56,16 @@ def build(
     relation: str | Relation | None = None,
     shape: tuple[int, ...] | None = None,
     width: int | None = None,
+    teacher: int | None = None,
+    proxy_share: float = 0.0,
 ) -> nn.Module:
     """A loss module from its name, to be called as `loss(emb [N, dim], labels [N], batch=None) -> scalar`.
 
     sim, miner, relation: also names; a proxy rule has its own geometry. dim: of the embedding. classes, counts: number
     of training classes, and of images of each. memory: number of earlier embeddings that a pair rule also compares
     with, after `memory_warmup_steps` batches. balanced, tile: see PairLoss. shape, width: of an image, and of the
-    features before the embedding, for heads that need them. Options that do not apply to a loss are ignored, except
+    features before the embedding, for heads that need them; teacher: of the vectors to distil. proxy_share: above 0, a
+    ShardedProxyLoss of that share, with sparse gradients. Options that do not apply to a loss are ignored, except
     miner, memory, balanced and relation, which would change what is learned.
     Errors: ValueError (SpecError for names).
     """
@@ -76,7 +82,11 @@ def build(
         "relation": relation,
         "shape": shape,
         "width": width,
+        "teacher": teacher,
+        "proxy_share": proxy_share,
     }
+    if proxy_share:
+        check_shardable(text)
     return MAKERS[family(text)](text, around)
 
 
@@ -85,10 +95,10 @@ def family(text: str) -> str:
     name, _ = spec.parse(text)
     if name.startswith(PREFIX):
         return "pml"
-    found = spec.find("loss", name)
-    if not inspect.isclass(found):
-        return "proxy" if hasattr(found, "over") else "pair"
-    return "combination" if "make" in inspect.signature(found).parameters else "head"
+    function = spec.find("loss", name)
+    if not inspect.isclass(function):
+        return "proxy" if hasattr(function, "over") else "pair"
+    return "combination" if "make" in inspect.signature(function).parameters else "head"
 
 
 def build_pair(text: str, around: Around) -> nn.Module:
@@ -105,8 +115,8 @@ def pair_options(text: str, around: Around) -> spec.Keywords:
     """Keywords of PairLoss that are not its defaults."""
     relation = around["relation"]
     relation = spec.bind("relation", relation) if isinstance(relation, str) else relation
-    kept = {"tile": around["tile"], "relation": relation, "balanced": around["balanced"]}
-    given = {**kept, "references": references(text, around)}
+    options = {"tile": around["tile"], "relation": relation, "balanced": around["balanced"]}
+    given = {**options, "references": references(text, around)}
     return {k: v for k, v in given.items() if v is not None}
 
 
@@ -115,6 +125,8 @@ def build_proxy(text: str, around: Around) -> nn.Module:
     refuse(text, "compares with class proxies, not with other embeddings", around)
     if not classes or not dim:
         raise ValueError(f"{text} learns a proxy for each class: it needs classes and dim, got {classes=} and {dim=}")
+    if share := around["proxy_share"]:
+        return ShardedProxyLoss(text, classes=classes, dim=dim, share=share, sparse=share < 1)
     name, settings = spec.parse(text)
     rule = spec.find("loss", name)
     takes = [*dict.fromkeys([*spec.keywords(rule), *OF_PROXIES])]
@@ -151,10 +163,10 @@ def make_part(text: str, *, around: Around, **different: object) -> nn.Module:
     """A loss inside a combination, with the miner, memory and balance if it accepts them."""
     asked = () if family(text) == "pml" else inspect.signature(spec.find("loss", spec.parse(text)[0])).parameters
     takes_all = family(text) in ("pair", "combination")
-    kept: spec.Keywords = {
+    keywords: spec.Keywords = {
         k: v for k, v in around.items() if takes_all or k not in PAIRS_ONLY or PAIRS_ONLY[k] in asked
     }
-    return build(text, **kept | different)
+    return build(text, **keywords | different)
 
 
 def build_pml(text: str, around: Around) -> nn.Module:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from likewise import distributed, spec
@@ -12,7 +13,7 @@ from likewise.losses.proxies import arcface_logits, cosface_logits
 from likewise.losses.proxy import geometry_of
 from likewise.losses.terms import BatchContext, Terms, reduce
 
-__all__ = ["ShardedProxyLoss"]
+__all__ = ["ShardedProxyLoss", "check_shardable"]
 
 BLOCK = 1 << 22  # numbers that are drawn at once for the initial proxies
 
@@ -38,26 +39,37 @@ class ShardedProxyLoss(nn.Module):
     their whole gradient on their own process and are not averaged, so leave them out of DistributedDataParallel.
     share: of the classes of this process that an anchor is compared with, in (0, 1]: those in the batch, and others
     drawn anew for each batch (An et al., 2022, https://arxiv.org/abs/2203.15565). Below 1 the loss is another one.
+    sparse: the gradient of `proxies` is then a sparse tensor that holds the rows of those classes alone.
     Initial proxies are those of `ProxyLoss` from the same random state, for any number of processes.
     Errors: ValueError for fewer classes than processes, a share out of range, labels or embeddings that do not fit.
     """
 
     steps: Tensor  # batches that classes were drawn for
 
-    def __init__(self, text: str, *, classes: int, dim: int, share: float = 1.0, lr_scale: float = 1.0, seed: int = 0):
+    def __init__(
+        self,
+        text: str,
+        *,
+        classes: int,
+        dim: int,
+        share: float = 1.0,
+        sparse: bool = False,
+        lr_scale: float = 1.0,
+        seed: int = 0,
+    ):
         super().__init__()
         ranks, number = distributed.world_size(), distributed.rank()
         if classes < ranks:
             raise ValueError(f"classes={classes} cannot be shared out over {ranks} processes; give each one or more")
         if not 0 < share <= 1:
             raise ValueError(f"share is the share of classes to compare with, above 0 and at most 1, got {share}")
+        check_shardable(text)
         name, settings = spec.parse(text)
-        if name not in LOGITS:
-            raise spec.SpecError(f"sharded proxies take {', '.join(LOGITS)}, got {name!r}{spec.near(name, LOGITS)}")
         bound = spec.bind("loss", text)
         self.sim = geometry_of(bound)
         self.logits = partial(LOGITS[name], **settings)
         self.classes, self.share, self.lr_scale, self.seed = classes, share, lr_scale, seed
+        self.sparse = sparse
         self.start, self.stop = classes * number // ranks, classes * (number + 1) // ranks
         self.proxies = shard(initial(classes, dim, self.start, self.stop))
         self.bias = shard(torch.zeros(self.stop - self.start)) if name == "softmax" else None
@@ -74,10 +86,13 @@ class ShardedProxyLoss(nn.Module):
     def own(self, emb_ND: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
         """Log-sum-exp over the classes of this process, and the logit of an anchor's class, or 0 elsewhere."""
         kept_C = self.kept(labels_N)
-        proxies_CD, bias_C = whole_gradient(self.proxies), None if self.bias is None else whole_gradient(self.bias)
+        bias_C = None if self.bias is None else whole_gradient(self.bias)
         numbers_C = torch.arange(self.start, self.stop, device=labels_N.device)
-        if kept_C is not None:
-            proxies_CD, numbers_C = proxies_CD[kept_C], numbers_C[kept_C]
+        if kept_C is None:
+            proxies_CD = whole_gradient(self.proxies)
+        else:
+            proxies_CD = whole_gradient(F.embedding(kept_C, self.proxies, sparse=self.sparse))
+            numbers_C = numbers_C[kept_C]
             bias_C = None if bias_C is None else bias_C[kept_C]
         dtype = torch.promote_types(emb_ND.dtype, proxies_CD.dtype)
         sim_NC = self.sim(emb_ND.to(dtype), proxies_CD.to(dtype))
@@ -131,10 +146,17 @@ class ShardedProxyLoss(nn.Module):
         """
         for name, p in self.named_parameters():
             wanted = [self.classes, *p.shape[1:]]
-            found = list(state[name].shape) if name in state else None
-            if found != wanted:
-                raise ValueError(f"the state has {name} {found}, and this loss needs {wanted}; build it as that one")
+            shape = list(state[name].shape) if name in state else None
+            if shape != wanted:
+                raise ValueError(f"the state has {name} {shape}, and this loss needs {wanted}; build it as that one")
             p.copy_(state[name][self.start : self.stop])
+
+
+def check_shardable(text: str) -> None:
+    """Errors: SpecError for a loss whose proxies cannot be shared out."""
+    name, _ = spec.parse(text)
+    if name not in LOGITS:
+        raise spec.SpecError(f"sharded proxies take {', '.join(LOGITS)}, got {name!r}{spec.near(name, LOGITS)}")
 
 
 def initial(classes: int, dim: int, start: int, stop: int) -> Tensor:

@@ -36,6 +36,7 @@ class BatchContext:
     notes: dict[str, Tensor] = field(default_factory=dict)
     sizes: tuple[int, ...] = ()  # anchors of each process, where they are known
     own: slice | None = None  # anchors of this process; None: all, there is one process
+    teacher: Tensor | None = None  # a teacher's embeddings [N, T], with several processes those of the whole batch
 
 
 def whole(rule: Rule | None = None, *, columns: bool = True, when: str = "") -> Callable:

@@ -23,9 +23,19 @@ __all__ = [
     "kmeans",
     "nmi",
     "purity",
+    "Silhouette",
     "silhouette",
+    "silhouette_effects",
     "simplified_silhouette",
 ]
+
+
+class Silhouette(NamedTuple):
+    """The silhouette of each sample, and what each does to those of the others."""
+
+    value: Tensor  # [N] float64
+    effect: Tensor  # [N] float64: sum of what the others would lose without it
+    squares: float  # sum of the squared effects of one on one
 
 
 def silhouette(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Tensor:
@@ -39,18 +49,50 @@ def silhouette(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Ten
     >>> silhouette(vectors, labels)
     tensor([0.8947, 0.8824, 0.8824, 0.8947], dtype=torch.float64)
     """
+    return silhouette_effects(vectors_ND, labels_N, tile=tile, effects=False).value
+
+
+def silhouette_effects(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE, effects: bool = True) -> Silhouette:
+    """As `silhouette`, with the effects of leaving each sample out, to first order in the mean distances a and b."""
     class_N, size_C = _classes(labels_N)
     order_N = class_N.argsort(stable=True)
     starts_C = (size_C.cumsum(0) - size_C).numpy()
     vectors_ND = vectors_ND.double() - vectors_ND.double().mean(0)  # squared distances are most precise near 0
     sorted_ND, values_N = vectors_ND[order_N], torch.empty(len(order_N), dtype=torch.float64)
+    sum_N, squares = torch.zeros(len(order_N), dtype=torch.float64), 0.0
     for place_T in torch.arange(len(order_N)).split(max(1, tile // len(order_N))):
         far_TN = torch.cdist(vectors_ND[place_T], sorted_ND, compute_mode="use_mm_for_euclid_dist")
         sums_TC = torch.from_numpy(np.add.reduceat(far_TN.numpy(), starts_C, axis=1))
         own_T1 = class_N[place_T, None]
         a_T = sums_TC.gather(1, own_T1)[:, 0] / (size_C[own_T1[:, 0]] - 1)
-        values_N[place_T] = _between(a_T, (sums_TC / size_C).scatter(1, own_T1, torch.inf).amin(1))
-    return values_N.where(size_C[class_N] > 1, 0)
+        b_T, near_T = (sums_TC / size_C).scatter(1, own_T1, torch.inf).min(1)
+        values_N[place_T] = _between(a_T, b_T)
+        if effects:
+            effect_TN = torch.zeros_like(far_TN)
+            for mean_T, class_T, slope_T in _slopes(a_T, b_T, own_T1[:, 0], near_T, size_C):
+                slope_TC = torch.zeros_like(sums_TC).scatter_(1, class_T[:, None], slope_T[:, None])
+                effect_TN += slope_TC.repeat_interleave(size_C, 1) * (far_TN - mean_T[:, None])
+            effect_TN.masked_fill_(order_N == place_T[:, None], 0)  # on itself
+            sum_N += effect_TN.sum(0)
+            squares += float(effect_TN.square_().sum())
+    effect_N = torch.empty_like(sum_N).index_copy_(0, order_N, sum_N)
+    return Silhouette(values_N.where(size_C[class_N] > 1, 0), effect_N, squares)
+
+
+def _slopes(
+    a_T: Tensor, b_T: Tensor, own_T: Tensor, near_T: Tensor, size_C: Tensor
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """For a and b: its value, of which class it is the mean, and how much one distance above it adds to the value."""
+    largest_T = torch.maximum(a_T, b_T)
+    inside_T = (a_T < b_T) & (largest_T > 0)
+    by_a_T = torch.where(inside_T, -1 / b_T, -b_T / a_T.square()).nan_to_num(0, 0, 0)
+    by_b_T = torch.where(inside_T, a_T / b_T.square(), 1 / a_T).nan_to_num(0, 0, 0)
+    alone_T = size_C[own_T] < 2
+    by_a_T, by_b_T = (x_T.masked_fill(alone_T, 0) for x_T in (by_a_T, by_b_T))
+    return [
+        (a_T.nan_to_num(0, 0, 0), own_T, by_a_T / (size_C[own_T] - 2).clamp_min(1)),
+        (b_T, near_T, by_b_T / (size_C[near_T] - 1).clamp_min(1)),
+    ]
 
 
 def simplified_silhouette(vectors_ND: Tensor, labels_N: Tensor, *, tile: int = TILE) -> Tensor:
@@ -133,8 +175,8 @@ def kmeans(vectors_ND: Tensor, clusters: int, *, seed: int = 0) -> Tensor:
         raise ValueError(f"{clusters} clusters of {len(vectors_ND)} samples: choose from 1 to {len(vectors_ND)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct samples than clusters
-        found = KMeans(clusters, n_init=1, random_state=seed).fit(vectors_ND.numpy())
-    return torch.from_numpy(found.labels_).long()
+        fitted = KMeans(clusters, n_init=1, random_state=seed).fit(vectors_ND.numpy())
+    return torch.from_numpy(fitted.labels_).long()
 
 
 class Information(NamedTuple):
@@ -168,8 +210,8 @@ def _expected(size_C: Tensor, size_K: Tensor) -> float:
     for a, many in zip(*size_C.unique(return_counts=True), strict=True):
         both_R = torch.arange(1, int(a) + 1, dtype=torch.float64)
         ways = _choose(b_B1, both_R) + _choose(n - b_B1, a - both_R) - _choose(n, a.double())
-        told = both_R / n * (n * both_R / (a * b_B1)).log() * ways.exp()
-        total += float((told * many_B1 * many).nan_to_num(0).sum())
+        terms_R = both_R / n * (n * both_R / (a * b_B1)).log() * ways.exp()
+        total += float((terms_R * many_B1 * many).nan_to_num(0).sum())
     return total
 
 
@@ -188,8 +230,8 @@ def nmi(labels_N: Tensor, cluster_N: Tensor) -> float:
     >>> round(nmi(labels, clusters), 4)
     0.3437
     """
-    told = information(labels_N, cluster_N)
-    return float(told.shared.sum() / told.entropy.sum()) if told.entropy.any() else 1.0
+    info = information(labels_N, cluster_N)
+    return float(info.shared.sum() / info.entropy.sum()) if info.entropy.any() else 1.0
 
 
 def ami(labels_N: Tensor, cluster_N: Tensor) -> float:
@@ -201,9 +243,9 @@ def ami(labels_N: Tensor, cluster_N: Tensor) -> float:
     >>> round(ami(labels, clusters), 4)
     0.0
     """
-    told = information(labels_N, cluster_N)
-    room = float(told.entropy.mean()) - told.expected
-    return (float(told.shared.mean()) - told.expected) / room if room > 1e-12 else 1.0
+    info = information(labels_N, cluster_N)
+    room = float(info.entropy.mean()) - info.expected
+    return (float(info.shared.mean()) - info.expected) / room if room > 1e-12 else 1.0
 
 
 class Agreement(NamedTuple):
@@ -237,9 +279,9 @@ def ari(labels_N: Tensor, cluster_N: Tensor) -> float:
     >>> round(ari(labels, clusters), 4)
     0.0
     """
-    told = agreement(labels_N, cluster_N)
-    room = float(told.either.mean()) - told.expected
-    return (float(told.both.mean()) - told.expected) / room if room > 1e-12 else 1.0
+    pairs = agreement(labels_N, cluster_N)
+    room = float(pairs.either.mean()) - pairs.expected
+    return (float(pairs.both.mean()) - pairs.expected) / room if room > 1e-12 else 1.0
 
 
 def commonest(labels_N: Tensor, cluster_N: Tensor) -> Tensor:

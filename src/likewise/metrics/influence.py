@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Form", "Influence", "Without", "form", "limit", "without"]
+__all__ = ["Form", "Influence", "Without", "form", "limit", "without", "without_noise"]
 
 
 class Form(NamedTuple):
@@ -191,9 +191,9 @@ class Influence:
         own_N = over_N - mean * under_N
         if self.classes:
             own_U, effect_U = (_by_code(self.labels, x_N) for x_N in (own_N, effect_N))
-            return _without_noise(own_U, effect_U, self.noise[name]) * effect_N
+            return without_noise(own_U, effect_U, self.noise[name]) * effect_N
         within_N = self._within(over_N, under_N)
-        return _without_noise(within_N, effect_N, self.noise[name]) * effect_N + within_N - own_N
+        return without_noise(within_N, effect_N, self.noise[name]) * effect_N + within_N - own_N
 
     def _within(self, over_N: Tensor, under_N: Tensor) -> Tensor:
         """Values less the mean of their class, with the unbiased variance; 0 for queries without one."""
@@ -211,7 +211,7 @@ class Influence:
         return effect_N - _sum_by(stratum_N, effect_N) / _sum_by(stratum_N, torch.ones_like(effect_N))
 
 
-def _without_noise(own_U: Tensor, effect_U: Tensor, noise: float) -> Tensor:
+def without_noise(own_U: Tensor, effect_U: Tensor, noise: float) -> Tensor:
     """The factor s of the effects at which own + s effect has the variance of own + effect less the noise.
 
     What one image does to one query is chance of both: it is in the query's own value already, and the jackknife

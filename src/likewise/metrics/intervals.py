@@ -11,10 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from likewise.safety import notebook
+
 __all__ = [
     "Paired",
     "Ratio",
     "Score",
+    "Scores",
     "bootstrap",
     "draws",
     "ends",
@@ -23,6 +26,7 @@ __all__ = [
     "mean",
     "paired",
     "percentiles",
+    "score_table",
     "value",
     "without_pair_noise",
 ]
@@ -41,6 +45,19 @@ class Score:
     low: float
     high: float
     n: int
+
+
+class Scores(dict[str, Score]):
+    """Scores by name; a notebook shows them as a table."""
+
+    def _repr_html_(self) -> str:
+        return score_table(f"{len(self)} scores, with 95 % intervals", self)
+
+
+def score_table(title: str, scores: Mapping[str, Score], *, note: str = "") -> str:
+    """HTML for a notebook."""
+    rows = [(name, *map(notebook.number, (s.value, s.low, s.high)), f"{s.n:,}") for name, s in scores.items()]
+    return notebook.table(title, ("score", "value", "low", "high", "n"), rows, note=note)
 
 
 class Ratio(NamedTuple):
@@ -285,9 +302,9 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     >>> {name: round(p, 3) for name, p in holm({"a": 0.01, "b": 0.04, "c": 0.03}).items()}
     {'a': 0.03, 'c': 0.06, 'b': 0.06}
     """
-    found: dict[str, float] = {}
+    corrected: dict[str, float] = {}
     worst = 0.0
     for rank, (label, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
         worst = max(worst, min(1.0, value * (len(p) - rank)))
-        found[label] = worst
-    return found
+        corrected[label] = worst
+    return corrected

@@ -3,7 +3,7 @@
 Ties are independent of the tile size: of equal similarities (float32, as computed) the lower index comes first.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from likewise import geometry
 
-__all__ = ["TILE", "Nearest", "nearest", "tiles"]
+__all__ = ["TILE", "Nearest", "nearest", "nearest_of_blocks", "tiles"]
 
 TILE = 2**21  # similarities per tile: 8 MB, which fits the caches of a processor
 WIDE = 2**14  # references per tile, unless k is larger
@@ -37,10 +37,10 @@ def nearest(x_QD: Tensor, y_MD: Tensor, k: int, *, sim: Sim = geometry.cosine, *
     tensor([[1]])
     """
     _check(x_QD, y_MD, k, options.get("offset"))
-    found = Nearest(x_QD.new_empty(len(x_QD), k, dtype=torch.float32), x_QD.new_empty(len(x_QD), k, dtype=torch.int64))
+    near = Nearest(x_QD.new_empty(len(x_QD), k, dtype=torch.float32), x_QD.new_empty(len(x_QD), k, dtype=torch.int64))
     for rows, part in tiles(x_QD, y_MD, k, sim=sim, **options):
-        found.sim[rows], found.place[rows] = part
-    return found
+        near.sim[rows], near.place[rows] = part
+    return near
 
 
 def tiles(
@@ -75,6 +75,25 @@ def tiles(
             _hide(sim_QM, rows, cols, offset, hidden)
             key_QK = _merge(key_QK, sim_QM, k, cols.start)
         yield rows, _read(_descending(key_QK))
+
+
+def nearest_of_blocks(x_QD: Tensor, blocks: Iterable[Tensor], k: int, *, offset: int | None = None) -> Nearest:
+    """As `nearest` by cosine, of references that come in blocks [M, D], of which one at a time is in memory.
+
+    Equal vectors in one block may be rounded differently, so that ties are by place only where they are exact.
+    """
+    unit_QD = geometry.unit(x_QD.detach())
+    key_QK = torch.empty(len(x_QD), 0, dtype=torch.int64)
+    start = 0
+    for block_MD in blocks:
+        unit_MD = geometry.unit(block_MD)
+        for cols in _cut(len(block_MD), max(1, TILE // len(x_QD))):
+            sim_QM = (unit_QD @ unit_MD[cols].mT).float().contiguous()
+            place = slice(start + cols.start, start + cols.stop)
+            _hide(sim_QM, slice(0, len(x_QD)), place, offset, None)
+            key_QK = _merge(key_QK, sim_QM, k, place.start)
+        start += len(block_MD)
+    return _read(_descending(key_QK))
 
 
 class _Twins(NamedTuple):

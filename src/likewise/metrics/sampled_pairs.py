@@ -35,12 +35,12 @@ def draw(labels_N: Tensor, n: int = 10_000, *, different: int | None = None, see
     end_N, size_N = size_C.cumsum(0).repeat_interleave(size_C), size_C.repeat_interleave(size_C)
     wanted = {True: n, False: n if different is None else different}
     kinds = [_partners(end_N - size_N, size_N, wanted[same], generator, same=same) for same in (True, False)]
-    found = [len(first) for first, _ in kinds]
-    if different is None or not all(found):
-        found = [min(found)] * 2
-    sides = ([side[:most] for side, most in zip(kind, found, strict=True)] for kind in zip(*kinds, strict=True))
+    counts = [len(first) for first, _ in kinds]
+    if different is None or not all(counts):
+        counts = [min(counts)] * 2
+    sides = ([side[:most] for side, most in zip(kind, counts, strict=True)] for kind in zip(*kinds, strict=True))
     first, second = (order_N[torch.cat(side)] for side in sides)
-    return Pairs(first, second, torch.arange(sum(found)) < found[0])
+    return Pairs(first, second, torch.arange(sum(counts)) < counts[0])
 
 
 def even(same_T: Tensor) -> Tensor:
@@ -110,8 +110,8 @@ def draw_folds(labels_N: Tensor, n: int = 300, *, folds: int = 10, seed: int = 0
     drawn = []
     for fold in range(folds):
         where = (fold_C[class_N] == fold).nonzero()[:, 0]
-        found = draw(labels_N[where], n, seed=seed + fold)
-        drawn.append(Pairs(where[found.first], where[found.second], found.same))
+        fold_pairs = draw(labels_N[where], n, seed=seed + fold)
+        drawn.append(Pairs(where[fold_pairs.first], where[fold_pairs.second], fold_pairs.same))
     sizes = torch.tensor([len(pairs.same) for pairs in drawn])
     whole = Pairs(*(torch.cat(sides) for sides in zip(*drawn, strict=True)))
     return whole, torch.arange(folds).repeat_interleave(sizes)
@@ -133,5 +133,5 @@ def similarities(
     """
     seconds_MD = vectors_ND if other_MD is None else other_MD
     parts = zip(pairs.first.split(at_once), pairs.second.split(at_once), strict=True)
-    found = [sim(vectors_ND[i][:, None], seconds_MD[j][:, None])[:, 0, 0].float() for i, j in parts]
-    return torch.cat(found) if found else torch.zeros(0)
+    parts_sims = [sim(vectors_ND[i][:, None], seconds_MD[j][:, None])[:, 0, 0].float() for i, j in parts]
+    return torch.cat(parts_sims) if parts_sims else torch.zeros(0)

@@ -273,10 +273,10 @@ def fold_accuracy(score_T: Tensor, same_T: Tensor, fold_T: Tensor, *, target: st
     >>> fold_accuracy(scores, same, torch.tensor([0, 0, 1, 1]))
     tensor([1., 1.], dtype=torch.float64)
     """
-    found = []
+    accuracies = []
     for fold in fold_T.unique():
         out_T = fold_T == fold
         share = float(same_T[~out_T].double().mean())
         at = float(threshold(roc(score_T[~out_T], same_T[~out_T]), target, share))
-        found.append(decide(score_T[out_T], same_T[out_T], at).accuracy)
-    return torch.tensor(found, dtype=torch.float64)
+        accuracies.append(decide(score_T[out_T], same_T[out_T], at).accuracy)
+    return torch.tensor(accuracies, dtype=torch.float64)

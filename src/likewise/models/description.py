@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NotRequired, TypedDict, TypeGuard, cast
 
 from likewise import spec
+from likewise.imaging.sizes import FITS
 from likewise.safety import bounds
 
 __all__ = ["Description", "ModelConfig", "checked_config", "checked_info"]
@@ -40,6 +41,7 @@ class ModelConfig(TypedDict):
     std: NotRequired[list[float]]
     architecture: NotRequired[dict[str, object]]
     whitened: NotRequired[bool]
+    fit: NotRequired[str]
 
 
 class Description(TypedDict):
@@ -99,6 +101,7 @@ CONFIG: dict[str, tuple[Check, str]] = {
     "mean": (numbers, "finite numbers"),
     "std": (numbers, "finite numbers above 0"),
     "whitened": (flag, "true or false"),
+    "fit": (lambda value: value in FITS, f"one of {', '.join(FITS)}"),
     "architecture": (lambda value: isinstance(value, dict), "an object"),
 }
 NAMES = {"network": "network", "head": "head", "sim": "sim"}

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from likewise.geometry import unit
+from likewise.imaging.sizes import FITS
 from likewise.models import inputs, weights
 from likewise.models.description import ModelConfig
 from likewise.models.whitening import relevant
 from likewise.safety.bounds import Fields
-from likewise.spec import bind, trusting
+from likewise.spec import bind, near, trusting
 
 __all__ = ["Embedder", "evaluating"]
 
@@ -34,6 +35,7 @@ class Embedder(nn.Module):
     that the published weights of the network were trained with, otherwise 0 and 1.
     sim, classes: the similarity it is trained for and the names of its training classes; saved with it.
     architecture: the configuration from which an `hf:` network is built offline; filled in automatically, and saved.
+    fit: stretch | pad | crop, for images of another aspect than `shape`.
     whitened: whether `whiten` has added its layer; filled in automatically, and saved.
     info: a dict of free JSON-able extras, such as a threshold, that is saved with it.
 
@@ -57,6 +59,7 @@ class Embedder(nn.Module):
         classes: Sequence[str] = (),
         architecture: dict[str, object] | None = None,
         whitened: bool = False,
+        fit: str = "stretch",
     ):
         super().__init__()
         bind("sim", sim)  # an unknown one fails here
@@ -85,6 +88,10 @@ class Embedder(nn.Module):
             self.config["architecture"] = built_from
         if whitened:
             self.config["whitened"] = True
+        if fit not in FITS:
+            raise ValueError(f"no fit={fit!r}{near(fit, FITS)}")
+        if fit != "stretch":
+            self.config["fit"] = fit
         self.info: Fields = {}
         self.standardise(mean, std)
 
@@ -123,6 +130,10 @@ class Embedder(nn.Module):
         return is_usual and all(0 <= mean <= 1 for mean in self.config["mean"])
 
     @property
+    def fit(self) -> str:
+        return self.config.get("fit", "stretch")
+
+    @property
     def sim(self) -> str:
         return self.config["sim"]
 
@@ -147,7 +158,7 @@ class Embedder(nn.Module):
 
     def prepare(self, images: Tensor) -> Tensor:
         """The input of the network: `[N, *shape]`, standardised. uint8 is scaled to 0 to 1, float stays."""
-        images = inputs.fit(images, self.shape)
+        images = inputs.fit(images, self.shape, self.fit)
         scale = self.scale / 255 if images.dtype == torch.uint8 else self.scale
         return torch.addcmul(self.shift, images.to(scale.dtype), scale)
 
@@ -170,7 +181,7 @@ class Embedder(nn.Module):
         """
         with evaluating(self):
             size = batch or inputs.at_once(self.shape)
-            prepared = inputs.batches(images, self.shape, size, unit_range=self.unit_range)
+            prepared = inputs.batches(images, self.shape, size, unit_range=self.unit_range, mode=self.fit)
             parts = [self(part.to(self.scale.device)).float().cpu() for part in prepared]
         return torch.cat(parts) if parts else torch.zeros(0, self.dim)
 
@@ -236,7 +247,7 @@ class Embedder(nn.Module):
 
     def _published(self) -> Mapping[str, Tensor]:
         if not hasattr(self.backbone, "published"):
-            raise ValueError(f"nobody publishes weights for {self.config['network']}; give a file or a folder")
+            raise ValueError(f"there are no published weights for {self.config['network']}; give a file or a folder")
         return self.backbone.published()
 
     def _read(self, path: str | os.PathLike) -> Mapping[str, Tensor]:

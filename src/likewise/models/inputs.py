@@ -1,8 +1,8 @@
 """Convert the input of `Embedder.embed` (tensors, arrays, images, paths, lists of them, Images) to batches of tensors.
 
 uint8 stays uint8 and float stays float: the Embedder scales the one by 1/255 and takes the other as it is. An
-antialiased bilinear filter changes sizes and does not keep the aspect ratio; colour becomes grey by ITU-R 601-2, to the
-very numbers of Pillow.
+antialiased bilinear filter changes sizes; images of another aspect are stretched, padded or cropped (imaging/sizes.py);
+colour becomes grey by ITU-R 601-2, to the very numbers of Pillow.
 """
 
 import math
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeGuard, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from likewise.imaging.decode import decode, decoded
+from likewise.imaging.resize import resized
 from likewise.imaging.values import check_unit_range
 
 if TYPE_CHECKING:
@@ -47,14 +47,16 @@ def at_once(shape: Sequence[int]) -> int:
     return max(1, min(512, PIXELS // math.prod(shape[1:])))
 
 
-def batches(images: object, shape: Shape, size: int, *, unit_range: bool = True) -> Iterator[Tensor]:
+def batches(
+    images: object, shape: Shape, size: int, *, unit_range: bool = True, mode: str = "stretch"
+) -> Iterator[Tensor]:
     """Batches of at most `size` that suit `fit`; images in files are read a batch at a time.
 
     unit_range: the model was trained on images of 0 to 1, so floats in the range of bytes are a mistake.
     Errors: ValueError for other objects, and for float images outside 0 to 1.
     """
     check = check_unit_range if unit_range and len(shape) == 3 else _unchecked
-    for batch in _batches(images, shape, size, check):
+    for batch in _batches(images, shape, size, check, mode):
         if batch.is_floating_point():
             check(batch)
         yield batch
@@ -64,7 +66,7 @@ def _unchecked(images: Tensor) -> None:
     """Numbers of any range."""
 
 
-def _batches(images: object, shape: Shape, size: int, check: Callable[[Tensor], None]) -> Iterator[Tensor]:
+def _batches(images: object, shape: Shape, size: int, check: Callable[[Tensor], None], mode: str) -> Iterator[Tensor]:
     if isinstance(images, Batched):
         starts = range(0, len(images), size)
         yield from (images.batch(torch.arange(start, min(start + size, len(images)))) for start in starts)
@@ -81,11 +83,11 @@ def _batches(images: object, shape: Shape, size: int, check: Callable[[Tensor], 
         if isinstance(images, Iterable) and not isinstance(images, str | os.PathLike):
             items = list(images)
         for start in range(0, len(items), size):
-            yield _joined([_one(item, shape) for item in items[start : start + size]], check)
+            yield _joined([_one(item, shape, mode) for item in items[start : start + size]], check)
 
 
-def fit(images: Tensor, shape: Shape) -> Tensor:
-    """Give a batch `[N, ...]` the channels and sides of `shape`. Errors: ValueError when it cannot have them."""
+def fit(images: Tensor, shape: Shape, mode: str = "stretch") -> Tensor:
+    """Give a batch `[N, ...]` the channels and sides of `shape`; mode: see sizes.FITS. Errors: ValueError."""
     is_images = len(shape) == 3
     if images.ndim != len(shape) + 1 or (not is_images and images.shape[1:] != shape):
         raise ValueError(f"the model takes [N, {_text(shape)}], got [{_text(images.shape)}]; a single one is x[None]")
@@ -93,7 +95,7 @@ def fit(images: Tensor, shape: Shape) -> Tensor:
         return images
     if images.dtype not in (torch.uint8, torch.bool) and not images.is_floating_point():
         raise ValueError(f"images are uint8 (0 to 255) or float (0 to 1), got {str(images.dtype)[6:]}; convert them")
-    return _resized(_recoloured(images, shape[0]), shape[1:])
+    return _resized(_recoloured(images, shape[0]), (shape[1], shape[2]), mode)
 
 
 def _recoloured(images: Tensor, channels: int) -> Tensor:
@@ -108,14 +110,14 @@ def _recoloured(images: Tensor, channels: int) -> Tensor:
     return (grey + 32768).div(65536).byte() if images.dtype == torch.uint8 else (grey / 65536).to(images.dtype)
 
 
-def _resized(images: Tensor, sides: Sequence[int]) -> Tensor:
-    if images.shape[2:] == tuple(sides):
+def _resized(images: Tensor, sides: tuple[int, int], mode: str) -> Tensor:
+    if images.shape[2:] == sides:
         return images
     if images.dtype == torch.uint8 and images.device.type != "cpu":  # only a CPU has a filter for bytes
-        return _resized(images.float(), sides).round().byte()
+        return _resized(images.float(), sides, mode).round().byte()
     if images.dtype != torch.uint8:
         images = images.to(torch.promote_types(images.dtype, torch.float32))
-    return F.interpolate(images, tuple(sides), mode="bilinear", antialias=True)
+    return resized(images, sides, mode)
 
 
 def _whole(array: Tensor, shape: Shape) -> Tensor:
@@ -131,13 +133,13 @@ def _whole(array: Tensor, shape: Shape) -> Tensor:
     return array[None] if array.ndim == 3 else array
 
 
-def _one(item: object, shape: Shape) -> Tensor:
+def _one(item: object, shape: Shape, mode: str) -> Tensor:
     """One image or vector as a batch that has the model's shape."""
     if isinstance(item, str | os.PathLike):
-        array = _read(item, shape)
+        array = _read(item, shape, mode)
     else:
-        array = decoded(item, _sides(shape)) if _is_image(item) else _tensor(item)
-    return fit(_whole(array, shape), shape)
+        array = decoded(item, _sides(shape), mode) if _is_image(item) else _tensor(item)
+    return fit(_whole(array, shape), shape, mode)
 
 
 def _joined(items: list[Tensor], check: Callable[[Tensor], None]) -> Tensor:
@@ -170,9 +172,9 @@ def _is_image(value: object) -> "TypeGuard[PillowImage]":
     return isinstance(value, Image.Image)
 
 
-def _read(path: str | os.PathLike, shape: Shape) -> Tensor:
+def _read(path: str | os.PathLike, shape: Shape, mode: str) -> Tensor:
     try:
-        return decode(Path(path), _sides(shape))
+        return decode(Path(path), _sides(shape), mode=mode)
     except ValueError as error:
         raise ValueError(f"cannot read {os.fspath(path)} as an image: {error}") from None
 

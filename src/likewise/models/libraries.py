@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from likewise.extras import install_line
 from likewise.models.pooling import POOLINGS
 from likewise.spec import SpecError, near
 
@@ -46,7 +47,7 @@ def library(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise SpecError(
-            f"this network needs {error.name}, which is not installed; run: pip install 'likewise[images]'"
+            f"this network needs {error.name}, which is not installed; run: {install_line('images')}"
         ) from None
     except (ImportError, RuntimeError) as error:
         raise SpecError(

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from likewise.models import weights
 from likewise.models.huggingface import (
     CONFIG,
+    check_sides,
     config_of_hf,
     fetch_hf,
+    inputs_of,
     of_hf,
     patches,
     preprocessor_of_hf,
@@ -159,7 +161,7 @@ def torchvision(shape: Shape, *, name: str = "", pooling: str = "own") -> Pretra
 def hf(
     shape: Shape, *, name: str = "", pooling: str = "own", _architecture: dict[str, object] | None = None
 ) -> Pretrained:
-    """hf:NAME_OR_FOLDER, a vision model of transformers (DINOv2, ViT, ConvNeXt; the vision half of CLIP or SigLIP).
+    """hf:NAME_OR_FOLDER, a vision model of transformers (DINOv2 and 3, ViT, ConvNeXt; the vision half of CLIP, SigLIP).
 
     Such as hf:facebook/dinov2-small or hf:path/to/folder. pooling: own | average | gem | cls; own is the network's
     summary of an image, and the class token where that summary is a layer of the first pretraining (ViT).
@@ -172,14 +174,16 @@ def hf(
     if importlib.util.find_spec("torchvision"):  # transformers imports it where it is installed
         library("torchvision")
     config = auto.AutoConfig.for_model(**_architecture) if _architecture else config_of_hf(name)
+    check_sides(config, shape, f"hf:{name}")
     body = auto.AutoModel.from_config(config, dtype=torch.float32)
     pooling = checked(pooling, "own", *POOLINGS, "cls")
     if hasattr(getattr(body, "pooler", None), "dense"):
         body.pooler, pooling = None, "cls" if pooling == "own" else pooling
+    inputs, how, tokens = inputs_of(body, config), resized(body, config, shape), patches(config, shape)
     plain = {k: v for k, v in json.loads(config.to_json_string()).items() if k[0] != "_" and k not in LABELS}
     return Pretrained(
         body,
-        partial(summary_of_hf, pooling=pooling, patches=patches(config, shape), how=resized(body, config, shape)),
+        partial(summary_of_hf, pooling=pooling, patches=tokens, how=how, inputs=inputs),
         shape,
         title=f"hf:{name}",
         fetch=partial(fetch_hf, name, config),

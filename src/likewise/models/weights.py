@@ -21,7 +21,7 @@ from likewise.atomic import replacing
 from likewise.models.description import Description, checked_config, checked_info
 from likewise.safety import bounds
 
-__all__ = ["find", "load", "misfits", "read", "save"]
+__all__ = ["checksum", "find", "load", "misfits", "opened", "read", "save"]
 
 FORMAT = 1
 TENSORS, DESCRIPTION = "model.safetensors", "model.json"
@@ -32,7 +32,7 @@ def save(folder: str | os.PathLike, tensors: Mapping[str, Tensor], about: Mappin
     # A copy each: safetensors refuses strided and shared memory.
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     try:
-        text = json.dumps({"format": FORMAT, "crc32": _checksum(plain), **about}, indent=2)
+        text = json.dumps({"format": FORMAT, "crc32": checksum(plain), **about}, indent=2)
     except TypeError as error:
         raise ValueError(f"a model's info holds numbers, text, lists and dicts only: {error}") from None
     folder = Path(folder)
@@ -68,7 +68,7 @@ def only_file(folder: Path) -> Path:
 
 def load(folder: Path) -> tuple[dict[str, Tensor], Description]:
     """Tensors and description as saved. Errors: ValueError for another format, or a damaged or missing file."""
-    tensors, inside = _open(folder / TENSORS)
+    tensors, inside = opened(folder / TENSORS)
     try:
         content = bounds.text(folder / DESCRIPTION, bounds.JSON_FILE, "the description of a model")
     except OSError as error:
@@ -76,7 +76,7 @@ def load(folder: Path) -> tuple[dict[str, Tensor], Description]:
     about = _described(content, folder)
     if inside and about["crc32"] != (own := _described(inside, folder))["crc32"]:
         about = own  # a save was stopped between the two renames
-    if about["crc32"] != _checksum(tensors):
+    if about["crc32"] != checksum(tensors):
         raise ValueError(f"{folder / TENSORS} is damaged: its checksum is not the one saved with it; copy it again")
     return tensors, about
 
@@ -101,7 +101,7 @@ def read(path: str | os.PathLike) -> dict[str, Tensor]:
             return load(find(path))[0]
         path = only_file(path)
     if path.suffix.lower() == ".safetensors":
-        return _open(path)[0]
+        return opened(path)[0]
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -131,7 +131,8 @@ def _some(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def _open(path: Path) -> tuple[dict[str, Tensor], str | None]:
+def opened(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """Tensors of a .safetensors file, and our text in its header. Errors: ValueError for a damaged or missing file."""
     check_header(path)
     try:
         with safe_open(path, "pt") as file:
@@ -156,7 +157,8 @@ def check_header(path: Path) -> None:
         )
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> int:
+def checksum(tensors: Mapping[str, Tensor]) -> int:
+    """CRC-32 over names and bytes of tensors on the CPU."""
     crc = 0
     for name in sorted(tensors):
         content = tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b""

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from likewise import spec
 from likewise.data.arrays import kind_of
+from likewise.data.formats import refused
 from likewise.experiment.recipe import Recipe
+from likewise.experiment.run import portable
 
 __all__ = ["is_own", "load_recipe", "name_of", "with_columns"]
 
@@ -26,6 +28,8 @@ def load_recipe(what: str | os.PathLike, *, trust_code: bool = False) -> Recipe:
     members = spec.homes("recipe")
     key = os.fspath(what).replace("-", "_")
     if key not in members:
+        if why := refused(path):
+            raise spec.SpecError(why)
         raise spec.SpecError(
             f"{os.fspath(what)!r} is not a shipped recipe, .toml file, or folder of images{spec.near(key, members)}"
         )
@@ -64,4 +68,4 @@ def with_columns(what: str | os.PathLike, **columns: str) -> Recipe:
 
 def name_of(what: str | os.PathLike) -> str:
     """Default name of its run."""
-    return Path(what).resolve().stem if os.path.exists(what) else os.fspath(what).replace("_", "-")
+    return portable(Path(what).resolve().stem if os.path.exists(what) else os.fspath(what).replace("_", "-"))

@@ -53,13 +53,13 @@ def run(experiment: Experiment) -> Path:
 def introduction() -> list[str]:
     return [
         "## Dense siamese networks on Fashion-MNIST",
-        "After iavasiljeva/siamese-networks-hse-2017: 784-128-128-128 and one layer more, no biases, ReLU on every "
-        "layer, dropout 0.1 between layers, weights drawn from N(0.001, 0.02), contrastive loss with margin 1, Adam "
-        "at 1e-4, batches of 128 pairs, 10 epochs.",
-        f"Its number is the share of truly alike pairs among those whose distance is below {AT}: the precision of "
-        "*same*. It says nothing of the alike pairs that were missed. Said kindly, the same slip stands in a famous "
-        "example that many have copied. Beside it stands what it was taken for: the accuracy on as many alike as "
-        "different test pairs, at the threshold that validation pairs chose, with AUC and EER.",
+        "After iavasiljeva/siamese-networks-hse-2017: 784-128-128-128, and the same with one more layer; no biases, "
+        "ReLU on every layer, dropout 0.1 between layers, weights drawn from N(0.001, 0.02), contrastive loss with "
+        "margin 1, Adam at 1e-4, batches of 128 pairs, 10 epochs.",
+        f"The figure it reports as accuracy is the share of same-class pairs among those with a distance below {AT}: "
+        "the precision of *same*. It ignores the same-class pairs that were missed. The same mistake is in a "
+        "well-known example that has been copied often. We add the accuracy it was meant to be, on balanced test "
+        "pairs at the threshold chosen on validation pairs, with AUC and EER.",
     ]
 
 
@@ -70,11 +70,12 @@ def of_orders(section: Section, experiment: Experiment) -> None:
     results = orders(experiment)
     if not results:
         raise ValueError(f"{experiment.folder} holds no orders.json; run `likewise reproduce mlp-pairs` first")
-    section.say("### Their number, and the order of the pairs")
+    section.say("### Their metric, and the order of the pairs")
     section.say(
-        "Their pairs are made once, class after class, and the loop stops at the number of images, which is half of "
-        "the number of pairs: anchors of classes 0 to 4 only, a batch of one class at a time. The rows differ in "
-        f"nothing but the pairs; {over_seeds(results)}, per cent. *Theirs* is their measure on training / test pairs."
+        "Their pairs are generated once, class by class, and the training loop stops after as many pairs as there "
+        "are images, which is half of the pairs: only anchors of classes 0 to 4 are used, and each batch holds one "
+        f"class. The rows differ only in the pairs; {over_seeds(results)}, in per cent. *Their figure* is their "
+        "metric on training / test pairs."
     )
     head = ["pairs", "layers", "their figure", "precision of same, train", "test", "accuracy", "AUC", "EER", "steps"]
     section.rows(head, [order_row(order, layers, one) for order in ORDERS for layers, one in by_layers(results, order)])
@@ -103,7 +104,7 @@ def by_layers(results: Mapping[str, Outcomes], order: str) -> list[tuple[int, Ou
 
 def over_seeds(results: Mapping[str, Outcomes]) -> str:
     seeds = min(map(len, results.values()))
-    return f"mean (least – most) over {seeds} seeds" if seeds > 1 else "seed 0"
+    return f"mean (minimum – maximum) over {seeds} seeds" if seeds > 1 else "seed 0"
 
 
 def order_row(order: str, layers: int, one: Outcomes) -> list[str]:
@@ -125,7 +126,7 @@ def verdict(results: Mapping[str, Outcomes]) -> list[str]:
         for order in ORDERS
         if len(by_layers(results, order)) == len(THEIRS)
     ]
-    return ["What the fourth layer changes, in points of the means:\n\n- " + "\n- ".join(changes), *of_pairs(results)]
+    return ["Effect of the fourth layer, in percentage points:\n\n- " + "\n- ".join(changes), *of_pairs(results)]
 
 
 def of_pairs(results: Mapping[str, Outcomes]) -> list[str]:
@@ -135,7 +136,12 @@ def of_pairs(results: Mapping[str, Outcomes]) -> list[str]:
     first, last = ({layers: mean_of(end[layers], "accuracy") for layers in shared} for end in ends)
     changes = [f"{100 * (last[layers] - first[layers]):+.1f} with {layers} layers" for layers in shared]
     return (
-        [f"What pairs drawn anew change against theirs, in accuracy after as many steps: {', '.join(changes)}."]
+        [
+            (
+                "Effect on accuracy of sampling new pairs every epoch, after the same number of steps: "
+                f"{', '.join(changes)}."
+            )
+        ]
         if changes
         else []
     )
@@ -231,10 +237,10 @@ def of_compare(section: Section, experiment: Experiment) -> None:
         return
     if experiment.train:
         write_comparison(compare(rows(experiment), folder=folder, watch=experiment.watch, say=experiment.say))
-    section.say("### What they ask for: CNNs, other activations, other similarities, a classifier on top")
+    section.say("### Their suggestions: CNNs, other activations, other similarities, a classifier on top")
     section.say(
-        "Pairs drawn anew, Adam at 1e-4, 10 epochs of 54,000 anchors in every row, seed 0; `compare` in Python with "
-        "the rows of `likewise.reproduce.fashion_mlp.rows`."
+        "New pairs every epoch, Adam at 1e-4, 10 epochs of 54,000 anchors for every row, seed 0; run with `compare` "
+        "in Python on the recipes of `likewise.reproduce.fashion_mlp.rows`."
     )
     section.say((folder / "compare.md").read_text(encoding="utf-8").strip())
 
@@ -247,11 +253,11 @@ def of_reach(section: Section, experiment: Experiment) -> None:
     there = {name: one for name, one in results.items() if one is not None}
     if not there:
         return
-    section.say("### What the two networks reach")
+    section.say("### What the two networks can reach")
     section.say(
-        "The same two networks with biases, all pairs of a batch (SupCon), flips and a one-cycle rate. Above, the test "
-        "images are of classes that were trained on; below, two classes were kept out of training and two more chose "
-        "the threshold (a fifth of the classes each), so that six were trained on. With 95 % intervals."
+        "The same two networks with biases, all pairs of a batch (SupCon), flips and a one-cycle learning rate. The "
+        "first two rows test on the training classes; the last two hold out two classes for testing and two for the "
+        "threshold (a fifth of the classes each), and train on the other six. With 95 % intervals."
     )
     section.rows(["recipe", *SCORES, "training, s"], [reach_row(name, one) for name, one in there.items()])
     lines = [experiment.command(name.partition(",")[0].replace("-", "_"), reach(experiment)[name]) for name in there]

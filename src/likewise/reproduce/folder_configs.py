@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from likewise.extras import install_line
 from likewise.reproduce.experiment import Experiment
 from likewise.reproduce.section import Section
 from likewise.reproduce.translate import translate
@@ -83,12 +84,12 @@ GENERAL:
 def of_configs(section: Section, experiment: Experiment) -> None:
     """Translates a minimal configuration of each generation."""
     if find_spec("yaml") is None:
-        experiment.say("PyYAML is not installed, so the configurations are left out; pip install 'likewise[yaml]'")
+        experiment.say(f"PyYAML is not installed, so the configurations are left out; {install_line('yaml')}")
         return
     section.say("### Their configurations")
     section.say(
-        "`likewise translate config.yml` reads all three generations, writes a recipe and says of every key what "
-        "became of it. One short configuration of each:"
+        "`likewise translate config.yml` reads all three generations, writes a recipe and reports how each key was "
+        "translated. A minimal configuration of each:"
     )
     for generation, text in CONFIGS.items():
         lines = translate(text).lines

@@ -34,17 +34,21 @@ def of_encodings(section: Section, name: str, one: Run) -> None:
     """Accuracy of files of encodings: all images, some per class, or class centres."""
     embeddings, sim = Embeddings.load(one.embeddings), one.recipe.sim
     train = embeddings.part("train")
-    kinds = {"every training image": train, f"at most {MOST} a class": at_most(train, MOST)}
-    kinds |= {"at most 5 a class": at_most(train, 5), "1 a class": at_most(train, 1), "class centres": centres(train)}
+    kinds = {"all training images": train, f"at most {MOST} per class": at_most(train, MOST)}
+    kinds |= {
+        "at most 5 per class": at_most(train, 5),
+        "1 per class": at_most(train, 1),
+        "class centres": centres(train),
+    }
     rows = []
     for kind, by in kinds.items():
         scores = naming(embeddings.part("test"), by, sim=sim)
         rows.append([kind, f"{len(by):,}", *(interval_text(scores[top]) for top in ("top@1", "top@5"))])
     section.say("### Train, encode, test")
     section.say(
-        "The three steps in which users of theirs got stuck are three commands. A file of encodings is Parquet: id "
-        f"(path), class, label, part and vector of every image it keeps. Below are those of "
-        f"{name}, the best on validation bursts:"
+        "The three steps on which users of the original got stuck are three commands. A file of encodings is "
+        f"Parquet with the id (path), class, label, part and vector of each image. The table is for {name}, the best "
+        "network on validation bursts:"
     )
     section.say(
         f"```sh\nlikewise embed RUN --most-per-class {MOST} -o encodings.parquet   # or all, or --centres\n"
@@ -87,9 +91,9 @@ def speed(experiment: Experiment, one: Run, image: Path) -> str:
     path = experiment.folder / "one_image.json"
     times = load_json(path) or save_json(path, timed(one, image))
     return (
-        f"One image, decoding included, takes {1000 * times['cold']:.0f} ms the first time and "
-        f"{1000 * times['warm']:.0f} ms after that (median of 100, one core); theirs prints 1.85 s and 16 ms, of "
-        "`simple2` on a machine that is not named."
+        f"One image, including decoding, takes {1000 * times['cold']:.0f} ms the first time and "
+        f"{1000 * times['warm']:.0f} ms after that (median of 100, one core); the original reports 1.85 s and 16 ms "
+        "for `simple2` on an unspecified machine."
     )
 
 
@@ -118,7 +122,8 @@ def of_map(section: Section, runs: Mapping[str, Run], names: Sequence[str]) -> N
         colours=256,
     )
     section.say(
-        "`likewise map RUN` writes the same as a page that opens offline: pointing at an image shows it with its "
-        "class and file, and where it lies in the other map. Published weights have an order before any training."
+        "`likewise map RUN` writes the same as a page that works offline: hovering over a point shows its image, "
+        "class and file, and its position in the other map. Pretrained weights already separate many classes before "
+        "training."
     )
     write_map(runs[names[-1]], load_images(runs[names[-1]].recipe))

@@ -47,13 +47,16 @@ RANDOM = {name: (MODES[name][0], {"split": "given"}) for name in ("MobileNetV2, 
 
 # Paired comparisons on the same images: title, (run, reference run).
 AGAINST = {
-    "Softmax first, then triplets, against triplets alone, as many epochs in all": ("simple2, softmax first", BASE),
+    "Softmax first, then triplets, against triplets alone, with the same total number of epochs": (
+        "simple2, softmax first",
+        BASE,
+    ),
     "Hardest negatives against semi-hard ones": ("simple2, hardest", BASE),
     "Random-hard negatives against semi-hard ones": ("simple2, random-hard", BASE),
     "Pairs by l2 against semi-hard triplets": ("simple2, siamese l2", BASE),
     "Pairs by l1 against semi-hard triplets": ("simple2, siamese l1", BASE),
-    "Published weights, frozen, against a network trained from nothing": ("MobileNetV2, frozen", BASE),
-    "All of the published network trained, against frozen": (TUNED, "MobileNetV2, frozen"),
+    "Pretrained weights, frozen, against a network trained from scratch": ("MobileNetV2, frozen", BASE),
+    "The whole pretrained network fine-tuned, against frozen": (TUNED, "MobileNetV2, frozen"),
 }
 
 
@@ -113,16 +116,16 @@ def introduction(one: Run, seconds: Mapping[str, float]) -> list[str]:
     return [
         "## A folder of photographs",
         "After RocketFlash/EmbeddingNet: two networks of its own (`simple`, Koch's; `simple2`, seven convolutions) "
-        "and published ones, frozen or not; pairs by l1 or l2, triplets with semi-hard, hardest or random-hard "
-        "negatives; a softmax stage before; a file of encodings of some training images, and the nearest of them "
-        "as the answer. Its one printed figure is of 107 traffic signs (RTSD, 48 x 48, `simple2`, random triplets), "
-        "whose images are not at hand; so its figure and ours are not of the same images.",
-        f"Ours are the Grocery Store photographs: {data['classes']} classes, {data['train']:,} images to train on, "
-        f"{data['val']:,} of other bursts (a tenth) to choose by, and the {data['test']:,} of the published "
-        "validation list, of other days, to test. Seed 0. Small images and few epochs, so that all of it took "
-        f"{sum(seconds.values()) / 60:.0f} minutes of one core: 48 x 48 as theirs (65 x 65 is the least for `simple`, "
-        "96 x 96 for MobileNetV2), 20 epochs where theirs were up to 1,000. `likewise train groceries` is what such "
-        "photographs allow.",
+        "and pretrained ones, frozen or not; pairs by l1 or l2, triplets with semi-hard, hardest or random-hard "
+        "negatives; an optional softmax stage first; a file of encodings of some training images, and prediction by "
+        "the nearest of them. The one figure it reports is on 107 traffic signs (RTSD, 48 x 48, `simple2`, random "
+        "triplets), whose images were not available; its figure and ours are therefore on different images.",
+        f"Ours are the Grocery Store photographs: {data['classes']} classes, {data['train']:,} images for training, "
+        f"{data['val']:,} from other bursts (a tenth) for validation, and the {data['test']:,} of the published "
+        "validation list, taken on other days, for testing. Seed 0. Images are small and epochs few, so that "
+        f"everything took {sum(seconds.values()) / 60:.0f} minutes on one core: 48 x 48 as theirs (65 x 65, the "
+        "minimum, for `simple`; 96 x 96 for MobileNetV2), and 20 epochs where theirs used up to 1,000. `likewise "
+        "train groceries` shows what these photographs allow.",
     ]
 
 
@@ -144,13 +147,14 @@ def lookup(one: Run) -> Named:
 
 
 def of_modes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) -> None:
-    section.say("### Their number, and the right one")
+    section.say("### Their metric, and standard ones")
     section.say(
-        "Their number is the share of validation images whose nearest encoding is of their class (top-1), later "
-        f"also that any of the five nearest is (top-5), among encodings of at most {MOST} training images a class. "
-        "The right ones beside it, with 95 % intervals: `knn@1` looks among all training images, and `map@r` asks "
-        "how many of the nearest test images are of the class, which is easier, since these share days with one "
-        "another. Every test image is of another day than the training; of theirs that is not said."
+        "Their metric is the share of validation images whose nearest encoding is of the right class (top-1), later "
+        f"also whether any of the five nearest is (top-5), among encodings of at most {MOST} training images per "
+        "class. Beside it are standard metrics with 95 % intervals: `knn@1` searches all training images, and "
+        "`map@r` measures how many of the nearest test images are of the same class, which is easier because test "
+        "images share days with one another. Every test image was taken on a different day than the training "
+        "images; for theirs this is not stated."
     )
     costs = load_json(experiment.folder / SECONDS) or {}
     rows = [["theirs: 107 traffic signs, simple2", "90.64", "–", "–", "–", "–"]]
@@ -158,11 +162,11 @@ def of_modes(section: Section, experiment: Experiment, runs: Mapping[str, Run]) 
     section.rows(["network and mode", "top-1, %", "top-5, %", "knn@1", "map@r", "CPU s"], rows)
     section.say(*compared(runs))
     section.say(
-        "The grid is small on purpose: with pairs and triplets the question is the mode, so one network (`simple2`) "
-        "and one setting serve for all of them; the networks are compared by one mode. An epoch of pairs shows every "
-        "image twice, so theirs are half as many. Rates were chosen on bursts that were kept out of the training: "
-        "3e-3 before 1e-3 for triplets, for pairs and for the frozen network; where all of MobileNetV2 is trained it "
-        "is that of `groceries`. CPU seconds are of one core, reading and scoring included."
+        "The grid is small on purpose: modes are compared on one network (`simple2`) with one setting, and networks "
+        "are compared in one mode. An epoch of pairs shows every image twice, so pair modes get half as many epochs. "
+        "Learning rates were chosen on held-out bursts: 3e-3 was better than 1e-3 for triplets, for pairs and for "
+        "the frozen network; fine-tuning all of MobileNetV2 uses the rate of `groceries`. CPU seconds are for one "
+        "core, including reading and scoring."
     )
     section.say("```sh\n" + "\n".join(commands(experiment, runs, MODES)) + "\n```")
 
@@ -187,7 +191,9 @@ def compared(runs: Mapping[str, Run]) -> list[str]:
     for title, (first, second) in AGAINST.items():
         if first in ratios and second in ratios:
             apart = difference(ratios[first], ratios[second])["knn@1"]
-            verdict = "no difference shown" if apart.low <= 0 <= apart.high else "better" if apart.low > 0 else "worse"
+            verdict = (
+                "no significant difference" if apart.low <= 0 <= apart.high else "better" if apart.low > 0 else "worse"
+            )
             lines.append(f"- {title}: {apart.difference:+.3f} ({apart.low:+.3f} – {apart.high:+.3f}), {verdict}.")
     return (
         ["\n".join(["Differences in `knn@1` on the same test images, with 95 % intervals:\n", *lines])] if lines else []
@@ -204,12 +210,12 @@ def nearest_right(one: Run) -> Measured:
 
 def of_splits(section: Section, runs: Mapping[str, Run], random: Mapping[str, Run]) -> None:
     """The same network on four kinds of held-out images."""
-    section.say("### What held-out means")
+    section.say("### Four ways to hold out")
     section.say(
-        "The photographs come in bursts, so a random part of them has a near-copy of nearly every image in the "
-        "training; and the last generation of their code reads validation from the cache of the training rows. `knn@1` "
-        "of one kind of network, from the most flattering to the honest; the second figure is of a training of its "
-        "own, from which a random tenth was kept:"
+        "The photographs come in bursts, so with a random split nearly every held-out image has a near-duplicate in "
+        "the training part; and the last generation of their code reads validation rows from the cache of the "
+        "training rows. `knn@1` of one network, from the most optimistic split to the most realistic; the second "
+        "figure is from a separate training in which a random tenth was held out:"
     )
     rows = [split_row(name, runs[name], random[name]) for name in random if name in runs]
     section.rows(
@@ -231,12 +237,12 @@ def of_new_classes(section: Section, experiment: Experiment, runs: Mapping[str, 
     if not runs:
         return
     data = next(iter(runs.values())).metrics()["data"]
-    section.say("### Classes never seen")
+    section.say("### Unseen classes")
     section.say(
-        f"What an embedding is for, and what theirs was never asked: fine ids below 41 are trained on "
-        f"({data['train']:,} images), and the {data['test']:,} images of the 40 other classes, packages and "
-        "vegetables, find one another. All of them are of the same days, bursts included, so `recall@1` flatters and "
-        "`map@r` is the figure to read."
+        "The main use of an embedding, which the original does not evaluate: train on fine ids below 41 "
+        f"({data['train']:,} images), and retrieve among the {data['test']:,} images of the 40 other classes, "
+        "packages and vegetables. They include bursts from the same days, so `recall@1` is optimistic and `map@r` "
+        "is the figure to read."
     )
     rows = [
         [name, *(score_text(one.metrics()["scores"].get(s)) for s in ("recall@1", "map@r"))]
@@ -254,28 +260,28 @@ def of_new_classes(section: Section, experiment: Experiment, runs: Mapping[str, 
 
 def slips() -> list[str]:
     return [
-        "### What to mind, coming from there",
-        "Said kindly, of a project that had more in it than any other of its time:",
+        "### Differences to know when migrating",
+        "The original offered more than any other project of its time; these bugs affect its results:",
         "\n".join(
             [
-                "- The last generation trains and cannot test: `test.py` asks for a module that was renamed, and the "
-                "section on encodings is never read. `embed`, `evaluate` and `predict` above are each held by tests.",
-                "- A second CSV, for validation, is read from the cache of the first one: validation is the training "
+                "- The last generation can train but not test: `test.py` imports a module that was renamed, and the "
+                "encodings section is never read. `embed`, `evaluate` and `predict` above are covered by tests.",
+                "- The validation CSV is read from the cache of the training CSV, so validation runs on the training "
                 "rows.",
-                "- Augmentation never runs: the code looks for one spelling of the key, reads a second, and the "
-                "configurations write a third. A recipe refuses a field that it does not know.",
-                "- It trains on pixels from 0 to 1 and predicts on 0 to 255; blue and red are exchanged and "
-                "published weights do not get their own mean and deviation. Here preprocessing is part of the model.",
-                "- A ReLU stands before the scaling to length 1: embeddings keep to the corner where every number is "
-                "positive, and one with all units off is 0/0. Here the last layer is linear.",
-                "- Negatives are picked by the distance and weighed by its square, so that the two margins differ; the "
-                "picked triplets pass the network twice. Here one similarity serves both, in one pass.",
-                "- The step schedule sets the rate anew in every epoch, which undoes what the plateau had lowered. "
-                "Here it is one or the other (`schedule=step` or `schedule=plateau`).",
-                "- In l1 mode the contrastive loss is given a probability where it wants a distance. Here it is the "
-                "probability's own loss (`siamese_bce`).",
-                "- 30 encodings a class were 29 (2019), a class with one image stops the sampler, and the encodings "
-                "are a pickle with a classifier in it, which runs whatever it holds when it is opened.",
+                "- Augmentation never runs: the code checks one spelling of the key, reads a second, and the "
+                "configurations use a third. Recipes reject unknown fields.",
+                "- It trains on pixels in 0 to 1 and predicts on 0 to 255; red and blue are swapped, and pretrained "
+                "weights do not get their own mean and standard deviation. Here preprocessing is part of the model.",
+                "- A ReLU precedes L2 normalization: embeddings are confined to the positive orthant, and one whose "
+                "units are all off is 0/0. Here the last layer is linear.",
+                "- Negatives are mined by distance but the loss uses its square, so the two margins differ; the "
+                "mined triplets go through the network twice. Here mining and loss use one similarity, in one pass.",
+                "- The step schedule resets the learning rate every epoch, which undoes the plateau schedule. Here "
+                "you choose one (`schedule=step` or `schedule=plateau`).",
+                "- In l1 mode the contrastive loss receives a probability instead of a distance. Here l1 mode uses "
+                "binary cross-entropy (`siamese_bce`).",
+                "- 30 encodings per class were in fact 29 (2019), a class with one image breaks the sampler, and the "
+                "encodings are a pickle with a classifier inside, which can execute arbitrary code when opened.",
             ]
         ),
     ]

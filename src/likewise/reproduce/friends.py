@@ -87,15 +87,15 @@ def introduction(one: Run) -> list[str]:
     data, recipe = one.metrics()["data"], one.recipe
     return [
         "## Siamese net and friends",
-        "After heytitle/siamese-net-and-friends: a network of 35,729 numbers (6@5, 16@5, 256-128-2, PReLU) maps an "
-        "image to a point of the plane; Adam at 1e-4, batches of 32, 20 epochs; four losses, two data sets. Its VAE "
-        "was planned and never done; here it is.",
-        f"Theirs trains on 60,000 images and watches the test images; ours trains on {data['train']:,} for "
-        f"{recipe.epochs} epochs, keeps {data['val']:,} to choose thresholds by, and looks at the test images once. "
-        "Ours also shifts the images to mean 0 and deviation 1. Seed 0; training times are those of one core of "
-        "machines that did other work beside. Said kindly: its network stays on the CPU while its batches move to a "
-        "GPU, `--animation False` switches the animation on, and the last epoch is never "
-        "in the animation, whose frames each have axes of their own.",
+        "After heytitle/siamese-net-and-friends: a network of 35,729 parameters (6@5, 16@5, 256-128-2, PReLU) embeds "
+        "an image in two dimensions; Adam at 1e-4, batches of 32, 20 epochs; four losses, two data sets. The VAE it "
+        "planned but never added is included here.",
+        f"Theirs trains on all 60,000 images and monitors the test images; ours trains on {data['train']:,} for "
+        f"{recipe.epochs} epochs, holds out {data['val']:,} for choosing thresholds, and evaluates the test images "
+        "once, at the end. Ours also standardizes pixels to mean 0 and standard deviation 1. Seed 0; training times "
+        "are for one core of a machine that was also doing other work. Known bugs in the original: the network "
+        "stays on the CPU while batches move to the GPU, `--animation False` turns the animation on, and the "
+        "animation omits the last epoch and rescales its axes in every frame.",
     ]
 
 
@@ -103,13 +103,11 @@ def of_data(section: Section, experiment: Experiment, data: str, runs: Mapping[s
     """Tables and images of one data set."""
     section.say(f"### {TITLES[data]}")
     section.say("Their measure, the mean loss of the last epoch over training / test images:")
-    section.rows(
-        ["loss", "theirs", "ours", "a collapsed embedding has"], [losses_row(data, *one) for one in runs.items()]
-    )
+    section.rows(["loss", "theirs", "ours", "loss at collapse"], [losses_row(data, *one) for one in runs.items()])
     section.say(
-        "The right measures, on the test images, with 95 % intervals. Downstream classification is `knn@1` "
-        "(the nearest training image's class) and `probe` (logistic regression on the two numbers); pairs are "
-        "judged at the threshold that validation pairs chose."
+        "Standard metrics on the test images, with 95 % intervals. Downstream classification is `knn@1` (the nearest "
+        "training image's class) and `probe` (logistic regression on the two numbers); pairs are classified at the "
+        "threshold chosen on validation pairs."
     )
     section.rows(["loss", *SCORES, "training, s"], [scores_row(loss, run) for loss, run in runs.items()])
     section.say("```sh\n" + "\n".join(commands(experiment, data, runs)) + "\n```")
@@ -119,7 +117,7 @@ def of_data(section: Section, experiment: Experiment, data: str, runs: Mapping[s
         section.figure(f"{data}-development", development(runs[MOVING]), f"{MOVING} on {TITLES[data]}, test images")
         animate(runs[MOVING].path)
         section.say(f"Animated, one frame per epoch: `likewise animate {data}-{MOVING}` (`--mp4`).")
-    section.say("Reverse image search: a test image of each class, and the five training images nearest to it.")
+    section.say("Reverse image search: a test image of each class and its five nearest training images.")
     for loss in ("contrastive", "vae"):
         if loss in runs:
             images = load_images(recipe_of(experiment, loss, data))
@@ -202,20 +200,23 @@ WORDS = (
     ("`--epochs 20`", "`epochs=20`"),
     ("`--batch-size 32`", '`"sampler=pairs(batch=32)"`, or `shuffled`, or `triplets`'),
     ("`--output ./tmp`", "`--out tmp`"),
-    ("`--log-interval 50`", "nothing: `metrics.jsonl` gets a line every quarter of a second and at every epoch's end"),
-    ("`--animation True`", "`likewise animate RUN`, afterwards; the recipes keep every epoch"),
+    (
+        "`--log-interval 50`",
+        ("not needed: `metrics.jsonl` gets a line every quarter of a second and at the end of every epoch"),
+    ),
+    ("`--animation True`", "`likewise animate RUN` after training; the recipes save every epoch"),
 )
 
 
 def their_words() -> list[str]:
     lines = ["| theirs | ours |", "|---|---|", *(f"| {theirs} | {ours} |" for theirs, ours in WORDS)]
     return [
-        "### Their command line in our words",
+        "### Their command line and ours",
         "\n".join(lines),
         "So `train.py siamese-constrastive MNIST --lr 0.0001 --epochs 20 --batch-size 32 --output ./tmp --animation "
         "True` is",
         '```sh\nlikewise train lenet-2d-contrastive data=mnist lr=1e-4 epochs=20 "sampler=pairs(batch=32)" --out tmp\n'
         "likewise animate tmp/lenet-2d-contrastive\n```",
-        "and then `likewise predict tmp/lenet-2d-contrastive image.png` names the class of an image and lists its "
+        "and then `likewise predict tmp/lenet-2d-contrastive image.png` predicts the class of an image and lists its "
         "nearest training images.",
     ]

@@ -50,9 +50,9 @@ def parsed(text: str) -> dict[str, object]:
     try:
         config = parsed_yaml(text)
     except ValueError as error:
-        raise SpecError(f"the configuration does not read as YAML: {error}") from None
+        raise SpecError(f"the configuration is not valid YAML: {error}") from None
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
-        raise SpecError("a configuration is keys with values, such as `mode: triplet`; this is none")
+        raise SpecError("a configuration consists of keys and values, such as `mode: triplet`; this file has none")
     return config
 
 

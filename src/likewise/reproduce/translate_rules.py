@@ -35,7 +35,7 @@ def input_shape(work: Work, key: str) -> None:
     if height != width:
         why = f"images are made square, {size} x {size}"
     if work.get("backbone_name") == "simple" and size < 65:
-        size, why = 105, "Koch's network takes sides from 65 on; images are enlarged to its own 105"
+        size, why = 105, "Koch's network needs a side of at least 65; images are enlarged to its original 105"
     work.take(key, why=why, size=size, channels=channels)
 
 
@@ -55,12 +55,12 @@ def backbone(work: Work, key: str) -> None:
         network = {"mobilenetv2": "timm:mobilenetv2_100", "resnext50": "timm:resnext50_32x4d"}.get(name, f"timm:{name}")
         work.take(key, network=network, head=f"projection(hidden={max(1, dim // 2)})", why=HEAD)
     else:
-        work.refuse(key, "no network of that name is known; say network= yourself")
+        work.refuse(key, "no such network is known; set network= yourself")
     if not published and str(work.fields.get("network", "")).startswith("timm:"):
         work.fields["weights"] = "none"
 
 
-HEAD = "no ReLU after the last layer: theirs kept embeddings where all numbers are positive, and could die"
+HEAD = "no ReLU after the last layer: the original's confined embeddings to positive values, and units could die"
 
 
 def weights(work: Work, key: str) -> None:
@@ -68,11 +68,11 @@ def weights(work: Work, key: str) -> None:
     if value is None or str(value).lower() in ("none", ""):
         work.take(key, "weights=none")
     elif work.get("backbone_name") in OWN_NETWORKS:
-        work.take(key, "weights=none", "there are none for this network, and theirs did not look for any")
+        work.take(key, "weights=none", "there are none for this network, and the original loads none")
     elif str(value).replace("_", "-") in ("imagenet", "noisy-student"):
         work.take(key, "the network's published weights")
     else:
-        work.refuse(key, "weights of Keras do not load here; give weights= a .pth or .safetensors file")
+        work.refuse(key, "Keras weights cannot be loaded; give weights= a .pth or .safetensors file")
 
 
 def mode(work: Work, key: str) -> None:
@@ -96,16 +96,16 @@ def part_of_mode(work: Work, key: str) -> None:
         raise SpecError(f"negatives_selection_mode is {', '.join(PICKS)}; got {work.get(key)!r}")
     siamese = work.get("mode") == "siamese"
     if key == "margin" and siamese:
-        work.take(key, "contrastive(margin=1.0)", "theirs was 1 in siamese mode, whatever was written")
+        work.take(key, "contrastive(margin=1.0)", "the original always uses 1 in siamese mode")
     elif key in ("distance_type", "batch_size") and not siamese:
-        work.refuse(key, "it has no meaning in triplet mode")
+        work.refuse(key, "it has no effect in triplet mode")
     elif key in ("k_classes", "k_samples", "negatives_selection_mode") and siamese:
-        work.refuse(key, "it has no meaning in siamese mode")
+        work.refuse(key, "it has no effect in siamese mode")
     elif key == "negatives_selection_mode":
         work.take(
             key,
             "loss and miner",
-            "theirs picked by the distance and weighed by its square, ours does both by the square",
+            "the original mines by the distance and computes the loss with its square; here both use the square",
         )
     else:
         work.take(key, "sampler" if key in ("k_classes", "k_samples", "batch_size") else "loss")
@@ -114,7 +114,9 @@ def part_of_mode(work: Work, key: str) -> None:
 def optimizer(work: Work, key: str) -> None:
     name = str(work.get(key)).lower()
     known = name in OPTIMIZERS
-    work.take(key, optimizer=OPTIMIZERS.get(name, "sgd"), why="" if known else "as in theirs, any other name is SGD")
+    work.take(
+        key, optimizer=OPTIMIZERS.get(name, "sgd"), why="" if known else ("as in the original, any other name is SGD")
+    )
 
 
 def schedule(work: Work, key: str) -> None:
@@ -137,11 +139,11 @@ def keys_are_later(work: Work) -> bool:
 def augmentations(work: Work, key: str) -> None:
     name = str(work.get(key, "none")).lower()
     if name not in AUGMENTATIONS:
-        work.refuse(key, f"augmentations are {', '.join(AUGMENTATIONS)}; say augment= yourself")
+        work.refuse(key, f"augmentations are {', '.join(AUGMENTATIONS)}; set augment= yourself")
     elif name == "none":
         work.take(key, "augment=", augment="")
     else:
-        why = "in theirs it never ran, since the code looked for another key; here it does"
+        why = "in the original it never ran, because the code reads another key; here it does"
         work.take(key, augment=AUGMENTATIONS[name], why=why)
 
 
@@ -156,7 +158,10 @@ def csv_file(work: Work, key: str) -> None:
     columns = f"image={work.get('image_id_column', 'image_id')!r}, label={work.get('label_column', 'label')!r}"
     root = f", root={work.get('dataset_path')!r}" if work.get("dataset_path") else ""
     if work.get("is_google"):
-        work.refuse(key, "paths made of the image's first letters (is_google); write them out in the CSV")
+        work.refuse(
+            key,
+            ("paths built from the image's first letters (is_google) are not supported; write full paths in the CSV"),
+        )
     else:
         work.take(key, data=f"table(path={work.get(key)!r}, {columns}{root})")
 
@@ -167,7 +172,10 @@ def part_of_data(work: Work, key: str) -> None:
 
 def val_csv(work: Work, key: str) -> None:
     if work.get(key):
-        why = "theirs read the training rows again; put both in one file with a column split, and add split='split'"
+        why = (
+            "the original reads the training rows again; put both in one file with a column split, and add "
+            "split='split'"
+        )
         work.refuse(key, why)
     else:
         work.take(key, "val")
@@ -196,15 +204,19 @@ def fixed(ours: str, why: str = "") -> Callable[[Work, str], None]:
 
 def freeze(work: Work, key: str) -> None:
     if work.get(key) and work.get("backbone_name") in OWN_NETWORKS:
-        work.take(key, "frozen_epochs=0", "theirs froze nothing in its own networks, which start from nothing")
+        work.take(
+            key, "frozen_epochs=0", ("the original never freezes its own networks, which are trained from scratch")
+        )
     else:
-        why = "theirs left the last two layers free" if work.get(key) else ""
+        why = "the original leaves the last two layers trainable" if work.get(key) else ""
         work.take(key, why=why, frozen_epochs=-1 if work.get(key) else 0)
 
 
 def too_many(work: Work, key: str) -> None:
     if work.get(key):
-        why = "theirs left out classes of so many images or more; here a class is cut down, by max_per_class"
+        why = (
+            "the original drops classes with this many images or more; here max_per_class limits the images of a class"
+        )
         work.refuse(key, why)
     else:
         work.take(key, "no limit")
@@ -226,9 +238,7 @@ def pretraining(work: Work, key: str) -> None:
     elif key == "softmax.learning_rate" and wanted:
         work.take(key, "lr", "both stages have the recipe's lr and schedule")
     else:
-        work.refuse(
-            key, "the softmax stage takes the recipe's own settings" if wanted else "no softmax stage is asked for"
-        )
+        work.refuse(key, "the softmax stage uses the recipe's settings" if wanted else "no softmax stage is enabled")
 
 
 def centers_only(work: Work, key: str) -> None:
@@ -241,7 +251,7 @@ def most_encodings(work: Work, key: str) -> None:
 
 FOLDER = fixed("--out and --name", "a run keeps its model, plots, log and embeddings in one folder")
 
-WHOLE = fixed("", "validation looks at every held-out image, not at so many batches")
+WHOLE = fixed("", "validation uses all held-out images, not a number of batches")
 
 RULES: dict[str, Callable[[Work, str], None]] = {
     "input_shape": input_shape,
@@ -269,7 +279,7 @@ RULES: dict[str, Callable[[Work, str], None]] = {
     "min_n_obj_per_class": at_least("min_per_class"),
     "max_n_obj_per_class": too_many,
     "select_max_n_obj_per_class": at_least("max_per_class"),
-    "validate": fixed("val", "validation is always there; val=0 leaves it out"),
+    "validate": fixed("val", "validation is on by default; val=0 turns it off"),
     "n_batches_val": WHOLE,
     "val_steps": WHOLE,
     "val_batch_size": WHOLE,
@@ -285,10 +295,10 @@ RULES: dict[str, Callable[[Work, str], None]] = {
     "centers_only": centers_only,
     "max_num_samples_of_each_class": most_encodings,
     "knn_k": fixed("likewise predict RUN IMAGE --k"),
-    "gpu_ids": fixed("device", "one GPU is found by itself; device=cuda:1 names another"),
+    "gpu_ids": fixed("device", "a GPU is used automatically; device=cuda:1 selects another"),
 }
 
 BEGINNINGS: dict[str, Callable[[Work, str], None]] = {
     "softmax.": pretraining,
-    "wandb": lambda work, key: work.refuse(key, "there is no wandb here; TensorBoard reads the run folder"),
+    "wandb": lambda work, key: work.refuse(key, "wandb is not supported; TensorBoard reads the run folder"),
 }

@@ -49,20 +49,21 @@ __all__ = ["run"]
 
 # Mean silhouettes of their training images, read off their plots: of 3 videos, of 10.
 THEIRS = {"Small": (0.348, 0.058), "AlexNet": (0.134, 0.235)}
-CHANGED = {HONEST: "a gap changes the mean", NEW: "a video never seen"}
+CHANGED = {HONEST: "a gap changes it", NEW: "an unseen video"}
 GRID = ((3e-5, 1.0), (1e-4, 1.0), (3e-4, 1.0), (1e-4, 0.2))  # learning rate, margin
 SHOWN = 8  # crops of a video
 # Notes on the available videos.
 ABOUT: dict[tuple[str, ...], str] = {
     ("Crossing", "DragonBaby", "Human3"): (
-        "Its videos, TLP, could not be had. Ours are three sequences of OTB, with 432 frames where its first three "
-        "have 24,511: every tenth frame would leave 44 crops, so every second one is taken. The figures of the two "
-        "projects are therefore not of the same images, and its ten videos have no counterpart here."
+        "The original's videos (TLP) were not available. Ours are three OTB sequences with 432 frames, where its "
+        "first three have 24,511: every tenth frame would leave 44 crops, so we take every second one. The figures "
+        "of the two projects are therefore on different images, and its experiment on ten videos has no counterpart "
+        "here."
     )
 }
 FROM_SCRATCH = [
-    "No file of ImageNet weights was at hand, so AlexNet is trained from scratch; with torchvision's file it is "
-    "`likewise train video-alexnet weights=alexnet-owt-7be5be79.pth`."
+    "No ImageNet weights were available, so AlexNet is trained from scratch; with torchvision's file, run `likewise "
+    "train video-alexnet weights=alexnet-owt-7be5be79.pth`."
 ]
 
 
@@ -93,13 +94,13 @@ def introduction(experiment: Experiment, images: Images) -> list[str]:
     every = spec.parse(recipe.data)[1].get("every", 10)
     return [
         "## Video objects",
-        "After JoseVillagranE/SiameseNetworks: every tenth frame of a tracking benchmark's videos, cut to the box of "
-        "what is followed and resized to 200 x 200; a class is a video. Two networks map a crop to a point of the "
-        "plane: *Small* (32@5, 64@5, 64, 32 with PReLU) and *AlexNet*. Triplet loss on squared distances, negatives "
-        f"picked within the batch, {recipe.epochs} epochs. The first 90 % of a video are for training, its end for "
-        "validation.",
+        "After JoseVillagranE/SiameseNetworks: every tenth frame of a tracking benchmark's videos, cropped to the "
+        "tracked object's box and resized to 200 x 200; each video is a class. Two networks embed a crop in two "
+        "dimensions: *Small* (32@5, 64@5, 64, 32 with PReLU) and *AlexNet*. Triplet loss on squared distances, "
+        f"negatives mined within the batch, {recipe.epochs} epochs. The first 90 % of each video is used for "
+        "training, the rest for validation.",
         f"Ours: {len(images.classes)} videos ({', '.join(images.classes)}), one frame in {every}, {counts['train']} "
-        f"crops for training and {counts['test']} held out, {len(images.skipped)} left out. "
+        f"crops for training and {counts['test']} held out, {len(images.skipped)} dropped. "
         + ABOUT.get(images.classes, ""),
         *FROM_SCRATCH[: not experiment.recipe("video_alexnet").weights],
     ]
@@ -129,10 +130,10 @@ def of_settings(section: Section, experiment: Experiment) -> None:
         return
     section.say("### Settings")
     section.say(
-        "Optimizer, rate, batch and margin of its figures are not recorded. Ours are Adam and batches of 16 triplets, "
-        "which were set, and the rate and margin with the highest silhouette on validation crops: 80 to 90 % of each "
-        "video, after training on the first 70 %. The last tenth was not looked at; of the videos that are held out "
-        "whole further down, the rest was. Seed 0."
+        "The optimizer, learning rate, batch size and margin behind its figures are not recorded. We fixed Adam and "
+        "batches of 16 triplets, and chose the learning rate and margin with the highest silhouette on validation "
+        "crops: from 80 to 90 % of each video, after training on the first 70 %. The last tenth was not used; the "
+        "earlier frames of the videos that are held out completely further down were. Seed 0."
     )
     section.rows(["network", "lr", "margin", "silhouette, train", *validation_heads()], rows)
 
@@ -148,9 +149,9 @@ def of_their_measure(section: Section, experiment: Experiment, main: Mapping[str
     before = {name: untrained(experiment, name) for name in NETWORKS}
     section.say("### Their measure")
     section.say(
-        "The mean silhouette of the training crops, in [-1, 1]: how much nearer a crop is to its own video than to the "
-        f"nearest other one. Theirs is of one training; ours is the mean (least – most) over {SEEDS} seeds, as they "
-        "count it, where a crop is one of its own neighbours, and as it is defined."
+        "The mean silhouette of the training crops, in [-1, 1]: how much nearer a crop is to its own video than to "
+        f"the nearest other one. Theirs is from one training; ours is the mean (minimum – maximum) over {SEEDS} "
+        "seeds, computed their way, where a crop counts as its own neighbour, and by the definition."
     )
     times = load_json(experiment.folder / "seconds.json")
     rows = []
@@ -165,9 +166,9 @@ def of_their_measure(section: Section, experiment: Experiment, main: Mapping[str
         "theirs, 3 videos",
         "theirs, 10 videos",
         "ours, untrained",
-        "ours, as they count",
+        "ours, their way",
         "ours, as defined",
-        "CPU s a training",
+        "CPU s per training",
     ]
     section.rows(head, rows)
     section.say(verdict(main), *easier(before))
@@ -186,19 +187,22 @@ def verdict(main: Mapping[str, Sequence[Embeddings]]) -> str:
     text = "the same network is ahead with every seed" if steady else "which network is ahead depends on the seed"
     three, ten = (THEIRS["Small"][i] - THEIRS["AlexNet"][i] for i in range(2))
     return (
-        f"*Small* less *AlexNet*: theirs {three:+.3f} with 3 videos and {ten:+.3f} with 10, one training each; ours "
-        f"{by_seed}: {text}."
+        f"Difference of *Small* and *AlexNet*: theirs {three:+.3f} with 3 videos and {ten:+.3f} with 10, one "
+        f"training each; ours by seed {by_seed}: {text}."
     )
 
 
 def easier(before: Mapping[str, Embeddings]) -> list[str]:
     """Note if an untrained network already exceeds their trained one."""
     text = [
-        f"an untrained {name} has {value:.3f} on ours, where a trained one has {THEIRS[name][0]:.3f} on theirs"
+        (
+            f"an untrained {name} reaches {value:.3f} on ours, where a trained one reaches {THEIRS[name][0]:.3f} on "
+            "theirs"
+        )
         for name in NETWORKS
         if (value := judged(before[name])["train"]) > THEIRS[name][0]
     ]
-    return [f"These videos are easier to part than its own: {', '.join(text)}."] if text else []
+    return [f"Our videos are easier to separate than theirs: {', '.join(text)}."] if text else []
 
 
 def maps(before: Mapping[str, Embeddings], main: Mapping[str, Sequence[Embeddings]]) -> "Figure":
@@ -232,14 +236,15 @@ def in_order(main: Mapping[str, Sequence[Embeddings]]) -> "Figure":
 def of_splits(
     section: Section, images: Mapping[str, Images], main: Mapping[str, Mapping[str, Sequence[Embeddings]]]
 ) -> None:
-    section.say("### What the split does")
+    section.say("### Effect of the split")
     plain = {parts: pixels(part_images) for parts, part_images in images.items()}
     section.say(
-        "The end of a video asks whether a network knows that video again, and its first frames lie next to frames "
-        "that were trained on; a gap leaves these out; a video never seen asks whether it learned to tell objects. "
-        f"*Away* is how far a held-out crop is from the nearest training crop, in grey levels of 255 at {SIDE} x "
-        f"{SIDE} pixels: of the same video, and of any where the video is new. *Pixels* is no network, but those "
-        "pixels themselves. Crops of new videos, and their silhouettes, are measured among all crops.",
+        "Holding out the end of a video tests whether the network recognizes that video again, and the first "
+        "held-out frames are adjacent to training frames; a gap removes these; an unseen video tests whether the "
+        "network learned to tell objects apart. *Distance* is how far a held-out crop is from the nearest training "
+        f"crop, in grey levels (0 to 255) at {SIDE} x {SIDE} pixels: the nearest of the same video, or of any video "
+        "if its own is new. *Pixels* uses those pixels as the embedding, without a network. Crops of new videos, "
+        "and their silhouettes, are measured among all crops.",
         distances_text(scale(plain[FIRST])),
     )
     rows = []
@@ -249,12 +254,12 @@ def of_splits(
         for name, trainings in ({"pixels": [own]} | dict(main[parts])).items():
             rows.append([*begin, name, *spans(trainings, ("train", *SCORES))])
             begin = ["", "", "", ""]
-    head = ["held out", "trained on", "crops held out", "away", "network", "silhouette, train", *SCORES]
+    head = ["held out", "trained on", "crops held out", "distance", "network", "silhouette, train", *SCORES]
     section.rows(head, rows)
     section.say(splits_text(main), *new_videos_text(main, plain))
     if NEW in images:
         names = ", ".join(images[NEW].classes[c] for c in images[NEW].part("test").labels.unique().tolist())
-        section.figure("new", all_crops(main[NEW]), f"All crops, where {names} was never seen in training; seed 0")
+        section.figure("new", all_crops(main[NEW]), f"All crops; {names} was not in the training data; seed 0")
 
 
 def all_crops(of: Mapping[str, Sequence[Embeddings]]) -> "Figure":
@@ -268,9 +273,9 @@ def cloud(results: Embeddings) -> Cloud:
 
 def distances_text(apart: Distances) -> str:
     return (
-        f"For scale: a crop and the next one of its video are {apart.following:.0f} apart, any two of a video "
-        f"{apart.same:.0f}, two of different videos {apart.different:.0f}. A test part drawn at random among all "
-        f"frames would be {apart.random:.1f} away."
+        f"For scale: the distance is {apart.following:.0f} between consecutive crops of a video, {apart.same:.0f} "
+        f"between any two crops of a video, and {apart.different:.0f} between crops of different videos. A test part "
+        f"sampled at random from all frames would have a distance of {apart.random:.1f}."
     )
 
 
@@ -284,7 +289,7 @@ def splits_text(main: Mapping[str, Mapping[str, Sequence[Embeddings]]]) -> str:
                 for name in NETWORKS
             ]
             text.append(f"{what} by {', '.join(changes)}")
-    return f"In the silhouette of held-out crops, {'; '.join(text)}." if text else ""
+    return f"Effect on the silhouette of held-out crops: {'; '.join(text)}." if text else ""
 
 
 def new_videos_text(
@@ -295,8 +300,8 @@ def new_videos_text(
         return []
     own, results = judged(plain[NEW])["map@r"], {name: mean_of(main[NEW][name], "map@r") for name in NETWORKS}
     figures = ", ".join(f"{value:.3f} ({name})" for name, value in results.items())
-    verdict = "no network is ahead of them" if own > max(results.values()) else "a network is ahead of them"
-    return [f"Of a video never seen, the pixels themselves find {own:.3f} in map@r, against {figures}: {verdict}."]
+    verdict = "no network beats them" if own > max(results.values()) else "a network beats them"
+    return [f"On an unseen video, raw pixels reach a map@r of {own:.3f}, against {figures}: {verdict}."]
 
 
 def mean_of(trainings: Sequence[Embeddings], name: str) -> float:
@@ -308,20 +313,20 @@ def mean_of(trainings: Sequence[Embeddings], name: str) -> float:
 
 def slips() -> list[str]:
     lines = [
-        "negatives are picked without a look at the labels, so that with three videos about a third of the candidates "
-        "are of the anchor's own class;",
-        "how hard a negative is compares its squared distance with the positive's plain one;",
-        "the default word for positives, `Sequential`, is none of the two that are known, and the positive is then the "
-        "anchor itself;",
-        "the last frame of a video takes the first of the next video as its positive, since a text is compared with a "
-        "number;",
-        "a background negative is the whole frame, with the object in it; here it is a piece that does not touch the "
-        "box;",
-        "frames are matched to boxes by their place in an unsorted list, and frames without the target are kept; here "
-        "they are matched by number, and dropped and counted;",
+        "negatives are mined without checking labels, so with three videos about a third of the candidates are of "
+        "the anchor's own class;",
+        "the hardness of a negative compares its squared distance with the positive's plain distance;",
+        "the default value for positives, `Sequential`, is not one of the two accepted values, and the positive is "
+        "then the anchor itself;",
+        "the last frame of a video takes the first frame of the next video as its positive, because a string is "
+        "compared with a number;",
+        "a background negative is the whole frame, including the object; here it is a patch that does not overlap "
+        "the box;",
+        "frames are matched to boxes by their position in an unsorted list, and frames without the target are kept; "
+        "here they are matched by frame number, and frames without the target are dropped and counted;",
         "`normalize` scales every coordinate over the batch, not every embedding;",
-        "the silhouette divides by the size of the class, not by that less one, which flatters small classes;",
-        "AlexNet ends in 1,000 numbers where the plot expects two;",
-        "the validation part is the end of the very videos, and says nothing of an object that was not seen.",
+        "the silhouette divides by the class size instead of the class size minus one, which favours small classes;",
+        "AlexNet outputs 1,000 numbers where the plot expects two;",
+        "the validation part is the end of the training videos, and says nothing about unseen objects.",
     ]
-    return ["### What stood in the way", "Said kindly, and all of it easy to miss:\n\n- " + "\n- ".join(lines)]
+    return ["### Bugs in the original", "All of these are easy to miss:\n\n- " + "\n- ".join(lines)]

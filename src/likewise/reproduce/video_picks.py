@@ -21,13 +21,13 @@ def of_picks(section: Section, experiment: Experiment) -> None:
         return
     section.say("### Which triplets")
     section.say(
-        "Every anchor has a positive of its own, and its negative is picked among those of the batch: the nearest "
-        "(hardest), one drawn among those within the margin (random-hard), or all that are farther than the positive "
-        "and within the margin (semi-hard). Trained up to the gap, seed 0. *Labels not looked at* is what their pick "
-        "does: a negative may be of the anchor's own video.",
-        f"One training a row. The {SEEDS} seeds of random-hard alone spread the silhouette of training crops by "
-        f"{', '.join(f'{apart(experiment, name):.3f} ({name})' for name in NETWORKS)}, which any difference has to "
-        "exceed.",
+        "Every anchor has its own positive, and its negative is mined from the batch: the nearest (hardest), a "
+        "random one within the margin (random-hard), or all that are farther than the positive and within the margin "
+        "(semi-hard). Trained on the split with a gap, seed 0. *Labels ignored* is what their mining does: a "
+        "negative may come from the anchor's own video.",
+        f"One training per row. The {SEEDS} seeds of random-hard alone differ in the silhouette of training crops by "
+        f"up to {', '.join(f'{apart(experiment, name):.3f} ({name})' for name in NETWORKS)}; smaller differences "
+        "mean nothing.",
     )
     rows = [[name, *label, *spans([one], ("train", *SCORES))] for label, name, one in results]
     section.rows(["network", "pick", "positives", "negatives", "silhouette, train", *SCORES], rows)
@@ -58,9 +58,7 @@ def others(base: Recipe, own: str) -> dict[tuple[str, str, str], Recipe]:
     return {
         (own, "next frame", "other video"): base.replace(sampler=respelled(base.sampler, positive="next")),
         (own, "random frame", BACKGROUND): behind,
-        ("hardest", "random frame", "labels not looked at"): base.replace(
-            loss=respelled(base.loss, pick="hard", blind=True)
-        ),
+        ("hardest", "random frame", "labels ignored"): base.replace(loss=respelled(base.loss, pick="hard", blind=True)),
     }
 
 

@@ -15,7 +15,7 @@ from likewise.reproduce.video_measures import inner
 __all__ = ["NETWORKS", "PARTS", "SEEDS", "divided", "learned", "respelled", "seeds", "tried", "untrained"]
 
 NETWORKS = {"Small": "video_small", "AlexNet": "video_alexnet"}
-PARTS = {"temporal": "the last tenth", "gap": "the last tenth, after a gap", "sequences": "videos never seen"}
+PARTS = {"temporal": "the last tenth", "gap": "the last tenth, after a gap", "sequences": "unseen videos"}
 FIRST, HONEST, NEW = PARTS  # theirs is the first
 SEEDS = 3
 

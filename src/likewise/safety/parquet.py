@@ -1,7 +1,7 @@
 """Read untrusted Parquet files within bounds: the sizes in the footer are checked before a column is decoded."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from likewise.safety import bounds
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["read_table"]
+__all__ = ["read_table", "stream_table"]
 
 FIRST_ROWS = 64  # of the first batch; later ones are as long as their bytes allow
 BATCH = 16 << 20  # bytes
@@ -39,6 +39,28 @@ def read_table(path: str | os.PathLike, what: str, columns: Sequence[str] = ()) 
         table = table.replace_schema_metadata(schema.metadata)
         table.validate(full=True)  # texts that are no UTF-8, offsets beyond their values
         return table
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ValueError(f"cannot read {what} from {name}: {error}") from None
+
+
+def stream_table(path: str | os.PathLike, what: str, columns: Sequence[str], rows: int) -> "Iterator[pa.Table]":
+    """These columns in tables of at most `rows` rows, of which one at a time is in memory. Errors: as `read_table`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = os.fspath(path)
+    try:
+        length = os.stat(path).st_size
+        check_announced(path, length, name)
+        with pq.ParquetFile(path, thrift_string_size_limit=bounds.JSON_FILE, pre_buffer=False) as file:
+            if missing := [c for c in columns if c not in file.schema_arrow.names]:
+                raise ValueError(f"it has no column {missing[0]!r}; it has {', '.join(file.schema_arrow.names)}")
+            for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
+                batch = decoded(batch)
+                bounds.expanded(batch.nbytes, length, name)
+                table = pa.Table.from_batches([batch])
+                table.validate(full=True)
+                yield table
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"cannot read {what} from {name}: {error}") from None
 

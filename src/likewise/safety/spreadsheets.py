@@ -7,7 +7,7 @@ from pathlib import Path
 
 from likewise.safety import bounds
 
-__all__ = ["csv_text", "harmless", "read_skipped", "restored"]
+__all__ = ["csv_text", "harmless", "read_rows", "read_skipped", "restored"]
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what begins a formula in common spreadsheets (OWASP, CSV injection)
 
@@ -39,12 +39,16 @@ def csv_text(rows: Iterable[Sequence[object]], *, lineterminator: str = "\r\n") 
     return text.getvalue()
 
 
-def read_skipped(path: Path) -> list[tuple[str, str]]:
-    """The (id, reason) rows of a run's skipped.csv; none where there is no file. Errors: ValueError."""
+def read_rows(path: Path) -> list[list[str]]:
+    """The rows of a CSV that we wrote, as they were; none where there is no file. Errors: ValueError."""
     if not path.exists():
         return []
     try:
-        rows = list(csv.reader(io.StringIO(bounds.text(path), newline="")))
+        return [list(map(restored, row)) for row in csv.reader(io.StringIO(bounds.text(path), newline=""))]
     except csv.Error as error:
         raise ValueError(f"{path} does not read as CSV: {error}") from None
-    return [(restored(row[0]), restored(row[1])) for row in rows[1:] if len(row) > 1]
+
+
+def read_skipped(path: Path) -> list[tuple[str, str]]:
+    """The (id, reason) rows of a run's skipped.csv; none where there is no file. Errors: ValueError."""
+    return [(row[0], row[1]) for row in read_rows(path)[1:] if len(row) > 1]

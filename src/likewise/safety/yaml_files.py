@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from likewise.extras import install_line
 from likewise.safety import bounds
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ def parsed_yaml(text: str) -> object:
     try:
         import yaml
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("YAML needs PyYAML; install it with: pip install 'likewise[yaml]'") from None
+        raise ModuleNotFoundError(f"YAML needs PyYAML; install it with: {install_line('yaml')}") from None
     if len(text) > bounds.RECIPE_FILE:
         raise ValueError(
             f"it is {bounds.human(len(text))} long, and at most {bounds.human(bounds.RECIPE_FILE)} are read"

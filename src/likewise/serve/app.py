@@ -15,12 +15,14 @@ from fastapi.staticfiles import StaticFiles
 from likewise.malloc import return_memory
 from likewise.serve import asking, listing, problems, schemas, writing
 from likewise.serve.guard import Guard
-from likewise.serve.served import Served, open_all
+from likewise.serve.served import Served, close_all, open_all
 from likewise.serve.settings import Settings
 from likewise.serve.telemetry import Telemetry
 from likewise.serve.tokens import Tokens
 
 __all__ = ["LINE", "SETTINGS", "create_app", "from_environment"]
+
+log = logging.getLogger("likewise.serve")
 
 SETTINGS = "LIKEWISE_SERVE"  # where worker processes find their settings
 LINE = "%(asctime)s %(name)s %(message)s"
@@ -43,10 +45,7 @@ def create_app(settings: Settings, galleries: dict[str, Served] | None = None) -
         try:
             yield
         finally:
-            for encoder in {id(s.gallery.encoder): s.gallery.encoder for s in opened.values()}.values():
-                getattr(encoder, "close", lambda: None)()
-            for served in opened.values():
-                served.close()
+            close_all(opened)
 
     app = FastAPI(
         title="Likewise",
@@ -78,11 +77,11 @@ def _describe_problems(app: FastAPI) -> None:
 
     def described() -> dict[str, object]:
         if app.openapi_schema is None:
-            found = plain()
-            found["components"]["schemas"]["Problem"] = schemas.Problem.model_json_schema()
+            schema = plain()
+            schema["components"]["schemas"]["Problem"] = schemas.Problem.model_json_schema()
             for name in ("HTTPValidationError", "ValidationError"):
-                found["components"]["schemas"].pop(name, None)
-            app.openapi_schema = found
+                schema["components"]["schemas"].pop(name, None)
+            app.openapi_schema = schema
         return app.openapi_schema
 
     app.openapi = described  # type: ignore[method-assign]
@@ -92,4 +91,8 @@ def from_environment() -> FastAPI:
     """The application of a worker process."""
     logging.basicConfig(level=logging.INFO, format=LINE)
     return_memory()
-    return create_app(Settings.of_json(os.environ[SETTINGS]))
+    try:
+        return create_app(Settings.of_json(os.environ[SETTINGS]))
+    except ValueError as error:  # the parent read the same when it started: try again, it may be back
+        log.error("%s", error)
+        raise SystemExit(1) from None

@@ -28,7 +28,7 @@ Where = Annotated[
     Form(max_length=16, description="conditions such as label=heron, year>=2000, site in pond,lake"),
 ]
 OptionalFar = Annotated[
-    float | None, Form(gt=0, lt=1, description="promised false-accept rate; none: the gallery's threshold")
+    float | None, Form(gt=0, lt=1, description="promised false-accept rate; default: the gallery's threshold")
 ]
 
 
@@ -65,7 +65,7 @@ def search(
     request: Request,
     served: Chosen,
     image: OneImage = None,
-    id: Annotated[str, Form(max_length=200, description="search for what is like an enrolled image")] = "",
+    id: Annotated[str, Form(max_length=200, description="search for images similar to an enrolled one")] = "",
     k: Annotated[int, Form(ge=1, le=100)] = 5,
     where: Where = [],  # noqa: B006 (FastAPI copies it)
 ) -> dict[str, object]:

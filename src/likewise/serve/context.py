@@ -47,7 +47,7 @@ read, write, admin = need("read"), need("write"), need("admin")
 
 async def chosen(
     request: Request,
-    gallery: Annotated[str, Query(max_length=200, description="the gallery's name; none: the first")] = "",
+    gallery: Annotated[str, Query(max_length=200, description="the gallery's name; default: the first")] = "",
 ) -> Served:
     """Errors: Problem 404 for a name that is not served."""
     galleries: dict[str, Served] = request.app.state.galleries
@@ -66,7 +66,10 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=200,
-        description="the client's own text for this write: sent again, it is not done again, and answered as before",
+        description=(
+            "a unique key for this write: a repeated request with the same key is not executed again and "
+            "gets the same answer"
+        ),
     ),
 ]
 

@@ -16,10 +16,11 @@ from likewise.serve.problems import RETRY, problem
 from likewise.serve.settings import Settings
 from likewise.serve.telemetry import Telemetry
 
-__all__ = ["Guard", "RateLimit"]
+__all__ = ["CONNECTIONS", "Guard", "RateLimit"]
 
 log = logging.getLogger("likewise.serve")
 
+CONNECTIONS = "connections"  # in the state of a request: how many were open when its own was opened
 REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -78,12 +79,12 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                found = MutableHeaders(scope=message)
-                found["x-request-id"] = request_id
+                out = MutableHeaders(scope=message)
+                out["x-request-id"] = request_id
                 for name, value in SECURITY.items():
-                    found[name] = value
-                if "cache-control" not in found:
-                    found["cache-control"] = "no-store"
+                    out[name] = value
+                if "cache-control" not in out:
+                    out["cache-control"] = "no-store"
             await send(message)
 
         self.in_flight += 1
@@ -139,8 +140,12 @@ class Guard:
             return 400, "content-length is a number of bytes", {}
         if int(length) > self.limits.request_bytes:
             return 413, self._too_large(), {"Connection": "close"}
-        if self.in_flight > self.limits.concurrency and not scope["path"].endswith("/health"):
-            return 503, f"{self.limits.concurrency} requests are in flight already; try again", RETRY
+        if not scope["path"].endswith("/health"):
+            if scope["state"].get(CONNECTIONS, 0) > self.limits.connections:
+                detail = f"{self.limits.connections} connections are open already; try again"
+                return 503, detail, {**RETRY, "Connection": "close"}
+            if self.in_flight > self.limits.concurrency:
+                return 503, f"{self.limits.concurrency} requests are in flight already; try again", RETRY
         caller = headers.get("authorization") or (scope.get("client") or ("-",))[0]
         wait = self.rate.wait(caller)
         if wait:

@@ -21,7 +21,7 @@ __all__ = ["router"]
 router = APIRouter(prefix="/v1", tags=["list"])
 router.responses = responses(400, 401, 403, 404, 422, 429, 503, 504)
 
-Cursor = Annotated[str, Query(max_length=2000, description="`next` of the page before")]
+Cursor = Annotated[str, Query(max_length=2000, description="`next` of the previous page")]
 Limit = Annotated[int, Query(ge=1, le=500)]
 
 Place = TypeVar("Place", str, int)  # what a cursor holds
@@ -30,9 +30,9 @@ Entry = TypeVar("Entry")
 
 @router.get("/health", response_model=schemas.Health, summary="Whether stores, indexes and models answer")
 def health(request: Request) -> JSONResponse:
-    found = {name: served.ready() for name, served in request.app.state.galleries.items()}
-    whole = not any(found.values())
-    lines = {name: {"ready": not detail, "detail": detail} for name, detail in found.items()}
+    reasons = {name: served.ready() for name, served in request.app.state.galleries.items()}
+    whole = not any(reasons.values())
+    lines = {name: {"ready": not detail, "detail": detail} for name, detail in reasons.items()}
     return JSONResponse({"status": "ready" if whole else "not ready", "galleries": lines}, 200 if whole else 503)
 
 
@@ -54,12 +54,12 @@ def galleries(request: Request, token: Token = read) -> dict[str, object]:
 
 @router.get("/info", dependencies=[read], response_model=schemas.Info, summary="What a gallery is")
 def info(request: Request, served: Chosen) -> dict[str, object]:
-    found = served.gallery.info()
+    record = served.gallery.info()
     names = ("items", "dim", "sim", "fingerprint", "private", "thumbnails", "rule", "index", "promise", "classes")
     limits = request.app.state.settings.limits
     return {
         "gallery": served.name,
-        **{name: found[name] for name in names},
+        **{name: record[name] for name in names},
         "pair_threshold": naming.pair_threshold(served.gallery),
         "limits": {name: getattr(limits, name) for name in ("images", "image_bytes", "image_pixels")},
     }
@@ -146,12 +146,12 @@ def start(cursor: str, kind: type[Place]) -> Place | None:
     if not cursor:
         return None
     try:
-        found = bounds.parsed_json(base64.urlsafe_b64decode(cursor.encode("ascii")), "the cursor", kind)
+        position = bounds.parsed_json(base64.urlsafe_b64decode(cursor.encode("ascii")), "the cursor", kind)
     except (ValueError, binascii.Error):
-        found = None
-    if found is None or type(found) is not kind or (isinstance(found, int) and not 0 <= found < 2**63):
-        raise ProblemError(400, "the cursor is none of this service's; take `next` of the page before")
-    return found
+        position = None
+    if position is None or type(position) is not kind or (isinstance(position, int) and not 0 <= position < 2**63):
+        raise ProblemError(400, "the cursor is not from this service; use `next` of the previous page")
+    return position
 
 
 def cut(entries: Sequence[Entry], limit: int, place: Callable[[Entry], str | int]) -> tuple[list[Entry], str | None]:

@@ -9,6 +9,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from likewise.serve.guard import CONNECTIONS
 from likewise.serve.problems import MEDIA, body
 
 __all__ = ["Protocol"]
@@ -33,6 +34,7 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.app_state = {**self.app_state, CONNECTIONS: len(self.connections)}
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -67,7 +69,7 @@ class Protocol(H11Protocol):
                 self.transport.close()
                 return
         request_id = uuid.uuid4().hex
-        text = json.dumps(body(400, "the request is no valid HTTP", request_id)).encode()
+        text = json.dumps(body(400, "the request is not valid HTTP", request_id)).encode()
         headers = [
             ("content-type", MEDIA),
             ("content-length", str(len(text))),

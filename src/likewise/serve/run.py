@@ -15,7 +15,9 @@ from uvicorn.supervisors import Multiprocess
 from likewise.malloc import return_memory
 from likewise.serve.app import LINE, SETTINGS, create_app
 from likewise.serve.protocol import Protocol
+from likewise.serve.served import close_all
 from likewise.serve.settings import Settings
+from likewise.serve.telemetry import forget_process, shared_folder
 
 __all__ = ["serve"]
 
@@ -23,6 +25,7 @@ log = logging.getLogger("likewise.serve")
 HEAD_BYTES = 32_768
 IDLE_SECONDS = 15  # for which a connection is kept without a request
 FINISH_SECONDS = 30  # for requests in flight when the service is stopped
+PONG_SECONDS = 30  # in which a worker process answers its parent; one that imports on a busy machine takes seconds
 
 
 class Server(uvicorn.Server):
@@ -37,6 +40,26 @@ class Server(uvicorn.Server):
         log.info("listening on %s", self.where)
 
 
+class Workers(Multiprocess):
+    """Worker processes: says where they listen once all do, and forgets what an ended one had in flight."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], where: str):
+        super().__init__(config, sockets)
+        self.where, self.listening = where, False
+        self.pids: set[int] = set()
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        pids = {process.pid for process in self.processes if process.pid is not None}
+        for ended in self.pids - pids:
+            forget_process(ended)
+            log.warning("process %d ended, and another takes its place", ended)
+        self.pids = pids
+        if not self.listening and all(process.is_ready() for process in self.processes):
+            self.listening = True
+            log.info("listening on %s with %d processes", self.where, len(self.processes))
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM; requests in flight are finished. Errors: ValueError before anything is served."""
     logging.basicConfig(level=logging.INFO, format=LINE)
@@ -46,20 +69,19 @@ def serve(settings: Settings) -> None:
         shown = f"[{address[0]}]" if sock.family == socket.AF_INET6 else address[0]
         where = f"{'https' if settings.certificate else 'http'}://{shown}:{address[1]}"
         if settings.workers > 1:
+            try_out(settings)
             os.environ[SETTINGS] = settings.as_json()
-            config = configured("likewise.serve.app:from_environment", settings, factory=True, workers=settings.workers)
-            log.info("listening on %s with %d processes", where, settings.workers)
-            Multiprocess(config, [sock]).run()
+            with shared_folder():
+                Workers(configured("likewise.serve.app:from_environment", settings), [sock], where).run()
         else:
             config = configured(create_app(settings), settings)
+            loaded(config)
             until_told(Server(config, where), sock)
 
 
-def configured(
-    app: FastAPI | str, settings: Settings, *, factory: bool = False, workers: int | None = None
-) -> uvicorn.Config:
-    """Errors: ValueError for a certificate or key that cannot be used."""
-    config = uvicorn.Config(
+def configured(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+    """app: an application, or where worker processes find the function that makes theirs."""
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -72,22 +94,37 @@ def configured(
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=FINISH_SECONDS,
         h11_max_incomplete_event_size=HEAD_BYTES,
-        limit_concurrency=4 * settings.limits.concurrency,
         log_level="warning",
         log_config=None,
         ssl_certfile=settings.certificate or None,
         ssl_keyfile=settings.key or None,
-        factory=factory,
-        workers=workers,
+        factory=isinstance(app, str),
+        workers=settings.workers,
+        timeout_worker_healthcheck=PONG_SECONDS,
     )
+
+
+def loaded(config: uvicorn.Config) -> None:
+    """Errors: ValueError for a certificate or key that cannot be used."""
     try:
         config.load()
     except ssl.SSLError as error:
         raise ValueError(
-            f"{settings.certificate} and {settings.key} are no certificate with its private key ({error.reason}); "
-            "give both as PEM, the key without a password"
+            f"{config.ssl_certfile} and {config.ssl_keyfile} are not a certificate with its private key "
+            f"({error.reason}); give both as PEM, the key without a password"
         ) from None
-    return config
+
+
+def try_out(settings: Settings) -> None:
+    """What each worker process will do, done once: what is wrong is one sentence, not a process that keeps dying.
+
+    Errors: ValueError.
+    """
+    app = create_app(settings)
+    try:
+        loaded(configured(app, settings))
+    finally:
+        close_all(app.state.galleries)
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -104,7 +141,9 @@ def bound(host: str, port: int) -> socket.socket:
         sock.close()
         reasons = {
             errno.EADDRINUSE: f"port {port} of {host} is used by another program; give another --port",
-            errno.EADDRNOTAVAIL: f"{host} is no address of this machine; give --host 127.0.0.1, or one that it has",
+            errno.EADDRNOTAVAIL: (
+                f"{host} is not an address of this machine; give --host 127.0.0.1, or one that it has"
+            ),
             errno.EACCES: f"port {port} needs privileges; give a --port from 1024 on",
         }
         if error.errno in reasons:

@@ -4,7 +4,7 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from likewise.serve.problems import ProblemError
 from likewise.serve.settings import Settings, named_galleries
 from likewise.serve.telemetry import Telemetry
 
-__all__ = ["Classes", "Served", "ServedGallery", "open_all"]
+__all__ = ["Classes", "Served", "ServedGallery", "close_all", "open_all"]
 
 MAP_POINTS = 20_000
 
@@ -58,10 +58,10 @@ class Served:
     def once(self, what: str, compute: Callable[[State], Made]) -> Made:
         state = self.gallery.state()
         with self.lock:
-            kept = self.derived.get(what)
-            if kept is None or kept[0] != state.version:
-                self.derived[what] = kept = (state.version, compute(state))
-        return kept[1]
+            cached = self.derived.get(what)
+            if cached is None or cached[0] != state.version:
+                self.derived[what] = cached = (state.version, compute(state))
+        return cached[1]
 
     def classes(self) -> Classes:
         return self.once("classes", _classes)
@@ -85,7 +85,7 @@ class Served:
     def plain(self, sentence: str) -> str:
         """A sentence of the gallery without paths of this machine."""
         sentence = sentence.replace(self.gallery.store.url, f"the gallery {self.name}")
-        return re.sub(r"\S*likewise-[^/\s]+/(\d{3})\.\w+", lambda found: f"image {int(found[1]) + 1}", sentence)
+        return re.sub(r"\S*likewise-[^/\s]+/(\d{3})\.\w+", lambda match: f"image {int(match[1]) + 1}", sentence)
 
     def ready(self) -> str:
         """Empty where store, index and model answer, else what does not."""
@@ -129,6 +129,14 @@ def open_all(settings: Settings, telemetry: Telemetry) -> dict[str, Served]:
             encoder.close()
         raise
     return opened
+
+
+def close_all(opened: Mapping[str, Served]) -> None:
+    """Finish what the models have to embed, then close the galleries."""
+    for encoder in {id(served.gallery.encoder): served.gallery.encoder for served in opened.values()}.values():
+        getattr(encoder, "close", lambda: None)()
+    for served in opened.values():
+        served.close()
 
 
 def _classes(state: State) -> Classes:

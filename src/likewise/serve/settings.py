@@ -21,6 +21,7 @@ class Limits:
     image_bytes: int = 20 * MiB
     image_pixels: int = 25_000_000
     images: int = 32  # a request
+    connections: int = 512  # open at once; requests on further ones are answered 503 and closed
     concurrency: int = 128  # requests in flight; more are answered 503
     threads: int = 16  # requests at work; the others in flight wait
     seconds: float = 30.0  # a request, from its first byte to its answer
@@ -85,14 +86,14 @@ def named_galleries(galleries: tuple[str, ...]) -> list[tuple[str, str]]:
 
     Errors: ValueError for a name that is none, or two galleries of one name.
     """
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for given in galleries:
         name, _, url = given.partition("=")
         if not url or not name.replace("-", "").replace("_", "").isalnum():
             name, url = parse(given).gallery if URL.match(given) else Path(given).stem, given
         if not name.strip():
             raise ValueError(f"{without_password(given)!r} has no name; write NAME={without_password(given)}")
-        if name in found:
+        if name in by_name:
             raise ValueError(f"two galleries are named {name}; write NAME={without_password(given)} with another name")
-        found[name] = url
-    return list(found.items())
+        by_name[name] = url
+    return list(by_name.items())

@@ -56,11 +56,11 @@ class Tokens:
                 except ValueError as error:
                     self.problem = str(error)
             digests = self.digests
-        given, found = _digest(text), None
+        given, match = _digest(text), None
         for token, digest in digests:
             if hmac.compare_digest(given, digest):
-                found = token
-        return found
+                match = token
+        return match
 
 
 def _digest(text: str) -> str:

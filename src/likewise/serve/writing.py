@@ -30,7 +30,7 @@ def reply(response: Response, job: Idempotent, answer: dict[str, object]) -> dic
     if job.replayed:
         response.headers["Idempotent-Replayed"] = "true"
         if "erased" in answer and isinstance(answer["erased"], str):
-            raise ProblemError(409, f"this write was done before; {answer['erased']}")
+            raise ProblemError(409, f"this write has been done already; {answer['erased']}")
     return answer
 
 
@@ -46,18 +46,18 @@ def texts(name: str, given: list[str], count: int) -> list[str]:
 
 def parsed(metadata: list[str]) -> list[dict[str, object]]:
     """Errors: Problem 422 for what is no JSON object of plain values."""
-    found = []
+    records = []
     for text in metadata:
         if len(text) > METADATA:
             raise ProblemError(422, f"metadata: at most {METADATA:,} characters an image, got {len(text):,}")
         try:
-            found.append(bounds.parsed_json(text, "metadata"))
-            json.dumps(found[-1], allow_nan=False).encode()
+            records.append(bounds.parsed_json(text, "metadata"))
+            json.dumps(records[-1], allow_nan=False).encode()
         except ValueError as error:
             raise ProblemError(
                 422, str(error)[:300] if str(error).startswith("metadata") else "metadata: no NaN"
             ) from None
-    return found
+    return records
 
 
 @router.post("/enroll", response_model=schemas.Added, summary="Enroll images; the same image is enrolled once")

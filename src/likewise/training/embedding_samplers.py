@@ -262,5 +262,5 @@ class Hands:
 
     def close(self) -> np.ndarray:
         """The batch, which is then empty again."""
-        found, self.held = np.array(list(self.held)), {}
-        return found
+        places, self.held = np.array(list(self.held)), {}
+        return places

@@ -22,8 +22,9 @@ from likewise.losses.terms import BatchContext
 from likewise.metrics.neighbours import Sim
 from likewise.models.synced_batchnorm import is_unsynced
 from likewise.safety.bounds import Fields
+from likewise.training import sparse_rows
 from likewise.training.embedding_samplers import EpochEmbeddings
-from likewise.training.ranks import augmented, own_random, places_of, sizes_of
+from likewise.training.ranks import augmented, clip_gradients, own_random, places_of, sizes_of
 
 __all__ = ["Batch", "Callback", "Feed", "State", "at_epoch_end", "every", "fit", "steps"]
 
@@ -37,6 +38,7 @@ class Batch(NamedTuple):
     labels: Tensor  # int64 [N]
     partners: int = 0
     places: Places | None = None  # with several processes: which rows of the whole batch these are
+    teacher: Tensor | None = None  # a teacher's embeddings of the whole batch [N, T]
 
 
 @dataclass
@@ -104,7 +106,9 @@ class Feed:
         seed: int,
         augment: Callable | None = None,
         sim: Sim = geometry.cosine,
+        teacher: Tensor | None = None,
     ):
+        self.teacher = teacher  # its embeddings of `images`, [N, T]
         self.images, self.sampler, self.seed, self.augment, self.sim = images, sampler, seed, augment, sim
         self.partners, self.needs_embeddings = partners_of(sampler), mark_of(sampler, "needs_embeddings", False)
 
@@ -115,9 +119,9 @@ class Feed:
 
     def embed_all(self, model: nn.Module) -> EpochEmbeddings:
         """What a model makes of all images, as they are. Errors: DivergedError."""
-        found = embed_shared(model, self.images)
-        check(found)
-        return EpochEmbeddings(found.vectors.to(self.images.labels.device), self.sim)
+        embeddings = embed_shared(model, self.images)
+        check(embeddings)
+        return EpochEmbeddings(embeddings.vectors.to(self.images.labels.device), self.sim)
 
     def batches(self, plan: Sequence[Tensor]) -> Iterator[Batch]:
         """The batches of a plan; images that must be decoded are fetched one batch ahead."""
@@ -134,12 +138,13 @@ class Feed:
                 yield coming.result()
 
     def batch(self, indices: Tensor) -> Batch:
+        teacher = None if self.teacher is None else self.teacher[indices.to(self.teacher.device)]
         if distributed.world_size() == 1:
-            return Batch(self.images.batch(indices), self.images.labels[indices], self.partners)
+            return Batch(self.images.batch(indices), self.images.labels[indices], self.partners, teacher=teacher)
         places = places_of(len(indices), self.partners)
         own = torch.cat([indices[part] for part in places.parts])
         pixels = self.images.batch(indices if getattr(self.augment, "whole", False) else own)
-        return Batch(pixels, self.images.labels[own], self.partners, places)
+        return Batch(pixels, self.images.labels[own], self.partners, places, teacher)
 
 
 def partners_of(sampler: Callable) -> int:
@@ -186,14 +191,15 @@ def steps(
                 images = augmented(feed.augment, images, batch.places, seed)
             rows = batch.places.of if batch.places else len(labels)
             sizes = sizes_of(rows // (1 + batch.partners), distributed.world_size()) if batch.places else ()
-            shown = BatchContext(images, partners=batch.partners, sizes=sizes)
+            teacher = None if batch.teacher is None else batch.teacher.to(device, non_blocking=True)
+            shown = BatchContext(images, partners=batch.partners, sizes=sizes, teacher=teacher)
             if unsynced and not len(images):
                 state.model.eval()  # no rows, no mean
             state.loss, state.notes = backward(state, shown, labels, device, amp, accumulate, seed), shown.notes
             distributed.average_gradients(params)
             if clip:
-                nn.utils.clip_grad_norm_(params, clip)
-            state.optimizer.step()
+                clip_gradients(params, clip)
+            sparse_rows.step(state.optimizer)
             state.optimizer.zero_grad(set_to_none=True)
             state.empty = state.empty + state.notes.get("empty", 0)
             if unsynced:

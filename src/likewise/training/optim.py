@@ -103,12 +103,12 @@ def param_groups(
     proxy_lr: times the learning rate for the loss's parameters; None takes the loss's own `lr_scale`.
     lr_multipliers: the same for parameters of the model, 1 where it does not say.
     """
-    found: dict[float, list[nn.Parameter]] = {}
+    by_rate: dict[float, list[nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            found.setdefault((lr_multipliers or {}).get(parameter, 1.0), []).append(parameter)
+            by_rate.setdefault((lr_multipliers or {}).get(parameter, 1.0), []).append(parameter)
     groups: list[dict] = []
-    for rate, trained in found.items():
+    for rate, trained in by_rate.items():
         groups += [
             {"params": [p for p in trained if p.ndim > 1], "lr_scale": rate},
             {"params": [p for p in trained if p.ndim <= 1], "lr_scale": rate, "weight_decay": 0.0},

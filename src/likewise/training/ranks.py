@@ -1,17 +1,17 @@
 """How a batch is shared out over processes, and random numbers that differ or agree between them."""
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from likewise import distributed
 from likewise.data.resample import Augment, Places
 from likewise.losses.cached import random_state, restore
 
-__all__ = ["augmented", "own_random", "places_of", "sizes_of"]
+__all__ = ["augmented", "clip_gradients", "own_random", "places_of", "sizes_of"]
 
 
 def sizes_of(anchors: int, ranks: int) -> tuple[int, ...]:
@@ -60,3 +60,27 @@ def own_random(device: torch.device, seed: str) -> Iterator[None]:
         yield
     finally:
         restore(before, device)
+
+
+@torch.no_grad()
+def clip_gradients(params: Sequence[Tensor], largest: float) -> None:
+    """Scale all gradients so that their norm as one vector, over the shards of all processes, is at most that."""
+    given = [p for p in params if p.grad is not None]
+    if not any(distributed.is_shard(p) for p in given):
+        nn.utils.clip_grad_norm_(given, largest)
+        return
+    whole, own = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for p in given:
+        (own if distributed.is_shard(p) else whole).add_(grad_values(p).double().square().sum().cpu())
+    norm = float((whole + distributed.total(own)).sqrt())
+    for p in given:
+        grad_values(p).mul_(min(1.0, largest / (norm + 1e-6)))
+
+
+def grad_values(p: Tensor) -> Tensor:
+    """The numbers of a gradient: those that a sparse one holds."""
+    assert p.grad is not None
+    if not p.grad.is_sparse:
+        return p.grad
+    p.grad = p.grad.coalesce()
+    return p.grad.values()

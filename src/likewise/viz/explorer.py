@@ -39,9 +39,9 @@ def page_files(folder: Path) -> dict[str, Path]:
 
 def front(folder: Path) -> str:
     """The page to open first: of a comparison its own, of a run the report. Errors: ValueError where there is none."""
-    found = page_files(folder)
+    names = page_files(folder)
     for name in ("compare.html", *PAGES):
-        if name in found:
+        if name in names:
             return name
     raise ValueError(f"{folder} holds no page to show; give a run, such as runs/digits, or the folder of a comparison")
 

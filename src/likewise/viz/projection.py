@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from likewise.extras import install_line
 from likewise.spec import near
 
 __all__ = ["LANDMARKS", "METHODS", "Plane", "pca", "plane", "project", "tsne", "umap"]
@@ -106,7 +107,7 @@ def umap(x_ND: ArrayLike, *, dims: int = 2, neighbours: int = 15, seed: int = 0)
     try:
         from umap import UMAP
     except ImportError:
-        raise ValueError("UMAP needs umap-learn, which is not installed; run: pip install 'likewise[view]'") from None
+        raise ValueError(f"UMAP needs umap-learn, which is not installed; run: {install_line('view')}") from None
     reducer = UMAP(n_components=dims, n_neighbors=min(neighbours, len(x_ND) - 1), random_state=seed, n_jobs=1)
     return np.asarray(reducer.fit_transform(x_ND), dtype=np.float32)
 

@@ -8,6 +8,7 @@ from likewise.data.images import Images
 from likewise.embeddings import Embeddings
 from likewise.experiment.build import load_images
 from likewise.experiment.compare import Comparison
+from likewise.experiment.page_cost import POINTS, map_method, worth_an_audit
 from likewise.experiment.run import Run
 from likewise.experiment.verdict import keep_audit
 from likewise.viz.pages.audit import write_audit
@@ -21,16 +22,9 @@ __all__ = [
     "audit_run",
     "available",
     "complete",
-    "map_method",
-    "worth_an_audit",
     "write_comparison_workspace",
     "write_workspace",
 ]
-
-POINTS = 4_000  # images on the map that is drawn unasked, as many as a snapshot holds
-SHARE = 0.1  # of the training: what a page may cost that nobody asked for
-AUDIT = 0.0015  # seconds an image, on one core
-TSNE = 0.004  # seconds a point, on one core, of each of two maps
 
 
 def write_workspace(run: Run, images: Images | None) -> None:
@@ -100,16 +94,6 @@ def matching(run: Run) -> Images | None:
     if images is None or not run.embeddings.exists():
         return images
     return images if images.ids == Embeddings.load(run.embeddings).ids else None
-
-
-def worth_an_audit(images: int, seconds: float) -> bool:
-    """Whether an audit of so many images costs less than SHARE of a training of so many seconds."""
-    return images >= 3 and AUDIT * images <= SHARE * seconds
-
-
-def map_method(images: int, seconds: float) -> str:
-    """`tsne` where two maps by it cost less than SHARE of the training, else `pca`."""
-    return "tsne" if 2 * TSNE * min(images, POINTS) <= SHARE * seconds else "pca"
 
 
 def audit_run(run: Run, images: Images | None) -> Audit:

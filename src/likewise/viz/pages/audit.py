@@ -1,5 +1,6 @@
 """audit.html: the findings of an audit with images, as one file that opens offline."""
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -8,12 +9,13 @@ from likewise.audit import TINY, Audit, Copy, Suspect
 from likewise.data.images import Images
 from likewise.experiment.run import Run
 from likewise.viz.pages.document import NOTHING, document
-from likewise.viz.pages.html import Html, Thumbs, table, tag
+from likewise.viz.pages.html import Html, Thumbs, asset, script, table, tag
 from likewise.viz.pages.workspace import head
 
 __all__ = ["write_audit"]
 
 AGAINST = 8  # neighbours of a suspect on the page
+OFFERED = 2_000  # classes that the field for a new label offers
 MOST = 60  # findings of a kind on the page; audit.csv lists all
 
 
@@ -31,9 +33,10 @@ def page(result: Audit, thumbs: Thumbs, top: Html = NOTHING) -> str:
         ("copies", "Copies within a part", within(result, thumbs)),
         ("outliers", "Outliers", outliers(result, thumbs)),
         ("tiny", "Tiny classes", tiny(result)),
-        ("broken", "Broken files", broken(result)),
+        ("broken", "Broken files", [*broken(result), script(asset("decide.js"))]),
     ]
-    return document(result.name, "Likewise audit", [facts(result)], parts, top=top)
+    head = [tag("style", Html(asset("decide.css")))]
+    return document(result.name, "Likewise audit", [facts(result), *decisions(result)], parts, head=head, top=top)
 
 
 def facts(result: Audit) -> Html:
@@ -49,11 +52,43 @@ def facts(result: Audit) -> Html:
     return tag("dl", *pairs, class_="facts")
 
 
-def card(result: Audit, thumbs: Thumbs, at: int, note: str, kind: str = "") -> Html:
-    """An image with its class and a note below."""
-    name = result.label(at)
+def decisions(result: Audit) -> list[Html]:
+    """The bar to walk the images and decide on each (decide.js), hidden without a script."""
+    keys = {"keep": ("Keep", "K"), "remove": ("Remove", "X"), "undo": ("Undo", "U"), "relabel": ("Relabel", "R, Enter")}
+    buttons = [
+        tag("button", text, " ", tag("kbd", key), type="button", id=f"decide-{name}")
+        for name, (text, key) in keys.items()
+    ]
+    label = tag("input", id="decide-label", list="decide-classes", aria_label="new label", maxlength=200)
+    bar = tag(
+        "div", tag("output", id="decide-at"), *buttons, label, tag("datalist", id="decide-classes"),
+        tag("span", id="decide-count", aria_live="polite"),
+        tag("button", "Save decisions.csv", type="button", id="decide-save"),
+        class_="decide", id="decide", role="group", aria_label="decisions", hidden="",
+    )  # fmt: skip
+    text = (
+        "Walk the images with ← and → (or tap one) and decide: K keeps, X removes, R takes the label in the field, U "
+        "takes back. The decisions stay in this browser; saved as decisions.csv, they are applied by "
+    )
+    names = sorted(set(result.embeddings.classes))[:OFFERED]
+    data = json.dumps({"run": result.name, "classes": names}, ensure_ascii=False)
+    return [
+        tag("p", text, tag("code", "likewise train SOURCE --decisions decisions.csv"), ".", class_="note"),
+        bar,
+        script(data, type="application/json", id="decide-data"),
+    ]
+
+
+def card(result: Audit, thumbs: Thumbs, at: int, note: str, kind: str = "", *, likely: str | None = "") -> Html:
+    """An image with its class and a note below; it can be decided on unless `likely`, the likely class, is None."""
+    name, file = result.label(at), result.embeddings.ids[at]
     labels = [tag("span", name, class_="name", title=name), tag("span", note, class_="sim")]
-    return tag("div", thumbs(result.embeddings.ids[at]), *labels, class_=f"card {kind}".strip())
+    class_ = f"card {kind}".strip()
+    if likely is None:
+        return tag("div", thumbs(file), *labels, class_=class_)
+    labels.append(tag("span", class_="decided"))
+    about = {"data_file": file, "data_class": name, "data_likely": likely, "tabindex": 0, "role": "group"}
+    return tag("div", thumbs(file), *labels, class_=class_, aria_label=f"{file}, {name}", **about)
 
 
 def leakage(result: Audit, thumbs: Thumbs) -> list[Html]:
@@ -78,6 +113,7 @@ def leakage(result: Audit, thumbs: Thumbs) -> list[Html]:
 
 
 def labels(result: Audit, thumbs: Thumbs) -> list[Html]:
+    names = result.embeddings.classes
     if not result.suspects:
         return [tag("p", "None found: the neighbours of every image agree with its label.")]
     text = (
@@ -87,7 +123,11 @@ def labels(result: Audit, thumbs: Thumbs) -> list[Html]:
     rows = (
         tag(
             "div",
-            tag("div", card(result, thumbs, s.at, f"{result.part(s.at)} · {s.score:.3f}"), class_="query"),
+            tag(
+                "div",
+                card(result, thumbs, s.at, f"{result.part(s.at)} · {s.score:.3f}", likely=names[s.label]),
+                class_="query",
+            ),
             tag("div", *against(result, thumbs, s), class_="neighbours"),
             class_="row",
         )
@@ -98,7 +138,7 @@ def labels(result: Audit, thumbs: Thumbs) -> list[Html]:
 
 def against(result: Audit, thumbs: Thumbs, suspect: Suspect) -> Iterator[Html]:
     """The neighbours that contradict a label, the nearest AGAINST of them."""
-    return (card(result, thumbs, n, result.part(n), "wrong") for n in suspect.against[:AGAINST])
+    return (card(result, thumbs, n, result.part(n), "wrong", likely=None) for n in suspect.against[:AGAINST])
 
 
 def within(result: Audit, thumbs: Thumbs) -> list[Html]:

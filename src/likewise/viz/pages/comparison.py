@@ -165,8 +165,8 @@ def verdict(comparison: Comparison) -> Html:
         sure = f"not significantly better than {', '.join(near)} (p ≥ {LEVEL})."
     else:
         sure = f"significantly better than every other method (p < {LEVEL})."
-    said = verdict_of(top.runs[0])
-    but = [] if said.grade == "good" else [tag("p", grade_mark(said.grade), f"{top.label}: {said.reason}.")]
+    grade = verdict_of(top.runs[0])
+    but = [] if grade.grade == "good" else [tag("p", grade_mark(grade.grade), f"{top.label}: {grade.reason}.")]
     return join(tag("p", f"{title}: ", tag("strong", top.label), f" is best with {value}, {sure}"), *but)
 
 
@@ -191,9 +191,9 @@ def scores_table(comparison: Comparison) -> Html:
 
 def graded(row: Row) -> Html:
     """The verdict on the method's first run, with its reason."""
-    said = verdict_of(row.runs[0])
+    grade = verdict_of(row.runs[0])
     return join(
-        grade_mark(said.grade), *([] if said.grade == "good" else [tag("br"), tag("span", said.name, class_="note")])
+        grade_mark(grade.grade), *([] if grade.grade == "good" else [tag("br"), tag("span", grade.name, class_="note")])
     )
 
 

@@ -56,13 +56,13 @@ def write_map(run: Run, images: Images | None = None, *, method: str = "tsne", m
     """
     if method not in METHODS:
         raise ValueError(f"no map method is named {method!r}{spec.near(method, METHODS)}")
-    found = mapped(run, most)
-    drawn = clouds(found.stages, method, sim=run.recipe.sim)
+    layout = mapped(run, most)
+    drawn = clouds(layout.stages, method, sim=run.recipe.sim)
     small = {title: thinned(cloud) for title, cloud in drawn.items()}
     plots.save(plots.maps(small, shared=False, names=False), run.path / "plots" / f"{method}.png")
     path = run.path / "map.html"
     with replacing(path) as temporary:
-        text = page(run.name, found, drawn, images, method, run.recipe.sim, head(run, "map.html"))
+        text = page(run.name, layout, drawn, images, method, run.recipe.sim, head(run, "map.html"))
         temporary.write_text(text, encoding="utf-8")
     return path
 
@@ -113,7 +113,7 @@ def as_compared(vectors_ND: Tensor, sim: str) -> Tensor:
 
 def page(
     name: str,
-    found: Mapped,
+    layout: Mapped,
     drawn: Mapping[str, Cloud],
     images: Images | None,
     method: str,
@@ -121,24 +121,24 @@ def page(
     top: Html = NOTHING,
 ) -> str:
     """The whole document."""
-    content = [*introduction(found, drawn, method), *viewer(found, drawn, images, sim)]
+    content = [*introduction(layout, drawn, method), *viewer(layout, drawn, images, sim)]
     parts = [("map", f"{NAMES[method]} of the embedding", content)]
     return document(name, "Likewise map", [], parts, head=[tag("style", Html(asset("map.css")))], top=top)
 
 
-def introduction(found: Mapped, drawn: Mapping[str, Cloud], method: str) -> list[Html]:
+def introduction(layout: Mapped, drawn: Mapping[str, Cloud], method: str) -> list[Html]:
     """How many images of how many are shown, and what the plane means."""
-    last = list(found.stages.values())[-1]
+    last = list(layout.stages.values())[-1]
     held_out_count = int((last.split != 0).sum())
-    of = len(found.embeddings)
+    of = len(layout.embeddings)
     counted = f"All {of:,}" if len(last) == of else f"{len(last):,} of {of:,}"
     text = (
         f"{counted} images of {len(last.labels.unique()):,} classes: {held_out_count:,} held out (larger), the others "
         f"from training. {MEANS[method]}"
     )
-    first = next(iter(found.stages.values()))
+    first = next(iter(layout.stages.values()))
     if len(first) < len(last):
-        text += f" {next(iter(found.stages)).capitalize()}: the {len(first):,} images that the run kept of that time."
+        text += f" {next(iter(layout.stages)).capitalize()}: the {len(first):,} images that the run kept of that time."
     if method == "tsne" and len(last) > LANDMARKS:
         text += f" {LANDMARKS:,} images are laid out; the others are placed among those most like them."
     does = (
@@ -149,7 +149,7 @@ def introduction(found: Mapped, drawn: Mapping[str, Cloud], method: str) -> list
     return [tag("p", text), tag("p", does, class_="note")]
 
 
-def viewer(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim: str) -> list[Html]:
+def viewer(layout: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim: str) -> list[Html]:
     """Tools, canvases, what is pinned and selected, the list of classes, the data and the script."""
     maps = [
         tag(
@@ -172,7 +172,7 @@ def viewer(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim
         tag("div", id="selected", class_="selected", aria_live="polite", hidden=""),
         tag("div", id="classes", class_="classes"),
         tag("div", id="card", class_="tip", hidden=""),
-        script(json.dumps(map_data(found, drawn, images, sim), ensure_ascii=False, separators=(",", ":")),
+        script(json.dumps(map_data(layout, drawn, images, sim), ensure_ascii=False, separators=(",", ":")),
                type="application/json", id="data"),
         script(asset("map.js")),
         script(asset("map_select.js")),
@@ -186,9 +186,9 @@ COLOURINGS = {
 }
 
 
-def map_data(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim: str) -> dict[str, object]:
+def map_data(layout: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim: str) -> dict[str, object]:
     """Data for the scripts: the shown images first, then neighbours of these that are not on the map."""
-    at_N, embeddings = found.at, found.embeddings
+    at_N, embeddings = layout.at, layout.embeddings
     last = embeddings.take(at_N.tolist())
     around = neighbourhood(embeddings, at_N, spec.bind("sim", sim))
     beyond = np.setdiff1d(around.place[around.place >= 0], at_N)
@@ -205,7 +205,7 @@ def map_data(found: Mapped, drawn: Mapping[str, Cloud], images: Images | None, s
         "right": packed(around.right, "u1"),
         "neighbours": packed(index[around.place], "i4"),
         "similarities": packed(around.sim, "f4"),
-        "maps": [packed(placed(found.stages[title], cloud, last), "u2") for title, cloud in drawn.items()],
+        "maps": [packed(placed(layout.stages[title], cloud, last), "u2") for title, cloud in drawn.items()],
         "sprites": sprites(last.ids, images),
         "buttons": CLASSES,
     }  # fmt: skip

@@ -16,7 +16,7 @@ from likewise.viz.plots.images import displayable
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["GRID", "NOWHERE", "Neighbourhood", "neighbourhood", "packed", "places", "shown", "sprites"]
+__all__ = ["GRID", "NOWHERE", "Neighbourhood", "fitted", "neighbourhood", "packed", "places", "shown", "sprites"]
 
 GRID = 10_000  # coordinates are integers from 0 to GRID
 NOWHERE = 65_535  # the coordinate of an image that a map does not have
@@ -74,9 +74,9 @@ def neighbourhood(embeddings: Embeddings, at_N: np.ndarray, sim: Sim, k: int = 5
         rows = torch.from_numpy(at_N[query]), torch.from_numpy(reference)
         x_QD, y_MD = (embeddings.vectors[each] for each in rows)
         many = min(k, len(reference) - 1)
-        found = nearest(x_QD, y_MD, many, sim=sim, hidden=rows)
-        place_NK[query[:, None], np.arange(many)] = reference[found.place.numpy()]
-        sim_NK[query[:, None], np.arange(many)] = found.sim.numpy()
+        near = nearest(x_QD, y_MD, many, sim=sim, hidden=rows)
+        place_NK[query[:, None], np.arange(many)] = reference[near.place.numpy()]
+        sim_NK[query[:, None], np.arange(many)] = near.sim.numpy()
     labels = embeddings.labels.numpy()
     right_N = (labels[place_NK[:, 0]] == labels[at_N]).astype(np.uint8)
     right_N[place_NK[:, 0] < 0] = UNKNOWN

@@ -67,22 +67,30 @@ def line(comparison: Comparison, label: str, name: str, s: Span, low: float, hig
 
 def wins(comparison: Comparison) -> list[Html]:
     """For each score, which method is better than which by a paired test."""
-    parts = [matrix(comparison, name, found) for name, found in comparison.wins.items() if any(found.values())]
+    parts = [
+        matrix(comparison, name, wins_by_label)
+        for name, wins_by_label in comparison.wins.items()
+        if any(wins_by_label.values())
+    ]
     if not comparison.wins:
         return []
     text = (
         f"✓: the method of the row is better than that of the column by a paired test on the same queries or pairs, "
         f"p < {LEVEL} after Holm's correction over all pairs of methods; an empty cell: neither is."
     )
-    none = [name for name, found in comparison.wins.items() if not any(found.values())]
+    none = [name for name, wins_by_label in comparison.wins.items() if not any(wins_by_label.values())]
     undecided = [tag("p", f"No method is better than another by such a test in {', '.join(none)}.")] if none else []
     return [*([tag("p", text)] if parts else []), *parts, *undecided]
 
 
-def matrix(comparison: Comparison, name: str, found: Mapping[str, list[str]]) -> Html:
-    labels = sorted(found, key=lambda label: -len(found[label]))
+def matrix(comparison: Comparison, name: str, wins_by_label: Mapping[str, list[str]]) -> Html:
+    labels = sorted(wins_by_label, key=lambda label: -len(wins_by_label[label]))
     rows = [
-        [link(comparison, label), str(len(found[label])), *(mark(found, label, other) for other in labels)]
+        [
+            link(comparison, label),
+            str(len(wins_by_label[label])),
+            *(mark(wins_by_label, label, other) for other in labels),
+        ]
         for label in labels
     ]
     return join(
@@ -91,7 +99,7 @@ def matrix(comparison: Comparison, name: str, found: Mapping[str, list[str]]) ->
     )
 
 
-def mark(found: Mapping[str, list[str]], label: str, other: str) -> Html | str:
-    if other in found[label]:
+def mark(wins_by_label: Mapping[str, list[str]], label: str, other: str) -> Html | str:
+    if other in wins_by_label[label]:
         return tag("span", "✓", class_="right", title=f"{label} is better than {other}")
     return "–" if label == other else ""

@@ -14,7 +14,8 @@ def error_rates(m: RunData) -> list[Html]:
         return []
     note = (
         "The thresholds were chosen on validation pairs. FRR: share of same-class test pairs rejected; FAR: share of "
-        "different-class pairs accepted. Intervals are exact binomial ones for independent pairs; pairs share images."
+        "different-class pairs accepted. Pairs share images; the intervals are Clopper and Pearson's for the number of "
+        "independent pairs that these are worth."
     )
     head = ["Threshold", "FRR", "95 % interval", "FAR", "95 % interval", "FAR on validation"]
     rows = [[one["at"], *cells(one["frr"]), *cells(one["far"]), cells(one.get("validation_far"))[0]] for one in rates]

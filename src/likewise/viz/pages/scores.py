@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from likewise.data.decisions import counted
 from likewise.experiment.records import ScoreRecord
 from likewise.viz.pages import score_texts
 from likewise.viz.pages.html import Html, join, table, tag
@@ -21,6 +22,7 @@ def facts(m: RunData) -> Html:
     known = {
         "Data": m.data or recipe.get("data"),
         "Images": _parts(m),
+        "Decisions": _decisions(m),
         "Network": f"{recipe.get('network')}, {parameters:,} parameters" if parameters else recipe.get("network"),
         "Loss": recipe.get("loss"),
         "Embedding": f"{recipe['dim']} dimensions, {m.sim_name} similarity" if recipe.get("dim") else None,
@@ -34,12 +36,19 @@ def facts(m: RunData) -> Html:
 
 
 def _parts(m: RunData) -> str | None:
-    counted = m.metrics.get("data")
-    if not isinstance(counted, dict):
+    known = m.metrics.get("data")
+    if not isinstance(known, dict):
         return None
     named = {"train": "train", "val": "validation", "test": "test"}
-    counts = [f"{counted[part]:,} {name}" for part, name in named.items() if counted.get(part)]
-    return ", ".join(counts + ([f"{counted['classes']:,} classes"] if counted.get("classes") else [])) or None
+    counts = [f"{known[part]:,} {name}" for part, name in named.items() if known.get(part)]
+    return ", ".join(counts + ([f"{known['classes']:,} classes"] if known.get("classes") else [])) or None
+
+
+def _decisions(m: RunData) -> str | None:
+    """`decisions applied: 3 removed, 2 relabelled, 5 kept`; None for a run without any."""
+    held = m.metrics.get("data")
+    text = counted(held) if isinstance(held, dict) else ""
+    return f"decisions applied: {text}" if text else None
 
 
 def _training(m: RunData) -> str | None:
@@ -80,7 +89,8 @@ def _headline_names(measured: dict[str, ScoreRecord]) -> list[str]:
 def summary(m: RunData) -> Html:
     """What was trained on what, in one line."""
     recipe = m.recipe
-    known = (m.data or recipe.get("data"), _parts(m), recipe.get("network"), recipe.get("loss"), _training(m))
+    data = (m.data or recipe.get("data"), _parts(m), _decisions(m))
+    known = (*data, recipe.get("network"), recipe.get("loss"), _training(m))
     return tag("p", " · ".join(str(one) for one in known if one), class_="note summary")
 
 

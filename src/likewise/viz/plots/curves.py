@@ -56,8 +56,13 @@ def running_mean(values: Sequence[float], share: float = 0.04) -> np.ndarray:
 
 
 @styled
-def score_curves(curves: Mapping[str, Curve], *, xlabel: str = "epoch", ylabel: str = "validation score") -> "Figure":
-    """Plot one line per score, its interval shaded; lines differ in colour and dash."""
+def score_curves(
+    curves: Mapping[str, Curve], *, xlabel: str = "epoch", ylabel: str = "validation score", doubling: bool = False
+) -> "Figure":
+    """Plot one line per score, its interval shaded; lines differ in colour and dash.
+
+    doubling: each step of the x axis doubles x, as bytes do.
+    """
     figure, (ax,) = sheet(5.2, 3.0)
     for place, (name, curve) in enumerate(curves.items()):
         color, dash = PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)]
@@ -66,6 +71,9 @@ def score_curves(curves: Mapping[str, Curve], *, xlabel: str = "epoch", ylabel: 
             ax.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.12, linewidth=0)
     _ground(ax)
     ax.set(xlabel=xlabel, ylabel=ylabel)
+    if doubling:
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     figure.legend(loc="outside lower center", ncols=4, fontsize=9)
     return figure
 
