@@ -113,7 +113,7 @@ def at_its_model(path: str) -> Gallery:
 
 
 def work_upgrading(path: str, seed: int) -> None:
-    """Upgrade and enroll until killed. `? F`: a move to the model F began; `= F`: it is done; `+ N`: enrolled."""
+    """Upgrade and enroll until killed. `? F`: moving to the model F began; `= F`: it is done; `+ N`: enrolled."""
     from colours import coloured
 
     folder = Path(path).parent / "images"
