@@ -35,7 +35,8 @@ def of_gallery(encoder: "Encoder | None", enrolled: Vectors, *, sim: str, rule: 
         return Basis(known, GALLERY)
     run = run_of(encoder)
     if run is None:
-        how = "run `likewise calibrate RUN` for its run, then `likewise gallery calibrate GALLERY --model RUN`"
+        model = "RUN/export/model.onnx" if encoder and encoder.path.endswith(".onnx") else "RUN"
+        how = f"run `likewise calibrate RUN` for its run, then `likewise gallery calibrate GALLERY --model {model}`"
         return basis(known, trained, source=GALLERY, how=how)
     held_out = validation(run, enrolled.vectors.shape[1])
     new = held_out.without(trained | classes)
