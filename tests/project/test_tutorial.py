@@ -21,6 +21,7 @@ BESIDE = ("make test", "export PATH", "likewise explore", "likewise serve", "cur
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # it trains eleven times
 def test_the_tutorial_works_as_written(tmp_path, monkeypatch, capsys):
     pytest.importorskip("fastapi")
     monkeypatch.chdir(tmp_path)
