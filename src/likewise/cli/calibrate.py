@@ -39,6 +39,4 @@ def calibrate(
         print(f"{row['far']:>6g}  {row['threshold']:>9.4f}  {row['low']:>7.4f} - {row['high']:.4f}  {right:>11}")
     for row in found:
         print("".join(f"{line}\n" for line in wrapped(str(row["note"]))), end="")
-    print(
-        f"tried with {found[0]['trials']:,} images of {found[0]['classes']:,} classes, by models trained without them"
-    )
+    print(f"tried with {found[0]['trials']:,} images of {found[0]['classes']:,} classes, by models trained without them")

@@ -50,9 +50,7 @@ def check_wise(recipe: Recipe, images: Images) -> None:
             "from random ones; give weights=FILE, or wise=0"
         )
     if recipe.wise == -1 and not len(images.part("val")):
-        raise ValueError(
-            "wise=-1 chooses the share of the trained weights by validation, and there is none; give wise=0.5"
-        )
+        raise ValueError("wise=-1 chooses the share of the trained weights by validation, and there is none; give wise=0.5")
 
 
 def average_with_first(recipe: Recipe, parts: Parts, score: Score, run: Run | None) -> None:
@@ -64,9 +62,7 @@ def average_with_first(recipe: Recipe, parts: Parts, score: Score, run: Run | No
     2022 (WiSE-FT). https://arxiv.org/abs/2109.01903
     """
     model: Embedder = parts.state.final
-    first = {
-        name: t.to(device_of(model)) for name, t in first_model(recipe, parts.images).backbone.state_dict().items()
-    }
+    first = {name: t.to(device_of(model)) for name, t in first_model(recipe, parts.images).backbone.state_dict().items()}
     trained = {name: t.clone() for name, t in model.backbone.state_dict().items()}
     train = parts.images.part("train")
 

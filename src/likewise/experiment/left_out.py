@@ -81,7 +81,9 @@ def part_classes(images: Images, folds: int, seed: int) -> list[np.ndarray]:
     return [np.sort(part) for part in np.array_split(np.random.default_rng(seed).permutation(classes), folds)]
 
 
-def one_fold(recipe: Recipe, images: Images, classes: np.ndarray, folds: int, watch: Watch | None = None) -> Embeddings:
+def one_fold(
+    recipe: Recipe, images: Images, classes: np.ndarray, folds: int, watch: Watch | None = None
+) -> Embeddings:
     """Train without these classes, and embed: what the model was trained on, other images of that, and the classes."""
     out_N = torch.isin(images.labels, torch.from_numpy(classes).to(images.labels.device))
     kept = images.take((~out_N).nonzero()[:, 0])

@@ -223,7 +223,6 @@ NAMED |= {name: name for name in ("adapter", "loss", "miner", "relation", "augme
 # Fields that were renamed.
 EARLIER = {"turns": "rotations"}
 
-
 def meaning(name: str) -> str:
     return next(f.metadata["meaning"] for f in dataclasses.fields(Recipe) if f.name == name)
 

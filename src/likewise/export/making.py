@@ -6,8 +6,8 @@ atomically.
 
 import dataclasses
 import json
-import os
 import re
+import os
 import shutil
 import tempfile
 import warnings

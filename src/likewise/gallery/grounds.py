@@ -79,9 +79,7 @@ def of_folds(run: "Run", *, sim: str, rule: str) -> Basis:
     """The run's own trainings without some of the classes. Errors: ValueError where they are not all there."""
     found = trials_of_folds(folds_of(run), None, sim=sim, rule=rule)
     if found is None:
-        raise ValueError(
-            f"{run.path} has no trainings without some of its classes; run `likewise calibrate {run.path}`"
-        )
+        raise ValueError(f"{run.path} has no trainings without some of its classes; run `likewise calibrate {run.path}`")
     return Basis(found, FOLDS)
 
 

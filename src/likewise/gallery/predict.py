@@ -74,9 +74,7 @@ def calibrate_run(
     opened, rule = Run.open(run), f"vote(k={k})"
     wrong = [far for far in fars if not 0 < far < 1]
     if wrong or k < 1:
-        raise ValueError(
-            f"a rate lies inside 0 and 1, such as 0.05, and k is 1 or more; got {wrong[0] if wrong else k}"
-        )
+        raise ValueError(f"a rate lies inside 0 and 1, such as 0.05, and k is 1 or more; got {wrong[0] if wrong else k}")
     train_left_out(opened, folds, watch=watch, say=say)
     basis = of_folds(opened, sim=check_sim(opened.recipe.sim), rule=rule)
     return [basis.promise(far, rule).as_json() for far in fars]

@@ -94,7 +94,9 @@ def basis(
         return Basis(folds, FOLDS, also=known.impostor)
     if distinct(untrained):
         if not len(untrained.genuine):
-            untrained = untrained._replace(genuine=known.genuine, right=known.right, genuine_class=known.genuine_class)
+            untrained = untrained._replace(
+                genuine=known.genuine, right=known.right, genuine_class=known.genuine_class
+            )
         return Basis(untrained, "classes that the model was not trained on", also=known.impostor)
     scores = known.genuine[known.right]
     least = float(np.quantile(scores, CAUTIOUS)) if len(scores) else -np.inf
@@ -166,6 +168,9 @@ def without_these(given: Vectors, others: Vectors) -> Vectors:
         return given
     unit_MD = prepare(others.vectors, "cosine")
     near_N = np.concatenate(
-        [similarities(given.vectors[i : i + 1000], unit_MD, "cosine").max(1) for i in range(0, len(given.labels), 1000)]
+        [
+            similarities(given.vectors[i : i + 1000], unit_MD, "cosine").max(1)
+            for i in range(0, len(given.labels), 1000)
+        ]
     )
     return given.take(np.flatnonzero(near_N < SAME))
