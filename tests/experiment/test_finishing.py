@@ -217,5 +217,3 @@ def test_a_damaged_share_is_named(tmp_path):
 def test_a_monitor_that_is_not_measured_is_named():
     with pytest.raises(ValueError, match="monitor='x' is not a validation score"):
         finishing.monitored({"knn@1": {"value": 1.0}}, "x")
-
-

@@ -110,7 +110,9 @@ def fold(train: dict[str, list], val: dict[str, list], test: dict[str, list]) ->
     )
 
 
-FOLD = fold({"a": [[1, 0], [0.6, 0.8]], "b": [[0, 1]]}, {"a": [[0.8, 0.6]], "b": [[0.6, 0.8]]}, {"c": [[-1, 0], [0, 2]]})
+FOLD = fold(
+    {"a": [[1, 0], [0.6, 0.8]], "b": [[0, 1]]}, {"a": [[0.8, 0.6]], "b": [[0.6, 0.8]]}, {"c": [[-1, 0], [0, 2]]}
+)
 
 
 def test_trials_of_folds_by_hand():
@@ -238,7 +240,13 @@ def two_classes():
 @pytest.mark.slow
 def test_an_open_run_knows_which_classes_it_was_trained_on(tmp_path):
     recipe = api.load_recipe("digits").replace(
-        size=8, epochs=1, dim=8, network="mlp", max_per_class=12, split="by_class(val=0.3, test=0.2)", snapshot_epochs="0"
+        size=8,
+        epochs=1,
+        dim=8,
+        network="mlp",
+        max_per_class=12,
+        split="by_class(val=0.3, test=0.2)",
+        snapshot_epochs="0",
     )
     run = api.train(recipe, out=tmp_path, name="d")
     found = Embeddings.load(run.embeddings)

@@ -106,7 +106,9 @@ def test_the_size_that_a_network_was_made_for_is_taken_although_it_leaves_a_rest
     """As SigLIP's so400m: patches of 14 and images of 384 pixels."""
     import transformers
 
-    transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**TOWER, image_size=37)).save_pretrained(tmp_path / "m")
+    transformers.SiglipVisionModel(transformers.SiglipVisionConfig(**TOWER, image_size=37)).save_pretrained(
+        tmp_path / "m"
+    )
     network = bind("network", f"hf:{tmp_path / 'm'}(pooling='average')")((3, 37, 37)).eval()
     x = torch.rand(1, 3, 37, 37)
     torch.testing.assert_close(network(x), network.body(pixel_values=x).last_hidden_state.mean(1))

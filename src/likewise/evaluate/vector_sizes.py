@@ -6,7 +6,6 @@ For embeddings trained with `matryoshka`, whose prefixes are embeddings by thems
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from likewise import geometry, spec

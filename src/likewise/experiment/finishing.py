@@ -50,7 +50,9 @@ def check_wise(recipe: Recipe, images: Images) -> None:
             "from random ones; give weights=FILE, or wise=0"
         )
     if recipe.wise == -1 and not len(images.part("val")):
-        raise ValueError("wise=-1 chooses the share of the trained weights by validation, and there is none; give wise=0.5")
+        raise ValueError(
+            "wise=-1 chooses the share of the trained weights by validation, and there is none; give wise=0.5"
+        )
 
 
 def average_with_first(recipe: Recipe, parts: Parts, score: Score, run: Run | None) -> None:
@@ -62,7 +64,9 @@ def average_with_first(recipe: Recipe, parts: Parts, score: Score, run: Run | No
     2022 (WiSE-FT). https://arxiv.org/abs/2109.01903
     """
     model: Embedder = parts.state.final
-    first = {name: t.to(device_of(model)) for name, t in first_model(recipe, parts.images).backbone.state_dict().items()}
+    first = {
+        name: t.to(device_of(model)) for name, t in first_model(recipe, parts.images).backbone.state_dict().items()
+    }
     trained = {name: t.clone() for name, t in model.backbone.state_dict().items()}
     train = parts.images.part("train")
 
@@ -114,7 +118,7 @@ def recompute_statistics(model: Embedder, images: Images) -> None:
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:
         return
-    kept = [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     some = spaced(images, STATISTICS)
     with evaluating(model):
         for norm in norms:
@@ -123,7 +127,7 @@ def recompute_statistics(model: Embedder, images: Images) -> None:
             norm.train()
         for places in torch.arange(len(some)).chunk(max(1, -(-len(some) // at_once(some.shape)))):
             model(some.batch(places).to(device_of(model)))
-    for norm, momentum in zip(norms, kept, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 

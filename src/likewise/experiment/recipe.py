@@ -223,6 +223,7 @@ NAMED |= {name: name for name in ("adapter", "loss", "miner", "relation", "augme
 # Fields that were renamed.
 EARLIER = {"turns": "rotations"}
 
+
 def meaning(name: str) -> str:
     return next(f.metadata["meaning"] for f in dataclasses.fields(Recipe) if f.name == name)
 

@@ -29,7 +29,9 @@ def teacher_of(recipe: Recipe) -> Path | None:
     if path.is_file() and path.suffix.lower() != ".parquet":
         raise SpecError(f"a teacher's embeddings are a .parquet file, not {path.name!r}; `likewise embed` writes one")
     if recipe.rotations > 1 or recipe.mirror:
-        raise SpecError("rotations and mirror make new classes, of which a teacher knows nothing; leave out distill, or them")
+        raise SpecError(
+            "rotations and mirror make new classes, of which a teacher knows nothing; leave out distill, or them"
+        )
     return path
 
 

@@ -6,8 +6,8 @@ atomically.
 
 import dataclasses
 import json
-import re
 import os
+import re
 import shutil
 import tempfile
 import warnings

@@ -46,13 +46,13 @@ def predicted(
     return row
 
 
-def promise_of(run: Run, by: Embeddings, found: Embeddings, k: int, far: float, sim: str) -> Promise:
+def promise_of(run: Run, by: Embeddings, embeddings: Embeddings, k: int, far: float, sim: str) -> Promise:
     """The threshold of a false-accept rate among `by`, on images of classes that the run was not trained on.
 
     found: the embeddings of all images of the run. See `gallery.unseen`.
     """
     rule = f"vote(k={k})"
-    return of_run(run, vectors_of(by), found, sim=check_sim(sim), rule=rule).promise(far, rule)
+    return of_run(run, vectors_of(by), embeddings, sim=check_sim(sim), rule=rule).promise(far, rule)
 
 
 def calibrate_run(
@@ -74,7 +74,9 @@ def calibrate_run(
     opened, rule = Run.open(run), f"vote(k={k})"
     wrong = [far for far in fars if not 0 < far < 1]
     if wrong or k < 1:
-        raise ValueError(f"a rate lies inside 0 and 1, such as 0.05, and k is 1 or more; got {wrong[0] if wrong else k}")
+        raise ValueError(
+            f"a rate lies inside 0 and 1, such as 0.05, and k is 1 or more; got {wrong[0] if wrong else k}"
+        )
     train_left_out(opened, folds, watch=watch, say=say)
     basis = of_folds(opened, sim=check_sim(opened.recipe.sim), rule=rule)
     return [basis.promise(far, rule).as_json() for far in fars]

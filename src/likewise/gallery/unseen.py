@@ -64,8 +64,8 @@ class Basis(NamedTuple):
         least = self.least
         if self.also is not None and far * (len(self.also) + 1) >= 1:  # fewer say nothing of this rate
             least = max(least, threshold_of(self.also, far))
-        found = calibrate(self.trials, far, rule=rule, source=self.source, least=least, promised=self.promised)
-        return replace(found, note=self.note) if self.note else found
+        promise = calibrate(self.trials, far, rule=rule, source=self.source, least=least, promised=self.promised)
+        return replace(promise, note=self.note) if self.note else promise
 
 
 def basis(
@@ -94,9 +94,7 @@ def basis(
         return Basis(folds, FOLDS, also=known.impostor)
     if distinct(untrained):
         if not len(untrained.genuine):
-            untrained = untrained._replace(
-                genuine=known.genuine, right=known.right, genuine_class=known.genuine_class
-            )
+            untrained = untrained._replace(genuine=known.genuine, right=known.right, genuine_class=known.genuine_class)
         return Basis(untrained, "classes that the model was not trained on", also=known.impostor)
     scores = known.genuine[known.right]
     least = float(np.quantile(scores, CAUTIOUS)) if len(scores) else -np.inf
@@ -168,9 +166,6 @@ def without_these(given: Vectors, others: Vectors) -> Vectors:
         return given
     unit_MD = prepare(others.vectors, "cosine")
     near_N = np.concatenate(
-        [
-            similarities(given.vectors[i : i + 1000], unit_MD, "cosine").max(1)
-            for i in range(0, len(given.labels), 1000)
-        ]
+        [similarities(given.vectors[i : i + 1000], unit_MD, "cosine").max(1) for i in range(0, len(given.labels), 1000)]
     )
     return given.take(np.flatnonzero(near_N < SAME))

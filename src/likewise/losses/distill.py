@@ -109,7 +109,9 @@ def student_and_teacher(
         )
     teacher_NT = batch.teacher
     if teacher_NT.ndim != 2 or len(teacher_NT) != len(emb_ND):
-        raise ValueError(f"{name} has {len(emb_ND)} embeddings and a teacher of shape {list(teacher_NT.shape)}: give one each")
+        raise ValueError(
+            f"{name} has {len(emb_ND)} embeddings and a teacher of shape {list(teacher_NT.shape)}: give one each"
+        )
     x_ND = at_least_float32(emb_ND)
     return x_ND, teacher_NT.detach().to(x_ND)
 

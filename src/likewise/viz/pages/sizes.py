@@ -37,7 +37,9 @@ def accuracy_per_byte(m: RunData) -> list[Html]:
     )
     return [
         tag("div", shown(m, "accuracy_per_byte", figure, caption), class_="figures"),
-        table(["Dimensions", *(heading for kind in kinds for heading in (f"{kind}, bytes", title))], rows(record, kinds)),
+        table(
+            ["Dimensions", *(heading for kind in kinds for heading in (f"{kind}, bytes", title))], rows(record, kinds)
+        ),
         tag("p", f"{'; '.join(KINDS.get(kind, kind) for kind in kinds)}. {prefixes(record)}", class_="note"),
     ]
 
