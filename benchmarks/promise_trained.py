@@ -1,6 +1,6 @@
 """Does the promise hold where the enrolled classes are those that the model was trained on?
 
-    LIKEWISE_DATA=... python benchmarks/promise_trained.py [--only digits,coins]
+    LIKEWISE_DATA=... python benchmarks/promise_trained.py [--only digits,coins] [--folds 5]
 
 Some classes are kept out of everything: a model is trained on the others, which are then enrolled, and the images of
 those kept out are unknown queries. Of few classes each is kept out in turn, of many a quarter in each of 4 rounds.
@@ -53,7 +53,7 @@ def rounds(images: Images) -> list[np.ndarray]:
     return np.array_split(classes, len(classes) if len(classes) <= FEW else 4)
 
 
-def one_round(recipe: Recipe, images: Images, away: np.ndarray) -> np.ndarray:
+def one_round(recipe: Recipe, images: Images, away: np.ndarray, folds: int) -> np.ndarray:
     """Of each rate: the rate and the share named right by the three thresholds, then low and high of the last."""
     away_N = torch.isin(images.labels, torch.from_numpy(away))
     seen = images.take((~away_N).nonzero()[:, 0])
@@ -64,9 +64,9 @@ def one_round(recipe: Recipe, images: Images, away: np.ndarray) -> np.ndarray:
     itself = leave_out(enrolled.vectors, enrolled.labels, None, enrolled.labels, sim="cosine")
     known = leave_out(val.vectors, val.labels, enrolled.vectors, enrolled.labels, sim="cosine")
     known = known._replace(impostor=itself.impostor, impostor_class=itself.impostor_class)
-    parted = part_classes(seen, 0, 0)
-    folds = [one_fold(recipe, seen, classes, len(parted)) for classes in parted]
-    of_folds = trials_of_folds(folds, None, sim="cosine", rule="nearest")
+    parted = part_classes(seen, folds, 0)
+    trained = [one_fold(recipe, seen, classes, len(parted)) for classes in parted]
+    of_folds = trials_of_folds(trained, None, sim="cosine", rule="nearest")
     bases = [
         Basis(known, "the gallery"),
         basis(known, set(enrolled.labels), source="the gallery"),
@@ -97,7 +97,9 @@ def lines(name: str, seen: np.ndarray) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="some of the data sets, separated by commas")
-    asked = [name for name in parser.parse_args().only.split(",") if name] or list(SETS)
+    parser.add_argument("--folds", type=int, default=0, help="as in `likewise calibrate`")
+    options = parser.parse_args()
+    asked = [name for name in options.only.split(",") if name] or list(SETS)
     table = [HEAD]
     for name in asked:
         recipe = resolve_defaults(Recipe(**{**SIZE, **SETS[name]}))
@@ -105,7 +107,7 @@ def main() -> None:
         parts = rounds(images)
         seen = []
         for away in parts:
-            seen.append(one_round(recipe, images, away))
+            seen.append(one_round(recipe, images, away, options.folds))
             print(name, len(seen), "of", len(parts), np.round(seen[-1][:, :3], 3).tolist(), flush=True)
         table += lines(f"{name}, {len(images.labels.unique())} classes", np.stack(seen))
         print("\n".join(table), flush=True)

@@ -159,6 +159,20 @@ def test_answers_say_that_nothing_is_promised_and_what_to_run(tmp_path):
         assert gallery.promise(0.2).source == grounds.GALLERY
 
 
+def test_a_calibration_is_outdated_by_the_classes_that_were_enrolled_then(tmp_path):
+    rng = np.random.default_rng(0)
+    with make(tmp_path / "g") as gallery:
+        gallery.encoder.classes = ("c0", "c1")  # so that the trials are of c2 to c5 alone
+        labels = [f"c{i % 6}" for i in range(60)]
+        gallery.enroll_vectors(rng.normal(size=(60, 3)), labels, fingerprint="c0ffee", gate="off")
+        found = gallery.calibrate(0.2)
+        assert (found.classes, found.enrolled) == (4, 6)
+        asked = rng.normal(size=3).astype(np.float32)
+        assert "calibrated with" not in gallery.identify(asked).why
+        gallery.enroll_vectors(rng.normal(size=(2, 3)), ["d0", "d1"], fingerprint="c0ffee", gate="off")
+        assert "calibrated with 6 classes, now 8" in gallery.identify(asked).why
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Run:
     recipe = api.load_recipe("digits").replace(

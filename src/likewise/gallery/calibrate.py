@@ -44,6 +44,7 @@ class Promise:
     calibration: Fields | None  # score -> probability that the best class is right
     effective: float = 0.0  # independent trials that the trials are worth
     note: str = ""  # where the trials do not support the rate, or promise nothing: one sentence
+    enrolled: int = 0  # classes of the gallery then; 0: unknown, or no gallery
     promised: bool = True  # False: the trials are of classes that the model was trained on
 
     def as_json(self) -> Fields:

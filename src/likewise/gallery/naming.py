@@ -145,7 +145,7 @@ def promise(gallery: Opened, far: float, rule: str = "", state: State | None = N
             enrolled = Vectors(state.index.prepared[:count], labels)
             grounds = of_gallery(encoder, enrolled, sim=gallery.sim, rule=rule)
             gallery.trials = {key: grounds}
-    return grounds.promise(far, rule)
+    return replace(grounds.promise(far, rule), enrolled=len(set(labels)))
 
 
 def threshold(gallery: Opened, far: float | None) -> float:
@@ -184,6 +184,7 @@ def noted(promised: Record | None, *, always: bool = False) -> str:
 def outdated(about: Record, state: State) -> str:
     """A note where the gallery has other numbers of classes than when it was calibrated."""
     promised, classes = about.get("promise"), len(state.classes)
-    if promised and not 0.8 <= classes / max(promised["classes"], 1) <= 1.25:
-        return f"; calibrated with {promised['classes']} classes, now {classes}: run `likewise gallery calibrate`"
+    before = (promised.get("enrolled") or promised["classes"]) if promised else classes
+    if not 0.8 <= classes / max(before, 1) <= 1.25:
+        return f"; calibrated with {before} classes, now {classes}: run `likewise gallery calibrate`"
     return ""
