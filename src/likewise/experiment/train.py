@@ -54,7 +54,7 @@ def begun(out: Path, name: str, recipe: Recipe) -> Path | None:
     before = begun_before(out / name, recipe) if distributed.is_main() else None
     if before is not None:
         on_stderr(f"torchrun has started anew; going on with {before.path}")
-    return distributed.from_main(before and before.path)
+    return distributed.from_main(None if before is None else before.path)
 
 
 def prepared(recipe: Recipe, watch: Watch | None) -> Parts:
