@@ -21,7 +21,8 @@ def has_shards(loss_fn: nn.Module) -> bool:
 
 def gathered_states(loss_fn: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Fields, Fields]:
     """The state_dict of each, as with one process. Every process must call it where there are shards."""
-    loss, state = dict(loss_fn.state_dict()), optimizer.state_dict()
+    loss: Fields = dict(loss_fn.state_dict())
+    state = optimizer.state_dict()
     if not has_shards(loss_fn):
         return loss, state
     for name, shard in shards_of(loss_fn):
@@ -57,7 +58,7 @@ def own_states(
     return loss, state | {"state": states}
 
 
-def shards_of(loss_fn: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+def shards_of(loss_fn: nn.Module) -> Iterator[tuple[str, Tensor]]:
     return ((name, p) for name, p in loss_fn.named_parameters() if distributed.is_shard(p))
 
 
