@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all test-lowest package mutate lint format bench docs site notebooks forerunners clean system
+.PHONY: help demo install test test-all test-lowest package mutate lint format bench docs site notebooks forerunners clean system
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -11,6 +11,8 @@ help: ## list the targets
 
 demo: .venv/core ## train on real handwritten digits, print the scores and where the report is
 	$(BIN)/likewise train digits
+
+install: .venv/dev ## all that the documents and the tests use, in .venv
 
 test: .venv/dev ## the quick tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not system"

@@ -84,7 +84,7 @@ FIELDS = """\
 
 Each is a keyword of `likewise.Recipe`, a line of a TOML file, and `field=value` on the command line.
 
-| field | type | default | meaning |
+| field | meaning | default | type |
 |---|---|---|---|"""
 
 
@@ -125,7 +125,7 @@ def recipe_fields() -> list[str]:
     rows = []
     for field in dataclasses.fields(Recipe):
         kind = str(getattr(field.type, "__name__", field.type))
-        cells = (f"`{field.name}`", escaped(kind), f"`{field.default!r}`", escaped(field.metadata["meaning"]))
+        cells = (f"`{field.name}`", escaped(field.metadata["meaning"]), f"`{field.default!r}`", escaped(kind))
         rows.append(f"| {' | '.join(cells)} |")
     return [*FIELDS.splitlines(), *rows]
 

@@ -102,7 +102,7 @@ def test_parts_and_groups():
         (np.zeros((2, 2)), [np.inf, 1.0], "fraction"),
         (np.zeros((2, 2)), np.array(["a", None], object), "y holds None"),
         (np.zeros((2, 2)), np.array(["a", float("nan")], object), "y holds nan"),
-        (np.zeros((2, 2)), [[0], [1]], r"shape \[N\]"),
+        (np.zeros((2, 2)), [[0, 2], [1, 1]], r"shape \[N\]"),
         (np.zeros((0, 2)), [], "X has no rows"),
         (np.array([[0.0, np.nan]]), [0], "X holds NaN"),
         (np.array([[1e300]]), [0], "X holds NaN or infinity"),

@@ -152,7 +152,7 @@ def test_contract_of_the_names(source, root):
     """Every source is bound by its name, takes its keywords and no others, and says what it is."""
     for name in sources.__all__:
         function = getattr(sources, name)
-        assert next(iter(inspect.signature(function).parameters)) == "want"
+        assert next(iter(inspect.signature(function).parameters)) == "options"
         assert inspect.getdoc(function)
         assert spec.find("data", name.replace("_", "-")) is function
         with pytest.raises(spec.SpecError, match="takes no 'colour'"):

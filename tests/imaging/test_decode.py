@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from likewise.imaging import decode as module
-from likewise.imaging import jpeg
+from likewise.imaging import jpeg, resize
 from likewise.imaging.decode import Crop, Head, ImageError, check, decode, decoded, fit, head
 
 ORIENTATION = 0x0112
@@ -346,10 +346,15 @@ def test_torch_and_pillow_stretch_alike(height, width, channels):
     assert np.abs(pixels.astype(int) - np.array(wanted).astype(int)).max() <= 1
 
 
+def without_torch(monkeypatch):
+    for one in (module, resize):
+        monkeypatch.setattr(one, "is_quick", lambda: False)
+
+
 def test_without_avx2_pillow_stretches(monkeypatch):
     data, shape = save(photo(), "PNG"), (3, 31, 17)
     with_torch = decode(data, shape)
-    monkeypatch.setattr(module, "_quick", lambda: False)
+    without_torch(monkeypatch)
     assert "torch" not in module.decoder()
     assert (decode(data, shape).int() - with_torch.int()).abs().max() <= 1
 
@@ -360,7 +365,7 @@ def test_without_avx2_pillow_stretches(monkeypatch):
 @pytest.mark.parametrize("kind", [*KINDS, "pixels"])
 def test_pixels_go_where_they_are_wanted(kind, mode, invert, quick, monkeypatch):
     if not quick:
-        monkeypatch.setattr(module, "_quick", lambda: False)
+        without_torch(monkeypatch)
     image = rough(131, 203).convert(mode)
     picture = decoded(image) if kind == "pixels" else save(image, kind)
     for shape in [(3, 61, 83), (1, 61, 83), (3, 131, 203), (1, 131, 203)]:

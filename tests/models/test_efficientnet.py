@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from likewise.experiment import baselines
 from likewise.experiment.build import first_model, resolve_defaults, weights_of
 from likewise.experiment.imagenet import MOBILENET, imagenet
 from likewise.experiment.recipe import Recipe
@@ -95,6 +96,15 @@ def test_mobilenets_file_is_taken_first(package, tmp_path):
     (tmp_path / "no" / "weights").mkdir(parents=True)
     (tmp_path / "no" / "weights" / MOBILENET).touch()
     assert imagenet().network == "mobilenet_v2"
+
+
+@pytest.mark.usefixtures("package")
+def test_they_are_the_baseline_of_frozen_features():
+    images = six(pixels=torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8))
+    what, vectors = baselines.published(baselines.Part(images, None), Recipe(), images, "cpu")
+    assert what == "EfficientNet-Lite0, frozen, 64 px"
+    assert vectors.query.vectors.shape == (6, 1280)
+    assert vectors.query.vectors.std() > 1e-4
 
 
 @pytest.mark.usefixtures("package")

@@ -126,7 +126,7 @@ def test_a_bare_name_is_looked_for_in_and_beside_the_data(tmp_path, monkeypatch)
     with pytest.raises(SpecError, match=r"looked for sub/w.pth; give"):
         weights_of(Recipe(weights="sub/w.pth"))
     assert weights_of(Recipe(weights="none")) == weights_of(Recipe()) == ""
-    with pytest.raises(SpecError, match=r"weights=published is for timm:.*not for convnet"):
+    with pytest.raises(SpecError, match=r"weights=published is for efficientnet_lite, timm:.*not for convnet"):
         weights_of(Recipe(weights="published"))
 
 

@@ -29,6 +29,7 @@ KINDS = ("loss", "miner", "sampler", "network", "head", "sim", "relation")
 STEPS = {
     *("calibration.chosen", "intervals.draws", "intervals.ends", "intervals.interval", "intervals.without_pair_noise"),
     *("neighbours.tiles", "retrieval.hidden", "verification.curve", "verification.rank", "verification.too_few"),
+    *("clustering.silhouette_effects", "intervals.score_table"),
 }
 LINK = re.compile(r"arXiv:\d|https?://")
 YEAR = re.compile(r"\b(?:19|20)\d\d\b")

@@ -17,7 +17,7 @@ LINES = [
     for block in re.findall(r"^```sh\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
     for line in block.splitlines()
 ]
-BESIDE = ("make test", "export PATH", "likewise explore", "likewise serve", "curl ")  # not typed here, or below
+BESIDE = ("make install", "export PATH", "likewise explore", "likewise serve", "curl ")  # not typed here, or below
 
 
 @pytest.mark.slow

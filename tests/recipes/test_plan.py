@@ -168,6 +168,9 @@ def test_other_aspects():
     assert (rules(grey)[0]["size"], "fit" in rules(grey)[0]) == ("64x192", False)
     chosen, notes = rules(replace(grey, aspects=(1.0, 4.0)))
     assert chosen["fit"] == "pad"
+    assert replace(grey, aspects=(1.0, 4.0)).kind() == "90 px (width / height 1.0 to 4.0), grey"
+    assert photo.kind() == "300 px (width / height 1.3 to 1.4), colour"
+    assert replace(photo, aspect=1.0, aspects=(1.0, 1.1)).kind() == "300 px, colour"
     assert "fit=stretch" in notes[0]
 
 

@@ -160,7 +160,7 @@ def test_images_by_pages_and_by_class(client):
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "bnVsbA==", "-1", "W10=", "é"])
 @pytest.mark.parametrize("call", ["classes", "images"])
 def test_a_cursor_that_is_none(client, call, cursor):
-    assert "the cursor is none" in detail(client.get(f"/v1/{call}", params={"cursor": cursor}), 400)
+    assert "the cursor is not from this service" in detail(client.get(f"/v1/{call}", params={"cursor": cursor}), 400)
 
 
 def test_a_thumbnail_is_not_sent_again(client):

@@ -1,6 +1,7 @@
 """Decisions on the audit page: which images can be decided on, and the walk with keys, in a browser, to a CSV."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from likewise.data.decisions import read_decisions
 from likewise.embeddings import Embeddings
 from likewise.experiment.run import Run
+from likewise.viz import explorer
 from likewise.viz.workspace import audit_run
 from report_page import Page
 from report_run import write_run
@@ -42,14 +44,25 @@ def test_findings_can_be_decided_on_and_their_neighbours_cannot(run):
     assert "likewise train SOURCE --decisions decisions.csv" in page.said()
 
 
+@pytest.fixture
+def served(run):
+    """The address at which `likewise explore` serves the run, under its content security policy."""
+    with explorer.server(run.path) as serving:
+        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{serving.server_address[1]}/"
+        serving.shutdown()
+        thread.join()
+
+
 @pytest.mark.slow
 @pytest.mark.system
-def test_keys_walk_and_decide_and_the_file_is_one_of_decisions(run, browser, tmp_path):
+def test_keys_walk_and_decide_and_the_file_is_one_of_decisions(run, served, browser, tmp_path):
     complaints: list[str] = []
     tab = browser.new_page(viewport={"width": 390, "height": 700})
     tab.set_default_timeout(60_000)
     tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto((run.path / "audit.html").as_uri())
+    tab.goto(f"{served}audit.html")
     first, second = (tab.locator("[data-file]").nth(n).get_attribute("data-file") for n in (0, 1))
     assert tab.get_by_role("button", name="Save").is_disabled()
     for key in ("ArrowRight", "k", "ArrowLeft", "x"):

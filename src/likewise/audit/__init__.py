@@ -72,8 +72,8 @@ def write_csv(run: Run, result: Audit) -> Path:
 
 def read_findings(path: Path) -> dict[str, tuple[str, ...]]:
     """The kinds of findings of each image in an audit.csv, by id; nothing where there is none. Errors: ValueError."""
-    found: dict[str, tuple[str, ...]] = {}
+    by_image: dict[str, tuple[str, ...]] = {}
     for row in read_rows(path)[1:]:
-        if len(row) > 1 and row[0] in KINDS and row[1] and row[0] not in found.get(row[1], ()):
-            found[row[1]] = (*found.get(row[1], ()), row[0])
-    return found
+        if len(row) > 1 and row[0] in KINDS and row[1] and row[0] not in by_image.get(row[1], ()):
+            by_image[row[1]] = (*by_image.get(row[1], ()), row[0])
+    return by_image

@@ -29,16 +29,14 @@ def calibrate(
         print(f"likewise: {sentence}", file=sys.stderr, flush=True)
 
     with interruptible(), Progress(api.epochs_of(run)) as progress:
-        found = api.calibrate(run, folds=folds, fars=far or (0.1, 0.05, 0.01), k=k, watch=progress.watch, say=say)
+        rows = api.calibrate(run, folds=folds, fars=far or (0.1, 0.05, 0.01), k=k, watch=progress.watch, say=say)
     if as_json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(rows, indent=1))
         return
     print(f"{'FAR':>6}  {'threshold':>9}  {'95 % interval':>16}  named right")
-    for row in found:
+    for row in rows:
         right = "-" if row["detected"] is None else f"{row['detected']:.1%}"
         print(f"{row['far']:>6g}  {row['threshold']:>9.4f}  {row['low']:>7.4f} - {row['high']:.4f}  {right:>11}")
-    for row in found:
+    for row in rows:
         print("".join(f"{line}\n" for line in wrapped(str(row["note"]))), end="")
-    print(
-        f"tried with {found[0]['trials']:,} images of {found[0]['classes']:,} classes, by models trained without them"
-    )
+    print(f"tried with {rows[0]['trials']:,} images of {rows[0]['classes']:,} classes, by models trained without them")

@@ -136,12 +136,12 @@ def verify(
 ) -> None:
     """Decide whether an image shows a class."""
     with opened(gallery, model) as open_gallery:
-        found = open_gallery.verify(image, label, far=far)
-    verdict = "the same" if found["same"] else "not the same"
-    chance = "" if found["probability"] is None else f", probability of the same {found['probability']:.2f}"
-    text = f"{verdict}{chance}: similarity {found['similarity']:+.4f}, threshold {found['threshold']:+.4f}"
-    lines = [f"{text} for FAR {found['far']:g}", *wrapped(str(found["note"]))]
-    show(found, as_json, "\n".join(lines))
+        result = open_gallery.verify(image, label, far=far)
+    verdict = "the same" if result["same"] else "not the same"
+    chance = "" if result["probability"] is None else f", probability of the same {result['probability']:.2f}"
+    text = f"{verdict}{chance}: similarity {result['similarity']:+.4f}, threshold {result['threshold']:+.4f}"
+    lines = [f"{text} for FAR {result['far']:g}", *wrapped(str(result["note"]))]
+    show(result, as_json, "\n".join(lines))
 
 
 @commands.command()
@@ -232,15 +232,15 @@ def calibrate(
     `likewise calibrate RUN`. Without any, the threshold is a cautious one and promises nothing.
     """
     with opened(gallery, model) as open_gallery:
-        found = open_gallery.calibrate(far, rule)
-    named_rightly = "" if found.detected is None else f"; {found.detected:.1%} of enrolled classes named right"
+        result = open_gallery.calibrate(far, rule)
+    named_rightly = "" if result.detected is None else f"; {result.detected:.1%} of enrolled classes named right"
     seen = (
-        f"{found.accepted} of {found.trials:,} trials of {found.classes} classes accepted, 95 % interval "
-        f"{found.low:.4f} to {found.high:.4f}"
+        f"{result.accepted} of {result.trials:,} trials of {result.classes} classes accepted, 95 % interval "
+        f"{result.low:.4f} to {result.high:.4f}"
     )
-    told = f"for FAR {far:g}: {seen}" if found.promised else f"promises no FAR of {far:g}"
-    text = f"threshold {found.threshold:.4f} {told}{named_rightly}"
-    show(found.as_json(), as_json, "\n".join([*wrapped(text), *wrapped(found.note)]))
+    promise = f"for FAR {far:g}: {seen}" if result.promised else f"promises no FAR of {far:g}"
+    text = f"threshold {result.threshold:.4f} {promise}{named_rightly}"
+    show(result.as_json(), as_json, "\n".join([*wrapped(text), *wrapped(result.note)]))
 
 
 @commands.command()
@@ -268,22 +268,22 @@ def import_(gallery: File, file: Path, as_json: Json = False) -> None:
 def info(gallery: File, as_json: Json = False) -> None:
     """Show what a gallery holds, its model, its threshold, and how complete and fast its searches are."""
     with opened(gallery) as open_gallery:
-        found = open_gallery.info()
-    shown = [f"{key}: {value}" for key, value in found.items() if key not in ("audit", "promise")]
-    promise = found["promise"]
+        result = open_gallery.info()
+    shown = [f"{key}: {value}" for key, value in result.items() if key not in ("audit", "promise")]
+    promise = result["promise"]
     if isinstance(promise, dict):
         kind = "for" if promise.get("promised", True) else "promises no"
         shown.append(f"threshold: {promise['threshold']:.4f} {kind} FAR {promise['far']:g}")
         shown += wrapped(promise.get("note"))
-    show(found, as_json, "\n".join(shown))
+    show(result, as_json, "\n".join(shown))
 
 
 @commands.command()
 def check(gallery: File, as_json: Json = False) -> None:
     """Check every checksum of a gallery, and its index, which is made anew where it has to be; exit code 1: damaged."""
     with opened(gallery) as open_gallery:
-        found = open_gallery.check()
-    sound = f"index: {found.get('index')}\n{found['items']} items, all sound"
-    show(found, as_json, "\n".join(found["problems"]) or sound)
-    if not found["sound"]:
+        result = open_gallery.check()
+    sound = f"index: {result.get('index')}\n{result['items']} items, all sound"
+    show(result, as_json, "\n".join(result["problems"]) or sound)
+    if not result["sound"]:
         raise typer.Exit(1)

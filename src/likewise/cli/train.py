@@ -152,14 +152,16 @@ def print_vectors(file: Path, references: Path | None, as_json: bool) -> None:
     from likewise.evaluate.streamed import evaluate_files
 
     with interruptible(), Progress() as bar:
-        found = evaluate_files(
+        result = evaluate_files(
             file, references, progress=lambda done, total: bar.show("searching", done, total, f"{done:,} of {total:,}")
         )
     if as_json:
-        print(json.dumps(found.to_dict(), indent=1))
+        print(json.dumps(result.to_dict(), indent=1))
         return
-    print(f"{found.queries:,} queries, {found.references:,} references, {found.without_positives:,} without positives")
-    print("\n".join(f"{name:12} {value:.4f}" for name, value in found.scores.items()))
+    print(
+        f"{result.queries:,} queries, {result.references:,} references, {result.without_positives:,} without positives"
+    )
+    print("\n".join(f"{name:12} {value:.4f}" for name, value in result.scores.items()))
 
 
 @app.command()

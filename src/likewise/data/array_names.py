@@ -28,12 +28,12 @@ USES = {name: use for use in ("X", "y") for name in NAMES[use]}
 def by_use(stored: Mapping[str, Entry]) -> dict[str, Entry]:
     """The arrays by use (X, y, split, groups), recognised by usual names in any case; exact names have priority."""
     lowered = {key.casefold(): key for key in reversed(list(stored))}
-    found = dict(stored)
+    arrays = dict(stored)
     for use, names in NAMES.items():
         key = next((lowered[name] for name in names if name in lowered), None)
         if use not in stored and key is not None:
-            found[use] = stored[key]
-    return found
+            arrays[use] = stored[key]
+    return arrays
 
 
 def part_of(key: str) -> tuple[str, str] | None:
@@ -56,18 +56,18 @@ def joined(stored: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray
 
     Errors: ValueError for a part that lacks X or y, and for images of different sizes.
     """
-    found = {named: key for key in stored if (named := part_of(key))}
-    parts = [part for part in SPLITS if any((use, part) in found for use in ("X", "y"))]
-    if ("X", "train") not in found:
+    keys = {named: key for key in stored if (named := part_of(key))}
+    parts = [part for part in SPLITS if any((use, part) in keys for use in ("X", "y"))]
+    if ("X", "train") not in keys:
         return {}
     for part in parts:
         for use in ("X", "y"):
-            if (use, part) not in found:
+            if (use, part) not in keys:
                 raise ValueError(f"{where} holds {', '.join(stored)} and no {use.lower()}_{part}")
-    arrays = {use: [stored[found[use, part]] for part in parts] for use in ("X", "y")}
+    arrays = {use: [stored[keys[use, part]] for part in parts] for use in ("X", "y")}
     for use, listed in arrays.items():
         if len({array.shape[1:] for array in listed}) > 1 or not all(array.ndim for array in listed):
-            shapes = ", ".join(f"{found[use, part]} {list(stored[found[use, part]].shape)}" for part in parts)
+            shapes = ", ".join(f"{keys[use, part]} {list(stored[keys[use, part]].shape)}" for part in parts)
             raise ValueError(f"{where}: the parts differ in shape: {shapes}")
     for part, X, y in zip(parts, arrays["X"], arrays["y"], strict=True):
         if len(X) != len(y):

@@ -53,17 +53,17 @@ def read_decisions(path: str | os.PathLike) -> dict[str, Decision]:
     if not rows:
         raise ValueError(f"{legible(file)} is empty; its first line is file,label,decision,new label")
     at = columns_of(rows[0], file)
-    found: dict[str, Decision] = {}
+    decisions: dict[str, Decision] = {}
     for row in rows[1:]:
         one = decision_of(row, at, file)
         if one is None:
             continue
-        earlier = found.setdefault(one.file, one)
+        earlier = decisions.setdefault(one.file, one)
         if earlier._replace(where="") != one._replace(where=""):
             raise ValueError(
                 f"{legible(file)}: {one.where} decides otherwise on {shown(one.file)} than {earlier.where}; keep one"
             )
-    return found
+    return decisions
 
 
 def columns_of(first: Row, file: Path) -> dict[str, int]:

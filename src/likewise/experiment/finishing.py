@@ -118,7 +118,7 @@ def recompute_statistics(model: Embedder, images: Images) -> None:
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not norms:
         return
-    kept = [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     some = spaced(images, STATISTICS)
     with evaluating(model):
         for norm in norms:
@@ -127,7 +127,7 @@ def recompute_statistics(model: Embedder, images: Images) -> None:
             norm.train()
         for places in torch.arange(len(some)).chunk(max(1, -(-len(some) // at_once(some.shape)))):
             model(some.batch(places).to(device_of(model)))
-    for norm, momentum in zip(norms, kept, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 

@@ -24,10 +24,10 @@ NAME = "inputs.json"
 
 def write_inputs(run: Run, recipe: Recipe, images: Images) -> None:
     """Keep the recipe's fields, a fingerprint of the data and torchrun's name beside the run's checkpoints."""
-    kept: dict[str, object] = {"recipe": recipe.to_dict(), "data": fingerprint(images)}
+    record: dict[str, object] = {"recipe": recipe.to_dict(), "data": fingerprint(images)}
     if launch := distributed.launched_by():
-        kept["launch"] = launch
-    write_text(run.path / NAME, json.dumps(kept, indent=1))
+        record["launch"] = launch
+    write_text(run.path / NAME, json.dumps(record, indent=1))
 
 
 def begun_before(path: Path, recipe: Recipe) -> Run | None:
@@ -42,9 +42,9 @@ def begun_before(path: Path, recipe: Recipe) -> Run | None:
         if not run.path.exists():
             break
         with suppress(ValueError):  # another run's file, damaged
-            kept = kept_inputs(run)
-            if run.recipe_file.exists() and launch and kept.get("launch") == launch:
-                begun.append((differences(kept.get("recipe"), fields, "") == [], run))
+            saved = kept_inputs(run)
+            if run.recipe_file.exists() and launch and saved.get("launch") == launch:
+                begun.append((differences(saved.get("recipe"), fields, "") == [], run))
     unfinished = [run for _, run in reversed(begun) if not run.report.exists()]
     return next((run for same, run in begun if same), next(iter(unfinished), None))
 

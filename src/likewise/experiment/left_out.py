@@ -84,9 +84,9 @@ def part_classes(images: Images, folds: int, seed: int) -> list[np.ndarray]:
 def one_fold(recipe: Recipe, images: Images, classes: np.ndarray, folds: int, watch: Watch | None = None) -> Embeddings:
     """Train without these classes, and embed: what the model was trained on, other images of that, and the classes."""
     out_N = torch.isin(images.labels, torch.from_numpy(classes).to(images.labels.device))
-    kept = images.take((~out_N).nonzero()[:, 0])
-    model = trial(build(recipe, kept), watch=watch).state.final
-    reference, known = spaced(kept.part("train"), REFERENCES), kept.part("val")
+    rest = images.take((~out_N).nonzero()[:, 0])
+    model = trial(build(recipe, rest), watch=watch).state.final
+    reference, known = spaced(rest.part("train"), REFERENCES), rest.part("val")
     known = known.take(torch.isin(known.labels, reference.labels).nonzero()[:, 0])
     shown = [reference, spaced(known, QUERIES // folds)]
     shown.append(spaced(images.take(out_N.nonzero()[:, 0]), QUERIES // folds))
@@ -106,10 +106,10 @@ def fold_files(run: Run, folds: int) -> list[Path]:
 
 def complete(run: Run) -> list[Path]:
     """The files of all folds; none where one lacks, or none was trained."""
-    found = sorted(run.left_out.glob("*_of_*.parquet"))
-    folds = found[0].stem.rpartition("_")[2] if found else ""
+    files = sorted(run.left_out.glob("*_of_*.parquet"))
+    folds = files[0].stem.rpartition("_")[2] if files else ""
     wanted = fold_files(run, int(folds)) if folds.isdigit() and int(folds) < 100 else []
-    return wanted if wanted and found == wanted else []
+    return wanted if wanted and files == wanted else []
 
 
 def left_out(run: Run) -> list[Embeddings]:

@@ -173,12 +173,12 @@ def scores_of(
     return {name: as_record(score) for name, score in scores.items()}
 
 
-def of_classes(found: Embeddings) -> Fields:
+def of_classes(embeddings: Embeddings) -> Fields:
     """What the model keeps: whether its validation classes were trained on, and where some were not, which were."""
-    trained = found.part("train").labels.unique().tolist()
-    names = [found.classes[i] for i in trained]
-    said: Fields = {"closed": is_closed_set(found, "val")}
-    return said | ({"trained_classes": names} if len(names) < len(found.classes) else {})
+    trained = embeddings.part("train").labels.unique().tolist()
+    names = [embeddings.classes[i] for i in trained]
+    record: Fields = {"closed": is_closed_set(embeddings, "val")}
+    return record | ({"trained_classes": names} if len(names) < len(embeddings.classes) else {})
 
 
 def one_shot(model: Embedder, recipe: Recipe, images: Images, split: str) -> dict[str, ScoreRecord]:

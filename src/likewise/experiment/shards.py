@@ -21,29 +21,30 @@ def has_shards(loss_fn: nn.Module) -> bool:
 
 def gathered_states(loss_fn: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Fields, Fields]:
     """The state_dict of each, as with one process. Every process must call it where there are shards."""
-    loss, kept = dict(loss_fn.state_dict()), optimizer.state_dict()
+    loss: Fields = dict(loss_fn.state_dict())
+    state = optimizer.state_dict()
     if not has_shards(loss_fn):
-        return loss, kept
+        return loss, state
     for name, shard in shards_of(loss_fn):
         loss[name] = distributed.gather(shard.detach())
-    states = dict(kept["state"])
+    states = dict(state["state"])
     for number, p in numbered(optimizer):
         if distributed.is_shard(p) and number in states:
             states[number] = {
                 key: distributed.gather(value) if is_of_rows(value, p.shape) else value
                 for key, value in sorted(states[number].items())
             }
-    return loss, kept | {"state": states}
+    return loss, state | {"state": states}
 
 
 def own_states(
-    loss_fn: nn.Module, optimizer: torch.optim.Optimizer, loss: Fields, kept: Fields
+    loss_fn: nn.Module, optimizer: torch.optim.Optimizer, loss: Fields, state: Fields
 ) -> tuple[Fields, Fields]:
     """The rows of this process, of states that `gathered_states` gave. Errors: ValueError for other sizes."""
     if not has_shards(loss_fn):
-        return loss, kept
+        return loss, state
     own: dict[torch.Tensor, tuple[slice, int]] = {p: rows_of(p) for _, p in shards_of(loss_fn)}
-    loss, states = dict(loss), dict(kept["state"])
+    loss, states = dict(loss), dict(state["state"])
     for name, shard in shards_of(loss_fn):
         rows, total = own[shard]
         if len(loss[name]) != total:
@@ -54,10 +55,10 @@ def own_states(
             rows, total = own[p]
             whole = (total, *p.shape[1:])
             states[number] = {k: v[rows].clone() if is_of_rows(v, whole) else v for k, v in states[number].items()}
-    return loss, kept | {"state": states}
+    return loss, state | {"state": states}
 
 
-def shards_of(loss_fn: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+def shards_of(loss_fn: nn.Module) -> Iterator[tuple[str, Tensor]]:
     return ((name, p) for name, p in loss_fn.named_parameters() if distributed.is_shard(p))
 
 

@@ -13,7 +13,7 @@ __all__ = ["accuracy_by_size", "trained_dims"]
 MOST = 6_000  # images, queries and references together, in each of about twenty searches
 
 
-def accuracy_by_size(recipe: Recipe, found: Embeddings, split: str, *, open_set: bool) -> SizesRecord | None:
+def accuracy_by_size(recipe: Recipe, embeddings: Embeddings, split: str, *, open_set: bool) -> SizesRecord | None:
     """Nearest-neighbour accuracy of prefixes in float32, int8 and bits; None for losses other than matryoshka.
 
     found: the embeddings of all images. Ranges and means of the dimensions are those of the training part. More than
@@ -22,14 +22,14 @@ def accuracy_by_size(recipe: Recipe, found: Embeddings, split: str, *, open_set:
     trained = trained_dims(recipe.loss)
     if not trained:
         return None
-    queries, train = ((found.split == SPLITS.index(part)).nonzero()[:, 0] for part in (split, "train"))
-    query_Q, reference_M = subset(found.labels, queries, None if open_set else train, MOST, seed=recipe.split_seed)
-    reference = None if reference_M is None else found.take(reference_M)
-    known_ND = found.vectors[train]
+    queries, train = ((embeddings.split == SPLITS.index(part)).nonzero()[:, 0] for part in (split, "train"))
+    query_Q, reference_M = subset(embeddings.labels, queries, None if open_set else train, MOST, seed=recipe.split_seed)
+    reference = None if reference_M is None else embeddings.take(reference_M)
+    known_ND = embeddings.vectors[train]
     dims = dims_of(known_ND.shape[1], trained)
     try:
         sized = vector_sizes(
-            found.take(query_Q), reference, known_ND, dims, sim=recipe.sim or "cosine", seed=recipe.split_seed
+            embeddings.take(query_Q), reference, known_ND, dims, sim=recipe.sim or "cosine", seed=recipe.split_seed
         )
     except ValueError:  # nothing to find
         return None

@@ -86,7 +86,7 @@ class Chosen(NamedTuple):
 
 
 def validation_thresholds(
-    found: Embeddings, pairs: Pairs | None, sim: str, *, saved: Record | None = None, target: str = ""
+    embeddings: Embeddings, pairs: Pairs | None, sim: str, *, saved: Record | None = None, target: str = ""
 ) -> list[Chosen]:
     """The thresholds of levels of the FAR on validation pairs; none where there are no such pairs.
 
@@ -98,10 +98,10 @@ def validation_thresholds(
         if target:
             raise ValueError(f"no threshold for {target}: the validation part has no pairs; train with val=0.1")
         return []
-    val = found.part("val")
+    val = embeddings.part("val")
     score_T = similarities(val.vectors, pairs, sim=spec.bind("sim", sim))
     levels = sorted({*LEVELS, *([aim(target)[1]] if target else [])}, reverse=True)
-    members = members_of(pairs, units(val.labels, not is_closed_set(found, "val")))
+    members = members_of(pairs, units(val.labels, not is_closed_set(embeddings, "val")))
     at_each = at_levels(score_T, pairs.same, levels, members)
     chosen = [Chosen(name, one.threshold, one) for name, one in at_each.items()]
     if saved:

@@ -229,6 +229,6 @@ def stopped(error: OSError, folder: Path) -> CorpusError:
     """One sentence for what the system refuses."""
     if error.errno in FULL:
         return CorpusError(
-            f"{folder}: the disk is full; free some space and call again: it goes on with the parts that are there"
+            f"{folder}: the disk is full; free some space and call again to resume with the parts that are there"
         )
     return CorpusError(f"{folder}: {error.strerror or error}; fix that and call again to resume")

@@ -44,8 +44,12 @@ def of_gallery(encoder: "Encoder | None", enrolled: Vectors, *, sim: str, rule: 
     if again.labels and not new.labels:  # what it was not trained on of the classes that it was trained on
         rest = without_these(enrolled, again)
         if set(rest.labels) >= set(again.labels):
-            told = left_out(again, rest)
-            known = known._replace(genuine=told.genuine, right=told.right, genuine_class=told.genuine_class)
+            left_out_classes = left_out(again, rest)
+            known = known._replace(
+                genuine=left_out_classes.genuine,
+                right=left_out_classes.right,
+                genuine_class=left_out_classes.genuine_class,
+            )
     return basis(
         known,
         trained,
@@ -56,13 +60,16 @@ def of_gallery(encoder: "Encoder | None", enrolled: Vectors, *, sim: str, rule: 
     )
 
 
-def of_run(run: "Run", by: Vectors, found: "Embeddings", *, sim: str, rule: str) -> Basis:
+def of_run(run: "Run", by: Vectors, embeddings: "Embeddings", *, sim: str, rule: str) -> Basis:
     """What the threshold of a run's own `predict` is calibrated with.
 
     by: what images are compared with. found: the embeddings of all of the run's images, of which the test part takes
     no part. Errors: ValueError where the run has no validation images.
     """
-    val, trained = vectors_of(found.part("val")), {found.classes[i] for i in found.part("train").labels.tolist()}
+    val, trained = (
+        vectors_of(embeddings.part("val")),
+        {embeddings.classes[i] for i in embeddings.part("train").labels.tolist()},
+    )
     if not val.labels:
         raise ValueError(f"{run.path} has no validation images to choose a threshold by; train with val=0.1")
     known = leave_out(val.vectors, val.labels, by.vectors, by.labels, sim=sim, rule=rule)
@@ -77,12 +84,12 @@ def of_run(run: "Run", by: Vectors, found: "Embeddings", *, sim: str, rule: str)
 
 def of_folds(run: "Run", *, sim: str, rule: str) -> Basis:
     """The run's own trainings without some of the classes. Errors: ValueError where they are not all there."""
-    found = trials_of_folds(folds_of(run), None, sim=sim, rule=rule)
-    if found is None:
+    trials = trials_of_folds(folds_of(run), None, sim=sim, rule=rule)
+    if trials is None:
         raise ValueError(
             f"{run.path} has no trainings without some of its classes; run `likewise calibrate {run.path}`"
         )
-    return Basis(found, FOLDS)
+    return Basis(trials, FOLDS)
 
 
 def run_of(encoder: "Encoder | None") -> "Run | None":

@@ -140,12 +140,12 @@ def promise(gallery: Opened, far: float, rule: str = "", state: State | None = N
         encoder = None
     with gallery.lock:  # the same trials serve every rate, until the gallery changes
         key = (state.version, rule, kept_folds(encoder))
-        found = gallery.trials.get(key)
-        if found is None:
+        grounds = gallery.trials.get(key)
+        if grounds is None:
             enrolled = Vectors(state.index.prepared[:count], labels)
-            found = of_gallery(encoder, enrolled, sim=gallery.sim, rule=rule)
-            gallery.trials = {key: found}
-    return replace(found.promise(far, rule), enrolled=len(set(labels)))
+            grounds = of_gallery(encoder, enrolled, sim=gallery.sim, rule=rule)
+            gallery.trials = {key: grounds}
+    return replace(grounds.promise(far, rule), enrolled=len(set(labels)))
 
 
 def threshold(gallery: Opened, far: float | None) -> float:

@@ -46,13 +46,13 @@ def predicted(
     return row
 
 
-def promise_of(run: Run, by: Embeddings, found: Embeddings, k: int, far: float, sim: str) -> Promise:
+def promise_of(run: Run, by: Embeddings, embeddings: Embeddings, k: int, far: float, sim: str) -> Promise:
     """The threshold of a false-accept rate among `by`, on images of classes that the run was not trained on.
 
     found: the embeddings of all images of the run. See `gallery.unseen`.
     """
     rule = f"vote(k={k})"
-    return of_run(run, vectors_of(by), found, sim=check_sim(sim), rule=rule).promise(far, rule)
+    return of_run(run, vectors_of(by), embeddings, sim=check_sim(sim), rule=rule).promise(far, rule)
 
 
 def calibrate_run(

@@ -64,8 +64,8 @@ class Basis(NamedTuple):
         least = self.least
         if self.also is not None and far * (len(self.also) + 1) >= 1:  # fewer say nothing of this rate
             least = max(least, threshold_of(self.also, far))
-        found = calibrate(self.trials, far, rule=rule, source=self.source, least=least, promised=self.promised)
-        return replace(found, note=self.note) if self.note else found
+        promise = calibrate(self.trials, far, rule=rule, source=self.source, least=least, promised=self.promised)
+        return replace(promise, note=self.note) if self.note else promise
 
 
 def basis(

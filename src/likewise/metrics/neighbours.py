@@ -81,6 +81,10 @@ def nearest_of_blocks(x_QD: Tensor, blocks: Iterable[Tensor], k: int, *, offset:
     """As `nearest` by cosine, of references that come in blocks [M, D], of which one at a time is in memory.
 
     Equal vectors in one block may be rounded differently, so that ties are by place only where they are exact.
+
+    >>> blocks = [torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.1]])]
+    >>> nearest_of_blocks(torch.tensor([[1.0, 0.0]]), blocks, k=1).place
+    tensor([[1]])
     """
     unit_QD = geometry.unit(x_QD.detach())
     key_QK = torch.empty(len(x_QD), 0, dtype=torch.int64)

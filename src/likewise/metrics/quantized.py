@@ -60,8 +60,8 @@ def rescored(x_QD: Tensor, sign_MD: Tensor, known: Range, k: int, *, among: int,
     The similarity is the dot product of the query, less the mean of the known vectors, with the reference's signs: a
     reference still takes one bit a number. Yamada, Asai and Hajishirzi, ACL 2021. offset: as for `nearest`.
     """
-    found = nearest(in_signs(x_QD, known), sign_MD, among, sim=geometry.dot, offset=offset)
-    again_QK = torch.einsum("qd,qkd->qk", x_QD - known.mean, sign_MD[found.place.clamp_min(0)])
-    again_QK = again_QK.masked_fill(found.place < 0, -torch.inf)
+    near = nearest(in_signs(x_QD, known), sign_MD, among, sim=geometry.dot, offset=offset)
+    again_QK = torch.einsum("qd,qkd->qk", x_QD - known.mean, sign_MD[near.place.clamp_min(0)])
+    again_QK = again_QK.masked_fill(near.place < 0, -torch.inf)
     order_QK = again_QK.sort(dim=-1, descending=True, stable=True).indices[:, :k]
-    return Nearest(again_QK.gather(1, order_QK), found.place.gather(1, order_QK))
+    return Nearest(again_QK.gather(1, order_QK), near.place.gather(1, order_QK))

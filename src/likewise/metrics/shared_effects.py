@@ -34,11 +34,11 @@ def few_shot_ratio(episodes: Episodes, right_EWQ: Tensor, labels_N: Tensor, *, c
     return with_effect(ratio, effect_N, code_N, chance)
 
 
-def silhouette_ratio(found: Silhouette, labels_N: Tensor) -> Ratio:
+def silhouette_ratio(silhouette: Silhouette, labels_N: Tensor) -> Ratio:
     """The mean silhouette, with what each image does to the silhouettes of others."""
     code_N = labels_N.unique(return_inverse=True)[1]
-    ratio = Ratio(found.value, torch.ones_like(found.value))
-    return with_effect(ratio, found.effect, code_N, found.squares)
+    ratio = Ratio(silhouette.value, torch.ones_like(silhouette.value))
+    return with_effect(ratio, silhouette.effect, code_N, silhouette.squares)
 
 
 def with_effect(ratio: Ratio, effect_N: Tensor, code_N: Tensor, noise: float) -> Ratio:

@@ -64,14 +64,14 @@ def lora(network: nn.Module, shape: Sequence[int], *, rank: int = 8, alpha: floa
             f"lora takes a rank from 1 to {MOST:,} and an alpha above 0, usually 8 and 16; got rank={rank}, "
             f"alpha={alpha}"
         )
-    found = [layer for name, layer in called(network, shape) if wanted(name, layers)]
-    if not found:
+    adapted = [layer for name, layer in called(network, shape) if wanted(name, layers)]
+    if not adapted:
         raise ValueError(
             f"lora has no {'linear' if layers == 'all' else layers} layer to adapt in this network; it is for "
             "transformers (timm:vit_..., hf:...), so train the network itself: adapter="
         )
     network.requires_grad_(False)
-    for layer in found:
+    for layer in adapted:
         become_lora(layer, rank, alpha / rank)
 
 
@@ -121,13 +121,13 @@ def adapted_layers(network: nn.Module) -> Iterator[tuple[str, LoRALinear]]:
 @torch.no_grad()
 def merge(network: nn.Module) -> int:
     """Add every adapter to its weight, in place, in float64; the number of layers that had one."""
-    found = [layer for _, layer in adapted_layers(network)]
-    for layer in found:
+    adapted = [layer for _, layer in adapted_layers(network)]
+    for layer in adapted:
         low = layer.lora_scale * layer.lora_up.double() @ layer.lora_down.double()
         layer.weight.copy_(layer.weight.double() + low)
         del layer.lora_up, layer.lora_down, layer.lora_scale
         layer.__class__ = nn.Linear  # type: ignore[assignment]
-    return len(found)
+    return len(adapted)
 
 
 def save(path: str | os.PathLike, model: Embedder, adapter: str) -> None:

@@ -62,7 +62,8 @@ def efficientnet_lite(
     """
     if len(shape) != 3:
         raise ValueError(
-            f"efficientnet_lite takes images of shape (C, H, W), got {tuple(shape)}; for feature vectors use mlp"
+            f"efficientnet_lite takes images of shape (C, H, W), got {tuple(shape)}; "
+            "for feature vectors use mlp or identity"
         )
     if type(variant) is not int or not 0 <= variant < len(SCALES):
         raise SpecError(f"efficientnet_lite has the variants 0, 1 and 2, got variant={variant!r}")

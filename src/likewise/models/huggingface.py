@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol  # Any: JSON of others
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from likewise.models.libraries import Makers, brief, close, library, summary
+from likewise.safety.bounds import Fields
 from likewise.spec import SpecError
 
 __all__ = [
@@ -74,14 +75,14 @@ def preprocessor_of_hf(name: str) -> Makers:
     return Makers(tuple(mean), tuple(std), size) if mean and std else Makers(size=size)
 
 
-def published_fields(name: str, file: str) -> dict[str, Any]:
+def published_fields(name: str, file: str) -> Fields:
     """A JSON object beside the model; empty where there is none."""
     path = library("transformers.utils").cached_file(name, file, _raise_exceptions_for_missing_entries=False)
     fields = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
     return fields if isinstance(fields, dict) else {}
 
 
-def naflex_side(fields: Mapping[str, Any]) -> int:
+def naflex_side(fields: Fields) -> int:
     """The side of the largest square of whole patches, for models that take any number of patches up to a limit."""
     most, patch = fields.get("max_num_patches"), fields.get("patch_size")
     return math.isqrt(most) * patch if isinstance(most, int) and isinstance(patch, int) and most > 0 else 0

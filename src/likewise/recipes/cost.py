@@ -148,8 +148,10 @@ def enlarged(images: Images, of_data: Facts, recipe: Recipe) -> Images:
     if isinstance(images.pixels, Files):
         each = (channels, max(least, height), max(least, width))
         return dataclasses.replace(images, pixels=dataclasses.replace(images.pixels, each=each, stored=None))
-    want = LoadOptions(size=f"{max(least, height)}x{max(least, width)}", channels=channels if channels in (1, 3) else 0)
-    return dataclasses.replace(images, pixels=conform(images.pixels, want))
+    options = LoadOptions(
+        size=f"{max(least, height)}x{max(least, width)}", channels=channels if channels in (1, 3) else 0
+    )
+    return dataclasses.replace(images, pixels=conform(images.pixels, options))
 
 
 def memory() -> int:

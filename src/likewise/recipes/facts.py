@@ -60,10 +60,11 @@ class Facts:
         if not self.side:
             return "feature rows"
         size = " x ".join(map(str, self.shape[1:])) if len(set(self.shape[1:])) > 1 else str(self.side)
-        if not self.shape and (self.mixed > TELLING or max(self.aspect, 1 / self.aspect) > TELLING):
-            size += f" and wider by {self.aspects[0]:.1f} to {self.aspects[1]:.1f}"
+        far = not self.shape and (self.mixed > TELLING or max(self.aspect, 1 / self.aspect) > TELLING)
+        aspects = f" (width / height {self.aspects[0]:.1f} to {self.aspects[1]:.1f})" if far else ""
         colours = {1: "grey", 3: "colour"}
-        return f"{size} px, {'floats' if self.negative else colours.get(self.channels, f'{self.channels} channels')}"
+        kind = "floats" if self.negative else colours.get(self.channels, f"{self.channels} channels")
+        return f"{size} px{aspects}, {kind}"
 
 
 def peek(recipe: Recipe) -> Images:

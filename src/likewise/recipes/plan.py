@@ -94,9 +94,9 @@ def fitted(recipe: Recipe, of_data: Facts, notes: list[str], minutes: float, fix
     """The recipe with epochs that suit the time, by what is measured; memory too."""
     recipe = resolve_defaults(recipe)
     memory_before = memory()
-    found = measured(recipe, images, of_data)
-    recipe = recipe.replace(amp=found.amp)
-    cost = cost_of(recipe, of_data, found)
+    steps = measured(recipe, images, of_data)
+    recipe = recipe.replace(amp=steps.amp)
+    cost = cost_of(recipe, of_data, steps)
     epochs = recipe.epochs
     if "epochs" not in fixed:
         by_time = cost.epochs_within(60 * (minutes or MINUTES))
@@ -110,4 +110,4 @@ def fitted(recipe: Recipe, of_data: Facts, notes: list[str], minutes: float, fix
         left = 60 * minutes - cost.read - cost.scoring
         recipe = recipe.replace(max_seconds=float(round(max(20 * minutes, left))))
     total = cost.total(epochs) / 60
-    return Plan(recipe, of_data, tuple(notes), total, max(memory(), memory_before) / 2**30, found.precision)
+    return Plan(recipe, of_data, tuple(notes), total, max(memory(), memory_before) / 2**30, steps.precision)

@@ -13,7 +13,7 @@ PHOTO_SIDE = 160  # side for published weights; larger images are reduced
 BATCH = 128  # images a batch, small networks
 PHOTO_BATCH = 64
 LONG = 1.5  # median aspect from which images keep it
-MIXED = 1.5  # ratio of wide to narrow aspects (90th to 10th percentile) from which images are padded
+MIXED = 2.5  # ratio of wide to narrow aspects (90th to 10th percentile) from which images are padded
 LONGEST = 4  # aspect that is kept at most
 
 

@@ -46,8 +46,8 @@ def _parts(m: RunData) -> str | None:
 
 def _decisions(m: RunData) -> str | None:
     """`decisions applied: 3 removed, 2 relabelled, 5 kept`; None for a run without any."""
-    held = m.metrics.get("data")
-    text = counted(held) if isinstance(held, dict) else ""
+    data = m.metrics.get("data")
+    text = counted(data) if isinstance(data, dict) else ""
     return f"decisions applied: {text}" if text else None
 
 

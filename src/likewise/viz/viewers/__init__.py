@@ -51,11 +51,11 @@ def write_for(viewer: str, run: Run, images: Images | None, folder: Path, *, met
         raise ValueError(f"{folder} is there already and is not an empty folder; give another -o FOLDER, or remove it")
     form = VIEWERS[viewer]
     form.needs(images)
-    found = points(run, images, method=method, most=form.images, numbers=form.numbers)
+    cloud = points(run, images, method=method, most=form.images, numbers=form.numbers)
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        form.write(found, made)
+        form.write(cloud, made)
         made.chmod(0o755)
         if folder.exists():
             folder.rmdir()
@@ -63,7 +63,7 @@ def write_for(viewer: str, run: Run, images: Images | None, folder: Path, *, met
     finally:
         shutil.rmtree(made, ignore_errors=True)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Written(folder, len(found.embeddings), found.of, size, form.opens(folder, found))
+    return Written(folder, len(cloud.embeddings), cloud.of, size, form.opens(folder, cloud))
 
 
 def quoted(path: Path) -> str:
@@ -75,20 +75,20 @@ def quoted(path: Path) -> str:
 SAFE = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:~+@%\\" + os.sep)
 
 
-def atlas_commands(folder: Path, found: Points) -> list[str]:
-    image = " --image image" if found.images is not None else ""
+def atlas_commands(folder: Path, cloud: Points) -> list[str]:
+    image = " --image image" if cloud.images is not None else ""
     return [
         f"embedding-atlas {quoted(folder / 'images.parquet')} --x map_x --y map_y --neighbors neighbours{image} "
         f"--labels {quoted(folder / 'classes.parquet')}"
     ]
 
 
-def projector_commands(folder: Path, found: Points) -> list[str]:
+def projector_commands(folder: Path, cloud: Points) -> list[str]:
     return [f"tensorboard --logdir {quoted(folder)}"]
 
 
-def fiftyone_commands(folder: Path, found: Points) -> list[str]:
-    name = quoted(Path(found.name))
+def fiftyone_commands(folder: Path, cloud: Points) -> list[str]:
+    name = quoted(Path(cloud.name))
     create = f"fiftyone datasets create --name {name} --dataset-dir {quoted(folder)}"
     return [f"{create} --type fiftyone.types.FiftyOneDataset", f"fiftyone app launch {name}"]
 

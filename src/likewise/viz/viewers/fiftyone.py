@@ -46,45 +46,45 @@ def check_images(images: Images | None) -> None:
         raise ValueError("FiftyOne shows images, and this run's data are rows or signals; use --to atlas or projector")
 
 
-def write_fiftyone(found: Points, folder: Path) -> None:
+def write_fiftyone(cloud: Points, folder: Path) -> None:
     """metadata.json, samples.json and, of images that lie in no file of their own, data/000000.png and so on.
 
     The class is `ground_truth`, the class of the nearest neighbour `prediction`; parts and findings are tags.
     """
-    if found.images is None:
+    if cloud.images is None:
         raise ValueError("the run's images are no longer those that were embedded; run `likewise evaluate RUN` first")
     about = {
-        "name": found.name,
+        "name": cloud.name,
         "media_type": "image",
         "sample_fields": SCHEMA,
-        "info": {"run": found.name, "similarity": found.sim, "images": len(found.embeddings), "of": found.of},
+        "info": {"run": cloud.name, "similarity": cloud.sim, "images": len(cloud.embeddings), "of": cloud.of},
     }
     (folder / "metadata.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
-    paths = list(paths_of(found, found.images, folder))
+    paths = list(paths_of(cloud, cloud.images, folder))
     with (folder / "samples.json").open("w", encoding="utf-8", newline="\n") as written:
-        for n, one in enumerate(samples(found, paths)):
+        for n, one in enumerate(samples(cloud, paths)):
             written.write(("," if n else '{"samples": [') + json.dumps(one, ensure_ascii=False))
         written.write("]}\n")
 
 
-def samples(found: Points, paths: list[str]) -> Iterator[Fields]:
+def samples(cloud: Points, paths: list[str]) -> Iterator[Fields]:
     """The documents of the images."""
-    vectors_ND = found.embeddings.vectors.numpy().astype(np.float32)
-    groups, parts, classes = found.embeddings.groups, found.parts, found.classes
+    vectors_ND = cloud.embeddings.vectors.numpy().astype(np.float32)
+    groups, parts, classes = cloud.embeddings.groups, cloud.parts, cloud.classes
     for n, path in enumerate(paths):
-        near_id, near_class, answer = found.nearest[n]
+        near_id, near_class, answer = cloud.nearest[n]
         sample: Fields = {
             "filepath": path,
-            "tags": [parts[n], *found.findings[n]],
+            "tags": [parts[n], *cloud.findings[n]],
             "ground_truth": label(classes[n]),
             "prediction": label(near_class) if near_id else None,
             "right": answer == "right" if answer else None,
-            "similarity": float(found.sims[n, 0]) if math.isfinite(found.sims[n, 0]) else None,
+            "similarity": float(cloud.sims[n, 0]) if math.isfinite(cloud.sims[n, 0]) else None,
             "nearest_id": near_id or None,
-            "likewise_id": found.embeddings.ids[n],
+            "likewise_id": cloud.embeddings.ids[n],
             "group_name": groups[n] if groups else None,
             "embedding": {"$binary": {"base64": packed(vectors_ND[n]), "subType": "00"}},
-            "map": found.xy[n].tolist(),
+            "map": cloud.xy[n].tolist(),
         }
         yield sample
 
@@ -100,15 +100,15 @@ def packed(vector_D: np.ndarray) -> str:
     return base64.b64encode(zlib.compress(written.getvalue())).decode()
 
 
-def paths_of(found: Points, images: Images, folder: Path) -> Iterator[str]:
+def paths_of(cloud: Points, images: Images, folder: Path) -> Iterator[str]:
     """The absolute path of each image's file; of one that has none, a PNG that is written into data/."""
     for first in range(0, len(images), CHUNK):
         rows = range(first, min(first + CHUNK, len(images)))
-        missing = [n for n in rows if found.files[n] is None]
+        missing = [n for n in rows if cloud.files[n] is None]
         pixels = dict(zip(missing, images.batch(missing), strict=True)) if missing else {}
         for n in rows:
             if n not in pixels:
-                yield str(found.files[n])
+                yield str(cloud.files[n])
                 continue
             path = folder / "data" / f"{n:06d}.png"
             path.parent.mkdir(exist_ok=True)

@@ -62,7 +62,7 @@ def points(run: Run, images: Images | None, *, method: str, most: int, numbers: 
         raise ValueError(f"{run.path} has no embeddings yet; run `likewise evaluate {run.path}`")
     every = Embeddings.load(run.embeddings)
     at_N = shown(every, min(most, max(2, numbers // max(1, every.vectors.shape[1]))))
-    kept = every.take(at_N.tolist())
+    chosen = every.take(at_N.tolist())
     sim = run.recipe.sim or "cosine"
     around = neighbourhood(every, at_N, spec.bind("sim", sim), K)
     row = np.full(len(every) + 1, -1)
@@ -73,11 +73,11 @@ def points(run: Run, images: Images | None, *, method: str, most: int, numbers: 
         (every.ids[n], every.classes[labels[n]], ANSWERS[right]) if n >= 0 else ("", "", ANSWERS[UNKNOWN])
         for n, right in zip(first, around.right.tolist(), strict=True)
     ]
-    found = read_findings(run.path / "audit.csv")
-    xy = project(as_compared(kept.vectors, sim), method if len(kept) > 3 else "pca")
+    findings = read_findings(run.path / "audit.csv")
+    xy = project(as_compared(chosen.vectors, sim), method if len(chosen) > 3 else "pca")
     return Points(
-        run.name, sim, kept, len(every), xy, row[around.place], around.sim, nearest,
-        [found.get(name, ()) for name in kept.ids], these(images, kept.ids), files(run, kept.ids),
+        run.name, sim, chosen, len(every), xy, row[around.place], around.sim, nearest,
+        [findings.get(name, ()) for name in chosen.ids], these(images, chosen.ids), files(run, chosen.ids),
     )  # fmt: skip
 
 

@@ -19,28 +19,28 @@ CHUNK = 256
 COLUMNS = ("class", "part", "nearest neighbour", "nearest class", "findings", "file")
 
 
-def write_projector(found: Points, folder: Path) -> None:
+def write_projector(cloud: Points, folder: Path) -> None:
     """tensors.tsv, metadata.tsv, sprite.png where there are images, and projector_config.pbtxt, all in `folder`.
 
     Vectors are normalised where the similarity is cosine, so that the projector's Euclidean distances agree with it.
     """
-    vectors_ND = as_compared(found.embeddings.vectors, found.sim).numpy()
+    vectors_ND = as_compared(cloud.embeddings.vectors, cloud.sim).numpy()
     np.savetxt(folder / "tensors.tsv", vectors_ND, fmt="%.6g", delimiter="\t")
-    (folder / "metadata.tsv").write_text(metadata(found), encoding="utf-8", newline="\n")
+    (folder / "metadata.tsv").write_text(metadata(cloud), encoding="utf-8", newline="\n")
     fields = ['tensor_name: "embedding"', 'tensor_path: "tensors.tsv"', 'metadata_path: "metadata.tsv"']
-    if found.images is not None:
-        side = sprite(found.images, folder / "sprite.png")
+    if cloud.images is not None:
+        side = sprite(cloud.images, folder / "sprite.png")
         size = f"single_image_dim: {side} single_image_dim: {side}"
         fields.append(f'sprite {{ image_path: "sprite.png" {size} }}')
     config = "".join(f"  {field}\n" for field in fields)
     (folder / "projector_config.pbtxt").write_text(f"embeddings {{\n{config}}}\n", encoding="utf-8", newline="\n")
 
 
-def metadata(found: Points) -> str:
+def metadata(cloud: Points) -> str:
     """A line for each image below the names of the columns."""
-    kinds = [", ".join(one) for one in found.findings]
-    nearest = [(answer, name) for _, name, answer in found.nearest]
-    columns = zip(found.classes, found.parts, nearest, kinds, found.embeddings.ids, strict=True)
+    kinds = [", ".join(one) for one in cloud.findings]
+    nearest = [(answer, name) for _, name, answer in cloud.nearest]
+    columns = zip(cloud.classes, cloud.parts, nearest, kinds, cloud.embeddings.ids, strict=True)
     rows = [(name, part, *near, kind, file) for name, part, near, kind, file in columns]
     return "".join("\t".join(map(cell, row)) + "\n" for row in (COLUMNS, *rows))
 
