@@ -1,6 +1,6 @@
 """Mutated files of every format that is read, from a seed: what came of them.
 
-    python benchmarks/fuzz.py [--inputs 20000] [--seed 1] [--only NAME ...]
+    python benchmarks/fuzz.py [--count 20000] [--seed 1] [--only NAME ...]
 
 An input is a valid file with one to four changes: bits, bytes, slices, tokens, numbers, an early end. `read` is the
 share that was read as a valid file; the others were refused with a ValueError of one sentence. `wrong` counts any other
@@ -38,7 +38,7 @@ def one(task: tuple[str, int, int]) -> tuple[str, str, list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", "--count", type=int, default=20_000)
+    parser.add_argument("--count", "--inputs", dest="inputs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--processes", type=int, default=2)
@@ -54,7 +54,8 @@ def main() -> None:
             rows.append(row)
             for sentence in wrong:
                 print(f"    {name}: {sentence}", file=sys.stderr)
-    machine.write("fuzz", "\n".join(rows), str(__doc__))
+    some = "".join(f"_{name.replace(' ', '_')}" for name in asked.only or ())
+    machine.write(f"fuzz{some}", "\n".join(rows), str(__doc__))
 
 
 if __name__ == "__main__":
