@@ -173,11 +173,11 @@ def scores_of(
     return {name: as_record(score) for name, score in scores.items()}
 
 
-def of_classes(embeddings: Embeddings) -> Fields:
+def of_classes(embeddings: Embeddings) -> dict[str, object]:
     """What the model keeps: whether its validation classes were trained on, and where some were not, which were."""
     trained = embeddings.part("train").labels.unique().tolist()
     names = [embeddings.classes[i] for i in trained]
-    record: Fields = {"closed": is_closed_set(embeddings, "val")}
+    record: dict[str, object] = {"closed": is_closed_set(embeddings, "val")}
     return record | ({"trained_classes": names} if len(names) < len(embeddings.classes) else {})
 
 
