@@ -22,12 +22,13 @@ from likewise.experiment.trial import VALIDATION_REFERENCES
 from likewise.imaging.decode import ImageError, decode
 from likewise.imaging.sizes import sides_of
 from likewise.models.embedder import evaluating
+from likewise.models.inputs import at_once
 from likewise.recipes.facts import Facts, spaced_files
 
 __all__ = ["Cost", "Measured", "cost_of", "enlarged", "measured", "memory"]
 
 STEPS = 3  # measured, after one that warms up
-FORWARD = 32  # images of the measured forward pass
+WARM = 8  # images of the forward pass before the measured one
 DECODED = 12  # files that are decoded whole
 FROZEN = 0.015  # seconds of an image in frozen published features, on one core
 FIXED, EACH = 8.0, 0.002  # seconds of scores and pages on a free core: once, and for each image
@@ -107,15 +108,15 @@ def measured(
 
 @torch.no_grad()
 def forward_seconds(parts: Parts, clock: Callable[[], float]) -> float:
-    """Seconds of embedding an image, the better of two passes."""
-    train, spans = parts.feed.images, []
+    """Seconds of embedding an image in a batch as large as embedding takes; a small one warms up."""
+    train, span = parts.feed.images, 0.0
     with evaluating(parts.state.model) as model:
-        for _ in range(2):
+        for count in (WARM, at_once(train.shape)):
             start = clock()
-            batch = train.batch(torch.arange(min(FORWARD, len(train)))).to(parts.device)
+            batch = train.batch(torch.arange(min(count, len(train)))).to(parts.device)
             model(batch).cpu()
-            spans.append((clock() - start) / len(batch))
-    return min(spans)
+            span = (clock() - start) / len(batch)
+    return span
 
 
 def decode_seconds(images: Images, recipe: Recipe, shape: tuple[int, ...], clock: Callable[[], float]) -> float:
