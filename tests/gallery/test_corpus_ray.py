@@ -102,14 +102,14 @@ class TestWithRay:
     def test_a_full_disk_is_one_sentence_and_the_next_call_goes_on(self, cluster, tmp_path, model, pictures):
         disk = tmp_path / "disk"
         disk.mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", disk], check=False).returncode:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", disk], check=False).returncode:
             pytest.skip("needs the right to mount a small disk")
         try:
             with pytest.raises(CorpusError, match="the disk is full; free some space and call again"):
-                embed_corpus(model, [pictures], disk / "a.parquet", engine="ray", workers=2, mean=MEAN)
+                embed_corpus(model, [pictures], disk / "a.parquet", engine="ray", workers=2, mean=4)
             assert not (disk / "a.parquet").exists()
             subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
-            made = embed_corpus(model, [pictures], disk / "a.parquet", engine="ray", workers=2, mean=MEAN)
+            made = embed_corpus(model, [pictures], disk / "a.parquet", engine="ray", workers=2, mean=4)
             assert made.images == 60
         finally:
             subprocess.run(["umount", disk], check=True)
