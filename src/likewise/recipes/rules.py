@@ -80,7 +80,7 @@ def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
         "channels": 3,
         "size": shaped(PHOTO_SIDE, f),
         "dim": 128,
-        "augment": "photo(least=0.7)",
+        "augment": "photo(rotate=15)",
         "loss": "supcon(temperature=0.1)" if many or f.open else "cosface(scale=16.0, margin=0.2)",
         "sampler": sampler(f, PHOTO_BATCH),
         "optimizer": "adamw(weight_decay=0.02)",
