@@ -19,6 +19,7 @@ def apart(a: dict, b: dict) -> float:
     return float((x - y).norm() / y.norm())
 
 
+@pytest.mark.slow
 def test_shared_out_the_weights_are_those_of_one_process_with_all_proxies(two, tmp_path):
     one = weights_of(PROXIES, tmp_path / "one")
     for found in two(weights_of, PROXIES.replace(proxy_share=1.0), tmp_path / "two"):
