@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -272,3 +273,23 @@ def test_the_progress_line_knows_the_epochs(call, monkeypatch, words):
     assert call(*words)[0] == 2
     assert seen == [7]
     assert screen.Progress().epochs == 0
+
+
+def test_the_command_draws_and_says_what_the_checks_found(call, trained, tmp_path):
+    for name, level in (("a.png", 40), ("b.png", 200)):
+        pixels = np.full((16, 16), level, np.uint8)
+        pixels[4:9, 6:12] = 255 - level
+        Image.fromarray(pixels).save(tmp_path / name)
+    words = (str(trained), str(tmp_path / "a.png"), str(tmp_path / "b.png"), "-o", str(tmp_path / "alike.png"))
+    code, out, _ = call("saliency", *words)
+    assert code == 0
+    assert out.startswith("similarity ")
+    text = " ".join(out.split())
+    assert text.count("occlusion ") == 2
+    assert text.count("permuted weights ") >= 2
+    assert (tmp_path / "alike.png").read_bytes()[:4] == b"\x89PNG"
+    assert set(json.loads(call("saliency", *words, "--json")[1])) == {"similarity", "occlusion", "random", "file"}
+    code, _, err = call("saliency", *words[:3], "-o", str(tmp_path / "alike.gif"))
+    assert code == 2
+    assert "png, svg, pdf" in err
+    assert not (tmp_path / "alike.gif").exists()

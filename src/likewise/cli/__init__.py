@@ -66,6 +66,7 @@ def register() -> None:
         pairs,
         rank,
         reproduce,
+        saliency,
         serve,
         train,
         translate,

@@ -12,13 +12,15 @@ from likewise.viz.plots.curves import (
 )
 from likewise.viz.plots.images import batch_grid, neighbour_rows
 from likewise.viz.plots.measures import compare_bars, det, pair_histogram, reliability, silhouette
-from likewise.viz.plots.style import class_key, save
+from likewise.viz.plots.saliency import saliency_maps
+from likewise.viz.plots.style import check_format, class_key, save
 
 __all__ = [
     "Cloud",
     "Curve",
     "active_curve",
     "batch_grid",
+    "check_format",
     "class_key",
     "compare_bars",
     "curves_family",
@@ -30,6 +32,7 @@ __all__ = [
     "neighbour_rows",
     "pair_histogram",
     "reliability",
+    "saliency_maps",
     "save",
     "score_curves",
     "series",

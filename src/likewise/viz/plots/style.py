@@ -35,6 +35,7 @@ DISTINCT = len(PALETTE) * len(
 )  # classes with a style of their own; with more classes, the SPOTLIT largest are coloured
 SPOTLIT = len(PALETTE)
 DPI = 150
+FORMATS = ("png", "svg", "pdf")
 
 RC: "dict[RcKeyType, object]" = {
     "axes.edgecolor": GRID,
@@ -139,9 +140,17 @@ def decimal(value: float, places: int = 2) -> str:
     return f"{value:.{places}f}".replace("-", "−")
 
 
+def check_format(path: str | os.PathLike) -> str:
+    """The format that a file name asks for. Errors: ValueError for none of png, svg, pdf."""
+    suffix = Path(path).suffix.lower().removeprefix(".")
+    if suffix not in FORMATS:
+        raise ValueError(f"{os.fspath(path)}: a figure is written as {', '.join(FORMATS)}; name the file .{FORMATS[0]}")
+    return suffix
+
+
 def save(figure: "Figure", path: str | os.PathLike) -> Path:
-    """Write the figure as PNG, atomically."""
-    path = Path(path)
+    """Write the figure as PNG, SVG or PDF by the file's suffix, atomically. Errors: as in `check_format`."""
+    path, kind = Path(path), check_format(path)
     with replacing(path) as temporary, quiet():
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format=kind)
     return path
