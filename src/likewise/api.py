@@ -257,7 +257,7 @@ def report(run: str | os.PathLike) -> Path:
 def draw_map(run: str | os.PathLike, *, method: str = "tsne") -> Path:
     """Write map.html, a map of the run's embedding before and after training to walk through; and plots/METHOD.png.
 
-    method: tsne, umap or pca. Errors: ValueError for another one, or a run without embeddings.
+    method: tsne, opentsne, umap or pca. Errors: ValueError for another one, or a run without embeddings.
     """
     opened = Run.open(run)
     path = write_map(opened, available(opened), method=method)

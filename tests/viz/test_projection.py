@@ -119,6 +119,23 @@ def test_umap_that_is_not_installed_says_how_to_install_it(monkeypatch):
         project.umap(blobs()[0])
 
 
+def test_opentsne_keeps_neighbourhoods_and_is_the_same_again():
+    pytest.importorskip("openTSNE")
+    x_ND, labels = blobs()
+    map_N2 = project.opentsne(x_ND)
+    assert map_N2.dtype == np.float32
+    far_NN = np.linalg.norm(map_N2[:, None] - map_N2[None], axis=-1) + np.diag(np.full(len(map_N2), np.inf))
+    assert (labels[far_NN.argmin(1)] == labels).mean() > 0.9
+    np.testing.assert_array_equal(map_N2, project.opentsne(x_ND))
+    assert project.opentsne(np.ones((6, 5))).tolist() == [[0, 0]] * 6
+
+
+def test_opentsne_that_is_not_installed_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openTSNE", None)
+    with pytest.raises(ValueError, match=r"pip install .*\[view\]'"):
+        project.opentsne(blobs()[0])
+
+
 def test_what_cannot_be_projected_is_said():
     with pytest.raises(ValueError, match=r"1 of 3 vectors contain NaN"):
         pca([[0.0, 1], [np.nan, 1], [1, 1]])

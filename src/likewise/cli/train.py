@@ -180,7 +180,7 @@ def report(
 @app.command("map")
 def draw_map(
     run: RunFolder,
-    method: Annotated[str, typer.Option(metavar="tsne|umap|pca", help="projection method")] = "tsne",
+    method: Annotated[str, typer.Option(metavar="tsne|opentsne|umap|pca", help="projection method")] = "tsne",
     show: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
     to: Annotated[
         str, typer.Option(metavar="atlas|projector|fiftyone", help="write it for another viewer instead, into -o")

@@ -1,4 +1,4 @@
-"""Projections to two or three dimensions for display: PCA, t-SNE, UMAP.
+"""Projections to two or three dimensions for display: PCA, t-SNE (scikit-learn's or openTSNE's), UMAP.
 
 Each takes vectors `[N, D]` (tensor or array) and returns float32 `[N, dims]`. An embedding with at
 most `dims` dimensions is returned unchanged. PCA preserves distances as well as a linear map can; t-SNE and UMAP
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from likewise.extras import install_line
 from likewise.spec import near
 
-__all__ = ["LANDMARKS", "METHODS", "Plane", "pca", "plane", "project", "tsne", "umap"]
+__all__ = ["LANDMARKS", "METHODS", "Plane", "opentsne", "pca", "plane", "project", "tsne", "umap"]
 
 
 LANDMARKS = 5_000  # vectors that t-SNE lays out; more are placed among these
@@ -112,7 +112,35 @@ def umap(x_ND: ArrayLike, *, dims: int = 2, neighbours: int = 15, seed: int = 0)
     return np.asarray(reducer.fit_transform(x_ND), dtype=np.float32)
 
 
-METHODS: dict[str, Callable[..., np.ndarray]] = {"pca": pca, "tsne": tsne, "umap": umap}
+def opentsne(x_ND: ArrayLike, *, dims: int = 2, perplexity: float = 30.0, seed: int = 0) -> np.ndarray:
+    """t-SNE of every vector, also of many: nobody is placed among landmarks (extra: view).
+
+    Interpolated by FFT, in time that grows with N. Linderman et al., 2019, https://doi.org/10.1038/s41592-018-0308-4.
+    Three dimensions are those of `tsne`.
+    """
+    x_ND = _matrix(x_ND)
+    if x_ND.shape[1] <= dims:
+        return pca(x_ND, dims=dims)
+    if dims > 2:
+        return tsne(x_ND, dims=dims, perplexity=perplexity, seed=seed)
+    _enough(x_ND, dims, "t-SNE")
+    if np.ptp(x_ND, axis=0).max() == 0:
+        return np.zeros((len(x_ND), dims), np.float32)
+    try:
+        from openTSNE import TSNE
+    except ImportError:
+        raise ValueError(f"opentsne needs openTSNE, which is not installed; run: {install_line('view')}") from None
+    perplexity = min(perplexity, (len(x_ND) - 1) / 3)
+    reducer = TSNE(dims, perplexity=perplexity, initialization="pca", random_state=seed, n_jobs=1)
+    return np.asarray(reducer.fit(x_ND), dtype=np.float32)
+
+
+METHODS: dict[str, Callable[..., np.ndarray]] = {
+    "pca": pca,
+    "tsne": tsne,
+    "opentsne": opentsne,
+    "umap": umap,
+}
 
 
 def _matrix(x_ND: ArrayLike) -> np.ndarray:

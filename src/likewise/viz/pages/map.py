@@ -31,11 +31,11 @@ MOST = 100_000  # images on a map
 DRAWN = 5_000  # images on the PNG
 HINT = "find a class or file"
 CLASSES = 200  # classes with a button
-NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
+NAMES = {"tsne": "t-SNE", "opentsne": "t-SNE of all", "umap": "UMAP", "pca": "PCA"}
 MEANS = {
     "pca": "The plane of largest variance: classes that overlap here may be separate in other dimensions.",
 } | dict.fromkeys(
-    ("tsne", "umap"),
+    ("tsne", "opentsne", "umap"),
     "Neighbours in the embedding are neighbours here; cluster sizes and gaps between clusters carry no meaning.",
 )
 
