@@ -164,7 +164,7 @@ def test_a_worker_that_cannot_write(tmp_path, run, images):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
     try:
-        with pytest.raises(CorpusError, match="too large; call again"):
+        with pytest.raises(CorpusError, match="File too large; fix that and call again to resume"):
             embed_corpus(run, [images], tmp_path / "a.parquet", mean=MEAN)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

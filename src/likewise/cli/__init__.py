@@ -8,7 +8,7 @@ from typing import Any, NoReturn  # Any: click is part of typer, and its errors 
 
 from likewise.cli.app import app, stop
 from likewise.cli.failures import CALL, explained
-from likewise.cli.ranks import silent
+from likewise.cli.ranks import let_rank_0_speak, silent
 from likewise.cli.terminal import plain
 from likewise.malloc import keep_memory
 
@@ -34,6 +34,7 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:
         if silent(error):
+            let_rank_0_speak(error)
             sys.exit(exit_code(error))
         if hasattr(error, "format_message"):  # what typer says of the call
             misused(error)

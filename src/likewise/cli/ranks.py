@@ -2,12 +2,14 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["check_shared", "is_other", "quiet", "silent"]
+__all__ = ["check_shared", "is_other", "let_rank_0_speak", "quiet", "silent"]
 
 SHARED = ("train",)  # commands that several processes run together
+WAIT = 5.0  # seconds, at most, for rank 0 to say what all fail with
 
 
 def environment(name: str) -> int:
@@ -48,3 +50,9 @@ def silent(error: BaseException) -> bool:
     if getattr(error, "failed_first", False):
         return False
     return is_other() or type(error).__name__ == "RankFailedError"
+
+
+def let_rank_0_speak(error: BaseException) -> None:
+    """Wait before a silent end where all fail alike: torchrun ends the others as soon as one has ended."""
+    if is_other() and type(error).__name__ != "RankFailedError":
+        time.sleep(WAIT)
