@@ -156,12 +156,15 @@ def test_no_memory_and_no_handle_is_left_behind(corpus):
     top = str(corpus[0])
     for _ in range(12):  # after a training, what is free lies in so many pieces that memory grows for a while
         data.load(top, size=16)
-    handles, before = len(os.listdir("/proc/self/fd")), resident()
-    for _ in range(10):
-        data.load(top, size=16)
-    gc.collect()
+    handles, grown = len(os.listdir("/proc/self/fd")), []
+    for _ in range(3):  # the allocator takes 8 MiB at a time now and then; a leak grows every time
+        before = resident()
+        for _ in range(10):
+            data.load(top, size=16)
+        gc.collect()
+        grown.append(resident() - before)
     assert len(os.listdir("/proc/self/fd")) == handles
-    assert resident() - before < 12 << 20, "3 kB for each bad image that was met"
+    assert min(grown) < 6 << 20, "1.5 kB for each bad image that was met"
 
 
 def resident() -> int:
