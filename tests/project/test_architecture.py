@@ -31,6 +31,7 @@ def test_the_picture_is_current(tools):
     assert drawn == architecture.PICTURE.read_text(encoding="utf-8"), "run: python tools/architecture.py"
 
 
+@pytest.mark.slow
 def test_every_package_has_a_box_that_lists_its_imports(tools):
     architecture, _ = tools
     graph = architecture.package_imports()
@@ -41,6 +42,7 @@ def test_every_package_has_a_box_that_lists_its_imports(tools):
     assert any(tip.startswith("losses imports distributed, geometry, match, spec") for tip in tips)
 
 
+@pytest.mark.slow
 def test_boxes_of_a_row_do_not_overlap(tools):
     architecture, _ = tools
     svg = ElementTree.fromstring(architecture.picture(architecture.package_imports()))

@@ -315,6 +315,7 @@ def test_the_order_of_pairs_is_written_up_from_its_trainings(tiny, monkeypatch, 
     assert events, "TensorBoard finds its events in the run folder"
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_a_run_folder(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

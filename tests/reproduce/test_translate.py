@@ -246,6 +246,7 @@ def test_any_values_give_a_recipe_or_a_sentence(config):
     assert {line.key for line in found.lines} >= set(config)
 
 
+@pytest.mark.slow
 def test_from_the_command_line(tmp_path):
     (tmp_path / "signs.yml").write_text(OF_AUGUST)
     call = [sys.executable, "-m", "likewise", "translate", str(tmp_path / "signs.yml")]

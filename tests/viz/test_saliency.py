@@ -37,7 +37,7 @@ def test_the_map_of_a_linear_model_by_hand(linear):
     assert plain == pytest.approx(512.0)  # half grey everywhere: as similar, since the model is linear
 
 
-@pytest.mark.parametrize("network", ["convnet", "small_resnet", "mobilenet_v2"])
+@pytest.mark.parametrize("network", ["convnet", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("sim", ["cosine", "euclidean"])
 def test_a_map_adds_up_to_the_similarity(network, sim):
     torch.manual_seed(0)
