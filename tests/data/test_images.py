@@ -107,7 +107,7 @@ def test_evenly_spaced_images(n, most, places):
 
 @pytest.mark.parametrize("other", [1, 2])
 def test_a_sample_is_of_training_and_of_test_or_validation(monkeypatch, other):
-    monkeypatch.setattr(subset, "SNAPSHOT_PICTURES", 2)
+    monkeypatch.setattr(subset, "SNAPSHOT_IMAGES", 2)
     split = torch.tensor([0, 0, 0, 0, 1, 1, 1, other, other, other], dtype=torch.uint8)
     found = subset.sample(numbered(10, split=split))
     assert found.ids == (("0", "2", "4", "7") if other == 1 else ("0", "2", "7", "8"))

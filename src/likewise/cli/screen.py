@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import textwrap
 import time
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from likewise.cli.baselines import baselines_table
 from likewise.cli.rates_text import verification_text
-from likewise.cli.terminal import raw
+from likewise.cli.terminal import raw, wrapped
 from likewise.data.decisions import counted
 from likewise.doctor.verdict import Verdict
 from likewise.experiment.records import Metrics
@@ -161,7 +160,7 @@ def scores_json(run: Run) -> str:
 def headline(run: Run) -> str:
     """The scores, those without training, the paths of the pages, and the verdict with the next two commands."""
     metrics = run.metrics()
-    caveats = "".join(f"{wrapped(f'note: {caveat}')}\n" for caveat in metrics.get("caveats", ()))
+    caveats = "".join("\n".join([*wrapped(f"note: {caveat}."), ""]) for caveat in metrics.get("caveats", ()))
     rates = "".join(f"{text}\n" for text in verification_text(metrics.get("verification") or {}))
     tables = [table for table in (scores_table(metrics), rates, caveats, baselines_table(metrics)) if table]
     verdict = verdict_of(run, folder=os.fspath(run.path), metrics=metrics)
@@ -174,13 +173,8 @@ def verdict_text(verdict: Verdict) -> str:
     """The verdict, what else was found, and the next two commands, within 80 columns."""
     listed = [f"also: {text}." for text in verdict.further]
     lines = [f"{verdict.grade.upper()}: {verdict.reason}.", *listed]
-    filled = [textwrap.fill(each, 80, break_on_hyphens=False, break_long_words=False) for each in lines]
+    filled = [text for each in lines for text in wrapped(each)]
     return "\n".join([*filled, f"next: {verdict.commands[0]}", f"      {verdict.commands[1]}"])
-
-
-def wrapped(sentence: str) -> str:
-    """Lines of at most 80 columns, ended by a full stop."""
-    return textwrap.fill(f"{sentence}.", 80, break_on_hyphens=False, break_long_words=False)
 
 
 def pairs_text(scores: Record) -> str:

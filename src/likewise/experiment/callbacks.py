@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -81,7 +81,7 @@ def keep_best(save: Callable[[State], None], monitor: str) -> Callback:
     """Save the state whenever the validation score is the best so far; an equal score keeps the earlier one."""
 
     def call(state: State) -> None:
-        score = monitored(state, monitor)
+        score = monitored(state.scores, monitor)
         if score > state.callback_state.get("best", float("-inf")):
             state.callback_state |= {"best": score, "best_epoch": state.epochs_done}
             save(state)
@@ -120,13 +120,12 @@ def lower_when_flat(factor: float, patience: int) -> Callback:
     return call
 
 
-def monitored(state: State, monitor: str) -> float:
+def monitored(scores: Mapping[str, Mapping[str, object]], name: str) -> float:
     """The score that decides. Errors: ValueError naming the scores there are."""
-    if monitor not in state.scores:
-        raise ValueError(
-            f"monitor={monitor!r} is not a validation score of this run; there are {', '.join(state.scores)}"
-        )
-    return state.scores[monitor]["value"]
+    value = scores[name]["value"] if name in scores else None
+    if not isinstance(value, int | float):
+        raise ValueError(f"monitor={name!r} is not a validation score of this run; there are {', '.join(scores)}")
+    return float(value)
 
 
 def snapshot(run: Run, embed: Callable[[nn.Module], Embeddings], epochs: list[int]) -> Callback:

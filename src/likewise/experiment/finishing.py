@@ -10,6 +10,7 @@ from likewise import distributed
 from likewise.data.images import Images
 from likewise.data.subset import spaced
 from likewise.experiment.build import Parts, first_model, weights_of
+from likewise.experiment.callbacks import monitored
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from likewise.models import Embedder, adapters
@@ -91,14 +92,6 @@ def best_share(shares: Sequence[float], take: Callable[[float], None], scored: C
         take(share)
         values[share] = scored()
     return max(shares, key=lambda share: (values[share], share))
-
-
-def monitored(scores: Mapping[str, Mapping[str, object]], name: str) -> float:
-    """The score that decides. Errors: ValueError naming the scores there are."""
-    value = scores[name]["value"] if name in scores else None
-    if not isinstance(value, int | float):
-        raise ValueError(f"monitor={name!r} is not a validation score of this run; there are {', '.join(scores)}")
-    return float(value)
 
 
 def mixed(trained: Mapping[str, Tensor], first: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:

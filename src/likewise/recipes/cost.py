@@ -12,7 +12,7 @@ import torch
 from likewise.data.files import LARGEST, Files, conform
 from likewise.data.images import Images
 from likewise.data.options import LoadOptions
-from likewise.data.subset import SNAPSHOT_PICTURES
+from likewise.data.subset import SNAPSHOT_IMAGES
 from likewise.experiment.baselines import cap
 from likewise.experiment.build import Parts, build, needed_side
 from likewise.experiment.page_cost import pages_seconds
@@ -76,7 +76,7 @@ def cost_of(recipe: Recipe, f: Facts, m: Measured) -> Cost:
     """The seconds that a recipe takes by what was measured, with the number of images that each stage looks at."""
     validated = f.val + (0 if f.open else min(f.train, VALIDATION_REFERENCES))
     often = bool(f.val) / recipe.eval_every_epochs if recipe.eval_every_epochs else 0.0
-    snapshots = 2 * (min(f.train, SNAPSHOT_PICTURES) + min(f.test or f.val, SNAPSHOT_PICTURES))
+    snapshots = 2 * (min(f.train, SNAPSHOT_IMAGES) + min(f.test or f.val, SNAPSHOT_IMAGES))
     compared = cap(recipe, f.train)
     baselines = compared * (m.forward + (m.forward if recipe.weights else m.busy * FROZEN))
     scoring = (f.images + snapshots) * m.forward + baselines + m.busy * (FIXED + EACH * f.images)

@@ -67,13 +67,10 @@ def tsne(x_ND: ArrayLike, *, dims: int = 2, perplexity: float = 30.0, seed: int 
     from sklearn.manifold import TSNE
 
     x_ND = _matrix(x_ND)
-    if x_ND.shape[1] <= dims:
-        return pca(x_ND, dims=dims)
-    _enough(x_ND, dims, "t-SNE")
+    if (placed := _without_layout(x_ND, dims, "t-SNE")) is not None:
+        return placed
     if len(x_ND) > LANDMARKS:
         return among_landmarks(x_ND, dims=dims, perplexity=perplexity, seed=seed)
-    if np.ptp(x_ND, axis=0).max() == 0:  # all the same: PCA, from which t-SNE starts, would divide by zero
-        return np.zeros((len(x_ND), dims), np.float32)
     perplexity = min(perplexity, (len(x_ND) - 1) / 3)
     how = "barnes_hut" if dims < 4 else "exact"
     return TSNE(dims, perplexity=perplexity, init="pca", method=how, random_state=seed).fit_transform(x_ND)
@@ -99,11 +96,8 @@ def among_landmarks(x_ND: np.ndarray, *, dims: int, perplexity: float, seed: int
 def umap(x_ND: ArrayLike, *, dims: int = 2, neighbours: int = 15, seed: int = 0) -> np.ndarray:
     """UMAP (extra: `pip install 'likewise[view]'`). McInnes, Healy and Melville, 2018."""
     x_ND = _matrix(x_ND)
-    if x_ND.shape[1] <= dims:
-        return pca(x_ND, dims=dims)
-    _enough(x_ND, dims, "UMAP")
-    if np.ptp(x_ND, axis=0).max() == 0:
-        return np.zeros((len(x_ND), dims), np.float32)
+    if (placed := _without_layout(x_ND, dims, "UMAP")) is not None:
+        return placed
     try:
         from umap import UMAP
     except ImportError:
@@ -118,14 +112,11 @@ def opentsne(x_ND: ArrayLike, *, dims: int = 2, perplexity: float = 30.0, seed: 
     Interpolated by FFT, in time that grows with N. Linderman et al., 2019, https://doi.org/10.1038/s41592-018-0308-4.
     Three dimensions are those of `tsne`.
     """
-    x_ND = _matrix(x_ND)
-    if x_ND.shape[1] <= dims:
-        return pca(x_ND, dims=dims)
     if dims > 2:
         return tsne(x_ND, dims=dims, perplexity=perplexity, seed=seed)
-    _enough(x_ND, dims, "t-SNE")
-    if np.ptp(x_ND, axis=0).max() == 0:
-        return np.zeros((len(x_ND), dims), np.float32)
+    x_ND = _matrix(x_ND)
+    if (placed := _without_layout(x_ND, dims, "t-SNE")) is not None:
+        return placed
     try:
         from openTSNE import TSNE
     except ImportError:
@@ -154,7 +145,16 @@ def _matrix(x_ND: ArrayLike) -> np.ndarray:
     return x_ND
 
 
-def _enough(x_ND: np.ndarray, dims: int, name: str) -> None:
-    # Both methods initialise from a decomposition that needs at least dims + 2 vectors.
+def _without_layout(x_ND: np.ndarray, dims: int, name: str) -> np.ndarray | None:
+    """Vectors of few dimensions as they are, and equal ones at the origin; None for those that are laid out.
+
+    Errors: ValueError for too few.
+    """
+    if x_ND.shape[1] <= dims:
+        return pca(x_ND, dims=dims)
+    # The methods start from a decomposition that needs at least dims + 2 vectors, and variance.
     if len(x_ND) < dims + 2:
         raise ValueError(f"{name} to {dims} dimensions needs at least {dims + 2} vectors, got {len(x_ND)}; use pca")
+    if np.ptp(x_ND, axis=0).max() == 0:
+        return np.zeros((len(x_ND), dims), np.float32)
+    return None
