@@ -95,14 +95,20 @@ class Embeddings:
             raise ValueError(f"{os.fspath(path)} holds columns of another type than embeddings have: {error}") from None
 
 
-def stream(path: str | os.PathLike, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+def stream(path: str | os.PathLike, rows: int, numbers: dict[str, int]) -> Iterator[tuple[Tensor, Tensor]]:
     """Vectors float32 [N, D] and labels [N] of a file of any size, at most `rows` at a time.
 
-    The file's checksum is not compared. Errors: ValueError; DivergedError where vectors are not finite.
+    numbers: the label of each class by its name, to which new classes are added, since each file numbers its own. The
+    file's checksum is not compared. Errors: ValueError; DivergedError where vectors are not finite.
     """
     name = os.fspath(path)
-    for table in stream_table(path, "embeddings", ("label", "vector"), rows):
-        labels_N = torch.from_numpy(_whole(table["label"], name))
+    for table in stream_table(path, "embeddings", ("label", "vector"), rows, optional=("class",)):
+        _whole(table["label"], name)
+        column = table["class" if "class" in table.column_names else "label"].combine_chunks().dictionary_encode()
+        code_C = [numbers.setdefault(str(value), len(numbers)) for value in column.dictionary.to_pylist()]
+        if column.null_count:
+            raise ValueError(f"{name}: class names each row, and {column.null_count} rows have none")
+        labels_N = torch.tensor(code_C)[torch.from_numpy(column.indices.to_numpy().astype(np.int64))]
         vectors_ND = _matrix(table["vector"].combine_chunks())
         if not vectors_ND.isfinite().all():
             raise DivergedError(f"{name} holds vectors with NaN or infinity: the training has diverged; train anew")

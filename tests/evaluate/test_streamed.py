@@ -53,6 +53,17 @@ def test_blocks_do_not_matter(tmp_path, at_once):
         assert found.references == (40 if other is None else 53)
 
 
+def test_classes_are_the_same_by_name_and_not_by_number(tmp_path):
+    """The file of queries has classes b and c, numbered 0 and 1; the references a, b and c."""
+    vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    part = torch.full((3,), 2).byte()
+    Embeddings(vectors, torch.arange(3), ("1", "2", "3"), part, ("a", "b", "c")).save(tmp_path / "r.parquet")
+    Embeddings(vectors[1:], torch.arange(2), ("4", "5"), part[:2], ("b", "c")).save(tmp_path / "q.parquet")
+    assert evaluate_files(tmp_path / "q.parquet", tmp_path / "r.parquet").scores["recall@1"] == 1
+    Embeddings(vectors[1:], torch.arange(2), ("4", "5"), part[:2], ("b", "d")).save(tmp_path / "q.parquet")
+    assert evaluate_files(tmp_path / "q.parquet", tmp_path / "r.parquet").without_positives == 1
+
+
 def test_it_is_the_ranking_of_nearest():
     x, y = made(30, 4).vectors, made(70, 4, seed=2).vectors
     blocks = neighbours.nearest_of_blocks(x, y.split(13), 8)
@@ -87,7 +98,7 @@ def test_memory_is_that_of_the_blocks(tmp_path):
     before = pa.total_allocated_bytes()
     tracemalloc.start()
     most = 0
-    for vectors, _ in stream(tmp_path / "v.parquet", 64):
+    for vectors, _ in stream(tmp_path / "v.parquet", 64, {}):
         most = max(most, pa.total_allocated_bytes() - before)
         assert len(vectors) <= 64
     assert max(most, tracemalloc.get_traced_memory()[1]) < 4 << 20

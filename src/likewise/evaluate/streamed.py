@@ -45,9 +45,10 @@ def evaluate_files(
     """
     own = references is None
     searched = queries if references is None else references
-    labels_M = torch.cat([labels for _, labels in stream(searched, at_once[1])] or [torch.zeros(0).long()])
+    numbers: dict[str, int] = {}
+    labels_M = torch.cat([labels for _, labels in stream(searched, at_once[1], numbers)] or [torch.zeros(0).long()])
     size_C = labels_M.bincount()
-    total = len(labels_M) if own else sum(len(labels) for _, labels in stream(queries, at_once[0]))
+    total = len(labels_M) if own else sum(len(labels) for _, labels in stream(queries, at_once[0], numbers))
     if len(labels_M) < 1 + own or not total:
         raise ValueError(f"{os.fspath(searched)} holds {len(labels_M)} vectors; there is nothing to search")
     if (size_C > 0).sum() < 2:
@@ -58,8 +59,8 @@ def evaluate_files(
     deepest = int(size_C.max()) - own
     depth = min(len(labels_M) - own, max(10, deepest if deepest <= DEPTH else 10))
     parts, done = [], 0
-    for vectors_QD, labels_Q in stream(queries, at_once[0]):
-        blocks = checked(searched, at_once[1], vectors_QD.shape[1])
+    for vectors_QD, labels_Q in stream(queries, at_once[0], numbers):
+        blocks = checked(searched, at_once[1], vectors_QD.shape[1], numbers)
         place_QK = nearest_of_blocks(vectors_QD, blocks, depth, offset=done if own else None).place
         relevant_Q = torch.where(labels_Q < len(size_C), size_C[labels_Q.clamp_max(len(size_C) - 1)], 0) - int(own)
         parts.append(measured(labels_M[place_QK] == labels_Q[:, None], relevant_Q, deepest <= depth))
@@ -74,8 +75,8 @@ def evaluate_files(
     return Streamed(means, total - without, without, len(labels_M), depth)
 
 
-def checked(path: str | os.PathLike, rows: int, dim: int) -> Iterator[Tensor]:
-    for vectors_MD, _ in stream(path, rows):
+def checked(path: str | os.PathLike, rows: int, dim: int, numbers: dict[str, int]) -> Iterator[Tensor]:
+    for vectors_MD, _ in stream(path, rows, numbers):
         if vectors_MD.shape[1] != dim:
             raise ValueError(f"queries have {dim} numbers and {os.fspath(path)} {vectors_MD.shape[1]}: use one model")
         yield vectors_MD

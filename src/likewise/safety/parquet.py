@@ -43,8 +43,13 @@ def read_table(path: str | os.PathLike, what: str, columns: Sequence[str] = ()) 
         raise ValueError(f"cannot read {what} from {name}: {error}") from None
 
 
-def stream_table(path: str | os.PathLike, what: str, columns: Sequence[str], rows: int) -> "Iterator[pa.Table]":
-    """These columns in tables of at most `rows` rows, of which one at a time is in memory. Errors: as `read_table`."""
+def stream_table(
+    path: str | os.PathLike, what: str, columns: Sequence[str], rows: int, *, optional: Sequence[str] = ()
+) -> "Iterator[pa.Table]":
+    """These columns in tables of at most `rows` rows, of which one at a time is in memory.
+
+    optional: columns that the file may lack. Errors: as `read_table`.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -55,7 +60,8 @@ def stream_table(path: str | os.PathLike, what: str, columns: Sequence[str], row
         with pq.ParquetFile(path, thrift_string_size_limit=bounds.JSON_FILE, pre_buffer=False) as file:
             if missing := [c for c in columns if c not in file.schema_arrow.names]:
                 raise ValueError(f"it has no column {missing[0]!r}; it has {', '.join(file.schema_arrow.names)}")
-            for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
+            wanted = [*columns, *(c for c in optional if c in file.schema_arrow.names)]
+            for batch in file.iter_batches(batch_size=rows, columns=wanted):
                 batch = decoded(batch)
                 bounds.expanded(batch.nbytes, length, name)
                 table = pa.Table.from_batches([batch])
