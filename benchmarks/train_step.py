@@ -6,6 +6,7 @@ MNIST, `convnet`, 64-d, batches of P x K = 10 x 25, semi-hard triplets. Images/s
   ours    the package's own loop: sampler, batch, preprocessing, loss, optimizer, notes, log;
   bare    forward, backward and step of the same network on one random tensor: what no loop can beat;
   loss    the same with our loss on top: what our loop adds beside the loss;
+  bfloat16, bare bfloat16    ours with amp=always, and the bare network under autocast;
   common  a DataLoader over Pillow images, a transform per sample, a Python loop over anchors that picks negatives.
 The rounds alternate, so that a slow minute of the machine hits all of them; the ratio is of the medians. As in the
 command line, malloc keeps what was freed, for all of them.
@@ -31,6 +32,7 @@ from likewise.experiment.callbacks import log
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.trial import loop
 from likewise.malloc import keep_memory
+from likewise.training.loop import mixed
 
 RECIPE = Recipe(
     data="mnist",
@@ -52,14 +54,15 @@ def ours(parts: Parts) -> Iterator[int]:
         yield BATCH
 
 
-def bare(parts: Parts, *, with_loss: bool = False) -> Iterator[int]:
+def bare(parts: Parts, *, with_loss: bool = False, amp: bool = False) -> Iterator[int]:
     """Forward, backward, step on one random tensor."""
     state = parts.state
     images = torch.randn(BATCH, *parts.images.shape)
     labels = torch.arange(BATCH) // 25
     while True:
-        emb_ND = state.model(images)
-        loss = state.loss_fn(emb_ND, labels) if with_loss else emb_ND.square().mean()
+        with mixed(parts.device, amp):
+            emb_ND = state.model(images)
+        loss = state.loss_fn(emb_ND, labels) if with_loss else emb_ND.float().square().mean()
         loss.backward()
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
@@ -115,8 +118,11 @@ WAYS: dict[str, Callable[[Parts], Iterator[int]]] = {
     "ours": ours,
     "bare": bare,
     "loss": partial(bare, with_loss=True),
+    "bfloat16": ours,
+    "bare bfloat16": partial(bare, amp=True),
     "common": common,
 }
+AMP = {"bfloat16": "always"}
 
 
 def speed(steps: Iterator[int], seconds: float) -> float:
@@ -135,7 +141,10 @@ def main() -> None:
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     keep_memory()
     images = load_images(RECIPE)
-    loops = {name: way(build(resolve_defaults(RECIPE), images)) for name, way in WAYS.items()}
+    loops = {
+        name: way(build(resolve_defaults(RECIPE.replace(amp=AMP.get(name, "never"))), images))
+        for name, way in WAYS.items()
+    }
     for steps in loops.values():
         speed(steps, 1.0)
     found: dict[str, list[float]] = {name: [] for name in loops}
@@ -147,10 +156,15 @@ def main() -> None:
 
 def table(found: dict[str, list[float]]) -> str:
     medians = {name: statistics.median(values) for name, values in found.items()}
-    lines = ["| way | images/s (median) | lowest – highest round | ours / it |", "|---|---:|---:|---:|"]
+    lines = [
+        "| way | images/s (median) | lowest – highest round | ours / it | it / bare |",
+        "|---|---:|---:|---:|---:|",
+    ]
     for name, values in found.items():
         ratio = medians["ours"] / medians[name]
-        lines.append(f"| {name} | {medians[name]:,.0f} | {min(values):,.0f} – {max(values):,.0f} | {ratio:.2f} |")
+        span = f"{min(values):,.0f} – {max(values):,.0f}"
+        of_bare = medians[name] / medians["bare"]
+        lines.append(f"| {name} | {medians[name]:,.0f} | {span} | {ratio:.2f} | {of_bare:.2f} |")
     return "\n".join(lines)
 
 

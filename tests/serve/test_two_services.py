@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -97,6 +97,8 @@ def alone(live: Live, pid: int) -> Iterator[httpx2.Client]:
     others = [other for other in pids(live) if other != pid]
     for other in others:
         os.kill(other, signal.SIGSTOP)
+    for other in others:
+        until(lambda other=other: stands_still(other))
     try:
         with httpx2.Client(base_url=live.url, timeout=PATIENCE) as client:
             yield client
@@ -104,6 +106,11 @@ def alone(live: Live, pid: int) -> Iterator[httpx2.Client]:
         for other in others:
             with suppress(ProcessLookupError):  # the test has killed it
                 os.kill(other, signal.SIGCONT)
+
+
+def stands_still(pid: int) -> bool:
+    """Whether the process has been stopped: until then it may still take a connection."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def number(client: httpx2.Client, series: str) -> float:
@@ -139,9 +146,11 @@ def test_each_worker_answers_metrics_for_all(workers):
 def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(workers):
     first, second = pids(workers)
     folder = Path(os.environ.get("TMPDIR", tempfile.gettempdir()))
-    shared = next(p for p in folder.glob("likewise-metrics-*") if list(p.glob(f"*_{first}.db")))
-    with workers.connect() as unfinished:
+    until(lambda: list(folder.glob(f"likewise-metrics-*/*_{first}.db")))  # it has made its counters
+    shared = next(folder.glob(f"likewise-metrics-*/*_{first}.db")).parent
+    with ExitStack() as connections:
         with alone(workers, first) as client:
+            unfinished = connections.enter_context(workers.connect())  # inside: the other could take it
             assert client.get("/v1/classes").status_code == 200
             unfinished.sendall(HALF)
             until(lambda: number(client, "likewise_requests_in_flight") == 2)  # this one, and that of /v1/metrics

@@ -10,10 +10,21 @@ import numpy as np
 
 from likewise.spec import near, parse
 
-__all__ = ["SIMS", "ExactIndex", "Found", "Index", "check_sim", "check_vectors", "prepare", "similarities"]
+__all__ = [
+    "SIMS",
+    "ExactIndex",
+    "Found",
+    "Index",
+    "check_sim",
+    "check_vectors",
+    "negated_squares",
+    "prepare",
+    "similarities",
+]
 
 SIMS = ("cosine", "dot", "euclidean", "sqeuclidean")
 TILE = 2**22  # similarities held at once: 16 MB
+CLOSE = 1e-3  # share of the squared lengths below which a squared distance is taken from the difference itself
 
 
 class Found(NamedTuple):
@@ -63,14 +74,29 @@ def prepare(vectors_ND: np.ndarray, sim: str) -> np.ndarray:
 def similarities(
     query_QD: np.ndarray, prepared_MD: np.ndarray, sim: str, square_M: np.ndarray | None = None
 ) -> np.ndarray:
-    """float32 `[Q, M]` of raw queries to prepared rows; larger is closer."""
+    """float32 `[Q, M]` of raw queries to prepared rows; larger is closer.
+
+    Of Euclidean distances the product rounds away those that are short beside the vectors; these are of differences.
+    """
     if sim == "cosine":
         return prepare(query_QD, sim) @ prepared_MD.T
     if sim == "dot":
         return query_QD @ prepared_MD.T
     square_M = (prepared_MD**2).sum(1) if square_M is None else square_M
-    square_QM = np.minimum(2 * (query_QD @ prepared_MD.T) - square_M - (query_QD**2).sum(1, keepdims=True), 0)
+    square_Q1 = (query_QD**2).sum(1, keepdims=True)
+    square_QM = np.minimum(2 * (query_QD @ prepared_MD.T) - square_M - square_Q1, 0)
+    if square_QM.size:
+        query, row = np.nonzero(square_QM > -CLOSE * (square_Q1 + square_M.max()))
+        step = max(1, TILE // query_QD.shape[1])
+        for part in (slice(start, start + step) for start in range(0, len(query), step)):
+            square_QM[query[part], row[part]] = negated_squares(query_QD[query[part]], prepared_MD[row[part]])
     return square_QM if sim == "sqeuclidean" else -np.sqrt(-square_QM)
+
+
+def negated_squares(first_ND: np.ndarray, second_ND: np.ndarray) -> np.ndarray:
+    """float32 `[N]`: -|x - y|^2 of vectors in pairs."""
+    difference_ND = first_ND - second_ND
+    return 0 - np.einsum("nd,nd->n", difference_ND, difference_ND)  # not -0
 
 
 class ExactIndex:

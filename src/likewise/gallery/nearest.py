@@ -72,13 +72,15 @@ def search(seen: View, index: ExactIndex, query_QD: np.ndarray, k: int, *, compl
 
 def _compared(query_QD: np.ndarray, prepared_QD: np.ndarray, index: ExactIndex, row_QK: np.ndarray) -> np.ndarray:
     """float32 `[Q, K]`: similarities of queries to rows of their own, -inf for row -1."""
-    product_QK = np.einsum("qkd,qd->qk", index.rows[row_QK], prepared_QD)
+    rows_QKD = index.rows[row_QK]
     if index.sim in ("euclidean", "sqeuclidean"):
-        square_Q1 = (query_QD**2).sum(1, keepdims=True)
-        product_QK = np.minimum(2 * product_QK - index.square[row_QK] - square_Q1, 0)
-        product_QK = product_QK if index.sim == "sqeuclidean" else -np.sqrt(-product_QK)
-    product_QK[row_QK < 0] = -np.inf
-    return product_QK
+        difference_QKD = rows_QKD - query_QD[:, None]
+        sim_QK = 0 - np.einsum("qkd,qkd->qk", difference_QKD, difference_QKD)  # not -0
+        sim_QK = sim_QK if index.sim == "sqeuclidean" else -np.sqrt(-sim_QK)
+    else:
+        sim_QK = np.einsum("qkd,qd->qk", rows_QKD, prepared_QD)
+    sim_QK[row_QK < 0] = -np.inf
+    return sim_QK
 
 
 def _rows(rest: np.ndarray) -> np.ndarray | slice:
