@@ -135,6 +135,15 @@ def test_images_that_are_enrolled_are_known_by_their_vectors():
     assert unseen.without_these(given, Vectors(np.zeros((0, 2), np.float32), [])).labels == ["a", "b", "c"]
 
 
+def test_many_images_are_compared_a_thousand_at_a_time():
+    angle = np.linspace(0, 6, 2003)
+    vectors = np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
+    at = {0, 999, 1000, 1003, 2000, 2002}
+    given = Vectors(vectors, [str(i) for i in range(2003)])
+    kept = unseen.without_these(given, Vectors(3 * vectors[sorted(at)], [""] * len(at)))
+    assert kept.labels == [str(i) for i in range(2003) if i not in at]
+
+
 def test_answers_say_that_nothing_is_promised_and_what_to_run(tmp_path):
     rng = np.random.default_rng(0)
     vectors, labels = rng.normal(size=(60, 3)), [f"c{i % 3}" for i in range(60)]
