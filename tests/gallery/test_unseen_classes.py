@@ -15,6 +15,7 @@ from likewise.experiment import left_out
 from likewise.experiment.run import Run
 from likewise.gallery import grounds, naming, unseen
 from likewise.gallery.calibrate import Trials, join
+from likewise.gallery.encoder import run_around
 from likewise.gallery.unseen import Vectors
 from typed import run as typed
 
@@ -288,9 +289,18 @@ def test_an_open_run_knows_which_classes_it_was_trained_on(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_run_of_an_export_is_the_one_with_its_weights(small, tmp_path):
-    from likewise.gallery.encoder import run_around
+def test_the_run_around_a_model_has_its_weights(tmp_path):
+    for name, text in (("a", '{"crc32": 1}'), ("b", '{"crc32": 2}'), ("c", "no JSON"), ("d", '{"other": 2}')):
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "recipe.toml").touch()
+        (tmp_path / name / "model" / "model.json").write_text(text, encoding="utf-8")
+    folders = [tmp_path / name for name in "abcde"]
+    assert [run_around(folders, crc32) for crc32 in (1, 2, 3, None)] == [folders[0], folders[1], None, None]
+    (folders[1] / "recipe.toml").unlink()
+    assert run_around(folders, 2) is None
 
+
+def test_the_run_of_an_export_is_the_one_with_its_weights(small, tmp_path):
     crc32 = json.loads((small.model / "model.json").read_text())["crc32"]
     assert run_around([tmp_path, small.path], crc32) == small.path
     assert run_around([small.path], crc32 + 1) is None
