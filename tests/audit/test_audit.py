@@ -272,6 +272,6 @@ def test_a_browser_shows_the_page(browser, run, tmp_path):
 def test_findings_are_read_from_their_table(tmp_path):
     path = tmp_path / "audit.csv"
     assert read_findings(path) == {}
-    rows = ["finding,id", "outlier,a", "broken,b", "outlier,a", "wrong-label,a", "unheard-of,c", "outlier,", "outlier"]
+    rows = ["finding,id", "broken,b", "outlier,a", "outlier,a", "wrong-label,a", "unheard-of,c", "outlier,", "outlier"]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     assert read_findings(path) == {"a": ("outlier", "wrong-label"), "b": ("broken",)}

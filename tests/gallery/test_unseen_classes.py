@@ -288,7 +288,6 @@ def test_an_open_run_knows_which_classes_it_was_trained_on(tmp_path):
         assert naming.noted(promise.as_json()) == ""
 
 
-@pytest.mark.slow
 def test_the_run_around_a_model_has_its_weights(tmp_path):
     for name, text in (("a", '{"crc32": 1}'), ("b", '{"crc32": 2}'), ("c", "no JSON"), ("d", '{"other": 2}')):
         (tmp_path / name / "model").mkdir(parents=True)
@@ -300,6 +299,7 @@ def test_the_run_around_a_model_has_its_weights(tmp_path):
     assert run_around(folders, 2) is None
 
 
+@pytest.mark.slow
 def test_the_run_of_an_export_is_the_one_with_its_weights(small, tmp_path):
     crc32 = json.loads((small.model / "model.json").read_text())["crc32"]
     assert run_around([tmp_path, small.path], crc32) == small.path
