@@ -1,5 +1,6 @@
 """The client against the real application: the verbs and types of the gallery, retries, one sentence for errors."""
 
+import random
 import subprocess
 import sys
 
@@ -176,9 +177,11 @@ def test_a_token_is_sent_and_never_printed(tmp_path):
             assert secret not in f"{client!r} {vars(client)} {caught.value!r}"
 
 
-def test_pauses_double_and_end_at_half_a_minute():
+def test_pauses_double_and_end_at_half_a_minute(monkeypatch):
     assert all(0.125 <= _pause(0) <= 0.25 for _ in range(50))
     assert all(15 <= _pause(20) <= 30 for _ in range(50))
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+    assert [_pause(attempt) for attempt in range(9)] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
     assert _pause(0, "1000") == 30
     assert _pause(0, "soon") <= 0.25
 

@@ -4,9 +4,10 @@ python tools/mutate.py [--count 200] [--seed 1] [--jobs 1] [--seconds 20] [--fol
 
 Copies the repository into FOLDER (default: a temporary one) and finds out once which quick test reaches which line
 (FOLDER/map). Then makes one change at a time in the copy and runs the tests that reach the changed lines, and those
-that reach the rest of its function and its file, up to `--seconds`. A mutant is noticed when a test fails or the run
-exceeds its time. `--again mutants.json` repeats the survivors of an earlier run with the tests of today; `--control`
-runs the chosen tests without the changes, where nothing may be noticed. Writes FOLDER/mutants.json, prints a table.
+that reach the rest of its function and its file, up to `--seconds`. A mutant is noticed when a test fails, or when the
+run exceeds its time and the same tests without the change do not, for a busy machine is slow by itself. `--again
+mutants.json` repeats the survivors of an earlier run with the tests of today; `--control` runs the chosen tests without
+the changes, where nothing may be noticed. Writes FOLDER/mutants.json, prints a table.
 """
 
 import argparse
@@ -31,7 +32,9 @@ from mutations import Mutant, choose
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path("src", "likewise")
 QUICK = "not slow and not system"
-START = 60  # seconds for the imports of a test run, on a busy machine
+START = 120  # seconds for the imports of a test run, on a busy machine
+LONGEST = 120  # seconds for one test, on a busy machine
+TIME = "time"
 
 
 def main() -> None:
@@ -186,22 +189,29 @@ def outcome(mutant: Mutant, source: bytes, tests: list[str], tree: Path, options
     file = tree / PACKAGE / mutant.path
     names = tree.parent / f"{tree.name}.tests"
     names.write_text("\n".join(tests), encoding="utf-8")
+    limit = 6 * options.seconds + START
     file.unlink()
     try:
-        file.write_bytes(source if options.control else mutant.apply(source))
-        # no stale bytecode: it is compared by time in whole seconds and size
-        shutil.rmtree(file.parent / "__pycache__", ignore_errors=True)
-        by = first_failure(tree, names, 3 * options.seconds + START) if tests else ""
+        replace(file, source if options.control else mutant.apply(source))
+        by = first_failure(tree, names, limit) if tests else ""
+        replace(file, source)
+        if by == TIME and not options.control and first_failure(tree, names, limit) == TIME:
+            by = ""
     finally:
-        file.write_bytes(source)
-        shutil.rmtree(file.parent / "__pycache__", ignore_errors=True)
+        replace(file, source)
     old = source[mutant.start : mutant.end].decode()
     return {**asdict(mutant), "old": old, "tests": len(tests), "by": by}
 
 
+def replace(file: Path, content: bytes) -> None:
+    """Leaves no stale bytecode, which is compared by time in whole seconds and size."""
+    file.write_bytes(content)
+    shutil.rmtree(file.parent / "__pycache__", ignore_errors=True)
+
+
 def first_failure(tree: Path, names: Path, limit: float) -> str:
     """The first test that failed, or why else the run ended; empty where all passed."""
-    command = [*pytest_in(tree), "-x", "--timeout=60", f"--basetemp={names.with_suffix('.tmp')}", f"@{names}"]
+    command = [*pytest_in(tree), "-x", f"--timeout={LONGEST}", f"--basetemp={names.with_suffix('.tmp')}", f"@{names}"]
     output = names.with_suffix(".log")
     with output.open("w", encoding="utf-8") as log:
         process = subprocess.Popen(
@@ -210,13 +220,16 @@ def first_failure(tree: Path, names: Path, limit: float) -> str:
         try:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
-            code = "time"
+            code = TIME
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     if code == 0:
         return ""
-    lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
+    text = output.read_text(encoding="utf-8", errors="replace")
+    if code == TIME or f"Timeout (>{LONGEST}" in text:
+        return TIME
+    lines = text.splitlines()
     failed = [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
     return failed[0] if failed else f"exit code {code}"
 

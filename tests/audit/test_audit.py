@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance
 from sklearn.datasets import load_sample_images
 
 from likewise import api, geometry
-from likewise.audit import audit
+from likewise.audit import audit, read_findings
 from likewise.audit.duplicates import Copy, copies, laid_over, same_pixels, thumbs
 from likewise.audit.labels import around, fit, outliers, suspects, votes
 from likewise.audit.scenes import scenes
@@ -267,3 +267,11 @@ def test_a_browser_shows_the_page(browser, run, tmp_path):
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         tab.screenshot(path=tmp_path / f"{width}.png", full_page=True)
         tab.close()
+
+
+def test_findings_are_read_from_their_table(tmp_path):
+    path = tmp_path / "audit.csv"
+    assert read_findings(path) == {}
+    rows = ["finding,id", "broken,b", "outlier,a", "outlier,a", "wrong-label,a", "unheard-of,c", "outlier,", "outlier"]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert read_findings(path) == {"a": ("outlier", "wrong-label"), "b": ("broken",)}

@@ -275,6 +275,70 @@ def test_the_progress_line_knows_the_epochs(call, monkeypatch, words):
     assert screen.Progress().epochs == 0
 
 
+class Bars:
+    """A bar that writes down what it is told."""
+
+    def __init__(self):
+        self.told: list[tuple] = []
+
+    def add_task(self, name, **given):
+        self.told.append(("add", name, given))
+        return len(self.told)
+
+    def remove_task(self, task):
+        self.told.append(("remove", task))
+
+    def update(self, task, **given):
+        self.told.append(("update", task, given))
+
+
+def test_a_bar_appears_at_once_without_a_total_and_after_a_second_with_one(monkeypatch):
+    from likewise.cli import screen
+
+    now = [100.0]
+    monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
+    progress = screen.Progress(epochs=4)
+    progress.bar = bars = Bars()
+    for seconds, stage, done in ((0.0, "reading images", 1), (1.0, "reading images", 2), (1.5, "reading images", 3)):
+        now[0] = 100 + seconds
+        progress.watch({"kind": "stage", "stage": stage, "done": done, "total": 9})
+    assert bars.told == [
+        ("add", "reading images", {"total": 9, "status": ""}), ("update", 1, {"completed": 3, "status": ""}),
+    ]  # fmt: skip
+    bars.told.clear()
+    progress.watch({"kind": "stage", "stage": "scoring", "done": 0, "total": 0})
+    assert bars.told == [
+        ("remove", 1), ("add", "scoring", {"total": None, "status": ""}), ("update", 2, {"completed": 0, "status": ""}),
+    ]  # fmt: skip
+    record = {"kind": "train", "epoch": 1.25, "loss": 0.5, "images_per_s": 5120.4, "active": 0.43, "empty": 2}
+    now[0] = 200.0
+    progress.watch(record)
+    now[0] = 201.5
+    bars.told.clear()
+    progress.watch(record)
+    status = "epoch 1.2 · loss 0.5000 · 5,120 images/s · 43% active · 2 batches without pairs"
+    assert bars.told == [
+        ("add", "training", {"total": 4, "status": status}), ("update", 1, {"completed": 1.25, "status": status}),
+    ]  # fmt: skip
+    assert (
+        screen.line({"epoch": 1.0, "loss": 0.5, "images_per_s": 1.0, "empty": 0})
+        == "epoch 1.0 · loss 0.5000 · 1 images/s"
+    )
+
+
+def test_a_download_has_one_bar_a_file():
+    from likewise.cli import screen
+
+    download = screen.Download()
+    download.bar = bars = Bars()
+    for name, done in (("a", 10), ("a", 20), ("b", 5)):
+        download.watch(name, done, 30)
+    assert bars.told == [
+        ("add", "a", {"total": 30}), ("update", 1, {"completed": 10}), ("update", 1, {"completed": 20}),
+        ("add", "b", {"total": 30}), ("update", 4, {"completed": 5}),
+    ]  # fmt: skip
+
+
 def test_the_command_draws_and_says_what_the_checks_found(call, trained, tmp_path):
     for name, level in (("a.png", 40), ("b.png", 200)):
         pixels = np.full((16, 16), level, np.uint8)

@@ -10,7 +10,9 @@ import signal
 import threading
 import time
 import warnings
+import zlib
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -464,3 +466,27 @@ def test_where_it_is(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
     monkeypatch.setattr("sys.platform", "linux")
     assert cache_home() == tmp_path / "users" / "likewise" / "decoded", "not among the data, which others may share"
+
+
+def test_a_room_takes_nothing_after_its_end_and_tells_the_first_failure(tmp_path):
+    def room(name: str) -> cache.Room:
+        (tmp_path / name).mkdir()
+        return cache.Room(tmp_path / name, cache.Key("0" * 32, "", ("a", "b", "c")), (1, 2, 2))
+
+    ended = room("ended")
+    ended.put(1, np.full((1, 2, 2), 7, np.uint8))
+    ended.put(0, np.arange(4, dtype=np.uint8).reshape(1, 2, 2))
+    assert (tmp_path / "ended" / "pixels").read_bytes() == bytes([0, 1, 2, 3, 7, 7, 7, 7])
+    assert ended.sums == {0: zlib.crc32(bytes(range(4))), 1: zlib.crc32(bytes([7] * 4))}
+    ended.file.close()
+    ended.put(2, np.zeros((1, 2, 2), np.uint8))
+    assert (set(ended.sums), ended.failed) == ({0, 1}, None)
+
+    failed = room("failed")
+    failed.failed = OSError("first")
+    failed.put(0, np.zeros((1, 2, 2), np.uint8))
+    assert not failed.sums
+    with pytest.raises(OSError, match="first"):
+        failed.close({0: 0}, {})
+    failed.leave()
+    assert not (tmp_path / "failed").exists()

@@ -90,6 +90,7 @@ MEMINFO = "MemTotal:       16777216 kB\nMemFree:  1 kB\nMemAvailable:    8388608
         ((MEMINFO, "9223372036854771712", "1"), 16, 8),
         (("", "9223372036854771712", "1"), None, None),
         (("", str(4 * GIB), str(1 * GIB)), 4, 3),
+        ((MEMINFO, str(4 * GIB), "unknown"), 4, 8),
         (("",), None, None),
     ],
 )
@@ -122,6 +123,15 @@ def test_the_threads_of_openmp():
         ({"gpus": (CARD,)}, [], ""),
         ({"gpus": (TAKEN,)}, ["shared-gpu"], "wait"),
         ({"gpus": (TAKEN, CARD)}, ["shared-gpu"], "CUDA_VISIBLE_DEVICES=1"),
+        # each bound, and just below it
+        ({"load": 6.0}, ["busy-cores"], "OMP_NUM_THREADS=1"),
+        ({"load": 5.9}, [], ""),
+        ({"memory_free": 2 * GIB}, [], ""),
+        ({"memory_free": 2 * GIB - 1}, ["little-memory"], "smaller batch"),
+        ({"disk_free": 5 * GIB}, [], ""),
+        ({"disk_free": 5 * GIB - 1}, ["little-disk"], "LIKEWISE_CACHE"),
+        ({"gpus": (Gpu("T4", 16 * GIB, 8 * GIB),)}, [], ""),
+        ({"gpus": (Gpu("T4", 16 * GIB, 8 * GIB - 1),)}, ["shared-gpu"], "wait"),
     ],
 )
 def test_what_is_said_of_a_machine(change, names, setting):

@@ -522,6 +522,44 @@ def test_a_large_set_gets_the_simplified_silhouette_by_its_name(parts, monkeypat
     assert not {"silhouette", "nmi", "ami"} & set(scores)
 
 
+@pytest.mark.parametrize(("n", "starts"), [(10_000, 8), (10_001, 3), (100_000, 3), (100_001, 0)])
+def test_kmeans_starts_less_often_where_it_takes_long_and_then_not_at_all(n, starts, monkeypatch: pytest.MonkeyPatch):
+    """Of 200 classes; images times classes decide, 2e6 and 2e7."""
+    module, seeds = importlib.import_module("likewise.evaluate.measure"), []
+    monkeypatch.setattr(clustering, "kmeans", lambda x, k, seed: seeds.append(seed) or seed)
+    one = torch.ones(1)
+    monkeypatch.setattr(module, "_agreement", lambda labels, found: {"nmi": intervals.Ratio(one * found, one)})
+    ratios = module._clusters(torch.zeros(n, 1), torch.arange(n) % 200, 5)
+    assert seeds == list(range(5, 5 + starts))
+    expected = {"nmi": torch.arange(starts).float().std().item()} if starts else {}
+    assert {name: ratio.spread for name, ratio in ratios.items()} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("n", "name"), [(20_000, "silhouette"), (20_001, "silhouette_simplified")])
+def test_up_to_how_many_images_the_silhouette_is_exact(n, name, monkeypatch: pytest.MonkeyPatch):
+    module = importlib.import_module("likewise.evaluate.measure")
+    for which in ("silhouette", "simplified_silhouette"):
+        monkeypatch.setattr(clustering, which, lambda x, labels: torch.zeros(len(labels)))
+    assert list(module._silhouette(torch.zeros(n, 1), torch.arange(n) % 2, True)) == [name]
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"), [(1, []), (2, ["centroid", "probe"]), (200, ["centroid", "probe"]), (201, ["centroid"])]
+)
+def test_up_to_how_many_classes_a_probe_is_fitted(classes, names, monkeypatch: pytest.MonkeyPatch):
+    module = importlib.import_module("likewise.evaluate.measure")
+
+    class Answer:
+        def predict(self, x):
+            return x[:, 0].astype(int)
+
+    monkeypatch.setattr(module.classification, "probe", lambda x, labels, seed: Answer())
+    labels = torch.arange(classes)
+    at = torch.tensor([0] * 3)
+    found = module._named(torch.zeros(3, 2), at, torch.eye(max(classes, 2))[:classes, :2], labels, geometry.cosine, 0)
+    assert list(found) == names
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_saved_is_loaded(tmp_path: Path, grouped: bool):
     whole = made(20, 4)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from itertools import chain
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 
 from likewise.atomic import write_text
 from likewise.evaluate import DivergedError, Embeddings
+from likewise.evaluate.measure import Measured
 from likewise.experiment import train as launch
-from likewise.experiment.compare import compare, outer_commas, parse_over, plan, variants
+from likewise.experiment.compare import compare, outer_commas, parse_over, plan, row, variants
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.thresholds import kept_pairs
 from likewise.metrics.sampled_pairs import even
@@ -272,3 +274,25 @@ def test_killed_and_started_again_it_ends_in_the_same_table(tmp_path):
     for again, whole in zip(tables[0]["rows"], tables[1]["rows"], strict=True):
         assert again["scores"] == whole["scores"]
     assert tables[0]["p"] == tables[1]["p"]
+
+
+def test_a_row_of_several_seeds_by_hand():
+    """The mean, the widest interval, and of scores only those that the first run has, over the runs that have them."""
+
+    def run(seconds: float, **scores: tuple[float, float, float, int]) -> SimpleNamespace:
+        named = {name: dict(zip(("value", "low", "high", "n"), score, strict=True)) for name, score in scores.items()}
+        return SimpleNamespace(metrics=lambda: {"scores": named, "seconds": seconds, "images_per_s": 10 * seconds})
+
+    runs = (run(1, a=(0.5, 0.4, 0.6, 9), b=(0.1, 0, 0.2, 9)), run(3, a=(0.7, 0.5, 0.9, 8), c=(1, 1, 1, 1)))
+    found = row("x", Recipe(), runs, Measured({}, (), None), 0.25)
+    assert found.scores == {
+        "a": {"value": pytest.approx(0.6), "low": 0.4, "high": 0.9, "n": 9},
+        "b": {"value": 0.1, "low": 0, "high": 0.2, "n": 9},
+    }
+    assert (found.label, found.runs, found.fixed, found.seconds, found.images_per_s) == (
+        "x",
+        runs,
+        0.25,
+        2,
+        20,
+    )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likewise import spec
+from likewise.experiment import ranges
 from likewise.experiment.recipe import Recipe, epochs_of
 from likewise.spec import SpecError
 
@@ -129,3 +130,29 @@ def test_words_for_yes_and_no(words, value):
     assert Recipe().override("normalize=auto").normalize is None
     with pytest.raises(SpecError, match="got 'auto'"):
         Recipe().override("strict=auto")
+
+
+LARGE, WHOLE = 2**31, 1_000_000
+ENDS = {
+    "val": (0, 0.9), "channels": (0, 3), "min_per_class": (1, LARGE), "max_per_class": (0, LARGE),
+    "max_classes": (0, LARGE), "rotations": (1, 4), "dim": (0, 65_536), "memory": (0, LARGE), "tile": (0, LARGE),
+    "epochs": (1, WHOLE), "pretrain_epochs": (0, WHOLE), "max_seconds": (0.0, 1e9), "lr": (0.0, 1e6),
+    "proxy_lr": (0.0, 1e9), "proxy_share": (0.0, 1.0), "backbone_lr": (0.0, 1e6), "layer_decay": (0.0, 1.0),
+    "frozen_epochs": (-1, WHOLE), "unfreeze_epochs": (0, WHOLE), "accumulate": (1, WHOLE), "clip": (0.0, 1e12),
+    "ema": (0.0, 0.9999999), "wise": (-1.0, 1.0), "whiten": (0.0, 1e6), "patience": (0, WHOLE),
+    "eval_every_epochs": (0, WHOLE), "seed": (0, 2**32 - 1), "split_seed": (0, 2**32 - 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_number_may_be_as_small_and_as_large_as_this_and_no_more(name):
+    low, high = ENDS[name]
+    assert [getattr(Recipe(**{name: value}), name) for value in (low, high)] == [low, high]
+    step = 1 if isinstance(low, int) else 1e-9 * max(1.0, abs(high))
+    for value in (low - step, high + step):
+        with pytest.raises(SpecError, match=f"^{name} is .*: expected "):
+            Recipe(**{name: value})
+
+
+def test_every_bound_is_among_these():
+    assert set(ENDS) == set(ranges.RANGES)

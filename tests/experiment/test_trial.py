@@ -239,6 +239,25 @@ def test_after_training_signals_are_handled_as_before(ends):
     assert handlers() == before
 
 
+def test_who_watches_is_told_each_stage(tmp_path, monkeypatch):
+    records: list[dict] = []
+    watch = records.append
+    for module, name in ((trial, "pretrained"), (trial, "whiten"), (trial, "average_with_first"), (train, "trial")):
+        monkeypatch.setattr(module, name, lambda parts, *given, **more: parts)
+    for name in ("check_wise", "validation_score", "train_loop"):
+        monkeypatch.setattr(trial, name, lambda *given, **more: None)
+    parts = building.build(resolve_defaults(SMALL), load_images(SMALL))
+    trial.trial(dataclasses.replace(parts, recipe=SMALL.replace(wise=0.5, whiten=0.1)), watch=watch)
+    for name in ("embed_shared", "evaluate_run"):
+        monkeypatch.setattr(train, name, lambda *given, **more: None)
+    train.train_and_evaluate(Run(tmp_path), parts, watch, None)
+    assert records == [
+        {"kind": "stage", "stage": stage, "done": 0, "total": 0}
+        for stage in ("averaging with the first weights", "whitening", "scoring")
+    ]
+    trial.stage(None, "reading images")(1, 2)  # nobody watches
+
+
 def test_in_another_thread_signals_are_left_alone():
     seen = []
 

@@ -14,11 +14,12 @@ from likewise import api, load_data
 from likewise.cli.using import verdict
 from likewise.evaluate import Embeddings, draw_pairs, pair_files
 from likewise.evaluate.pair_files import placed
+from likewise.experiment import verify_on
 from likewise.experiment.run import Run
 from likewise.experiment.thresholds import kept_pairs
 from likewise.experiment.verify_on import score_pairs
 from likewise.metrics import calibration, verification
-from likewise.metrics.sampled_pairs import even, similarities
+from likewise.metrics.sampled_pairs import Pairs, even, similarities
 from likewise.models import Embedder
 
 QUICK = ("size=16", "epochs=1", "network=mlp(widths=(32,))", "dim=8", "max_per_class=40", "snapshot_epochs=1")
@@ -266,3 +267,17 @@ def test_what_is_printed_of_a_file(run, tmp_path, monkeypatch, capsys):
     assert re.search(r"val\. FAR\nfar=0\.03  .*0\.\d{4}–", call("--pairs", str(file), "--threshold-at", "far=0.03"))
     assert "tar@far=0.01" in told["left_out"]
     assert run.metrics_file.read_bytes() == before
+
+
+@pytest.mark.parametrize(("train", "together"), [((), True), ((29,), True), ((0,), False), ((0, 29), False)])
+def test_people_are_drawn_together_where_none_was_trained_on(train, together):
+    """Pairs of 20 people with two images each; the run's classes are those and ten more."""
+    names = tuple(f"p{i}" for i in range(30))
+    labels = torch.tensor([*train, 5, 6])
+    part = torch.tensor([0] * len(train) + [1, 2], dtype=torch.uint8)
+    known = Embeddings(torch.zeros(len(labels), 1), labels, tuple(map(str, range(len(labels)))), part, names)
+    who = tuple(f"p{i // 2}" for i in range(40))
+    nothing = torch.zeros(0, dtype=torch.int64)
+    listed = verify_on.Listed(Pairs(nothing, nothing, nothing.bool()), torch.zeros(40, 1), who, who, None)
+    expected = [i // 2 for i in range(40)] if together else list(range(40))
+    assert verify_on.drawn_together(listed, known).tolist() == expected

@@ -178,3 +178,21 @@ def test_not_this_one_is_undone(tmp_path, images):
         assert gallery.undo() == "reject"
         assert gallery.identify(images[0]) == before
         assert gallery.undo() == "enroll"
+
+
+@pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1203])
+def test_thumbnails_are_asked_for_500_at_a_time(count):
+    asked = []
+
+    class Store:
+        def run(self, statement, values):
+            assert statement.count("?") == len(values)
+            asked.extend(values)
+            sizes.append(len(values))
+            return [(value,) for value in values if value.endswith("7")]
+
+    sizes: list[int] = []
+    wanted = [f"c{i}" for i in range(count)]
+    assert attachments.with_thumbnail(Store(), [*wanted, *wanted]) == {name for name in wanted if name.endswith("7")}
+    assert asked == wanted
+    assert sizes == [500] * (count // 500) + [count % 500] * (count % 500 > 0)

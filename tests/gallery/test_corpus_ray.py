@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -34,6 +35,53 @@ def test_without_ray_the_error_names_the_install_line(tmp_path, monkeypatch, cap
     with pytest.raises(ModuleNotFoundError, match=r"pip install .*\[ray\]'"):
         corpus_ray.imported()
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+class Context:
+    enable_progress_bars = True
+
+    @classmethod
+    def get_current(cls):
+        return cls
+
+
+@pytest.fixture
+def told(monkeypatch) -> list[dict]:
+    """What ray.init of a made-up Ray was told."""
+    calls: list[dict] = []
+    data = SimpleNamespace(DataContext=Context)
+    fake = SimpleNamespace(
+        data=data, is_initialized=lambda: bool(calls), init=lambda **given: calls.append(given),
+        shutdown=lambda: calls.append({"shut": "down"}),
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setitem(sys.modules, "ray.data", data)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("address", "workers", "alone", "how"),
+    [
+        ("", 3, "0", {"address": "local", "num_cpus": 3, "include_dashboard": False}),
+        ("", 0, "0", {"address": "local", "num_cpus": None, "include_dashboard": False}),
+        ("10.0.0.5:6379", 3, None, {}),
+    ],
+)
+def test_a_cluster_of_this_machine_listens_on_it_alone_and_another_is_joined(
+    told, monkeypatch, address, workers, alone, how
+):
+    if address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    ray = corpus_ray.imported()
+    assert os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == alone
+    with corpus_ray.started(ray, workers):
+        assert not Context.enable_progress_bars
+        with corpus_ray.started(ray, workers):  # one that runs already is used
+            pass
+    assert Context.enable_progress_bars
+    assert told == [how | {"logging_level": "ERROR", "log_to_driver": False}, {"shut": "down"}]
 
 
 def test_an_unknown_engine_is_refused(tmp_path):

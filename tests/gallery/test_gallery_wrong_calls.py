@@ -4,10 +4,14 @@ import json
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from colours import BLUE, GREEN, RED, Colours, coloured, make
 from likewise.cli import main
+from likewise.gallery import transfer
+from likewise.gallery.store import LARGEST_DIM
 
 
 class Other(Colours):
@@ -118,3 +122,41 @@ def main_quietly() -> None:
     with pytest.raises(SystemExit) as ended:
         main()
     assert not ended.value.code
+
+
+ABOUT = {"dim": 3, "sim": "cosine", "fingerprint": "c0ffee"}
+
+
+@pytest.mark.parametrize(
+    ("about", "without", "sentence"),
+    [
+        (None, "", "is no export of a gallery"),
+        ("no JSON", "", "is no export of a gallery"),
+        ({"sim": "cosine"}, "", "is no export of a gallery"),
+        (ABOUT | {"dim": "x"}, "", "is no export of a gallery"),
+        (ABOUT | {"dim": 0}, "", "is no export of a gallery"),
+        (ABOUT | {"dim": -1}, "", "is no export of a gallery"),
+        (ABOUT | {"dim": LARGEST_DIM + 1}, "", "is no export of a gallery"),
+        *((ABOUT, name, f"has no column '{name}'") for name in (*transfer.TEXTS, "look", "vector")),
+        (ABOUT | {"fingerprint": "07he5"}, "", "of the model 07he5 and the gallery holds those of c0ffee"),
+        (ABOUT, "length", "has vectors of another length than 3"),
+        (ABOUT, "", ""),
+        (ABOUT | {"dim": 1}, "", ""),
+        (ABOUT | {"dim": LARGEST_DIM}, "", ""),
+    ],
+)
+def test_an_export_is_checked_before_anything_is_written(tmp_path, about, without, sentence):
+    columns = {name: ["{}" if name == "metadata" else "x"] for name in transfer.TEXTS}
+    columns |= {"look": [b""], "thumbnail": [b""], "vector": [[1.0, 2.0] if without == "length" else [1.0, 2.0, 3.0]]}
+    table = pa.table({name: values for name, values in columns.items() if name != without})
+    if about is not None:
+        text = about if isinstance(about, str) else json.dumps(about)
+        table = table.replace_schema_metadata({"likewise_gallery": text})
+    pq.write_table(table, tmp_path / "g.parquet")
+    with make(tmp_path / "g.gallery") as gallery:
+        if sentence:
+            with pytest.raises(ValueError, match=sentence):
+                transfer.import_(gallery, tmp_path / "g.parquet")
+        else:
+            assert transfer.import_(gallery, tmp_path / "g.parquet") == 1
+        assert len(gallery) == (not sentence)

@@ -303,3 +303,21 @@ def test_a_gallery_that_was_closed_stays_closed(place):
     for call in (lambda: len(gallery), lambda: enroll(gallery, ["a"]), gallery.state):
         with pytest.raises(StoreError, match="closed"):
             call()
+
+
+def test_more_items_are_found_than_one_statement_names(place, monkeypatch):
+    monkeypatch.setattr("likewise.gallery.store.BY_ID", 2)
+    with create(place()) as gallery:
+        with gallery.store.begin():
+            gallery.store.put([item(str(i)) for i in range(5)])
+        found = gallery.store.find("id", ["4", "0", "1", "none", "2", "3", "0"])
+        assert {key: row.id for key, row in found.items()} == {key: key for key in "40123"}
+
+
+def test_what_is_enrolled_is_in_the_index_before_the_answer(place):
+    with create(place()) as gallery:
+        added = enroll(gallery, ["a", "b"])
+        assert [row.id for row in gallery.memory.rows] == added
+        added += enroll(gallery, ["a"], seed=1)
+        assert [row.id for row in gallery.memory.rows] == added
+        assert len(gallery.memory.index) == 3

@@ -15,6 +15,7 @@ from likewise.experiment import left_out
 from likewise.experiment.run import Run
 from likewise.gallery import grounds, naming, unseen
 from likewise.gallery.calibrate import Trials, join
+from likewise.gallery.encoder import run_around
 from likewise.gallery.unseen import Vectors
 from typed import run as typed
 
@@ -133,6 +134,15 @@ def test_images_that_are_enrolled_are_known_by_their_vectors():
     kept = unseen.without_these(given, Vectors(np.array([[2, 0]], np.float32), ["x"]))
     assert kept.labels == ["b"]  # [3, 0.001] points where [2, 0] does within a millionth
     assert unseen.without_these(given, Vectors(np.zeros((0, 2), np.float32), [])).labels == ["a", "b", "c"]
+
+
+def test_many_images_are_compared_a_thousand_at_a_time():
+    angle = np.linspace(0, 6, 2003)
+    vectors = np.column_stack([np.cos(angle), np.sin(angle)]).astype(np.float32)
+    at = {0, 999, 1000, 1003, 2000, 2002}
+    given = Vectors(vectors, [str(i) for i in range(2003)])
+    kept = unseen.without_these(given, Vectors(3 * vectors[sorted(at)], [""] * len(at)))
+    assert kept.labels == [str(i) for i in range(2003) if i not in at]
 
 
 def test_answers_say_that_nothing_is_promised_and_what_to_run(tmp_path):
@@ -278,10 +288,19 @@ def test_an_open_run_knows_which_classes_it_was_trained_on(tmp_path):
         assert naming.noted(promise.as_json()) == ""
 
 
+def test_the_run_around_a_model_has_its_weights(tmp_path):
+    for name, text in (("a", '{"crc32": 1}'), ("b", '{"crc32": 2}'), ("c", "no JSON"), ("d", '{"other": 2}')):
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "recipe.toml").touch()
+        (tmp_path / name / "model" / "model.json").write_text(text, encoding="utf-8")
+    folders = [tmp_path / name for name in "abcde"]
+    assert [run_around(folders, crc32) for crc32 in (1, 2, 3, None)] == [folders[0], folders[1], None, None]
+    (folders[1] / "recipe.toml").unlink()
+    assert run_around(folders, 2) is None
+
+
 @pytest.mark.slow
 def test_the_run_of_an_export_is_the_one_with_its_weights(small, tmp_path):
-    from likewise.gallery.encoder import run_around
-
     crc32 = json.loads((small.model / "model.json").read_text())["crc32"]
     assert run_around([tmp_path, small.path], crc32) == small.path
     assert run_around([small.path], crc32 + 1) is None

@@ -9,8 +9,8 @@ from pytorch_metric_learning.losses import VICRegLoss
 
 from likewise import losses
 from likewise.losses import PairLoss
+from likewise.losses.heads import WeightedL1, logistic
 from likewise.losses.heads import __all__ as NAMES
-from likewise.losses.heads import logistic
 from likewise.losses.memory import Memory
 from likewise.losses.terms import BatchContext
 
@@ -143,6 +143,13 @@ def test_siamese_by_hand():
     assert loss.probability(a, b).item() == pytest.approx(1 / (1 + math.exp(0.5)))
     value = loss(torch.cat([a, b]), torch.tensor([4, 4])).item()
     assert value == pytest.approx(math.log(1 + math.exp(0.5)) / 2)
+
+
+def test_siamese_starts_where_each_difference_lowers_the_similarity():
+    """-1/4 of each of 16 differences, and no bias: an image and itself are as probable as not."""
+    fresh = WeightedL1(16)
+    x_D = torch.arange(16.0)
+    assert fresh(x_D[None], torch.stack([x_D, x_D + 1, -x_D])).tolist() == [[0.0, -4.0, -60.0]]
 
 
 def test_siamese_is_symmetric(emb):

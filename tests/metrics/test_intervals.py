@@ -170,6 +170,16 @@ def test_paired_counts_the_queries_that_both_have():
         i.paired(first, nothing)
 
 
+def test_the_interval_of_a_difference_equals_a_loop_and_counts_the_units_that_have_a_value():
+    where = torch.arange(3, 15)
+    a, b = values(12), values(12, 1) + 0.5
+    found = i.paired(i.mean(a, where, 40), i.mean(b, where, 40))
+    counts = torch.cat(list(i.draws(40)))[:, where]
+    apart = ((counts * a).sum(1) - (counts * b).sum(1)) / counts.sum(1)
+    assert (found.low, found.high) == pytest.approx(i.ends(apart, 12))
+    assert found.difference == pytest.approx(float((a - b).mean()))
+
+
 def test_holm_by_hand():
     # Holm, 1979: 0.01 x 3, 0.02 x 2, 0.03 x 1, never falling.
     assert i.holm({"a": 0.01, "b": 0.03, "c": 0.02}) == pytest.approx({"a": 0.03, "c": 0.04, "b": 0.04})

@@ -26,6 +26,7 @@ from likewise.reproduce.section import command, score_text, span, table
 from likewise.spec import SpecError
 from likewise.viz import plots
 from likewise.viz.plots import Curve
+from replayed import EXPERIMENT, replay
 
 ROOT = Path(__file__).parents[2]
 OURS = {
@@ -417,3 +418,14 @@ def test_the_command_line_says_what_there_is(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "did you mean friends" in done.stderr
+
+
+def test_each_part_of_the_older_experiments_is_written_in_order(monkeypatch, tmp_path):
+    at = replay(monkeypatch, mlp_pairs, tmp_path)
+    assert at == [("introduction",), *((name, EXPERIMENT) for name in ("of_orders", "of_compare", "of_reach"))]
+    at = replay(monkeypatch, friends, tmp_path, trained=lambda experiment, data: {"a": data})
+    first, *_ = friends.THEIRS
+    parts = [("of_data", EXPERIMENT, data, {"a": data}) for data in friends.THEIRS]
+    assert at == [("introduction", first), *parts, ("their_words",)]
+    with pytest.raises(ValueError, match="holds no finished run; run `likewise reproduce friends` first"):
+        replay(monkeypatch, friends, tmp_path, trained=lambda experiment, data: {})

@@ -26,6 +26,7 @@ from likewise.reproduce.translate import translate
 from likewise.training import optim
 from likewise.training.loop import State
 from likewise.viz.pages.map import write_map
+from replayed import EXPERIMENT, replay
 
 OURS = sorted({name for name, _ in folder_trainer.MODES.values()})
 COLOURS = {"red": (200, 40, 40), "green": (40, 180, 60), "blue": (50, 60, 210), "grey": (120, 120, 120)}
@@ -352,3 +353,19 @@ def test_what_a_bench_calls_a_run_is_a_folder_name():
     assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in names)
     assert len(set(names)) == len(names)
     assert Experiment(Path()).command("trainer_frozen") == "likewise train trainer-frozen"
+
+
+def test_each_part_of_the_folder_trainer_is_written_in_order(monkeypatch, tmp_path):
+    answers = {"trained": lambda experiment, name, *how: name, "best_on_bursts": lambda runs: folder_trainer.TUNED}
+    at = replay(monkeypatch, folder_trainer, tmp_path, **answers)
+    base, best = folder_trainer.BASE, folder_trainer.TUNED
+    runs = {name: name for name in folder_trainer.MODES}
+    new = {name: f"{name}, new classes" for name in folder_trainer.NEW}
+    random = {name: f"{name}, random split" for name in folder_trainer.RANDOM}
+    assert at == [
+        ("introduction", base, {}), ("of_modes", EXPERIMENT, runs), ("of_splits", runs, random),
+        ("of_new_classes", EXPERIMENT, new), ("of_encodings", best, best), ("of_prediction", EXPERIMENT, best),
+        ("of_map", runs, (base, best)), ("of_configs", EXPERIMENT), ("slips",),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="lacks finished runs; run `likewise reproduce folder-trainer` first"):
+        replay(monkeypatch, folder_trainer, tmp_path, trained=lambda *given: None)

@@ -1,5 +1,6 @@
 """Video objects: the loss whose positive is the row's own, two networks, TLP's form, what is measured, the section."""
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -22,6 +23,7 @@ from likewise.models import Embedder
 from likewise.recipes.video_objects import own_positive
 from likewise.reproduce import reproduce, video_measures, video_objects, video_picks, video_trainings
 from likewise.reproduce.experiment import Experiment
+from replayed import EXPERIMENT, replay
 
 TRIPLETS = BatchContext(partners=2)
 RECIPES = ("video_small", "video_alexnet")
@@ -391,3 +393,27 @@ def test_an_interrupted_experiment_keeps_what_it_has(tiny, tmp_path):
 def test_which_network_is_ahead_seed_by_seed(monkeypatch, small, alexnet, text):
     monkeypatch.setattr(video_objects, "judged", lambda silhouette: {"train": silhouette})
     assert video_objects.verdict({"Small": small, "AlexNet": alexnet}).endswith(text)
+
+
+def test_each_part_of_video_objects_is_written_in_order(monkeypatch, tmp_path):
+    at = replay(monkeypatch, video_objects, tmp_path, seeds=lambda experiment, name, parts: [f"{parts}-{name}"])
+    first = {name: [f"temporal-{name}"] for name in video_trainings.NETWORKS}
+    images = dict.fromkeys(video_trainings.PARTS, "load_images")
+    main = {parts: {name: [f"{parts}-{name}"] for name in video_trainings.NETWORKS} for parts in video_trainings.PARTS}
+    assert at == [
+        ("introduction", EXPERIMENT, "load_images"), ("crops", "load_images"), ("of_settings", EXPERIMENT),
+        ("of_their_measure", EXPERIMENT, first), ("of_splits", images, main), ("of_picks", EXPERIMENT), ("slips",),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="lacks trainings; run `likewise reproduce video-objects` first"):
+        replay(monkeypatch, video_objects, tmp_path, seeds=lambda experiment, name, parts: [])
+
+
+def test_trainings_are_kept_beside_one_another(tmp_path):
+    emb = Embeddings(torch.eye(2), torch.tensor([0, 1]), ("a", "b"), torch.zeros(2, dtype=torch.uint8), ("x", "y"))
+    experiment = Experiment(tmp_path, train=False)
+    for name, seconds in (("one", 1.26), ("two", 2.0), ("one", 3.04)):
+        assert video_trainings.written(experiment, name, emb, seconds) is emb
+    assert json.loads((tmp_path / "seconds.json").read_text()) == {"one": 3.0, "two": 2.0}
+    assert sorted(p.name for p in (tmp_path / "embeddings").iterdir()) == ["one.parquet", "two.parquet"]
+    assert video_trainings.learned(experiment, "one", Recipe()).ids == ("a", "b")
+    assert video_trainings.learned(experiment, "three", Recipe()) is None

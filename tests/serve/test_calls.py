@@ -136,6 +136,50 @@ def test_feedback_is_honoured(changed):
     assert changed.post("/v1/identify", files=[photo(RED, 9)]).json()["answers"][0]["label"] != "red"
 
 
+ONE, TWO = [photo(RED, 9)], [photo(RED, 9), photo(BLUE, 9)]
+NO_CLASS, NO_ID = "there is no class 'pink' in the gallery", "there is no id 'none' in the gallery"
+SHARED = "label: give one for all images or one each; got {} for {} images"
+
+
+@pytest.mark.parametrize(
+    ("call", "files", "data", "status", "sentence"),
+    [
+        ("feedback", ONE, {}, 400, "say what the image is not: either a label or an id"),
+        ("feedback", ONE, {"label": "red", "id": "red0"}, 400, "say what the image is not: either a label or an id"),
+        ("feedback", ONE, {"label": "pink"}, 404, NO_CLASS),
+        ("feedback", ONE, {"id": "none"}, 404, NO_ID),
+        ("search", [], {}, 400, "search takes either an image or an id"),
+        ("search", ONE, {"id": "none"}, 400, "search takes either an image or an id"),
+        ("search", [], {"id": "none"}, 404, NO_ID),
+        ("verify", ONE, {}, 400, "verify takes one image and a label, or two images"),
+        ("verify", TWO, {"label": "red"}, 400, "verify takes one image and a label, or two images"),
+        ("verify", [*TWO, *ONE], {}, 400, "verify takes one image and a label, or two images"),
+        ("verify", ONE, {"label": "pink"}, 404, NO_CLASS),
+        ("enroll", [*TWO, *ONE], {"label": ["red", "blue"]}, 422, SHARED.format(2, 3)),
+        ("enroll", ONE, {"label": ["red", "blue"]}, 422, SHARED.format(2, 1)),
+        ("enroll", ONE, {"label": " "}, 422, "label: "),
+        ("enroll", TWO, {"label": "red", "id": ["a"]}, 422, "id: give none or one for each image; got 1 for 2 images"),
+        ("enroll", ONE, {"label": "red", "id": [" "]}, 422, "id: "),
+        ("enroll", TWO, {"label": "red", "metadata": ["{}"]}, 422, "metadata: give none or one for each image; got 1"),
+        ("enroll", ONE, {"label": "red", "metadata": ["{"]}, 422, "metadata"),
+        ("enroll", ONE, {"label": "red", "metadata": ['{"a": NaN}']}, 422, "metadata: no NaN"),
+        ("enroll", ONE, {"label": "red", "metadata": ['"' + "a" * 16_383 + '"']}, 422, "got 16,385"),
+        ("embed", [("image", ("a.png", b"", "image/png"))], {}, 400, "image 1 is empty"),
+        ("embed", [*ONE, ("image", ("a.png", b"text", "image/png"))], {}, 415, "image 2 is no image that can be read"),
+    ],
+)  # fmt: skip
+def test_a_wrong_call_is_one_sentence_and_changes_nothing(client, call, files, data, status, sentence):
+    before = client.get("/v1/info").json()
+    assert sentence in detail(client.post(f"/v1/{call}", files=files, data=data), status)
+    assert client.get("/v1/info").json() == before
+
+
+def test_metadata_may_be_as_long_as_the_bound_says(changed):
+    text = json.dumps({"a": "x" * (16_384 - 9)})
+    assert len(text) == 16_384
+    assert len(enroll(changed, "red", photo(RED, 77), metadata=[text], gate="off").json()["added"]) == 1
+
+
 def test_classes_by_pages_and_by_part_of_the_name(client):
     page = client.get("/v1/classes", params={"limit": 2}).json()
     assert [line["label"] for line in page["classes"]] == ["blue", "green"]

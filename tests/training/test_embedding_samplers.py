@@ -30,6 +30,7 @@ from likewise.training.embedding_samplers import (
     hard_negatives,
     hardest,
     in_any_order,
+    unlike,
 )
 from likewise.training.loop import fit
 
@@ -470,3 +471,11 @@ def test_a_class_that_was_shown_whole_begins_again_with_what_came_first():
     hands.show(a), hands.show(b)
     hands.close()
     assert list(islice(hands.others(0), 2)) == [a, b]  # c is of the first round and was shown
+
+
+def test_any_images_of_other_classes_and_a_mark_for_those_of_the_same():
+    labels = torch.tensor([0, 0, 1, 2])
+    drawn = default_rng(3).integers(0, 4, (4, 9))
+    expected = [[-1 if labels[p] == labels[n] else p for p in row] for n, row in enumerate(drawn.tolist())]
+    assert unlike(labels, 9, default_rng(3)).tolist() == expected
+    assert any(-1 in row for row in expected)

@@ -18,6 +18,7 @@ from likewise.experiment.run import Run
 from likewise.experiment.trial import loop
 from likewise.viz.pages import batch as part
 from likewise.viz.pages import report as page
+from likewise.viz.pages.run_data import RunData
 from likewise.viz.pages.run_data import read as material
 from report_page import Page
 from report_run import clusters, digits, write_run
@@ -143,3 +144,13 @@ def test_without_images_there_is_none(tmp_path):
 def test_further_classes_are_shown_as_they_are_trained(tmp_path):
     found = shown(run_of(tmp_path / "r", rotations=4, sampler="shuffled(batch=200)")[0])
     assert any("90°" in name for name in names(found)) or any("180°" in name for name in names(found))
+
+
+def test_lines_of_the_log_are_of_one_kind_and_have_every_key(tmp_path):
+    train, short = {"kind": "train", "epoch": 1, "loss": 0.5}, {"kind": "train", "epoch": 2}
+    other = {"kind": "val", "epoch": 1, "loss": 0.5}
+    m = RunData(Run(tmp_path), log=[train, short, other])
+    assert m.lines("train", "epoch", "loss") == [train]
+    assert m.lines("train") == [train, short]
+    assert m.lines("val", "loss") == [other]
+    assert m.lines("draw") == []

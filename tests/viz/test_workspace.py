@@ -184,6 +184,27 @@ def test_a_comparison_serves_its_runs(run, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (["doctor.html"], "doctor.html"),
+        (["doctor.html", "audit.html"], "audit.html"),
+        (["map.html", "audit.html"], "map.html"),
+        (["report.html", "map.html"], "report.html"),
+        (["report.html", "compare.html"], "compare.html"),
+        (["other.html"], ""),
+    ],
+)
+def test_the_page_to_open_first(tmp_path, names, first):
+    for name in names:
+        (tmp_path / name).touch()
+    if first:
+        assert explorer.front(tmp_path) == first
+    else:
+        with pytest.raises(ValueError, match="holds no page to show; give a run, such as runs/digits"):
+            explorer.front(tmp_path)
+
+
 def test_one_file_holds_every_page(run):
     text = explorer.one_file(run.path)
     held = json.loads(text.partition('id="pages">')[2].partition("</script>")[0])

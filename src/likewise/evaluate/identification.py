@@ -74,7 +74,7 @@ def identify(query: Embeddings, reference: Embeddings | None, *, sim: Sim, seed:
     values = _scores(outcomes, rates, None)
     n = int(outcomes.known.sum())
     return {
-        name: intervals.interval(float(value), torch.cat(seen[name]), n=n, units=drawn, expand=True)
+        name: intervals.interval(float(value), torch.cat(seen[name]), n=n, units=drawn)
         for name, value in values.items()
     }
 

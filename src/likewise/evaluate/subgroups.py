@@ -161,7 +161,7 @@ def _slice(name: str, scored: ScoredPairs, threshold: float | None, drawn: Resam
     same, different = int(same_T.sum()), int((~same_T).sum())
     eer = None
     if drawn is not None:
-        eer = intervals.interval(drawn.value, drawn.variable.clamp(0, 1), n=drawn.n, units=drawn.units, expand=True)
+        eer = intervals.interval(drawn.value, drawn.variable.clamp(0, 1), n=drawn.n, units=drawn.units)
     far = frr = None
     if threshold is not None:
         far = _rate(scored, ~same_T, threshold) if different else None

@@ -144,7 +144,7 @@ def bootstrap(
         (int(ratio.under.count_nonzero()), int(units)) for ratio, units in zip(ratios.values(), units_S, strict=True)
     ]
     return {
-        name: interval(value(ratio), seen_B, n=n, units=units, expand=True)
+        name: interval(value(ratio), seen_B, n=n, units=units)
         for (name, ratio), seen_B, (n, units) in zip(ratios.items(), seen_BS.T, sizes, strict=True)
     }
 
@@ -165,13 +165,13 @@ def _by_unit(x_N: Tensor, units_N: Tensor | None) -> Tensor:
     return x_N.new_zeros(int(units_N.max()) + 1, *x_N.shape[1:]).index_add_(0, units_N, x_N)
 
 
-def interval(value: float, seen_B: Tensor, *, n: int, units: int, expand: bool = False) -> Score:
+def interval(value: float, seen_B: Tensor, *, n: int, units: int) -> Score:
     """A Score from the resampled values of a metric that lies within -1 and 1; the interval holds the value itself.
 
     Where they are all 1 (or all 0) a bootstrap sees no doubt at all; the exact binomial bound of `units` trials without
     a failure (a success) stands in.
     """
-    low, high = ends(seen_B.clamp(-1, 1), units) if expand else percentiles(seen_B.clamp(-1, 1))
+    low, high = ends(seen_B.clamp(-1, 1), units)
     low, high = min(low, value), max(high, value)
     if low > 1 - ROUNDING:
         low = TAIL ** (1 / units)
