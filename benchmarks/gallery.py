@@ -14,6 +14,11 @@ rounds that alternate, and ratios are medians of the ratios within a round, sinc
 queries in one call on all cores; single: one query a call, one thread. `Gallery.search` is the whole verb for one
 query, with its look-ups in the store; `likewise, graph` is what it asks for the nearest rows. Insert while searching:
 a thread enrolls 20 pieces of 256 vectors while another searches.
+
+Then the gallery gets the other kinds of index (`likewise gallery index --kind`), whose rounds alternate with those of
+the graph. A process that opens the gallery has memory of its own (RssAnon), after its first answer: index, ids, labels
+and what Python and the libraries take; the vectors of codes are in a file, of which the system keeps in memory what it
+has room for. Bytes a vector are those of `gallery info`.
 """
 
 import argparse
@@ -32,14 +37,19 @@ import machine
 import numpy as np
 
 from likewise.gallery.gallery import Gallery
-from likewise.gallery.graph import BUILDING, Graph, library
+from likewise.gallery.graph import BUILDING, Graph
 from likewise.gallery.index import ExactIndex, prepare
+from likewise.gallery.kinds import KINDS
 from likewise.gallery.links import LINKS
 from likewise.gallery.nearest import search, view
 from likewise.gallery.sqlite import SqliteStore
+from likewise.gallery.state import State
 from likewise.gallery.store import Item
+from likewise.gallery.tuning import library
 
 K, QUERIES = 10, 1000
+KINDS_TEXT = "Other kinds of index, after those insertions:"
+SLOW_ROUNDS = 5  # in which what compares all takes part
 BARE = "bare FAISS, the same graph"
 Way = Callable[[np.ndarray], np.ndarray]  # queries [Q, D] -> rows [Q, K]
 
@@ -81,9 +91,12 @@ def open_and_ask(path: Path) -> None:
     with Gallery.open(path) as gallery:
         gallery.search(np.ones(gallery.dim, np.float32))
         seconds = time.perf_counter() - start
-        assert gallery.state().view is not None
+        has_index = gallery.state().view is not None
         largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps({"seconds": seconds, "gib": largest}))
+        status = Path("/proc/self/status")
+        words = status.read_text().split() if status.exists() else []
+        own = int(words[words.index("RssAnon:") + 1]) / 2**20 if "RssAnon:" in words else 0.0
+    print(json.dumps({"seconds": seconds, "gib": largest, "own": own, "index": has_index}))
 
 
 def in_hnswlib(x: np.ndarray, query_QD: np.ndarray, true: np.ndarray) -> tuple[Way, str, float]:
@@ -117,18 +130,21 @@ def recall(found: np.ndarray, true: np.ndarray) -> float:
     return float(np.mean([len(set(a) & set(b)) / K for a, b in zip(found.tolist(), true.tolist(), strict=True)]))
 
 
-def rates(ways: dict[str, Way], slow: set[str], query_QD: np.ndarray, rounds: int) -> dict[str, list[float]]:
-    """Queries/s of each way, batched and single, each with its ratio to bare FAISS; medians over the rounds."""
+def rates(
+    ways: dict[str, Way], slow: set[str], query_QD: np.ndarray, rounds: int, base_name: str = BARE
+) -> dict[str, list[float]]:
+    """Queries/s of each way, batched and single, each with its ratio to one of them; medians over the rounds."""
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for r in range(rounds):
         for name, way in ways.items():
-            size = 25 if name in slow else 250
-            part = np.roll(query_QD, 250 * r, axis=0)[:size]
-            lone = part[:5] if name in slow else part
+            if name in slow and r >= SLOW_ROUNDS:
+                continue
+            part = np.roll(query_QD, 250 * r, axis=0)[: 25 if name in slow else 250]
+            lone = part[:3] if name in slow else part
             batched, single = seconds(partial(way, part)), seconds(partial(one_by_one, way, lone))
             seen[name].append((len(part) / batched, len(lone) / single))
-    base = np.array(seen[BARE])
-    columns = {name: np.concatenate([np.array(of), np.array(of) / base], 1) for name, of in seen.items()}
+    base = np.array(seen[base_name])
+    columns = {name: np.concatenate([np.array(of), np.array(of) / base[: len(of)]], 1) for name, of in seen.items()}
     return {name: np.median(of, axis=0).tolist() for name, of in columns.items()}
 
 
@@ -198,7 +214,7 @@ def crossing(dim: int, counts: list[int]) -> str:
         exact.add(x)
         keys = np.arange(count), np.arange(count, dtype=np.uint32)
         built = seconds(partial(graph.add, exact.prepared, *keys))
-        assert graph.tune()
+        assert graph.tune(exact.prepared)
         seen = view(graph, *keys)
         by = [partial(exact.search, k=K), partial(search, seen, exact, k=K)]
         pairs = [[milliseconds(way, query_QD) for way in by] for _ in range(5)]
@@ -209,43 +225,88 @@ def crossing(dim: int, counts: list[int]) -> str:
     return "\n".join(lines)
 
 
-def measure(count: int, dim: int, rounds: int, *, only_ours: bool) -> str:
+def beside_graph(path: Path, query_QD: np.ndarray, kinds: list[str], rounds: int) -> str:
+    """The other kinds of index of a gallery beside its graph."""
+    states: dict[str, State] = {}
+    lines: dict[str, list[str]] = {}
+    true = np.zeros(0)
+    for kind in ["hnsw", *kinds]:
+        with Gallery.open(path) as gallery:
+            built = seconds(partial(gallery.reindex, kind)) if kind != "hnsw" else None
+            state, told = gallery.ready(), gallery.info()
+        again = opened(path)
+        true = true if len(true) else state.index.search(query_QD, K).row
+        found = f"{recall(state.search(query_QD, K).row, true):.4f}"
+        states[kind] = state
+        shown = ["" if built is None else f"{built:,.1f}", f"{again['seconds']:.1f}", f"{again['own']:.2f}"]
+        file, name = Path(f"{path}.index"), str(told["index"]).rpartition(", ")[0]
+        size = file.stat().st_size if file.exists() else 0
+        lines[kind] = [name, found, *shown, f"{told['bytes_per_vector']}", f"{size / len(state.index):,.0f}"]
+        print(kind, *lines[kind], flush=True)
+    ways: dict[str, Way] = {kind: partial(rows_of, state) for kind, state in states.items()}
+    speed = rates(ways, set(), query_QD, rounds, "hnsw")
+    columns = "index | recall@10 | build, s | open, s | open process, GiB of its own | bytes a vector | in the file | "
+    columns += "batched, queries/s | to hnsw | single, queries/s | to hnsw"
+    table = [f"| kind | {columns} |", "|---|---|" + "---:|" * 10]
+    for kind, (batched, single, to_batched, to_single) in speed.items():
+        shown = [f"{batched:,.0f}", f"{to_batched:.2f}", f"{single:,.0f}", f"{to_single:.2f}"]
+        table.append(f"| {kind} | {' | '.join([*lines[kind], *shown])} |")
+    return "\n".join(table)
+
+
+def rows_of(state: State, query_QD: np.ndarray) -> np.ndarray:
+    return state.search(query_QD, K).row
+
+
+def measure(count: int, dim: int, rounds: int, kinds: list[str], *, only_ours: bool) -> str:
     classes = max(count // 50, 10)
     x, query_QD = vectors(count, dim, classes, 0), vectors(QUERIES, dim, classes, 1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "g.gallery"
         stored = fill(path, x)
         print(f"stored in {stored:.1f} s", flush=True)
-        with Gallery.open(path) as gallery:
-            gallery.state()
-            built = seconds(gallery.ready)
-            print(f"built in {built:.1f} s", flush=True)
-        size = {end: Path(f"{path}{end}").stat().st_size for end in ("", ".index")}
-        again = opened(path)
-        with Gallery.open(path) as gallery:
-            state, told = gallery.state(), gallery.info()
-            assert state.view is not None
-            graph = state.view.graph
-            true = state.index.search(query_QD, K).row
-            ways: dict[str, Way] = {
-                "likewise, graph": lambda asked: state.search(asked, K).row,
-                BARE: bare_faiss(graph),
-                "`Gallery.search`": verb(gallery),
-                "likewise, exact": lambda asked: state.index.search(asked, K).row,
-            }
-            notes = dict.fromkeys(list(ways)[:3], f"efSearch {graph.beam}")
-            builds = {"likewise, graph": built}
-            if not only_ours:
-                ways["hnswlib"], notes["hnswlib"], builds["hnswlib"] = in_hnswlib(x, query_QD, true)
-                bare = library().IndexHNSWFlat(dim, LINKS, library().METRIC_INNER_PRODUCT)
-                bare.hnsw.efConstruction = BUILDING
-                builds[BARE] = seconds(partial(bare.add, prepare(x, "cosine")))
-                del bare
-            ways["scikit-learn, brute force"] = in_scikit_learn(x)
-            slow = {"likewise, exact", "scikit-learn, brute force"}
-            speed = rates(ways, slow, query_QD, rounds)
-            found = {name: 1.0 if name in slow else recall(way(query_QD), true) for name, way in ways.items()}
-            inserting = while_inserting(gallery, query_QD, vectors(5120, dim, classes, 2))
+        text = of_graph(path, x, query_QD, rounds, stored, only_ours=only_ours)
+        print(text, flush=True)
+        return "\n".join([text, "", KINDS_TEXT, "", beside_graph(path, query_QD, kinds, rounds)])
+
+
+def of_graph(path: Path, x: np.ndarray, query_QD: np.ndarray, rounds: int, stored: float, *, only_ours: bool) -> str:
+    """The graph of a gallery beside other libraries, and searches while it is enrolled into."""
+    count, dim = x.shape
+    with Gallery.open(path) as gallery:
+        gallery.state()
+        built = seconds(gallery.ready)
+        print(f"built in {built:.1f} s", flush=True)
+        if gallery.upkeep.graph is None:
+            return f"No graph: {gallery.upkeep.why}. Written in {stored:,.1f} s, tried for {built:,.1f} s."
+    size = {end: Path(f"{path}{end}").stat().st_size for end in ("", ".index")}
+    again = opened(path)
+    with Gallery.open(path) as gallery:
+        state, told = gallery.state(), gallery.info()
+        assert state.view is not None
+        graph = state.view.graph
+        assert isinstance(graph, Graph)
+        true = state.index.search(query_QD, K).row
+        ways: dict[str, Way] = {
+            "likewise, graph": lambda asked: state.search(asked, K).row,
+            BARE: bare_faiss(graph),
+            "`Gallery.search`": verb(gallery),
+            "likewise, exact": lambda asked: state.index.search(asked, K).row,
+        }
+        notes = dict.fromkeys(list(ways)[:3], f"efSearch {graph.beam}")
+        builds = {"likewise, graph": built}
+        if not only_ours:
+            ways["hnswlib"], notes["hnswlib"], builds["hnswlib"] = in_hnswlib(x, query_QD, true)
+            bare = library().IndexHNSWFlat(dim, LINKS, library().METRIC_INNER_PRODUCT)
+            bare.hnsw.efConstruction = BUILDING
+            builds[BARE] = seconds(partial(bare.add, prepare(x, "cosine")))
+            del bare
+        ways["scikit-learn, brute force"] = in_scikit_learn(x)
+        slow = {"likewise, exact", "scikit-learn, brute force"}
+        speed = rates(ways, slow, query_QD, rounds)
+        found = {name: 1.0 if name in slow else recall(way(query_QD), true) for name, way in ways.items()}
+        print("searched", flush=True)
+        inserting = while_inserting(gallery, query_QD, vectors(5120, dim, max(count // 50, 10), 2))
     columns = "setting | recall@10 | batched, queries/s | to bare FAISS | single, queries/s | to bare FAISS | build, s"
     lines = [f"| search | {columns} |", "|---|---|---:|---:|---:|---:|---:|---:|"]
     for name, (batched, single, to_batched, to_single) in speed.items():
@@ -266,7 +327,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=0, help="default: 25 up to 100,000 vectors, 9 above")
+    parser.add_argument(
+        "--kinds", default="", help="beside hnsw; default: int8,ivfpq up to 300,000 vectors, ivfpq above"
+    )
     parser.add_argument("--only-ours", action="store_true", help="without hnswlib's and bare FAISS's builds")
     parser.add_argument("--open", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -274,7 +338,11 @@ def main() -> None:
         open_and_ask(asked.open)
         return
     table = f"{asked.count:,} vectors of length {asked.dim}.\n\n"
-    table += measure(asked.count, asked.dim, asked.rounds, only_ours=asked.only_ours)
+    kinds = (asked.kinds or ("int8,ivfpq" if asked.count <= 300_000 else "ivfpq")).split(",")
+    if unknown := set(kinds) - set(KINDS):
+        parser.error(f"--kinds are of {', '.join(KINDS)}; got {', '.join(unknown)}")
+    rounds = asked.rounds or (25 if asked.count <= 100_000 else 9)
+    table += measure(asked.count, asked.dim, rounds, kinds, only_ours=asked.only_ours)
     if asked.count <= 100_000:
         table += "\n\nWhere the graph pays:\n\n" + crossing(
             asked.dim, [n for n in (3000, 10_000, 30_000, 100_000) if n <= asked.count]

@@ -15,13 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from likewise.gallery import links, upkeep
+from likewise.gallery import arrays, codes, graph, kinds, links, upkeep
 from likewise.gallery.gallery import Gallery
 from likewise.gallery.sqlite import SqliteStore
 
 pytest.importorskip("faiss")
 DIM, SIZE = 8, 300
-HEAD = len(links.MAGIC) + links.HEADER.size + links.SUM
+MAGIC = links.MAGICS["hnsw"]
+HEAD = len(MAGIC) + links.HEADER.size + arrays.SUM
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -31,13 +32,14 @@ def small():
         yield
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
+@pytest.fixture(scope="module", params=["hnsw"])
+def made(request, tmp_path_factory) -> Path:
+    """A gallery with an index of a kind."""
     path = tmp_path_factory.mktemp("made") / "g.gallery"
     store = SqliteStore(path, create=True)
     with store.begin():
         about = {"dim": DIM, "sim": "euclidean", "fingerprint": "none", "private": True, "rule": "nearest"}
-        store.set_meta(**about, revision=0, edits=0)
+        store.set_meta(**about, revision=0, edits=0, index=request.param)
     store.close()
     x = np.random.default_rng(0).normal(size=(SIZE, DIM))
     with Gallery.open(path) as gallery:
@@ -67,13 +69,18 @@ def opened_with(made: Path, content: bytes) -> tuple[bool, list[str]]:
     return taken, said
 
 
+every_kind = pytest.mark.parametrize("made", list(kinds.KINDS), indirect=True)
+
+
+@every_kind
 def test_the_whole_file_is_taken(made, whole):
     assert opened_with(made, whole) == (True, [])
 
 
-SLOW_FIXTURES = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW_FIXTURES = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@every_kind
 @SLOW_FIXTURES
 @given(st.data())
 def test_a_flipped_bit_leads_to_a_new_index(made, whole, data):
@@ -85,6 +92,7 @@ def test_a_flipped_bit_leads_to_a_new_index(made, whole, data):
     assert "is rebuilt: it" in said[0]
 
 
+@every_kind
 @SLOW_FIXTURES
 @given(st.data())
 def test_a_cut_or_longer_file_leads_to_a_new_index(made, whole, data):
@@ -103,8 +111,8 @@ def signed(given: links.Links, entry: int | None = None, beam: int | None = None
     """A file whose checksum is right, whatever its numbers."""
     entry, beam = given.entry if entry is None else entry, given.beam if beam is None else beam
     header = links.HEADER.pack(len(given.seqs) if nodes is None else nodes, len(given.neighbors), entry, beam)
-    body = b"".join(np.asarray(getattr(given, name)).astype(kind).tobytes() for name, kind in links.KINDS.items())
-    return links.MAGIC + header + hashlib.sha256(header + body).digest() + body
+    body = b"".join(np.asarray(getattr(given, name)).astype(kind).tobytes() for name, kind in links.NUMBERS.items())
+    return MAGIC + header + hashlib.sha256(header + body).digest() + body
 
 
 def changed(given: links.Links, **arrays: np.ndarray) -> links.Links:
@@ -143,8 +151,8 @@ def hostile(good: links.Links) -> dict[str, bytes]:
         "it has 0 nodes": signed(good, nodes=0),
         "its length is not the one": signed(good, nodes=SIZE + 1),
         "items were removed": signed(changed(good, crcs=good.crcs ^ 1)),
-        "its links do not lead: none": signed(changed(good, neighbors=np.full_like(good.neighbors, -1))),
-        "its links do not lead: random": signed(changed(good, neighbors=shuffled)),
+        "it does not lead: none": signed(changed(good, neighbors=np.full_like(good.neighbors, -1))),
+        "it does not lead: random": signed(changed(good, neighbors=shuffled)),
         "it is no index of this version": b"LKWGRPH9" + signed(good)[8:],
     }
 
@@ -159,11 +167,47 @@ def test_hostile_files_are_refused(made, whole, tmp_path):
         assert case.partition(":")[0] in said[0], said
 
 
+def signed_codes(given: codes.Codes, **header: int) -> bytes:
+    """A file whose checksum is right, whatever its numbers."""
+    fields = {"nodes": len(given.seqs), "lists": len(given.centres), "dim": DIM, "probe": given.probe} | header
+    packed = codes.HEADER.pack(*fields.values())
+    body = b"".join(np.asarray(getattr(given, name)).astype(kind).tobytes() for name, kind in codes.NUMBERS.items())
+    return codes.MAGIC + packed + hashlib.sha256(packed + body).digest() + body
+
+
+@pytest.mark.parametrize("made", ["ivfpq"], indirect=True)
+def test_hostile_codes_are_refused(made, whole, tmp_path):
+    (tmp_path / "i").write_bytes(whole)
+    good = codes.read(tmp_path / "i", SIZE, DIM)
+    assert signed_codes(good) == whole
+    width = len(good.centres)
+    hostile_codes = {
+        "a node is in no list: above": signed_codes(good._replace(lists=put(good.lists, 0, width))),
+        "a node is in no list: below": signed_codes(good._replace(lists=put(good.lists, 3, -1))),
+        "its centres hold NaN": signed_codes(good._replace(centres=put(good.centres, (0, 0), np.nan))),
+        "its centres hold NaN or infinity: books": signed_codes(good._replace(books=put(good.books, (1, 2), np.inf))),
+        "its number of lists searched": signed_codes(good, probe=5),
+        "two nodes are the same item": signed_codes(good._replace(seqs=put(good.seqs, 1, int(good.seqs[0])))),
+        "it has 0 nodes": signed_codes(good, nodes=0),
+        "nodes and the gallery's could be": signed_codes(good, nodes=2**62),
+        "its length is not the one": signed_codes(good, nodes=SIZE + 1),
+        "its vectors are 9 long": signed_codes(good, dim=9),
+        "its vectors are 8 long, in 301 lists": signed_codes(good, lists=SIZE + 1),
+        "items were removed": signed_codes(good._replace(crcs=good.crcs ^ 1)),
+        "it does not lead": signed_codes(good._replace(centres=good.centres + 1e30, probe=4)),
+        "it is no index of this version": links.MAGICS["int8"] + whole[8:],
+    }
+    for case, content in hostile_codes.items():
+        taken, said = opened_with(made, content)
+        assert not taken, case
+        assert case.partition(":")[0] in said[0], said
+
+
 def test_what_a_header_announces_takes_no_memory(tmp_path):
     path = tmp_path / "i"
     for count, width in ((10**9, 10**9), (10**9, 2**63), (2**40, 2**40), (1, 2**40)):
         header = links.HEADER.pack(count, width, 0, 32)
-        path.write_bytes(links.MAGIC + header + hashlib.sha256(header).digest())
+        path.write_bytes(MAGIC + header + hashlib.sha256(header).digest())
         tracemalloc.start()
         with pytest.raises(ValueError, match=r"nodes and the gallery's could be|its length is not"):
             links.read(path, 10**9)
@@ -196,7 +240,7 @@ def test_an_index_that_cannot_be_saved_is_said_and_used(made, monkeypatch):
         raise OSError(28, "No space left on device")
 
     Path(f"{made}.index").unlink(missing_ok=True)
-    monkeypatch.setattr(upkeep.links, "write", full)
+    monkeypatch.setattr(graph.Graph, "save", full)
     said: list[str] = []
     with Gallery.open(made) as gallery:
         gallery.upkeep.say = said.append

@@ -33,6 +33,7 @@ Where = Annotated[
 ]
 Far = Annotated[float | None, typer.Option(help="promised false-accept rate; default: that of `gallery calibrate`")]
 
+KIND = "index of a large gallery: hnsw (quickest), int8 (less memory) or ivfpq (least memory)"
 NOT_ERASED = "another process was reading, or this user may not erase"
 
 
@@ -55,12 +56,13 @@ def create(
         bool | None, typer.Option("--thumbnails/--no-thumbnails", help="store a small JPEG of each image")
     ] = None,
     rule: Annotated[str, typer.Option(help="nearest, vote(k=5), best(n=3) or centre")] = "nearest",
+    index: Annotated[str, typer.Option(help=KIND)] = "hnsw",
     as_json: Json = False,
 ) -> None:
     """Create an empty gallery for the vectors of a model."""
     from likewise.gallery.gallery import Gallery
 
-    with Gallery.create(gallery, model, private=private, thumbnails=thumbnails, rule=rule) as made:
+    with Gallery.create(gallery, model, private=private, thumbnails=thumbnails, rule=rule, index=index) as made:
         show(made.info(), as_json, f"{made.store.url}: empty, vectors of length {made.dim}, similarity {made.sim}")
 
 
@@ -276,6 +278,22 @@ def info(gallery: File, as_json: Json = False) -> None:
         shown.append(f"threshold: {promise['threshold']:.4f} {kind} FAR {promise['far']:g}")
         shown += wrapped(promise.get("note"))
     show(result, as_json, "\n".join(shown))
+
+
+@commands.command()
+def index(
+    gallery: File,
+    kind: Annotated[str, typer.Option(help=f"{KIND}; none: as it is")] = "",
+    as_json: Json = False,
+) -> None:
+    """Build the index of a large gallery, or another kind of it, and show how complete and fast its searches are."""
+    from likewise.gallery.report import describe
+
+    with opened(gallery) as open_gallery:
+        if kind:
+            open_gallery.reindex(kind)
+        result = describe(open_gallery.ready())
+    show(result, as_json, "\n".join(f"{key}: {value}" for key, value in result.items()))
 
 
 @commands.command()

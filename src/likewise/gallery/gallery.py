@@ -46,17 +46,20 @@ class Gallery(Opened):
         private: bool = False,
         thumbnails: bool | None = None,
         rule: str = "nearest",
+        index: str = "hnsw",
     ) -> "Gallery":
         """An empty gallery for the vectors of a model.
 
         private: nothing of an image but its vector and hashes is stored, no path and no thumbnail.
         thumbnails: store a JPEG of 160 pixels of each image; None does so unless the gallery is private.
+        index: hnsw, int8 or ivfpq, see `reindex`.
 
         path: a file, or postgresql://USER@HOST/DATABASE?gallery=NAME. Errors: ValueError where it exists, or the model
         or rule is none.
         """
         encoder = open_encoder(model)
         find_rule(rule)
+        report.check_index(index)
         dim = encoder.dim
         store = open_store(path, create=True)
         try:
@@ -71,6 +74,7 @@ class Gallery(Opened):
                     private=private,
                     thumbnails=not private if thumbnails is None else thumbnails,
                     rule=rule,
+                    index=index,
                     revision=0,
                     edits=0,
                 )
@@ -304,6 +308,15 @@ class Gallery(Opened):
         """
         return renewal.upgrade(self, model, images=images, drop_missing=drop_missing, progress=progress)
 
+    def reindex(self, kind: str) -> None:
+        """Have another kind of index from now on; of a large gallery it is built before this returns.
+
+        hnsw: a graph over the vectors, which are in memory twice. int8, ivfpq: codes of a fourth, or a sixteenth of
+        their bytes are in memory, and the vectors in a file that the best candidates are compared from, exactly.
+        Errors: ValueError for a kind that is none, or without FAISS.
+        """
+        report.reindex(self, kind)
+
     # about
 
     def info(self) -> dict[str, object]:
@@ -329,15 +342,7 @@ class Gallery(Opened):
 
     def check(self) -> report.Checked:
         """Every checksum, and SQLite's own integrity check; the index of a large gallery is built where it lacks."""
-        wrong = [f"item {id_!r} is damaged" for id_ in self.store.damaged()]
-        wrong += [
-            f"the thumbnail of the content {content[:16]} is damaged" for content in attachments.damaged(self.store)
-        ]
-        wrong += getattr(self.store, "integrity", list)()
-        result: report.Checked = {"gallery": self.store.url, "items": len(self), "sound": not wrong, "problems": wrong}
-        if not wrong:
-            result["index"] = report.checked(self)
-        return result
+        return report.check(self)
 
     def items(self) -> Iterator[dict[str, object]]:
         """Every item without its vector."""

@@ -8,39 +8,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
-from types import ModuleType
+from pathlib import Path
 
 import numpy as np
 
 from likewise.gallery.index import prepare
-from likewise.gallery.links import BEAMS, LINKS, Links, offsets, slots
+from likewise.gallery.links import BEAMS, LINKS, Links, offsets, slots, write
+from likewise.gallery.tuning import SAMPLE, library, metric, narrowest, sampled
 
-__all__ = ["Graph", "assembled", "available", "library", "metric", "recall"]
+__all__ = ["Graph", "Shared", "assembled"]
 
 BUILDING = 80  # candidates kept while a node is linked: FAISS's efConstruction
-GOAL = 0.995  # recall@10 on stored vectors that the beam is chosen for: 0.99 with room for other queries
 PIECE = 32  # nodes added while searches wait
 BUILT = 4096  # nodes added at once while nobody searches
 PAUSE = 0.002  # seconds in which those go on
-
-
-def library() -> ModuleType:
-    """FAISS, which is slow to import and may be missing."""
-    return import_module("faiss")
-
-
-@cache
-def available() -> bool:
-    return find_spec("faiss") is not None
-
-
-def metric(sim: str) -> int:
-    """FAISS's number of the comparison that ranks prepared vectors."""
-    faiss = library()
-    return faiss.METRIC_L2 if sim in ("euclidean", "sqeuclidean") else faiss.METRIC_INNER_PRODUCT
+LOADED = 65_536  # nodes whose vectors are read at once
+SPARE = 4  # candidates beyond the k asked for
 
 
 class Shared:
@@ -80,10 +63,15 @@ class Graph:
     """Nodes in the order in which they were added, each known by the sequence number and CRC-32 of its item.
 
     The graph is over prepared vectors, by inner product for cosine and dot, else by distance.
+    kind: hnsw, whose nodes are vectors, or int8, whose nodes are those rounded to 256 values a number.
     """
 
-    def __init__(self, dim: int, sim: str):
-        self.index = library().IndexHNSWFlat(dim, LINKS, metric(sim))
+    def __init__(self, dim: int, sim: str, kind: str = "hnsw"):
+        faiss, self.sim, self.kind = library(), sim, kind
+        if kind == "int8":
+            self.index = faiss.IndexHNSWSQ(dim, faiss.ScalarQuantizer.QT_8bit, LINKS, metric(sim))
+        else:
+            self.index = faiss.IndexHNSWFlat(dim, LINKS, metric(sim))
         self.index.hnsw.efConstruction = BUILDING
         self.beam = 0
         self.parameters: dict[int, object] = {}
@@ -97,15 +85,30 @@ class Graph:
         self, prepared_ND: np.ndarray, seqs_N: np.ndarray, crcs_N: np.ndarray, stopped: Callable[[], bool] = bool
     ) -> None:
         """Link further nodes, in pieces between which searches go on; `stopped` is asked between them."""
+        self.fit(prepared_ND)
         piece = PIECE if self.beam else BUILT  # without a beam nobody searches yet
         for start in range(0, len(prepared_ND), piece):
             if stopped():
                 return
             part = slice(start, start + piece)
             with self.lock.writing():
-                self.index.add(prepared_ND[part])
+                self.index.add(np.ascontiguousarray(prepared_ND[part]))
                 self.keys = np.append(self.keys[0], seqs_N[part]), np.append(self.keys[1], crcs_N[part])
             time.sleep(PAUSE if self.beam else 0)
+
+    def fit(self, prepared_ND: np.ndarray) -> None:
+        """Find the range of each number, once."""
+        if self.index.is_trained:
+            return
+        sample = prepared_ND[sampled(len(prepared_ND), SAMPLE)]
+        library().downcast_index(self.index.storage).train(sample)
+        self.index.is_trained = True
+
+    def candidates(self, prepared_QD: np.ndarray, k: int, spare: int, beam: int = 0) -> np.ndarray:
+        """int64 `[Q, F]`: F >= k + spare nodes among which the k nearest are; beam: that of a search for 10 or less."""
+        beam = beam or self.beam
+        fetched = (2 * k if self.kind == "int8" else k) + SPARE + spare
+        return self.search(prepared_QD, fetched, max(beam, beam * k // 20, 3 * fetched))
 
     def search(self, prepared_QD: np.ndarray, k: int, beam: int) -> np.ndarray:
         """int64 `[Q, k]`: nodes, nearest first, -1 where fewer were reached."""
@@ -114,24 +117,28 @@ class Graph:
         with self.lock.reading():
             return self.index.search(prepared_QD, k, params=self.parameters[beam])[1]
 
-    def tune(self, seed: int = 0, sample: int = 500) -> bool:
-        """Choose the narrowest beam with recall@10 of `GOAL` for stored vectors but themselves; False: none has it."""
-        storage, chosen = library().downcast_index(self.index.storage), _sample(len(self), sample, seed)
-        query_QD = np.stack([storage.reconstruct(int(node)) for node in chosen])
-        k = min(11, len(self))
-        true_QK = storage.search(query_QD, k)[0]
-        for beam in BEAMS:
-            found_QK = self.index.search(query_QD, k, params=library().SearchParametersHNSW(efSearch=beam))[0]
-            if recall(found_QK, true_QK, largest=self.index.metric_type == library().METRIC_INNER_PRODUCT) >= GOAL:
-                self.beam = beam
-                return True
-        return False
+    def tune(self, prepared_ND: np.ndarray) -> bool:
+        """Choose the narrowest beam whose candidates hold the nearest of stored vectors; False: none does."""
+        self.beam = narrowest(
+            lambda query_QD, k, beam: self.candidates(query_QD, k, 0, beam), BEAMS, prepared_ND, self.sim
+        )
+        return self.beam > 0
 
     def bytes(self) -> int:
-        """Memory of FAISS's copy of the vectors, the links and the keys."""
+        """Memory of FAISS's vectors or their codes, the links and the keys."""
         with self.lock.reading():
             hnsw, count = self.index.hnsw, len(self)
-            return count * (4 * self.index.d + 4 + 8 + 12) + 4 * hnsw.neighbors.size()
+            code = (1 if self.kind == "int8" else 4) * self.index.d
+            return count * (code + 4 + 8 + 12) + 4 * hnsw.neighbors.size()
+
+    @property
+    def described(self) -> str:
+        codes = " over int8 codes" if self.kind == "int8" else ""
+        return f"HNSW graph{codes}, efSearch {self.beam}"
+
+    def save(self, path: Path, removed_N: np.ndarray) -> None:
+        """Write the links, see `likewise.gallery.links`."""
+        write(path, self.links(removed_N), self.kind)
 
     def links(self, removed_N: np.ndarray) -> Links:
         """The graph as arrays, in which removed nodes are named no more."""
@@ -145,45 +152,32 @@ class Graph:
         return Links(np.where(is_kept, seqs, 0), np.where(is_kept, crcs, 0), levels, neighbors, entry, self.beam)
 
 
-def assembled(links: Links, prepared_ND: np.ndarray, present_N: np.ndarray, sim: str) -> Graph:
-    """The graph of checked links and its nodes' vectors; a node that is not present stands between its neighbours."""
-    graph = Graph(prepared_ND.shape[1], sim)
+def assembled(links: Links, prepared_MD: np.ndarray, row_N: np.ndarray, sim: str, kind: str = "hnsw") -> Graph:
+    """The graph of checked links and its nodes' vectors, rows of M; one without (-1) stands between its neighbours."""
+    graph = Graph(prepared_MD.shape[1], sim, kind)
+    graph.fit(prepared_MD)
     begin = offsets(links.levels)
-    if len(absent := np.flatnonzero(~present_N)):
-        linked_AS = links.neighbors[slots(absent, begin, 0)]
-        prepared_ND[absent] = prepare(_between(linked_AS, prepared_ND, present_N), sim)
-    hnsw = graph.index.hnsw
+    hnsw, storage = graph.index.hnsw, library().downcast_index(graph.index.storage)
     library().copy_array_to_vector(links.levels.astype(np.int32), hnsw.levels)
     library().copy_array_to_vector(begin.astype(np.uint64), hnsw.offsets)
     library().copy_array_to_vector(np.ascontiguousarray(links.neighbors, np.int32), hnsw.neighbors)
     hnsw.entry_point, hnsw.max_level = links.entry, int(links.levels.max()) - 1
-    library().downcast_index(graph.index.storage).add(prepared_ND)
+    for start in range(0, len(row_N), LOADED):
+        row_P = row_N[start : start + LOADED]
+        prepared_PD = prepared_MD[np.maximum(row_P, 0)]
+        if len(absent := np.flatnonzero(row_P < 0)):
+            linked_AS = links.neighbors[slots(start + absent, begin, 0)]
+            prepared_PD[absent] = prepare(_between(linked_AS, prepared_MD, row_N), sim)
+        storage.add(prepared_PD)
     graph.index.ntotal = len(links.seqs)
     graph.keys, graph.beam = (links.seqs, links.crcs), links.beam
     return graph
 
 
-def _between(linked_AS: np.ndarray, prepared_ND: np.ndarray, present_N: np.ndarray) -> np.ndarray:
-    """float32 `[A, D]`: mean vectors of those of the linked nodes that are present."""
-    there_AS = (linked_AS >= 0) & present_N[linked_AS]
-    sum_AD = np.zeros((len(linked_AS), prepared_ND.shape[1]), np.float32)
-    for linked_A, there_A in zip(linked_AS.T, there_AS.T, strict=True):
-        sum_AD[there_A] += prepared_ND[linked_A[there_A]]
-    return sum_AD / np.maximum(there_AS.sum(1, keepdims=True), 1)
-
-
-def recall(found_QK: np.ndarray, true_QK: np.ndarray, *, largest: bool = True) -> float:
-    """Share of the k nearest that were found; of equally near ones any counts.
-
-    Both are `[Q, k]`, similarities or (largest=False) distances. A query that is itself stored finds itself first in
-    both, which is not counted.
-    """
-    found_QK, true_QK = (found_QK, true_QK) if largest else (-found_QK, -true_QK)
-    edge_Q1 = true_QK[:, -1:] - 1e-6 * np.abs(true_QK[:, -1:])
-    hits_Q = (found_QK >= edge_Q1).sum(1)
-    return float(((hits_Q - 1) / max(true_QK.shape[1] - 1, 1)).mean())
-
-
-def _sample(count: int, size: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return np.sort(rng.choice(count, min(size, count), replace=False))
+def _between(linked_AS: np.ndarray, prepared_MD: np.ndarray, row_N: np.ndarray) -> np.ndarray:
+    """float32 `[A, D]`: mean vectors of those of the linked nodes that are there."""
+    row_AS = np.where(linked_AS >= 0, row_N[linked_AS], -1)
+    sum_AD = np.zeros((len(linked_AS), prepared_MD.shape[1]), np.float32)
+    for row_A in row_AS.T:
+        sum_AD[row_A >= 0] += prepared_MD[row_A[row_A >= 0]]
+    return sum_AD / np.maximum((row_AS >= 0).sum(1, keepdims=True), 1)

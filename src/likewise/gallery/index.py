@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from likewise.gallery.mapped import MappedRows
 from likewise.spec import near, parse
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Index",
     "check_sim",
     "check_vectors",
+    "compared",
     "negated_squares",
     "prepare",
     "similarities",
@@ -99,11 +101,33 @@ def negated_squares(first_ND: np.ndarray, second_ND: np.ndarray) -> np.ndarray:
     return 0 - np.einsum("nd,nd->n", difference_ND, difference_ND)  # not -0
 
 
-class ExactIndex:
-    """One matrix product a search. Memory is 4 bytes a number; rows may be added while others search."""
+def compared(query_QD: np.ndarray, rows_MD: np.ndarray, row_QK: np.ndarray, sim: str) -> np.ndarray:
+    """float32 `[Q, K]`: similarities of prepared queries to prepared rows of their own, -inf for row -1."""
+    step = max(1, TILE // max(row_QK.shape[1] * rows_MD.shape[1], 1))
+    parts = [slice(start, start + step) for start in range(0, len(row_QK), step)]
+    sims = [_compared(query_QD[part], rows_MD[row_QK[part]], sim) for part in parts]
+    return np.where(
+        row_QK < 0, np.float32(-np.inf), np.concatenate(sims) if sims else np.zeros(row_QK.shape, np.float32)
+    )
 
-    def __init__(self, dim: int, sim: str):
-        self.dim, self.sim = dim, sim
+
+def _compared(query_QD: np.ndarray, rows_QKD: np.ndarray, sim: str) -> np.ndarray:
+    """float32 `[Q, K]` of queries to K prepared vectors of their own."""
+    if sim in ("euclidean", "sqeuclidean"):
+        difference_QKD = rows_QKD - query_QD[:, None]
+        sim_QK = 0 - np.einsum("qkd,qkd->qk", difference_QKD, difference_QKD)  # not -0
+        return sim_QK if sim == "sqeuclidean" else -np.sqrt(-sim_QK)
+    return np.einsum("qkd,qd->qk", rows_QKD, query_QD)
+
+
+class ExactIndex:
+    """One matrix product a search. Memory is 4 bytes a number; rows may be added while others search.
+
+    mapped: keep the rows in a file instead, of which the system keeps in memory what it has room for.
+    """
+
+    def __init__(self, dim: int, sim: str, mapped: MappedRows | None = None):
+        self.dim, self.sim, self.mapped = dim, sim, mapped
         self.rows = np.zeros((0, dim), np.float32)
         self.square = np.zeros(0, np.float32)
         self.count = 0
@@ -117,19 +141,30 @@ class ExactIndex:
         return self.rows[: self.count]
 
     def add(self, vectors_MD: np.ndarray) -> None:
-        """Append rows; room doubles, so that adding one at a time costs no copy each."""
+        """Append rows."""
+        self.reserve(len(vectors_MD))
         needed = self.count + len(vectors_MD)
-        if needed > len(self.rows):
-            rows, square = (np.zeros((max(needed, 2 * len(old)), *old.shape[1:]), np.float32) for old in self.both())
-            rows[: self.count], square[: self.count] = self.rows[: self.count], self.square[: self.count]
-            self.rows, self.square = rows, square
         prepared_MD = prepare(vectors_MD, self.sim)
         self.rows[self.count : needed] = prepared_MD
         self.square[self.count : needed] = (prepared_MD**2).sum(1)
         self.count = needed  # last: a search in another thread sees whole rows only
 
-    def both(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.rows, self.square
+    def reserve(self, more: int) -> None:
+        """Room for further rows; it doubles, so that adding one at a time costs no copy each. Errors: OSError."""
+        needed = self.count + more
+        if needed > len(self.rows):
+            rows = self._more(self.rows, needed) if self.mapped is None else self.mapped.grown(needed)
+            self.rows, self.square = rows, self._more(self.square, len(rows))
+
+    def _more(self, old: np.ndarray, needed: int) -> np.ndarray:
+        new = np.zeros((max(needed, 2 * len(old)), *old.shape[1:]), np.float32)
+        new[: self.count] = old[: self.count]
+        return new
+
+    def settle(self) -> None:
+        """Let go of mapped rows that are in memory."""
+        if self.mapped is not None:
+            self.mapped.settle()
 
     def search(self, query_QD: np.ndarray, k: int, rows: np.ndarray | slice | None = None) -> Found:
         """The k nearest; `rows` restricts the search to these. Of equal similarities the lower row comes first."""

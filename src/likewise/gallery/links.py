@@ -1,25 +1,21 @@
 """The graph of a large gallery as a file: its links alone, never a vector.
 
-Layout, little endian: magic, a header of fixed length, SHA-256 of all the rest, then the arrays. Nothing is executed or
-unpickled, lengths are compared with the file before memory is taken, and every link is checked before it is followed:
-a file of a stranger can make searches less complete, which is measured when it is loaded, and nothing else.
+See `likewise.gallery.arrays`. Every link is checked before it is followed: a file of a stranger can make searches less
+complete, which is measured when it is loaded, and nothing else.
 """
 
-import hashlib
 import struct
-from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from likewise.atomic import replacing
+from likewise.gallery.arrays import check_items, put_together, taken_apart
 
 __all__ = ["BEAMS", "LINKS", "WIDTHS", "Links", "offsets", "read", "slots", "write"]
 
-MAGIC = b"LKWGRPH1"
+MAGICS = {"hnsw": b"LKWGRPH1", "int8": b"LKWGRPI1"}
 HEADER = struct.Struct("<QQqI")  # nodes, slots, entry point, beam
-SUM = 32  # bytes of the checksum
 LINKS = 32  # links of a node in each upper layer; twice as many in the lowest
 HIGHEST = 6  # layers that a node may be in
 WIDTHS = np.array([0, *(2 * LINKS + LINKS * layer for layer in range(HIGHEST))], np.int64)  # slots of so many layers
@@ -39,8 +35,10 @@ BEAMS = (
     512,
     768,
     1024,
+    1536,
+    2048,
 )  # candidates kept during a search: FAISS's efSearch
-KINDS = {"seqs": "<i8", "crcs": "<u4", "levels": "u1", "neighbors": "<i4"}
+NUMBERS = {"seqs": "<i8", "crcs": "<u4", "levels": "u1", "neighbors": "<i4"}
 
 
 class Links(NamedTuple):
@@ -64,51 +62,29 @@ def slots(node_M: np.ndarray, begin_N: np.ndarray, layer: int) -> np.ndarray:
     return begin_N[node_M][:, None] + np.arange(WIDTHS[layer], WIDTHS[layer + 1])
 
 
-def write(path: Path, links: Links) -> None:
-    """Write the file whole, or leave what was there."""
+def write(path: Path, links: Links, kind: str = "hnsw") -> None:
+    """Write the file whole, or leave what was there. kind: of the nodes' vectors, see `likewise.gallery.graph`."""
     header = HEADER.pack(len(links.seqs), len(links.neighbors), links.entry, links.beam)
-    arrays = [np.ascontiguousarray(getattr(links, name), kind) for name, kind in KINDS.items()]
-    digest = hashlib.sha256(header)
-    for array in arrays:
-        digest.update(array.data)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(MAGIC + header + digest.digest())
-        for array in arrays:
-            file.write(array.data)
+    put_together(path, MAGICS[kind], header, [(getattr(links, name), number) for name, number in NUMBERS.items()])
 
 
-def read(path: Path, most: int) -> Links:
+def read(path: Path, most: int, kind: str = "hnsw") -> Links:
     """Links whose every number is in its bounds. most: nodes that the gallery could have.
 
     Errors: ValueError saying what is wrong; FileNotFoundError.
     """
-    with path.open("rb") as file:
-        head = file.read(len(MAGIC) + HEADER.size + SUM)
-        if len(head) < len(MAGIC) + HEADER.size + SUM or not head.startswith(MAGIC):
-            raise ValueError("it is no index of this version")
-        header, promised = head[len(MAGIC) : -SUM], head[-SUM:]
-        count, width, entry, beam = HEADER.unpack(header)
+
+    def lengths(count: int, width: int, entry: int, beam: int) -> dict[str, int]:
         if not 1 <= count <= most:
             raise ValueError(f"it has {count:,} nodes and the gallery's could be {most:,}")
-        lengths = {"seqs": count, "crcs": count, "levels": count, "neighbors": width}
-        body = sum(lengths[name] * np.dtype(kind).itemsize for name, kind in KINDS.items())
-        if width > count * int(WIDTHS[-1]) or path.stat().st_size != len(head) + body:
+        if width > count * int(WIDTHS[-1]):
             raise ValueError("its length is not the one it announces")
-        digest = hashlib.sha256(header)
-        arrays = {name: _array(file, kind, lengths[name], digest) for name, kind in KINDS.items()}
-    if digest.digest() != promised:
-        raise ValueError("its checksum differs")
+        return {"seqs": count, "crcs": count, "levels": count, "neighbors": width}
+
+    (_, _, entry, beam), arrays = taken_apart(path, MAGICS[kind], HEADER, NUMBERS, lengths)
     links = Links(**arrays, entry=entry, beam=beam)
     _check(links)
     return links
-
-
-def _array(file: BufferedReader, kind: str, count: int, digest: "hashlib._Hash") -> np.ndarray:
-    array = np.empty(count, kind)
-    if file.readinto(array.data) != array.nbytes:
-        raise ValueError("it ends too early")
-    digest.update(array.data)
-    return array
 
 
 def _check(links: Links) -> None:
@@ -129,6 +105,4 @@ def _check(links: Links) -> None:
         linked = neighbors_S[slots(np.flatnonzero(levels_N > layer), begin_N, layer)]
         if (levels_N[linked[linked >= 0]] <= layer).any():
             raise ValueError("a link leads to a node that is not in its layer")
-    named = np.sort(links.seqs[links.seqs != 0])
-    if (len(named) and named[0] < 0) or (np.diff(named) == 0).any():
-        raise ValueError("two nodes are the same item")
+    check_items(links.seqs)

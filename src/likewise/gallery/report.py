@@ -6,26 +6,43 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
-from likewise.gallery import nearest
+from likewise.extras import install_line
+from likewise.gallery import attachments, nearest
+from likewise.gallery.kinds import MAPPED, check_kind
 from likewise.gallery.opened import Opened
 from likewise.gallery.state import State
+from likewise.gallery.tuning import available
 
-__all__ = ["checked", "describe"]
+__all__ = ["check", "check_index", "describe", "reindex"]
 
 TIMED = 20  # searches whose median time is told
+
+
+def check_index(kind: str) -> None:
+    """Errors: ValueError for an index that a gallery cannot have here."""
+    if check_kind(kind) in MAPPED and not available():
+        raise ValueError(f"the index {kind} needs FAISS: {install_line('gallery')}")
 
 
 def describe(state: State) -> dict[str, object]:
     """Kind of index, recall@10 on up to 1,000 of the gallery's own vectors, bytes a vector, milliseconds a search."""
     size, seen = len(state.index), state.view
-    facts: dict[str, object] = {"index": "exact", "recall@10": 1.0 if size else None, "bytes_per_vector": 4 * state.dim}
+    in_memory = 0 if state.index.mapped else 4 * state.dim
+    facts: dict[str, object] = {
+        "index_kind": state.kind,
+        "index": "exact",
+        "recall@10": 1.0 if size else None,
+        "bytes_per_vector": in_memory,
+    }
     if seen is not None:
-        facts = {
-            "index": f"HNSW graph, efSearch {seen.graph.beam}, {len(seen.rest):,} items beside it",
+        facts |= {
+            "index": f"{seen.graph.described}, {len(seen.rest):,} items beside it",
             "recall@10": round(nearest.measured(seen, state.index), 4),
-            "bytes_per_vector": round(4 * state.dim + seen.graph.bytes() / max(len(seen.rows), 1)),
+            "bytes_per_vector": round(in_memory + seen.graph.bytes() / max(len(seen.rows), 1)),
         }
     milliseconds = timed(state) if size else None
+    if state.index.mapped:
+        facts["bytes_per_vector_on_disk"] = 4 * state.dim
     return {**facts, "search_ms": milliseconds, "search_growth": growth(state, milliseconds)}
 
 
@@ -37,6 +54,28 @@ class Checked(TypedDict):
     sound: bool
     problems: list[str]
     index: NotRequired[str]
+
+
+def check(gallery: Opened) -> Checked:
+    """See `Gallery.check`."""
+    store = gallery.store
+    wrong = [f"item {id_!r} is damaged" for id_ in store.damaged()]
+    wrong += [f"the thumbnail of the content {content[:16]} is damaged" for content in attachments.damaged(store)]
+    wrong += getattr(store, "integrity", list)()
+    result: Checked = {"gallery": store.url, "items": len(gallery), "sound": not wrong, "problems": wrong}
+    if not wrong:
+        result["index"] = checked(gallery)
+    return result
+
+
+def reindex(gallery: Opened, kind: str) -> None:
+    """See `Gallery.reindex`."""
+    check_index(kind)
+    with gallery.store.begin():
+        gallery.store.set_meta(index=kind)
+        gallery.store.touch()
+    gallery.drop_index()
+    gallery.ready()
 
 
 def checked(gallery: Opened) -> str:
@@ -66,6 +105,8 @@ def timed(state: State) -> float:
 
 def growth(state: State, milliseconds: float | None) -> str:
     """How the time of a search depends on the number of items."""
+    if state.view is not None and state.kind == "ivfpq":
+        return "with the square root of the number of items, at the same recall"
     if state.view is not None:
         return "more slowly than the number of items; with its logarithm at the same efSearch"
     estimate = "" if milliseconds is None else f": about {10 * milliseconds:.3g} ms at ten times as many"

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence, Set
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -9,7 +10,9 @@ import numpy as np
 from likewise.gallery import nearest
 from likewise.gallery.filters import Condition
 from likewise.gallery.index import ExactIndex, Found
-from likewise.gallery.store import LARGEST_DIM, DamagedError, LostError, Row, SqlStore, Version
+from likewise.gallery.kinds import KINDS, MAPPED
+from likewise.gallery.mapped import MappedRows
+from likewise.gallery.store import LARGEST_DIM, DamagedError, LostError, Row, SqlStore, StoreError, Version
 from likewise.safety import bounds
 from likewise.safety.bounds import Record
 
@@ -17,23 +20,26 @@ __all__ = ["State", "described", "load"]
 
 
 class State:
-    """Rows of the store in order, their vectors indexed. Rows are only ever added; an edit makes a new State."""
+    """Rows of the store in order, their vectors indexed. Rows are only ever added; an edit makes a new State.
 
-    def __init__(self, dim: int, sim: str, fingerprint: str = ""):
-        self.dim, self.sim, self.fingerprint = dim, sim, fingerprint
+    kind: of the index; folder: where the vectors of a kind of codes are kept, else the system's for temporary files.
+    """
+
+    def __init__(self, dim: int, sim: str, fingerprint: str = "", kind: str = "hnsw", folder: Path | None = None):
+        self.dim, self.sim, self.fingerprint, self.kind = dim, sim, fingerprint, kind
         self.version = Version(-1, -1)
         self.last = 0
         self.rows: list[Row] = []
         self.labels: list[str] = []
         self.place: dict[str, int] = {}
-        self.index = ExactIndex(dim, sim)
+        self.index = ExactIndex(dim, sim, MappedRows(dim, folder) if kind in MAPPED else None)
         self.classes: set[str] = set()
         self.seqs = np.zeros(0, np.int64)
         self.crcs = np.zeros(0, np.uint32)  # of the stored vectors: with seqs, what a graph knows its nodes by
         self.view: nearest.View | None = None
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Errors: DamagedError for a vector of another length, or that is not finite."""
+        """Errors: DamagedError for a vector of another length, or that is not finite; StoreError for a full disk."""
         if not rows:
             return
         if wrong := next((row for row in rows if len(row.vector) != 4 * self.dim), None):
@@ -43,6 +49,13 @@ class State:
         vectors_ND = np.frombuffer(b"".join(row.vector for row in rows), "<f4").reshape(len(rows), self.dim)
         if not np.isfinite(vectors_ND).all():
             raise DamagedError("the gallery holds vectors with NaN or infinity")
+        try:
+            self.index.reserve(len(rows))
+        except OSError as error:  # nothing is added yet
+            raise StoreError(
+                f"there is no room on the disk for the vectors of this index ({error.strerror}): free some, or have "
+                "another by `likewise gallery index GALLERY --kind hnsw`"
+            ) from None
         first = len(self.rows)
         self.labels += [row.label for row in rows]
         self.rows += [row._replace(vector=b"") for row in rows]
@@ -107,7 +120,7 @@ def _read(store: SqlStore, state: State | None) -> State:
     with store.reading():
         version = store.version()
         fresh = state is None or state.version.edits != version.edits
-        current = State(**described(store.meta(), store.url)) if fresh or state is None else state
+        current = _empty(store) if fresh or state is None else state
         batch: list[Row] = []
         for row in store.scan(current.last):
             batch.append(row)
@@ -116,7 +129,14 @@ def _read(store: SqlStore, state: State | None) -> State:
                 batch = []
         current.add(batch)
         current.version = version
+    if fresh:
+        current.index.settle()
     return current
+
+
+def _empty(store: SqlStore) -> State:
+    folder = None if store.path is None or store.read_only else store.path.absolute().parent
+    return State(**described(store.meta(), store.url), folder=folder)
 
 
 class Described(TypedDict):
@@ -125,13 +145,18 @@ class Described(TypedDict):
     dim: int
     sim: str
     fingerprint: str
+    kind: str
 
 
 def described(about: Record, url: str) -> Described:
-    """Length, similarity and fingerprint of a gallery's vectors. Errors: DamagedError for values that none writes."""
+    """Length, similarity, fingerprint and kind of index. Errors: DamagedError for values that none writes."""
     for key, kind in (("dim", int), ("sim", str), ("fingerprint", str)):
         if not isinstance(about.get(key), kind):
             raise DamagedError(f"{url}: its description has no {key}; it is damaged, restore an export")
     if not 1 <= about["dim"] <= LARGEST_DIM:
         raise DamagedError(f"{url}: vectors of length {about['dim']} are none; it is damaged, restore an export")
-    return {"dim": about["dim"], "sim": about["sim"], "fingerprint": about["fingerprint"]}
+    kind = about.get("index", "hnsw")
+    if not isinstance(kind, str) or kind not in KINDS:
+        known = ", ".join(KINDS)
+        raise DamagedError(f"{url} has the index {str(kind)[:20]!r} and this version knows {known}; update likewise")
+    return {"dim": about["dim"], "sim": about["sim"], "fingerprint": about["fingerprint"], "kind": kind}

@@ -1,13 +1,13 @@
-"""The graph of an open gallery: loaded, built and extended beside the searches, and kept in a file beside the store.
+"""The index of an open gallery: loaded, built and extended beside the searches, and kept in a file beside the store.
 
 The store is the truth. The file is a cache: missing, stale or damaged it is made anew, and so it is after a class is
 forgotten, so that no trace of what was erased stays in it. Until a graph is there, searches compare all vectors.
 """
 
-import sys
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +15,10 @@ import numpy as np
 
 from likewise.export.session import on_stderr
 from likewise.extras import install_line
-from likewise.gallery import links, nearest
-from likewise.gallery.graph import Graph, assembled, available
+from likewise.gallery import kinds, nearest
 from likewise.gallery.state import State
 from likewise.gallery.store import SqlStore
+from likewise.gallery.tuning import available
 
 __all__ = ["LARGE", "Upkeep", "file_of"]
 
@@ -33,7 +33,7 @@ TRUSTED = 0.97  # recall@10 of a loaded graph, for 100 stored vectors, below whi
 class Job(NamedTuple):
     """What the worker does: link rows from a state as it was, into a new graph or a given one."""
 
-    graph: Graph
+    graph: kinds.Candidates
     vectors: np.ndarray  # float32 [N, D], prepared
     seqs: np.ndarray  # int64 [N]
     crcs: np.ndarray  # uint32 [N]
@@ -47,7 +47,8 @@ class Upkeep:
     def __init__(self, store: SqlStore, dim: int, sim: str, say: Callable[[str], None] = on_stderr):
         self.store, self.dim, self.sim, self.say = store, dim, sim, say
         self.path = file_of(store)
-        self.graph: Graph | None = None
+        self.graph: kinds.Candidates | None = None
+        self.kind = "hnsw"
         self.workers: list[threading.Thread] = []
         self.stopping = threading.Event()
         self.asked, self.saved, self.unfit = 0, 0, 0
@@ -59,6 +60,9 @@ class Upkeep:
         if not self.needed(state):
             state.view = None
             return
+        if state.kind != self.kind:
+            self._drop()
+            self.kind, self.unfit, self.broken, self.why = state.kind, 0, False, ""
         if self.graph is None and not self.working and not self.tried:
             self.tried = True
             self._load(state)
@@ -106,15 +110,10 @@ class Upkeep:
             return
         try:
             most = int(len(state.index) / (1 - REMOVED)) + 1
-            read = links.read(self.path, most)
-            row_N = nearest.placed((read.seqs, read.crcs), state.seqs, state.crcs)
-            if (removed := int((row_N < 0).sum())) > REMOVED * len(row_N):
-                raise ValueError(f"{removed:,} of its {len(row_N):,} items were removed")
-            vectors_ND = state.index.prepared[np.maximum(row_N, 0)]
-            graph = assembled(read, vectors_ND, row_N >= 0, self.sim)
+            graph = kinds.load(self.path, self.kind, self.sim, most, state.index.prepared, partial(_rows, state))
             seen = nearest.view(graph, state.seqs, state.crcs)
             if nearest.measured(seen, state.index, sample=100) < TRUSTED:
-                raise ValueError("its links do not lead to the nearest vectors")
+                raise ValueError("it does not lead to the nearest vectors")
         except (OSError, ValueError, RuntimeError) as error:
             self._anew(str(error))
             return
@@ -130,10 +129,10 @@ class Upkeep:
         count = len(state.index)
         if not self.why:
             self.say(f"an index of {count:,} items is built in the background; searches are exact until it is there")
-        graph = Graph(self.dim, self.sim)
+        graph = kinds.new(self.kind, self.dim, self.sim)
         self._begin(self._job(state, graph, slice(0, count), np.zeros(0, bool)))
 
-    def _job(self, state: State, graph: Graph, rows: np.ndarray | slice, removed_N: np.ndarray) -> Job:
+    def _job(self, state: State, graph: kinds.Candidates, rows: np.ndarray | slice, removed_N: np.ndarray) -> Job:
         prepared = state.index.prepared
         return Job(graph, prepared[rows], state.seqs[rows], state.crcs[rows], removed_N, state.version.edits)
 
@@ -150,7 +149,7 @@ class Upkeep:
             graph.add(job.vectors, job.seqs, job.crcs, self.stopping.is_set)
             if self.stopping.is_set():
                 return
-            if not graph.beam and not graph.tune():
+            if not graph.beam and not graph.tune(job.vectors):
                 self.unfit, self.why = len(graph), "it does not reach recall@10 of 0.99 on these vectors"
                 self.say(f"searches of {self.store.url} stay exact: an index {self.why.removeprefix('it ')}")
                 return
@@ -165,14 +164,14 @@ class Upkeep:
         except (OSError, ValueError) as error:
             self.say(f"the index of {self.store.url} is not saved: {error}")
 
-    def _save(self, graph: Graph, job: Job) -> None:
+    def _save(self, graph: kinds.Candidates, job: Job) -> None:
         """Only of what the store still holds: where something was removed meanwhile, not at all."""
         lacking = len(graph) - self.saved
         if self.path is None or self.store.read_only or lacking <= UNSAVED * len(graph):
             return
         if self.store.version().edits != job.edits:
             return
-        links.write(self.path, graph.links(job.removed))
+        graph.save(self.path, job.removed)
         if self.store.version().edits != job.edits:  # by another process, between the look and the writing
             self.path.unlink(missing_ok=True)
         else:
@@ -180,13 +179,7 @@ class Upkeep:
 
     def fault(self) -> str:
         """What is wrong with the file; empty where nothing is, or there is none."""
-        if self.path is None or not self.path.exists():
-            return ""
-        try:
-            links.read(self.path, sys.maxsize)
-        except (OSError, ValueError) as error:
-            return str(error)
-        return ""
+        return kinds.fault(self.path, self.kind) if self.path is not None and self.path.exists() else ""
 
     def wait(self) -> None:
         for worker in self.workers:
@@ -194,13 +187,24 @@ class Upkeep:
 
     def forget(self) -> None:
         """Drop the graph and its file; the next searches make it anew from what is left."""
-        self.close()
-        self.graph, self.saved, self.asked, self.tried = None, 0, 0, False
+        self._drop()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
+    def _drop(self) -> None:
+        self.close()
+        self.graph, self.saved, self.asked, self.tried = None, 0, 0, False
+
     def close(self) -> None:
         _end(self.stopping, self.workers)
+
+
+def _rows(state: State, seqs_N: np.ndarray, crcs_N: np.ndarray) -> np.ndarray:
+    """int64 `[N]`: the row of each node. Errors: ValueError where too many have none."""
+    row_N = nearest.placed((seqs_N, crcs_N), state.seqs, state.crcs)
+    if (removed := int((row_N < 0).sum())) > REMOVED * len(row_N):
+        raise ValueError(f"{removed:,} of its {len(row_N):,} items were removed")
+    return row_N
 
 
 def _end(stopping: threading.Event, workers: list[threading.Thread]) -> None:
