@@ -161,14 +161,14 @@ def five(tmp_path_factory):
 def test_methods_seeds_and_going_on(five):
     assert [row.label for row in five.rows] == ["supcon", "softmax", "siamese_bce"]
     assert len({run.path for row in five.rows for run in row.runs}) == 6
-    for row in five.rows:
+    for method in five.rows:
         for name in ("knn@1", "pair_accuracy", "eer"):
-            held = [run.metrics()["scores"][name]["value"] for run in row.runs]
-            score = row.scores[name]
+            held = [run.metrics()["scores"][name]["value"] for run in method.runs]
+            score = method.scores[name]
             assert score["value"] == pytest.approx(sum(held) / 2)
             assert score["low"] <= score["value"] <= score["high"]
     said = json.loads((five.folder / "compare.json").read_text())
-    assert [row["label"] for row in said["rows"]] == ["supcon", "softmax", "siamese_bce"]
+    assert [method["label"] for method in said["rows"]] == ["supcon", "softmax", "siamese_bce"]
     assert said["rows"][0]["runs"] == ["runs/supcon-seed0", "runs/supcon-seed1"]
 
 
