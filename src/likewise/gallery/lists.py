@@ -31,7 +31,7 @@ class Lists:
 
     def __init__(self, dim: int, sim: str):
         self.dim, self.sim, self.code = dim, sim, parts(dim)
-        self.index: Any = None
+        self.index: Any = None  # FAISS has no types
         self.beam = 0  # lists searched: FAISS's nprobe
         self.parameters: dict[int, object] = {}
         self.lock = Shared()
@@ -40,8 +40,8 @@ class Lists:
     def __len__(self) -> int:
         return len(self.keys[0])
 
-    def empty(self, lists: int) -> Any:
-        """An index of so many lists, not fitted yet."""
+    def empty(self, lists: int) -> None:
+        """Begin with so many lists, not fitted yet."""
         faiss, length = library(), PART * self.code
         self.centres = faiss.IndexFlat(length, metric(self.sim))
         self.index = faiss.IndexIVFPQ(self.centres, length, lists, self.code, 8, metric(self.sim))
@@ -50,7 +50,6 @@ class Lists:
         self.index.cp.max_points_per_centroid = of_codes.max_points_per_centroid = FITTED
         of_codes.niter = self.index.cp.niter = PASSES
         self.index.cp.min_points_per_centroid = of_codes.min_points_per_centroid = 1  # else said on stderr
-        return self.index
 
     def padded(self, prepared_ND: np.ndarray) -> np.ndarray:
         """float32 `[N, 4 P]`: zeros behind, which change no similarity."""
@@ -61,8 +60,8 @@ class Lists:
         if self.index is not None:
             return
         count = len(prepared_ND)
-        index = self.empty(max(1, min(int(4 * count**0.5), count // FEW)))
-        index.train(self.padded(prepared_ND[sampled(count, SAMPLE)]))
+        self.empty(max(1, min(int(4 * count**0.5), count // FEW)))
+        self.index.train(self.padded(prepared_ND[sampled(count, SAMPLE)]))
 
     def add(
         self, prepared_ND: np.ndarray, seqs_N: np.ndarray, crcs_N: np.ndarray, stopped: Callable[[], bool] = bool
