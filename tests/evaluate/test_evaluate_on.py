@@ -40,6 +40,9 @@ def test_closed_set_with_confusions(run, tmp_path):
     found = api.evaluate_on(run.path, images)
     assert (found["images"], found["part"]) == (11, "all")
     assert found["scores"]["knn@1"]["n"] == 7
+    (optimistic,) = found["caveats"]
+    assert optimistic.startswith("dir@far and oscr: the unknown queries are of classes that the network was trained on")
+    assert optimistic.endswith("2 classes are too few")
     assert found["scores"]["knn@1"]["value"] == pytest.approx(6 / 7)
     assert found["confusions"] == [{"class": "white", "taken_for": "black", "images": 1}]
     assert [w["image"] for w in found["worst"]] == ["white/wrong.png"]
@@ -65,6 +68,7 @@ def test_only_unknown_classes_of_an_npz(run, tmp_path):
     found = api.evaluate_on(run.path, tmp_path / "new.npz")
     assert not found["scores"]
     assert found["unknown_classes"] == ["u", "v"]
+    assert found["caveats"] == []
 
 
 def test_command(run, tmp_path, monkeypatch, capsys):

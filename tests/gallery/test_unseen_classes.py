@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from colours import make
-from likewise import Gallery, api
+from likewise import Gallery, api, geometry
 from likewise.embeddings import Embeddings
+from likewise.evaluate.identification import identify_left_out
 from likewise.experiment import left_out
 from likewise.experiment.run import Run
+from likewise.experiment.score import evaluate_run
 from likewise.gallery import grounds, naming, unseen
 from likewise.gallery.calibrate import Trials, join
 from likewise.gallery.encoder import run_around
@@ -201,6 +203,10 @@ def test_a_run_is_trained_without_each_class_and_predicts_by_it(small, tmp_path,
     assert before["note"].startswith("no false-accept rate is promised, since the model was trained on 4 of these 4")
     assert f"run `likewise calibrate {small.path}`" in before["note"]
     assert before["far_interval"] == [0.0, 1.0]
+    scored = small.metrics()
+    optimistic = f"so these scores are optimistic; `likewise calibrate {small.path}` scores them by trainings without"
+    assert optimistic in scored["caveats"][0]
+    assert optimistic in evaluate_run(small)["caveats"][0]
 
     assert typed(["likewise", "calibrate", str(small.path), "--far", "0.3", "--json"], monkeypatch) == 0
     captured = capsys.readouterr()
@@ -214,6 +220,16 @@ def test_a_run_is_trained_without_each_class_and_predicts_by_it(small, tmp_path,
         assert away not in one.part("train").labels.tolist() + one.part("val").labels.tolist()
         assert not any(id_ in set(small_test(small)) for id_ in one.ids), "the test part takes part"
     (after,) = api.predict(small.path, [image], far=0.3)
+    again = small.metrics()
+    found = identify_left_out(folds, sim=geometry.cosine, seed=small.recipe.split_seed)
+    assert again["scores"]["oscr"]["value"] == found["oscr"].value != scored["scores"]["oscr"]["value"]
+    assert again["scores"]["knn@1"] == scored["scores"]["knn@1"]
+    n = sum(len(one.part("test")) for one in folds)
+    assert (
+        f"4 trainings of its recipe, each without some of the classes: {n} images of 4 classes" in again["caveats"][0]
+    )
+    assert not any("optimistic" in caveat for caveat in again["caveats"])
+    assert evaluate_run(small)["scores"]["oscr"] == again["scores"]["oscr"]
     assert after["threshold"] >= row["threshold"]  # nor below that of leaving every class out
     assert not after["note"].startswith("no false-accept rate")
 

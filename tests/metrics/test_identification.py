@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from likewise import geometry
 from likewise.evaluate import Embeddings
-from likewise.evaluate.identification import identify, trials
+from likewise.evaluate.identification import identify, identify_left_out, trials, trials_left_out
 from likewise.metrics import identification as i
 from likewise.metrics.retrieval import Ranked, Set, inverse_negative_penalty, measure
 from likewise.metrics.verification import roc
@@ -155,3 +155,41 @@ def test_scores_have_intervals_and_rates_without_trials_are_left_out():
     for score in scores.values():
         assert 0 <= score.low <= score.value <= score.high <= 1
     assert identify(query.take([0, 1, 2]), None, sim=geometry.cosine) == {}
+
+
+def fold(train, val, test) -> Embeddings:
+    """Unit vectors at angles in degrees, `(angle, class)` of each part."""
+    every = [*train, *val, *test]
+    angle = torch.tensor([float(a) for a, _ in every]).deg2rad()
+    which = torch.tensor([0] * len(train) + [1] * len(val) + [2] * len(test)).byte()
+    labels = torch.tensor([label for _, label in every])
+    vectors = torch.stack([angle.cos(), angle.sin()], 1)
+    return Embeddings(vectors, labels, tuple(map(str, range(len(every)))), which, tuple("abcdefgh"))
+
+
+def test_scores_of_classes_left_out_by_hand():
+    """Two models; known queries at 5 and 20 degrees from their class, one nearer to another; unknown at 10 and 60."""
+    folds = [
+        fold(train=[(0, 0), (90, 1)], val=[(5, 0), (70, 1)], test=[(10, 2)]),
+        fold(train=[(0, 1), (90, 2)], val=[(31, 2)], test=[(60, 0), (120, 0)]),
+    ]
+    found, label = trials_left_out(folds, sim=geometry.cosine)
+    cosines = torch.tensor([5.0, 20.0, 31.0, 10.0, 30.0, 30.0]).deg2rad().cos()
+    assert torch.allclose(found.score, cosines, atol=1e-6)
+    assert found.known.tolist() == [True] * 3 + [False] * 3
+    assert found.right.tolist() == [True, True, False, False, False, False]
+    assert label.tolist() == [0, 1, 2, 2, 0, 0]
+    # named at 5 degrees before any unknown one; at 20 once a third of them is named; the other is never right
+    curve = i.identification(found.score, found.known, found.right)
+    assert float(i.dir_at_far(curve, 0.1)) == pytest.approx(1 / 3)
+    scores = identify_left_out(folds, sim=geometry.cosine)
+    assert list(scores) == ["oscr"]  # a tenth of three unknown queries is none
+    assert scores["oscr"].value == pytest.approx(1 / 3 * 1 / 3 + 2 / 3 * 2 / 3)
+    assert scores["oscr"].n == 3
+
+
+def test_left_out_classes_without_known_or_unknown_queries_have_no_scores():
+    train = [(0, 0), (90, 1)]
+    assert identify_left_out([], sim=geometry.cosine) == {}
+    assert identify_left_out([fold(train, [], [(10, 2)])], sim=geometry.cosine) == {}
+    assert identify_left_out([fold(train, [(10, 0)], [])], sim=geometry.cosine) == {}

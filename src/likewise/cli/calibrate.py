@@ -20,7 +20,8 @@ def calibrate(
 ) -> None:
     """Train a run's recipe again without some classes, so that "unknown" is calibrated with classes not trained on.
 
-    `predict --far` and galleries of the run use it from then on; resumes after an interruption.
+    `predict --far` and galleries of the run use it from then on, and dir@far and oscr of metrics.json are of it;
+    resumes after an interruption.
     """
     from likewise import api
     from likewise.cli.screen import Progress
@@ -40,3 +41,4 @@ def calibrate(
     for row in rows:
         print("".join(f"{line}\n" for line in wrapped(str(row["note"]))), end="")
     print(f"tried with {rows[0]['trials']:,} images of {rows[0]['classes']:,} classes, by models trained without them")
+    print(f"dir@far and oscr of the run are of these trainings now; likewise report {run} shows them")

@@ -192,6 +192,7 @@ def images_text(counts: Record) -> str:
     text = [f"{counts['run']}: {counts['images']:,} {part} of {counts['on']}, searched for in {counts['gallery']}", ""]
     if counts["scores"]:
         text.append(scores_table(counts))
+    text += [line for caveat in counts["caveats"] for line in wrapped(f"note: {caveat}.")]
     if n := counts["unknown_images"]:
         classes = counts["unknown_classes"]
         names = ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")

@@ -1,5 +1,6 @@
 """Open-set identification of a part: each query searched as it is, and as if its class were not enrolled."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from likewise.metrics.identification import dir_at_far, identification, oscr
 from likewise.metrics.intervals import Score
 from likewise.metrics.neighbours import Sim, nearest
 
-__all__ = ["RATES", "Trials", "identify", "trials"]
+__all__ = ["RATES", "Trials", "identify", "identify_left_out", "trials", "trials_left_out"]
 
 RATES = (0.1, 0.01)  # false accept rates of the scores
 CURVES = 400  # resamples of the open-set ROC
@@ -63,7 +64,40 @@ def identify(query: Embeddings, reference: Embeddings | None, *, sim: Sim, seed:
     outcomes = trials(query, reference, sim=sim)
     if outcomes is None:
         return {}
-    unit_T = units(query.labels, reference is None)[outcomes.query]
+    return _intervals(outcomes, units(query.labels, reference is None)[outcomes.query], seed)
+
+
+def trials_left_out(folds: Sequence[Embeddings], *, sim: Sim) -> tuple[Trials, Tensor] | None:
+    """Searches by models trained without some of the classes, and the class of each query; None where one side lacks.
+
+    folds: of each model, the images that it was trained on (`train`), others of their classes (`val`), which are known
+    queries, and those of classes that it was not trained on (`test`), which are unknown ones. The scores of all models
+    meet one threshold.
+    """
+    known, unknown = (
+        [(fold.part("train"), fold.part(name)) for fold in folds if len(fold.part("train")) and len(fold.part(name))]
+        for name in ("val", "test")
+    )
+    if not known or not unknown:
+        return None
+    near = [(refs, part, nearest(part.vectors, refs.vectors, 1, sim=sim)) for refs, part in known + unknown]
+    score = torch.cat([found.sim[:, 0] for _, _, found in near])
+    is_known = torch.arange(len(score)) < sum(len(part) for _, part in known)
+    right = torch.cat([refs.labels[found.place[:, 0]] == part.labels for refs, part, found in near])
+    label = torch.cat([part.labels for _, part, _ in near])
+    return Trials(score, is_known, right & is_known, torch.arange(len(score))), label
+
+
+def identify_left_out(folds: Sequence[Embeddings], *, sim: Sim, seed: int = 0) -> dict[str, Score]:
+    """As `identify`, of classes that no training saw, see `trials_left_out`; intervals draw classes (five or more)."""
+    found = trials_left_out(folds, sim=sim)
+    if found is None:
+        return {}
+    outcomes, label_T = found
+    return _intervals(outcomes, units(label_T, True), seed)
+
+
+def _intervals(outcomes: Trials, unit_T: Tensor, seed: int) -> dict[str, Score]:
     rates = [rate for rate in RATES if rate * int((~outcomes.known).sum()) >= 1]
     drawn = int(unit_T.max()) + 1
     seen: dict[str, list[Tensor]] = {}

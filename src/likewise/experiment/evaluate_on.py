@@ -10,6 +10,7 @@ from likewise import data, spec
 from likewise.data.images import Images
 from likewise.data.options import LoadOptions
 from likewise.evaluate import Embeddings, embed, evaluate
+from likewise.experiment.open_set import is_open_set_score, trained_on
 from likewise.experiment.run import Run
 from likewise.metrics.calibration import restored
 from likewise.metrics.neighbours import nearest
@@ -43,7 +44,10 @@ def evaluate_on(run: Run, on: str | os.PathLike, gallery: str | os.PathLike | No
     query, reference = same_classes(embed(model, scored), reference)
     known_Q = torch.isin(query.labels, reference.labels)
     known, unknown = query.take(known_Q.nonzero()[:, 0]), query.take((~known_Q).nonzero()[:, 0])
+    trained = Embeddings.load(run.embeddings).part("train") if run.embeddings.exists() else None
     settings: Keywords = {"sim": recipe.sim, "seed": recipe.split_seed} | of_validation(model)
+    scores = records(known, reference, settings)
+    is_optimistic = trained is not None and any(map(is_open_set_score, scores)) and shares(known, trained)
     return {
         "run": run.name,
         "on": os.fspath(on),
@@ -51,13 +55,20 @@ def evaluate_on(run: Run, on: str | os.PathLike, gallery: str | os.PathLike | No
         "gallery": os.fspath(gallery) if gallery is not None else "training images",
         "images": len(query),
         "references": len(reference),
-        "scores": records(known, reference, settings),
+        "scores": scores,
+        "caveats": [trained_on(run, len(trained.classes))] if trained is not None and is_optimistic else [],
         "open_scores": records(unknown, None, settings),
         "unknown_classes": sorted({query.classes[i] for i in unknown.labels.tolist()}),
         "unknown_images": len(unknown),
         **errors(known, reference, recipe.sim),
         "skipped": [skip._asdict() for skip in query_images.skipped],
     }
+
+
+def shares(query: Embeddings, trained: Embeddings) -> bool:
+    """Whether queries are of classes, by their names, that the network was trained on."""
+    names = {trained.classes[i] for i in trained.labels.unique().tolist()}
+    return any(query.classes[i] in names for i in query.labels.unique().tolist())
 
 
 def read_images(source: str | os.PathLike, model: Embedder) -> Images:

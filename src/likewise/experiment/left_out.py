@@ -23,9 +23,10 @@ from likewise.experiment.run import Run
 from likewise.experiment.trial import trial
 from likewise.training.watch import Watch
 
-__all__ = ["FOLDS", "complete", "left_out", "one_fold", "part_classes", "train_left_out"]
+__all__ = ["FEWEST", "FOLDS", "complete", "left_out", "one_fold", "part_classes", "train_left_out"]
 
 FOLDS = 10
+FEWEST = 3  # training classes of which some can be left out
 REFERENCES = 20_000  # training images of a fold that are kept
 QUERIES = 4_000  # left-out images of all folds that are kept, and as many known ones
 TRAIN, VAL, TEST = range(len(SPLITS))
@@ -67,7 +68,7 @@ def train_left_out(
 def part_classes(images: Images, folds: int, seed: int) -> list[np.ndarray]:
     """The labels of each fold, drawn from the training classes."""
     classes = images.part("train").labels.unique().cpu().numpy()
-    if len(classes) < 3:
+    if len(classes) < FEWEST:
         raise ValueError(
             f"{images.name} has {len(classes)} training classes, and leaving some out takes 3 or more; calibrate with "
             "a model of more classes"

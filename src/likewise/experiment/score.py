@@ -23,6 +23,7 @@ from likewise.experiment.build import load_images
 from likewise.experiment.caveats import caveats, far_above
 from likewise.experiment.gain import remark, warning
 from likewise.experiment.near_copies import counted
+from likewise.experiment.open_set import open_set_scores
 from likewise.experiment.rates import held_out_rates
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.records import ScoreRecord, as_record
@@ -81,6 +82,9 @@ def evaluate_run(
     )
     val = scores_of(embeddings, "val", recipe) if split == "test" and len(embeddings.part("val")) else {}
     of_scores = caveats(recipe, images, embeddings, split, open_set=open_set)
+    if not open_set:
+        scores, of_unknown = open_set_scores(run, scores, len(images.classes))
+        of_scores = of_unknown + of_scores
     labels_Q = embeddings.part(split).labels
     record = {
         **({"warning": why} if (why := warning(baselines, recipe, training.get("steps"))) else {}),

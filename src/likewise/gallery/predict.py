@@ -6,6 +6,8 @@ from pathlib import Path
 
 from likewise.embeddings import Embeddings
 from likewise.experiment.left_out import train_left_out
+from likewise.experiment.lock import locked
+from likewise.experiment.open_set import rescore
 from likewise.experiment.run import Run
 from likewise.gallery.calibrate import Promise
 from likewise.gallery.decide import decide
@@ -66,7 +68,8 @@ def calibrate_run(
 ) -> list[Fields]:
     """Train a run's recipe again without some of its classes, so that "unknown" holds a promised false-accept rate.
 
-    The vectors are kept in the run's folder; `predict` with far, and galleries of the run, use them from then on.
+    The vectors are kept in the run's folder; `predict` with far, and galleries of the run, use them from then on,
+    and dir@far and oscr of metrics.json are of them.
     folds: trainings; 0 is 10, or one a class where they are fewer. fars: rates whose thresholds are returned, by a
     vote of the k nearest. watch gets the records of each training, say a sentence before it.
     Errors: ValueError for fewer than three classes, changed data, or a rate that so few images cannot promise.
@@ -78,6 +81,8 @@ def calibrate_run(
             f"a rate lies inside 0 and 1, such as 0.05, and k is 1 or more; got {wrong[0] if wrong else k}"
         )
     train_left_out(opened, folds, watch=watch, say=say)
+    with locked(opened.path):
+        rescore(opened)
     basis = of_folds(opened, sim=check_sim(opened.recipe.sim), rule=rule)
     return [basis.promise(far, rule).as_json() for far in fars]
 

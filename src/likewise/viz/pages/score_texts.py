@@ -195,13 +195,16 @@ SCORE_TEXTS: dict[str, ScoreText] = {
         "DIR at FAR {k}",
         "{v} of queries of enrolled classes are named correctly when at most {k} of unknown queries may be named.",
         "Open-set identification: each query is tried as it is, and again with its own class taken out of the "
-        "references.",
+        "references. Where the classes were trained on, that is optimistic for new ones, until `likewise calibrate "
+        "RUN` has trained without them: the caveats say which it is.",
         counted="queries",
     ),
     "oscr": ScoreText(
         "OSCR",
         "Over all false accept rates, {v} of queries of enrolled classes are named correctly (OSCR).",
-        "Area under the open-set curve: 1 needs every query named correctly and every unknown one rejected.",
+        "Area under the open-set curve: 1 needs every query named correctly and every unknown one rejected. Where the "
+        "classes were trained on, that is optimistic for new ones, until `likewise calibrate RUN` has trained without "
+        "them: the caveats say which it is.",
         counted="queries",
     ),
     "few_shot@": ScoreText(
