@@ -30,6 +30,10 @@ def train(
     label_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: the column of classes")] = "",
     split_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: train, val, test, or folds")] = "",
     group_column: Annotated[str, typer.Option(metavar="NAME", help="of a table: camera, writer, burst ...")] = "",
+    group_from: Annotated[
+        str,
+        typer.Option(metavar="PATTERN", help="groups in file names: auto, off, or a regex such as '(video[0-9]+)_'"),
+    ] = "",
     decisions: Annotated[
         Path | None, typer.Option(metavar="FILE", help="CSV of the audit page: images to keep, relabel or remove")
     ] = None,
@@ -47,6 +51,10 @@ def train(
         if resume is not None:
             raise ValueError("a run is resumed with the decisions it was started with; give no --decisions with it")
         settings = [*(settings or []), f"decisions={decisions}"]
+    if group_from:
+        if resume is not None:
+            raise ValueError("a run is resumed with the groups it was started with; give no --group-from with it")
+        settings = [*(settings or []), f"group_from={group_from}"]
     if (plan or minutes) and resume is not None:
         raise ValueError("--plan and --minutes apply to a new training; leave them out with --resume")
     if resume is None and not what:

@@ -13,7 +13,9 @@ from likewise.data.files import Files, conform
 from likewise.data.filters import narrow
 from likewise.data.formats import refused
 from likewise.data.images import SPLITS, Images, Skipped
+from likewise.data.name_groups import group_from_names
 from likewise.data.options import AbsentError, LoadOptions, as_path, data_home
+from likewise.data.split import draws_groups
 from likewise.imaging.find import legible
 
 __all__ = [
@@ -38,6 +40,7 @@ def load(
     root: str | Path | None = None,
     split: str = "given",
     val: float = 0.1,
+    group_from: str = "auto",
     seed: int = 0,
     size: int | str = 0,
     channels: int = 0,
@@ -55,6 +58,7 @@ def load(
     root      where the sources lie; LIKEWISE_DATA, else the user's cache folder
     split     given | auto | ratio(val=..., test=...) | by_class | by_group | by_scene
     val       the validation share of a split that does not say its own
+    group_from  auto (file names, for split=auto and by_group) | off | a regular expression: see group_from_names
     size, channels, fit   see LoadOptions;  min_per_class, max_per_class, max_classes   see narrow
     strict    an image that cannot be read is an error, not a line in `skipped`
     decisions a CSV that removes and relabels single images before all that, see read_decisions
@@ -78,6 +82,8 @@ def load(
     images = narrow(
         images, min_per_class=min_per_class, max_per_class=max_per_class, max_classes=max_classes, seed=seed
     )
+    if group_from != "auto" or draws_groups(images, spec.parse(split)[0]):
+        images = group_from_names(images, group_from, seed=seed)
     return divide(images, **{"val": val, "seed": seed} | getattr(divide, "keywords", {}))
 
 

@@ -34,6 +34,7 @@ class Images:
     ids      the unique name of each image: its relative path, or "train/00012"
     split    uint8 [N], index into SPLITS
     groups   alphabet / camera / video / writer of each image, if the source has it
+    groups_from  what else the groups were taken from: "file names", or "group_from='...'"; empty: the source
     skipped  images that were left out, and why
     drawn    the held-out parts that a split took from train; the others come from the source
     decided  how many decisions of each kind were applied, see data/decisions.py
@@ -49,6 +50,7 @@ class Images:
     name: str = ""
     drawn: tuple[str, ...] = ()
     decided: tuple[tuple[str, int], ...] = ()
+    groups_from: str = ""
 
     def __post_init__(self) -> None:
         rows = {

@@ -70,7 +70,10 @@ def by_group(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int =
     """
     name = images.name or "the data"
     if images.groups is None:
-        raise ValueError(f"{name} has no groups to split by; use split='ratio' or 'by_class'")
+        raise ValueError(
+            f"{name} has no groups to split by; use split='ratio' or 'by_class', or say where file names hold "
+            "them, as in group_from='(video[0-9]+)_'"
+        )
     split = images.split.cpu().numpy().copy()
     has_test = bool((split == TEST).any())
     at = np.flatnonzero(split != TEST)
@@ -102,7 +105,7 @@ def auto(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) 
     not trained on, this is `given`.
     """
     has = [bool((images.split == part).any()) for part in range(len(SPLITS))]
-    if not has[TRAIN] or all(has) or (has[TEST] and images.open):
+    if not draws_groups(images, "auto"):
         return given(images, val=val, test=test, seed=seed)
     if images.groups is not None:
         unit = np.unique(np.array(images.groups), return_inverse=True)[1]
@@ -114,6 +117,14 @@ def auto(images: Images, *, val: float = 0.1, test: float = 0.2, seed: int = 0) 
     if has[VAL]:  # measured as the test part, see given
         images = _moved(images, VAL, TEST)
     return _units(images, unit, val=val, test=test, seed=seed)
+
+
+def draws_groups(images: Images, name: str) -> bool:
+    """Whether the split of this name draws parts by groups: not where the source has all, or test classes are new."""
+    has = [bool((images.split == part).any()) for part in range(len(SPLITS))]
+    if name != "auto":
+        return name == "by_group"
+    return has[TRAIN] and not all(has) and not (has[TEST] and images.open)
 
 
 def _moved(images: Images, part: int, to: int) -> Images:

@@ -102,7 +102,7 @@ def weight_homes() -> list[Path]:
 def load_images(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Images:
     """The images of a recipe, split and filtered; progress is called with (done, total). Errors: ValueError."""
     counts = ("min_per_class", "max_per_class", "max_classes")
-    shared = ("split", "val", "size", "channels", "fit", *counts, "strict", "decisions")
+    shared = ("split", "val", "group_from", "size", "channels", "fit", *counts, "strict", "decisions")
     wanted = {name: getattr(recipe, name) for name in shared}
     images = data.load(recipe.data, seed=recipe.split_seed, progress=progress, **wanted)
     if not recipe.size and len(images.shape) == 3 and (least := needed_side(recipe.network, images.shape)):

@@ -52,7 +52,7 @@ def way_out(images: Images, split: str) -> str:
     """The split to ask for instead of `split`."""
     name = spec.parse(split)[0]
     if name in ("by_scene", "auto") and images.groups is None:
-        return "a column of groups (--group-column) and split=by_group"
+        return "a column of groups (--group-column), or groups in file names (--group-from), and split=by_group"
     if name != "by_group" and images.groups is not None:
         return "split=by_group"
     return "split=by_scene"

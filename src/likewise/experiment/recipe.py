@@ -35,6 +35,11 @@ class Recipe:
     data: str = documented("digits", "source: a name, name(keyword=value), a folder, a .csv or an .npz")
     split: str = documented("given", "how images are split: given | auto | ratio | by_class | by_group | by_scene")
     val: float = documented(0.1, "share of the training part used for validation if the source has no validation part")
+    group_from: str = documented(
+        "auto",
+        "groups for split=auto and by_group if the source has none: auto (from file names, if the images agree) | off "
+        "| a regular expression with one capture group, searched in each path",
+    )
     size: int | str = documented(
         0,
         "side of the square that images are brought to, in pixels, or height and width such as 40x64; 0 is the size "

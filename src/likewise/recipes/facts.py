@@ -1,5 +1,6 @@
 """What a user's own data are: counts, sizes, aspects, parts, and near-copies between them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from likewise.data.scenes import overlaps
 from likewise.experiment.build import load_images
 from likewise.experiment.recipe import Recipe
 from likewise.imaging.decode import Head, ImageError, head
+from likewise.imaging.find import legible
 
 __all__ = ["Facts", "facts", "peek", "source_root", "spaced_files"]
 
@@ -41,6 +43,8 @@ class Facts:
     groups: int
     drawn: tuple[str, ...]
     open: bool
+    groups_from: str = ""  # where groups are from, if not a column or folder of the source
+    group_examples: tuple[str, ...] = ()
     near_copies: tuple[tuple[str, str, float], ...] = ()
     length: int = 0  # samples of a signal; 0 for images and rows
     shape: tuple[int, ...] = ()  # of one array: (C, H, W), (C, T) or (D,); () for image files
@@ -89,6 +93,8 @@ def facts(images: Images, recipe: Recipe) -> Facts:
         side=seen.side,
         channels=seen.channels,
         groups=len(set(images.groups or ())),
+        groups_from=images.groups_from,
+        group_examples=examples(images) if images.groups_from else (),
         drawn=images.drawn,
         open=images.open,
         length=images.shape[1] if len(images.shape) == 2 else 0,
@@ -98,6 +104,11 @@ def facts(images: Images, recipe: Recipe) -> Facts:
         aspects=seen.aspects,
         near_copies=tuple((o.part, o.other, o.share) for o in overlaps(images, seed=recipe.split_seed) if o.checked),
     )
+
+
+def examples(images: Images, most: int = 3) -> tuple[str, ...]:
+    """The largest groups by name; the names are cut at 40 characters."""
+    return tuple(legible(name)[:40] for name, _ in Counter(images.groups).most_common(most))
 
 
 class Sizes(NamedTuple):

@@ -48,6 +48,9 @@ class Plan:
         """Five entries of at most 80 columns, each with its further lines indented."""
         f, r = self.facts, self.recipe
         groups = f", {f.groups:,} groups" if f.groups else ""
+        if f.groups_from:
+            off = "; group_from=off to ignore" if f.groups_from == "file names" else ""
+            groups += f" from {f.groups_from} (such as {', '.join(f.group_examples)}{off})"
         sizes = f"{f.smallest_class:,} to {f.largest_class:,} a class"
         drawn = f"{' and '.join(f.drawn)} drawn by {r.split}" if f.drawn else "as the source has them"
         near = ", ".join(f"{a} in {b} {share:.0%}" for a, b, share in f.near_copies if share >= TELLING)
