@@ -18,7 +18,8 @@ from likewise.atomic import write_text
 from likewise.evaluate import DivergedError, Embeddings
 from likewise.evaluate.measure import Measured
 from likewise.experiment import train as launch
-from likewise.experiment.compare import compare, outer_commas, parse_over, plan, row, variants
+from likewise.experiment.compare import compare, outer_commas, parse_over, plan, variants
+from likewise.experiment.compare import row as row_of
 from likewise.experiment.recipe import Recipe
 from likewise.experiment.thresholds import kept_pairs
 from likewise.metrics.sampled_pairs import even
@@ -284,7 +285,7 @@ def test_a_row_of_several_seeds_by_hand():
         return SimpleNamespace(metrics=lambda: {"scores": named, "seconds": seconds, "images_per_s": 10 * seconds})
 
     runs = (run(1, a=(0.5, 0.4, 0.6, 9), b=(0.1, 0, 0.2, 9)), run(3, a=(0.7, 0.5, 0.9, 8), c=(1, 1, 1, 1)))
-    found = row("x", Recipe(), runs, Measured({}, (), None), 0.25)
+    found = row_of("x", Recipe(), runs, Measured({}, (), None), 0.25)
     assert found.scores == {
         "a": {"value": pytest.approx(0.6), "low": 0.4, "high": 0.9, "n": 9},
         "b": {"value": 0.1, "low": 0, "high": 0.2, "n": 9},

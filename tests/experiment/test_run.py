@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from likewise.atomic import replacing
 from likewise.experiment.checkpoint import flatten, unflatten
 from likewise.experiment.folder import new_run
 from likewise.experiment.run import Run
+from likewise.experiment.train import default_name
 from likewise.training.device import choose_device
 
 NESTS = st.recursive(
@@ -127,3 +129,19 @@ print(resident() - before)
     ]
     assert grown[0] < 16 << 20
     assert grown[1] > 48 << 20
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("fashion_mnist", "fashion-mnist"),
+        ("tracking(every=2)", "tracking"),
+        ("my_photos/one_two", "one-two"),
+        ("t_1.csv", "t-1"),
+    ],
+)
+def test_a_run_is_named_after_its_data(data, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_photos" / "one_two").mkdir(parents=True)
+    (tmp_path / "t_1.csv").touch()
+    assert default_name(SimpleNamespace(data=data)) == name

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import json
 import os
 import resource
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -115,6 +117,60 @@ def test_wrong_calls(tmp_path, run, images):
         embed_corpus(run, [images], tmp_path / "others")
     with pytest.raises(ValueError, match="is a file"):
         embed_corpus(run, [images], tmp_path / "others/file")
+
+
+@pytest.fixture
+def here(monkeypatch) -> list[str]:
+    """Parts are embedded in this process, by lengths of files; the names of those that were."""
+    names: list[str] = []
+
+    def engine(model, parts, folder, workers):
+        for part in reversed(parts):  # in another order than they come
+            names.append(part.name)
+            write(embedded(Lengths(), part.paths), part.file(folder))
+            yield part
+
+    monkeypatch.setattr(corpus, "open_encoder", lambda model: SimpleNamespace(fingerprint=model))
+    monkeypatch.setitem(corpus.ENGINES, "processes", engine)
+    return names
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_one_table_of_all_parts_in_the_order_of_the_files(tmp_path, here, kept):
+    source, told = tmp_path / "images", []
+    for name in ("a", "b"):
+        (source / name).mkdir(parents=True)
+        written(source / name, {f"{i:02}.png": b"x" if i == 7 else name.encode() * (i + 1) for i in range(10)})
+    out = tmp_path / ("out" if kept else "out.parquet")
+    made = embed_corpus("m", [source], out, by_folder=True, mean=3, progress=lambda *seen: told.append(seen))
+    paths = [str(source / name / f"{i:02}.png") for name in "ab" for i in range(10)]
+    read = [path for path in paths if not path.endswith("07.png")]
+    table = pq.read_table(made.file)
+    assert table.column_names == ["id", "label", "class", "split", "vector"]
+    assert table["id"].to_pylist() == read
+    assert table["class"].to_pylist() == ["a"] * 9 + ["b"] * 9
+    assert table["label"].to_pylist() == [0] * 9 + [1] * 9
+    assert set(table["split"].to_pylist()) == {"test"}
+    assert table["vector"].to_pylist() == [[os.path.getsize(path), ord(Path(path).parent.name)] for path in read]
+    assert json.loads(table.schema.metadata[b"likewise"]) == {"classes": ["a", "b"]}
+    assert pq.ParquetFile(made.file).metadata.num_row_groups == made.parts == len(here) > 3
+    assert (made.images, made.dim, made.reused) == (18, 2, 0)
+    listed = made.file.with_name("skipped.csv" if kept else "out.skipped.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in listed] == ["image", *(p for p in paths if p.endswith("07.png"))]
+    assert (told[0], told[-1], len(told)) == ((0, 20), (20, 20), made.parts + 1)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    here.clear()
+    again = embed_corpus("m", [source / "b"], out, mean=3)
+    assert set(pq.read_table(again.file)["class"].to_pylist()) == {""}
+    assert again.reused == again.parts - len(here)
+    assert (tmp_path / "out" / "parts").is_dir() == kept
+    if kept:
+        assert len(here) <= 1
+        assert len(list((out / "parts").glob("*.parquet"))) == again.parts
+    for path in source.rglob("*.png"):
+        path.write_bytes(b"x")
+    with pytest.raises(ValueError, match="none of 20 files can be read; the first: cannot read"):
+        embed_corpus("m", [source], out)
 
 
 @pytest.mark.slow
