@@ -71,7 +71,8 @@ class Flips(NamedTuple):
     def interval(self) -> tuple[float, float]:
         """95 % interval of `gain`, given how many flipped.
 
-        By Clopper and Pearson (1934) of the share of flips that became right. It holds 0 where `p` is 0.05 or more. Without a flip: 0 to 0.
+        By Clopper and Pearson (1934) of the share of flips that became right. It holds 0 where `p` is 0.05 or
+        more. Without a flip: 0 to 0.
         """
         better, worse = self.count("became right"), self.count("became wrong")
         flipped = better + worse

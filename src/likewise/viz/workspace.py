@@ -91,7 +91,7 @@ def write_comparison_workspace(comparison: Comparison) -> list[Path]:
     for run in runs:
         write_doctor(run)
         write_report(run.path, images)
-    paths = write_comparison(comparison)
+    paths = write_comparison(comparison, images)
     for run in runs:
         relink(run)
     return paths

@@ -53,7 +53,16 @@ document.getElementById("groups").append(...data.groupNames.map((name, group) =>
   });
   return button;
 }));
-for (const button of document.querySelectorAll("button[data-image]")) button.addEventListener("click", () => {
-  pin(Number(button.dataset.image));
-  panel.scrollIntoView({ block: "end" });
+// The lists come after this script in the page.
+document.addEventListener("click", event => {
+  const button = event.target.closest("button[data-image]");
+  if (!button) return;
+  const n = Number(button.dataset.image);
+  for (const map of maps) {
+    const [x, y] = at(map, n), side = map.canvas.clientWidth;
+    if (x < 0 || y < 0 || x > side || y > side) Object.assign(map, { zoom: 1, x: 0, y: 0 });
+  }
+  pin(n);
+  maps[0].canvas.focus({ preventScroll: true });
+  maps[0].canvas.scrollIntoView({ block: "start" });
 });

@@ -26,10 +26,11 @@ from likewise.viz.pages.workspace import FLIPS, head
 from likewise.viz.plots.style import decimal
 from likewise.viz.projection import project
 
-__all__ = ["Compared", "compared_epochs", "compared_runs", "headline", "listed", "write_flips"]
+__all__ = ["Compared", "between", "compared_epochs", "compared_runs", "headline", "listed", "write_flips"]
 
 MOST = 4_000  # queries on the maps
 ROWS = 60  # queries of a list
+FEW = 12  # queries of a list on the comparison page
 NEAREST = 3  # neighbours of a pinned image in each embedding
 TONES = ("--faint", "--wrong", "--right", "--unsure", "--different")  # of KINDS
 LISTS = ("became wrong", "became right", "wrong in another way")
@@ -131,9 +132,9 @@ def headline(compared: Compared) -> list[Html]:
         f"From {first} to {second}, {_queries(better)} became right and {worse:,} became wrong, of {queries:,}; p {p}."
     )
     meaning = (
-        f"Right: the nearest neighbour is of the query's class. 1-NN accuracy changes by {100 * found.gain:+.1f} points "
-        f"(95 % interval {low} to {high}). p: exact McNemar test, with queries as independent of one another; another "
-        "seed flips queries too."
+        f"Right: the nearest neighbour is of the query's class. 1-NN accuracy changes by {100 * found.gain:+.1f} "
+        f"points (95 % interval {low} to {high}). p: exact McNemar test, with queries as independent of one "
+        "another; another seed flips queries too."
     )
     out = [
         (found.only_first, f"only {first} has"),
@@ -163,9 +164,9 @@ def maps(compared: Compared, at_N: np.ndarray, images: Images | None) -> list[Ht
     counted = f"All {of:,}" if len(at_N) == of else f"{len(at_N):,} of {of:,}"
     text = f"{counted} queries, laid out by {NAMES[method]} of each embedding by itself. {MEANS[method]}"
     does = (
-        "A class, a loop or a kind of change that is chosen on one map is highlighted on both. Link zoom: the other map "
-        "follows to the same images. Hover to see an image; click or tap to pin it with its neighbours in both. Keys: "
-        "arrows walk from point to point, + and − zoom, 0 resets, Escape lets go."
+        "A class, a loop or a kind of change that is chosen on one map is highlighted on both. Link zoom: the other "
+        "map follows to the same images. Hover to see an image; click or tap to pin it with its neighbours in both. "
+        "Keys: arrows walk from point to point, + and − zoom, 0 resets, Escape lets go."
     )
     data = flip_data(compared, at_N, images, method)
     zoom = tag("button", "Link zoom", type="button", id="link", aria_pressed="true")
@@ -223,7 +224,7 @@ def flip_data(compared: Compared, at_N: np.ndarray, images: Images | None, metho
     }
 
 
-def listed(compared: Compared, kind: str, thumbs: Thumbs, at_N: np.ndarray) -> list[Html]:
+def listed(compared: Compared, kind: str, thumbs: Thumbs, at_N: np.ndarray, most: int = ROWS) -> list[Html]:
     """Queries of one of KINDS with their neighbours in both embeddings, those with the most similar wrong one first."""
     found, (first, second) = compared.flips, compared.ranked
     of_kind = np.flatnonzero(found.kind == KINDS.index(kind))
@@ -232,10 +233,23 @@ def listed(compared: Compared, kind: str, thumbs: Thumbs, at_N: np.ndarray) -> l
     wrong = first.sim[found.first, 0] if kind == "became right" else second.sim[found.second, 0]
     ordered = of_kind[np.argsort(-wrong[of_kind], kind="stable")].tolist()
     on_map = {n: i for i, n in enumerate(at_N.tolist())}
-    rows = [_row(compared, n, thumbs, on_map.get(n)) for n in ordered[:ROWS]]
-    counted = f"{ROWS:,} of {len(ordered):,} queries" if len(ordered) > ROWS else _queries(len(ordered))
+    rows = [_row(compared, n, thumbs, on_map.get(n)) for n in ordered[:most]]
+    counted = f"{most:,} of {len(ordered):,} queries" if len(ordered) > most else _queries(len(ordered))
     text = f"{counted}, the most similar wrong neighbour first. The number below a neighbour is its similarity."
     return [tag("p", text), tag("div", *rows, class_="flipped")]
+
+
+def between(first: Run, second: Run, images: Images | None, command: str) -> list[Html]:
+    """For a comparison: what became of the queries from one run to another, and the command that writes the maps."""
+    compared, thumbs, none = compared_runs(first, second), Thumbs(images), np.arange(0)
+    parts = [*headline(compared), counts(compared)]
+    for kind in ("became right", "became wrong"):
+        parts += [tag("h3", kind.capitalize()), *listed(compared, kind, thumbs, none, FEW)]
+    return [
+        *parts,
+        tag("p", "All of them, on two linked maps, from the folder that contains the comparison:", class_="note"),
+        tag("pre", command),
+    ]
 
 
 def _row(compared: Compared, n: int, thumbs: Thumbs, image: int | None) -> Html:
