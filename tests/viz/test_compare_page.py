@@ -219,6 +219,15 @@ def test_pairwise_wins(compared):
     assert ranking.wins(compared) == []
 
 
+def test_flipped_queries_of_the_best_two(compared):
+    said = text_of(pages.flipped(compared, None))
+    assert said.startswith("The first runs of the two best methods by 1-NN accuracy, from supcon to softmax.")
+    assert "0 queries became right and 0 became wrong, of 12; p = 1." in said
+    assert said.endswith("likewise explore methods/runs/supcon methods/runs/softmax")
+    alone = replace(compared, rows=compared.rows[:1])
+    assert pages.flipped(alone, None) == []
+
+
 def test_wins_are_tested_between_all(compared, monkeypatch):
     from types import SimpleNamespace
 

@@ -1,15 +1,16 @@
 """The pages of a run or a comparison, served on this machine or put into one file."""
 
 import json
+import os
 import re
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from likewise.viz.pages.document import HEAD_META
 from likewise.viz.pages.html import Html, asset, script, tag
-from likewise.viz.pages.workspace import PAGES
+from likewise.viz.pages.workspace import FLIPS, PAGES
 
 __all__ = ["HOST", "front", "one_file", "page_files", "server"]
 
@@ -28,21 +29,36 @@ HEADERS = {
 }
 
 
-def page_files(folder: Path) -> dict[str, Path]:
-    """The pages in a run or comparison folder by their path in a URL; links that lead out of it are left out."""
+def page_files(folder: Path, other: Path | None = None) -> dict[str, Path]:
+    """The pages in a run or comparison folder by their path in a URL; links that lead out of it are left out.
+
+    other: a second run, whose pages stand where the first's links lead to.
+    """
     root = folder.resolve()
-    names = {name: root / name for name in ("compare.html", *PAGES)}
+    if other is not None:
+        roots = root, other.resolve()
+        above = Path(os.path.commonpath([one.parent for one in roots]))
+        return {
+            f"{one.relative_to(above).as_posix()}/{name}": path
+            for one in roots
+            for name, path in page_files(one).items()
+        }
+    names = {name: root / name for name in ("compare.html", *PAGES, FLIPS)}
     runs = sorted((root / "runs").iterdir())[:MOST_RUNS] if (root / "runs").is_dir() else []
-    names |= {f"runs/{run.name}/{name}": run / name for run in runs for name in PAGES}
+    names |= {f"runs/{run.name}/{name}": run / name for run in runs for name in (*PAGES, FLIPS)}
     return {name: path for name, path in names.items() if path.is_file() and path.resolve().is_relative_to(root)}
 
 
-def front(folder: Path) -> str:
-    """The page to open first: of a comparison its own, of a run the report. Errors: ValueError where there is none."""
-    names = page_files(folder)
-    for name in ("compare.html", *PAGES):
-        if name in names:
-            return name
+def front(folder: Path, other: Path | None = None, *, flipped: bool = False) -> str:
+    """The page to open first: of a comparison its own, of a run the report. Errors: ValueError where there is none.
+
+    flipped, or with a second run: which queries flipped.
+    """
+    names = page_files(folder, other)
+    for wanted in (FLIPS, "compare.html", *PAGES) if flipped or other is not None else ("compare.html", *PAGES):
+        for name in names:
+            if name == wanted or (other is not None and name.endswith(f"/{wanted}")):
+                return name
     raise ValueError(f"{folder} holds no page to show; give a run, such as runs/digits, or the folder of a comparison")
 
 
@@ -52,6 +68,8 @@ class Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "likewise", ""
     timeout = 30
     folder: Path
+    other: Path | None = None
+    flipped = False
 
     def do_GET(self) -> None:
         self.answer(body=True)
@@ -62,15 +80,18 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, *, body: bool) -> None:
         if not ADDRESS.fullmatch(self.headers.get("Host", "")):  # another name that was made to lead here
             return self.say(HTTPStatus.FORBIDDEN, b"this server answers to 127.0.0.1 and localhost only", body)
-        wanted = unquote(urlsplit(self.path).path).removeprefix("/") or front(self.folder)
-        path = page_files(self.folder).get(wanted)
+        wanted = unquote(urlsplit(self.path).path).removeprefix("/")
+        first = front(self.folder, self.other, flipped=self.flipped)
+        if not wanted and "/" in first:  # links of a page are relative to where it stands
+            return self.say(HTTPStatus.FOUND, b"", body, Location=f"/{quote(first)}")
+        path = page_files(self.folder, self.other).get(wanted or first)
         if path is None:
             return self.say(HTTPStatus.NOT_FOUND, b"no such page in this run", body)
         return self.say(HTTPStatus.OK, path.read_bytes(), body)
 
-    def say(self, status: HTTPStatus, content: bytes, body: bool) -> None:
+    def say(self, status: HTTPStatus, content: bytes, body: bool, **headers: str) -> None:
         self.send_response(status)
-        for name, value in HEADERS.items():
+        for name, value in (HEADERS | headers).items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -81,19 +102,20 @@ class Handler(BaseHTTPRequestHandler):
         """Requests are not logged."""
 
 
-def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
+def server(folder: Path, port: int = 0, *, other: Path | None = None, flipped: bool = False) -> ThreadingHTTPServer:
     """A server of the folder's pages on 127.0.0.1, not yet running; port 0 is any that is free.
 
     Errors: ValueError without a page, OSError for a port in use.
     """
-    front(folder)
-    return ThreadingHTTPServer((HOST, port), type("FolderHandler", (Handler,), {"folder": folder}))
+    front(folder, other, flipped=flipped)
+    served = {"folder": folder, "other": other, "flipped": flipped}
+    return ThreadingHTTPServer((HOST, port), type("FolderHandler", (Handler,), served))
 
 
-def one_file(folder: Path) -> str:
+def one_file(folder: Path, other: Path | None = None, *, flipped: bool = False) -> str:
     """All pages of the folder as one HTML document that needs nothing else. Errors: ValueError without a page."""
-    first = front(folder)
-    pages = {name: path.read_text(encoding="utf-8", errors="replace") for name, path in page_files(folder).items()}
+    first, files = front(folder, other, flipped=flipped), page_files(folder, other)
+    pages = {name: path.read_text(encoding="utf-8", errors="replace") for name, path in files.items()}
     name = folder.resolve().name
     style = "html, body { margin: 0; height: 100%; } iframe { display: block; width: 100%; height: 100%; border: 0; }"
     inside = [

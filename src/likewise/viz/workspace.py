@@ -14,6 +14,7 @@ from likewise.experiment.verdict import keep_audit
 from likewise.viz.pages.audit import write_audit
 from likewise.viz.pages.comparison import write_comparison
 from likewise.viz.pages.doctor import write_doctor
+from likewise.viz.pages.flips import compared_epochs, compared_runs, write_flips
 from likewise.viz.pages.map import write_map
 from likewise.viz.pages.report import write_report
 from likewise.viz.pages.workspace import PAGES, is_current, relink
@@ -23,6 +24,7 @@ __all__ = [
     "available",
     "complete",
     "write_comparison_workspace",
+    "write_flips_of",
     "write_workspace",
 ]
 
@@ -67,6 +69,21 @@ def complete(folder: Path) -> list[str]:
     return missing
 
 
+def write_flips_of(run: Path, second: Path | None, epochs: tuple[int, int] | None) -> Path:
+    """Write flips.html: of two runs into the second's folder, of two epochs into the run's.
+
+    Errors: ValueError as `compared_runs` and `compared_epochs`, or for the folder of a comparison.
+    """
+    if epochs is not None:
+        opened = Run.open(run)
+        path = write_flips(opened, compared_epochs(opened, *epochs), matching(opened))
+    else:
+        first, opened = Run.open(run), Run.open(second or run)
+        path = write_flips(opened, compared_runs(first, opened), matching(opened), other=first)
+    relink(opened)
+    return path
+
+
 def write_comparison_workspace(comparison: Comparison) -> list[Path]:
     """Write the pages of a comparison, and report and doctor of each method's first run; returns the former."""
     runs = [row.runs[0] for row in comparison.rows]
@@ -74,7 +91,7 @@ def write_comparison_workspace(comparison: Comparison) -> list[Path]:
     for run in runs:
         write_doctor(run)
         write_report(run.path, images)
-    paths = write_comparison(comparison)
+    paths = write_comparison(comparison, images)
     for run in runs:
         relink(run)
     return paths

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from likewise.atomic import replacing
+from likewise.data.images import Images
 from likewise.evaluate import Embeddings, Score
 from likewise.experiment.compare import FIXED_THRESHOLD, LEVEL, LOWER_IS_BETTER, METRICS, Comparison, Row
 from likewise.experiment.records import ScoreRecord
-from likewise.experiment.verdict import verdict_of
+from likewise.experiment.verdict import typed, verdict_of
 from likewise.viz import plots
-from likewise.viz.pages import methods, ranking, score_texts
+from likewise.viz.pages import flips, methods, ranking, score_texts
 from likewise.viz.pages.document import document
-from likewise.viz.pages.html import Html, inline, join, table, tag
+from likewise.viz.pages.html import Html, asset, inline, join, table, tag
 from likewise.viz.pages.scores import duration
 from likewise.viz.pages.workspace import grade_mark
 from likewise.viz.plots import Cloud, Curve
@@ -43,9 +44,9 @@ POINTS = 2_000  # points per map
 LINKS = 8  # runs in the head of the page, at most; the tables link to all
 
 
-def write_comparison(comparison: Comparison) -> list[Path]:
+def write_comparison(comparison: Comparison, images: Images | None = None) -> list[Path]:
     """Write compare.md and compare.html (the last path returned), with figures in plots/."""
-    pages = {"compare.md": markdown(comparison), "compare.html": page(comparison)}
+    pages = {"compare.md": markdown(comparison), "compare.html": page(comparison, images)}
     for name, text in pages.items():
         with replacing(comparison.folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -121,13 +122,14 @@ def plain(value: str, interval: str, best: bool) -> str:
     return (f"**{value}**" if best else value) + (f" ({interval})" if interval else "")
 
 
-def page(comparison: Comparison) -> str:
+def page(comparison: Comparison, images: Images | None = None) -> str:
     """The whole document."""
     bars(comparison, "knn@1")
     sections = [
         ("scores", "Scores", [verdict(comparison), *ranking.dots(comparison)]),
         ("wins", "Pairwise wins", ranking.wins(comparison)),
         ("table", "All scores", [scores_table(comparison), *notes(comparison)]),
+        ("flips", "Flipped queries", flipped(comparison, images)),
         ("threshold", "Why no fixed threshold", fixed_threshold(comparison)),
         ("losses", "Loss curves", losses(comparison)),
         ("maps", "Maps of the test images", maps(comparison)),
@@ -135,7 +137,7 @@ def page(comparison: Comparison) -> str:
     ]
     filled = [section for section in sections if section[2]]
     name = comparison.folder.resolve().name
-    sheet = tag("style", Html("@page { size: A4 landscape; margin: 10mm; }"))
+    sheet = tag("style", Html("@page { size: A4 landscape; margin: 10mm; }" + asset("flips.css")))
     return document(name, "Likewise comparison", [methods.facts(comparison)], filled, top=top(comparison), head=[sheet])
 
 
@@ -168,6 +170,20 @@ def verdict(comparison: Comparison) -> Html:
     grade = verdict_of(top.runs[0])
     but = [] if grade.grade == "good" else [tag("p", grade_mark(grade.grade), f"{top.label}: {grade.reason}.")]
     return join(tag("p", f"{title}: ", tag("strong", top.label), f" is best with {value}, {sure}"), *but)
+
+
+def flipped(comparison: Comparison, images: Images | None) -> list[Html]:
+    """Queries on which the first runs of the two best methods by `knn@1` differ."""
+    scored = sorted(
+        (row for row in comparison.rows if "knn@1" in row.scores), key=lambda row: -row.scores["knn@1"]["value"]
+    )
+    if len(scored) < 2:
+        return []
+    best, second = (row.runs[0] for row in scored[:2])
+    text = f"The first runs of the two best methods by 1-NN accuracy, from {scored[1].label} to {scored[0].label}."
+    above = comparison.folder.resolve().name
+    command = " ".join(["likewise explore", *(f"{above}/{typed(run)}" for run in (second, best))])
+    return [tag("p", text), *flips.between(second, best, images, command)]
 
 
 def scores_table(comparison: Comparison) -> Html:

@@ -4,17 +4,21 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const unpack = (Kind, text) => new Kind(Uint8Array.from(atob(text), letter => letter.charCodeAt(0)).buffer);
 const count = data.shown, GRID = 10000, NOWHERE = 65535, EDGE = 14, NEAR = 12, CELLS = 128, MOST_ZOOM = 200;
 const labels = unpack(Uint32Array, data.labels), parts = unpack(Uint8Array, data.parts);
-const right = unpack(Uint8Array, data.right), neighbours = unpack(Int32Array, data.neighbours);
-const similarities = unpack(Float32Array, data.similarities);
-const K = count ? neighbours.length / count : 0, PARTS = ["training", "validation", "test"];
+const right = unpack(Uint8Array, data.right);
+const groups = data.groups && unpack(Uint8Array, data.groups); // what became of each image, where two embeddings are compared
+const sides = (data.sides ?? [{ title: "", neighbours: data.neighbours, similarities: data.similarities }]).map(side => ({
+  title: side.title, near: unpack(Int32Array, side.neighbours), sims: unpack(Float32Array, side.similarities),
+}));
+const PARTS = ["training", "validation", "test"];
 const training = document.getElementById("training"), colour = document.getElementById("colour"), tip = document.getElementById("card");
 const maps = [...document.querySelectorAll("canvas[data-map]")].map((canvas, n) => {
   const places = unpack(Uint16Array, data.maps[n]);
   return { canvas, places, grid: gridOf(places), pen: canvas.getContext("2d"), zoom: 1, x: 0, y: 0 };
 });
-const picked = new Set();                     // classes that are highlighted
+const picked = new Set(), grouped = new Set(); // classes and groups that are highlighted
 let pointed = -1, pinned = -1, selected = null; // an image, an image, Uint8Array by image
 let paint = new Uint32Array(count), order = new Uint32Array(0), dimFrom = 0, scheduled = false;
+let moving = map => {};                       // called with a map that was moved or zoomed
 
 /** Images by the cell of a CELLS x CELLS grid that they lie in: those of cell c are items[start[c]] to items[start[c + 1]]. */
 function gridOf(places) {
@@ -41,12 +45,12 @@ function at(map, n) {
   return [EDGE + map.places[2 * n] * scale + map.x, EDGE + map.places[2 * n + 1] * scale + map.y];
 }
 
-const shown = n => parts[n] > 0 || training.checked;
+const shown = n => parts[n] > 0 || !training || training.checked;
 
 /** Whether an image stands out: it is selected, its class is picked, or it is of the class under the pointer. */
 function highlighted(n) {
   if (selected) return selected[n] === 1;
-  if (picked.size) return picked.has(labels[n]);
+  if (picked.size || grouped.size) return (!picked.size || picked.has(labels[n])) && (!grouped.size || grouped.has(groups[n]));
   const from = pinned >= 0 ? pinned : count > 20000 ? -1 : pointed;  // of very many points, only a pinned one
   return from < 0 || labels[n] === labels[from];
 }
@@ -58,9 +62,9 @@ const word = ([r, g, b]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0;
 /** What is drawn in which order and colour; called when that changes, not when the map moves. */
 function recolour() {
   const paper = rgb(theme("--paper")), mixed = ([r, g, b], share) => word([r, g, b].map((v, i) => Math.round(share * v + (1 - share) * paper[i])));
-  const kinds = { right: ["--wrong", "--right", "--faint"], part: ["--faint", "--same", "--different"] }[colour.value];
+  const kinds = { right: ["--wrong", "--right", "--faint"], part: ["--faint", "--same", "--different"], group: data.groupTones }[colour.value];
   const palette = (kinds ? kinds.map(theme) : data.colours).map(rgb);
-  const code = { right, part: parts }[colour.value] ?? labels;
+  const code = { right, part: parts, group: groups }[colour.value] ?? labels;
   const bright = palette.map(one => word(one)), dim = palette.map(one => mixed(one, 0.14));
   const layers = [[], [], [], []];
   paint = new Uint32Array(count);
@@ -179,7 +183,7 @@ const sheets = (data.sprites?.sheets ?? []).map(uri => { const image = new Image
 
 /** A canvas with the thumbnail of an image, or nothing where there is none. */
 function thumb(n, side) {
-  if (!data.sprites || n >= count) return [];
+  if (!data.sprites || n >= (data.pictured ?? count)) return [];
   const { side: from, columns, sheet } = data.sprites, image = sheets[Math.floor(n / sheet)], k = n % sheet;
   const canvas = document.createElement("canvas"), dense = window.devicePixelRatio || 1;
   canvas.width = canvas.height = Math.round(side * dense);
@@ -198,7 +202,7 @@ function thumb(n, side) {
 
 const element = (name, text, kind) => { const made = document.createElement(name); made.textContent = text; if (kind) made.className = kind; return made; };
 const className = n => data.classes[labels[n]];
-const about = n => `${PARTS[parts[n]]} image${n < count && right[n] < 2 ? right[n] ? ", nearest neighbour right" : ", nearest neighbour wrong" : ""}`;
+const about = n => groups && n < count ? `${PARTS[parts[n]]} image, ${data.groupNames[groups[n]]}` : `${PARTS[parts[n]]} image${n < count && right[n] < 2 ? right[n] ? ", nearest neighbour right" : ", nearest neighbour wrong" : ""}`;
 
 function explain(n, event) {
   tip.hidden = n < 0;
@@ -221,5 +225,6 @@ function zoomAt(map, x, y, factor) {
   map.x = x - EDGE - (x - EDGE - map.x) * times;
   map.y = y - EDGE - (y - EDGE - map.y) * times;
   map.zoom = zoom;
+  moving(map);
   refresh();
 }

@@ -2,7 +2,7 @@
 
 import colorsys
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,7 +121,8 @@ def page(
     top: Html = NOTHING,
 ) -> str:
     """The whole document."""
-    content = [*introduction(layout, drawn, method), *viewer(layout, drawn, images, sim)]
+    data = map_data(layout, drawn, images, sim)
+    content = [*introduction(layout, drawn, method), *viewer(drawn, data, COLOURINGS, tools=[TRAINING])]
     parts = [("map", f"{NAMES[method]} of the embedding", content)]
     return document(name, "Likewise map", [], parts, head=[tag("style", Html(asset("map.css")))], top=top)
 
@@ -149,8 +150,18 @@ def introduction(layout: Mapped, drawn: Mapping[str, Cloud], method: str) -> lis
     return [tag("p", text), tag("p", does, class_="note")]
 
 
-def viewer(layout: Mapped, drawn: Mapping[str, Cloud], images: Images | None, sim: str) -> list[Html]:
-    """Tools, canvases, what is pinned and selected, the list of classes, the data and the script."""
+def viewer(
+    titles: Iterable[str],
+    data: Mapping[str, object],
+    colourings: Mapping[str, str],
+    *,
+    tools: Sequence[Html] = (),
+    scripts: Sequence[str] = (),
+) -> list[Html]:
+    """Tools, a canvas for each title, what is pinned and selected, the list of classes, the data and the scripts.
+
+    tools: further ones of the page, and scripts: assets that they need.
+    """
     maps = [
         tag(
             "figure",
@@ -158,27 +169,25 @@ def viewer(layout: Mapped, drawn: Mapping[str, Cloud], images: Images | None, si
             tag("canvas", aria_label=f"map {title}", role="application", tabindex=0, data_map=n),
             class_="map",
         )
-        for n, title in enumerate(drawn)
+        for n, title in enumerate(titles)
     ]
     search = tag("input", type="search", id="find", placeholder=HINT, aria_label=HINT)
-    options = (tag("option", text, value=value) for value, text in COLOURINGS.items())
+    options = (tag("option", text, value=value) for value, text in colourings.items())
     colour = tag("label", "Colour ", tag("select", *options, id="colour"))
-    training = tag("label", tag("input", type="checkbox", id="training", checked=""), " training images too")
     lasso = tag("button", "Lasso", type="button", id="lasso", aria_pressed="false")
     return [
-        tag("div", search, colour, training, lasso, tag("span", id="legend", class_="note"), class_="tools"),
+        tag("div", search, colour, *tools, lasso, tag("span", id="legend", class_="note"), class_="tools"),
         tag("div", *maps, class_="maps"),
         tag("div", id="pinned", class_="pinned", aria_live="polite", hidden=""),
         tag("div", id="selected", class_="selected", aria_live="polite", hidden=""),
         tag("div", id="classes", class_="classes"),
         tag("div", id="card", class_="tip", hidden=""),
-        script(json.dumps(map_data(layout, drawn, images, sim), ensure_ascii=False, separators=(",", ":")),
-               type="application/json", id="data"),
-        script(asset("map.js")),
-        script(asset("map_select.js")),
-    ]  # fmt: skip
+        script(json.dumps(data, ensure_ascii=False, separators=(",", ":")), type="application/json", id="data"),
+        *(script(asset(name)) for name in ("map.js", "map_select.js", *scripts)),
+    ]
 
 
+TRAINING = tag("label", tag("input", type="checkbox", id="training", checked=""), " training images too")
 COLOURINGS = {
     "class": "by class",
     "part": "by part",

@@ -15,18 +15,22 @@ function pin(n) {
   if (n >= 0) {
     const facts = element("div", "", "about");
     facts.append(element("b", className(n)), element("span", data.ids[n]), element("span", about(n)));
-    const row = element("div", "", "near");
-    for (let k = 0; k < K; k++) {
-      const m = neighbours[n * K + k];
-      if (m < 0) continue;
-      const same = labels[m] === labels[n], button = element("button", "", same ? "right" : "wrong");
-      button.type = "button";
-      button.title = data.ids[m];
-      button.append(...thumb(m, 64), element("span", `${same ? "✓" : "✗"} ${className(m)}`, "name"), element("span", similarities[n * K + k].toFixed(3), "sim"));
-      if (m < count) button.addEventListener("click", () => pin(m)); else button.disabled = true;
-      row.append(button);
-    }
-    panel.replaceChildren(...thumb(n, 128), facts, row);
+    const rows = sides.map(({ title, near, sims }) => {
+      const row = element("div", "", "near"), K = near.length / count;
+      if (title) row.append(element("span", title, "side"));
+      for (let k = 0; k < K; k++) {
+        const m = near[n * K + k];
+        if (m < 0) continue;
+        const same = labels[m] === labels[n], button = element("button", "", same ? "right" : "wrong");
+        button.type = "button";
+        button.title = data.ids[m];
+        button.append(...thumb(m, 64), element("span", `${same ? "✓" : "✗"} ${className(m)}`, "name"), element("span", sims[n * K + k].toFixed(3), "sim"));
+        if (m < count) button.addEventListener("click", () => pin(m)); else button.disabled = true;
+        row.append(button);
+      }
+      return row;
+    });
+    panel.replaceChildren(...thumb(n, 128), facts, ...rows);
   }
   restyle();
 }
@@ -43,7 +47,7 @@ function enclosed(map, loop) {
 
 /** A cell of a CSV; what a spreadsheet would take for a formula is led by an apostrophe. */
 const csvCell = text => `"${(/^[=+\-@\t\r]/.test(text) ? "'" : "") + text.replaceAll('"', '""')}"`;
-const csvOf = list => ["id,class,part,right", ...list.map(n => [data.ids[n], className(n), ["train", "val", "test"][parts[n]], ["no", "yes", ""][right[n]]].map(csvCell).join(","))].join("\n") + "\n";
+const csvOf = list => [`id,class,part,right${groups ? ",change" : ""}`, ...list.map(n => [data.ids[n], className(n), ["train", "val", "test"][parts[n]], ["no", "yes", ""][right[n]], ...(groups ? [data.groupNames[groups[n]]] : [])].map(csvCell).join(","))].join("\n") + "\n";
 
 /** List images; none lets go. */
 function select(list) {
@@ -104,6 +108,7 @@ function press(map, event) {
   else if (event.key === "0") Object.assign(map, { zoom: 1, x: 0, y: 0 });
   else if (event.key === "Escape") { select([]); pin(-1); } else return;
   event.preventDefault();
+  if (event.shiftKey || event.key === "0") moving(map);
   refresh();
 }
 
@@ -132,7 +137,7 @@ for (const map of maps) {
     if (Math.hypot(event.clientX - start[2], event.clientY - start[3]) > 4) { moved = true; tip.hidden = true; }
     if (!moved) return;
     if (map.loop) map.loop.push(inside(map, event));
-    else [map.x, map.y] = [event.clientX - start[0], event.clientY - start[1]];
+    else { [map.x, map.y] = [event.clientX - start[0], event.clientY - start[1]]; moving(map); }
     refresh();
   });
   const end = (event, counts) => {
@@ -147,7 +152,7 @@ for (const map of maps) {
   canvas.addEventListener("pointercancel", event => end(event, false));
   canvas.addEventListener("pointerleave", event => point(-1, event));
   canvas.addEventListener("wheel", event => { event.preventDefault(); zoomAt(map, ...inside(map, event), Math.exp(-event.deltaY / 400)); }, { passive: false });
-  canvas.addEventListener("dblclick", () => { Object.assign(map, { zoom: 1, x: 0, y: 0 }); refresh(); });
+  canvas.addEventListener("dblclick", () => { Object.assign(map, { zoom: 1, x: 0, y: 0 }); moving(map); refresh(); });
   canvas.addEventListener("keydown", event => press(map, event));
 }
 
@@ -182,17 +187,20 @@ document.getElementById("find").addEventListener("keydown", event => {
   const n = data.ids.findIndex((id, at) => at < count && id.toLowerCase().includes(wanted));
   if (n >= 0) pin(n);
 });
-for (const control of [training, colour]) control.addEventListener("change", restyle);
+for (const control of [training, colour]) control?.addEventListener("change", restyle);
 const LEGENDS = {
   class: [],
   part: [["training", "--faint"], ["validation", "--same"], ["test", "--different"]],
   right: [["nearest neighbour right", "--right"], ["wrong", "--wrong"]],
+  group: (data.groupNames ?? []).map((name, group) => [name, data.groupTones[group]]),
 };
-colour.addEventListener("change", () => document.getElementById("legend").replaceChildren(...LEGENDS[colour.value].map(([name, tone]) => {
+const legend = () => document.getElementById("legend").replaceChildren(...LEGENDS[colour.value].map(([name, tone]) => {
   const one = element("span", `● ${name}\u2002`);
   one.style.color = `var(${tone})`;
   return one;
-})));
+}));
+colour.addEventListener("change", legend);
+legend();
 addEventListener("resize", refresh);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", restyle);
 addEventListener("beforeprint", drawAll);

@@ -10,7 +10,7 @@ from likewise.experiment.run import Run
 from likewise.experiment.verdict import typed, verdict_of
 from likewise.viz.pages.html import Html, join, tag
 
-__all__ = ["COMPARISON", "PAGES", "grade_mark", "head", "is_current", "relink", "verdict_box"]
+__all__ = ["COMPARISON", "FLIPS", "PAGES", "grade_mark", "head", "is_current", "relink", "verdict_box"]
 
 # file: (title, the command that writes it)
 PAGES = {
@@ -19,6 +19,7 @@ PAGES = {
     "audit.html": ("Audit", "audit"),
     "doctor.html": ("Doctor", "doctor"),
 }
+FLIPS = "flips.html"  # of two runs or epochs; only where it was asked for
 COMPARISON = "../../compare.html"  # of a run that a comparison has trained
 BEGIN, END = "<!--workspace-->", "<!--/workspace-->"
 HEAD = 100_000  # characters within which a page begins
@@ -42,6 +43,8 @@ def links(run: Run, here: str) -> Html:
             items.append(tag("a", title, href=file, aria_current="page" if file == here else None))
         else:
             missing.append(tag("code", f"likewise {command} {typed(run)}"))
+    if here == FLIPS or (run.path / FLIPS).is_file():
+        items.append(tag("a", "Flips", href=FLIPS, aria_current="page" if here == FLIPS else None))
     if in_comparison(run):
         items.append(tag("a", "Comparison", href=COMPARISON))
     bar = tag(
@@ -91,7 +94,7 @@ def sentence(text: str) -> str:
 def relink(run: Run) -> None:
     """Bring the head of every page of the run up to date: what is there now, and the verdict as it is now."""
     verdict = verdict_of(run)
-    for file in PAGES:
+    for file in (*PAGES, FLIPS):
         path = run.path / file
         if not path.is_file() or path.is_symlink() or path.stat().st_size > MOST:
             continue
