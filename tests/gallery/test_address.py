@@ -1,7 +1,9 @@
 """URLs of galleries in PostgreSQL: what they say, and that a password is never said."""
 
+import struct
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,3 +85,14 @@ def test_a_sentence_keeps_all_but_the_password():
     url = f"postgresql://ann:{SECRET}@host/birds?gallery=g"
     assert without_password(f"no {url}, a") == "no postgresql://ann:***@host/birds?gallery=g, a"
     assert without_password("no postgresql://ann@host/b: x@y") == "no postgresql://ann@host/b: x@y"
+
+
+@pytest.mark.parametrize("numbers", [[], [1.5], [1.0, -0.25, 3e38]])
+def test_a_vector_there_and_back_in_the_form_of_pgvector(numbers):
+    link = pytest.importorskip("likewise.gallery.postgres_link")
+    vector = np.array(numbers, np.float32)
+    sent = link.Vector.of(vector)
+    assert sent == struct.pack(f">HH{len(numbers)}f", len(numbers), 0, *numbers)
+    assert link.vector_bytes(bytes(sent)) == vector.tobytes()
+    for wrong in (bytes(sent)[:-1], bytes(sent) + b"x", b"\0\1\0", None, "text", [1.0]):
+        assert link.vector_bytes(wrong) == b""

@@ -53,7 +53,7 @@ def compared_runs(first: Run, second: Run) -> Compared:
     names = (first.name, second.name)
     titles = names if names[0] != names[1] else (str(first.path), str(second.path))
     found = flips(ranked[0], ranked[1])
-    return Compared(titles, (ranked[0], ranked[1]), found, (first.recipe.sim, second.recipe.sim))
+    return Compared(titles, (ranked[0], ranked[1]), found, (_sim(first), _sim(second)))
 
 
 def compared_epochs(run: Run, first: int, second: int) -> Compared:
@@ -68,7 +68,7 @@ def compared_epochs(run: Run, first: int, second: int) -> Compared:
             )
     if first == second:
         raise ValueError(f"--epochs takes two different epochs, such as 0,{max(kept)}; got {first} twice")
-    sim, is_open = run.recipe.sim, bool(run.metrics_or_nothing().get("open"))
+    sim, is_open = _sim(run), bool(run.metrics_or_nothing().get("open"))
     earlier, later = (_searched(kept[epoch], is_open, spec.bind("sim", sim)) for epoch in (first, second))
     titles = (_called(first), _called(second))
     return Compared(titles, (earlier, later), flips(earlier, later), (sim, sim))
@@ -78,11 +78,15 @@ def _called(epoch: int) -> str:
     return f"epoch {epoch}" if epoch else "before training"
 
 
+def _sim(run: Run) -> str:
+    return run.recipe.sim or "cosine"
+
+
 def _ranked(run: Run) -> Ranked:
     if not run.embeddings.exists():
         raise ValueError(f"{run.path} has no embeddings yet; run `likewise evaluate {run.path}`")
     is_open = bool(run.metrics_or_nothing().get("open"))
-    return _searched(Embeddings.load(run.embeddings), is_open, spec.bind("sim", run.recipe.sim))
+    return _searched(Embeddings.load(run.embeddings), is_open, spec.bind("sim", _sim(run)))
 
 
 def _searched(embeddings: Embeddings, is_open: bool, sim: Sim) -> Ranked:
@@ -241,7 +245,11 @@ def listed(compared: Compared, kind: str, thumbs: Thumbs, at_N: np.ndarray, most
 
 def between(first: Run, second: Run, images: Images | None, command: str) -> list[Html]:
     """For a comparison: what became of the queries from one run to another, and the command that writes the maps."""
-    compared, thumbs, none = compared_runs(first, second), Thumbs(images), np.arange(0)
+    try:
+        compared = compared_runs(first, second)
+    except ValueError as error:  # a comparison that took hours still gets its page
+        return [tag("p", f"Not compared: {error}.", class_="note")]
+    thumbs, none = Thumbs(images), np.arange(0)
     parts = [*headline(compared), counts(compared)]
     for kind in ("became right", "became wrong"):
         parts += [tag("h3", kind.capitalize()), *listed(compared, kind, thumbs, none, FEW)]
