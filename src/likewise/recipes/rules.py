@@ -33,6 +33,7 @@ def rules(f: Facts) -> tuple[dict[str, object], list[str]]:
         notes.append("images differ in aspect: padded and not stretched (fit=stretch or crop)")
     if not f.side:
         return chosen | {"epochs": epochs_for(f.train, 30)}, notes
+    chosen["amp"] = "auto"
     if f.side <= SMALL or f.channels == 1 or f.negative:
         size = 0 if f.side <= SMALL else reduced(f)
         augment = "light()" if f.channels == 1 or f.negative else "photo(least=0.7)"
@@ -89,7 +90,6 @@ def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
         "schedule": "one_cycle(warmup=0.2)",
         "epochs": epochs_for(f.train, 10),
         "ema": 0.99,
-        "amp": "auto",
         "eval_every_epochs": 0,
     }
 
