@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -18,12 +19,19 @@ from report_page import Page
 from report_run import clusters, digits_metrics, digits_run, write_run
 
 
-@pytest.fixture
-def run(tmp_path) -> Run:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
     """A small run with its pages but the audit."""
-    made = Run.open(write_run(tmp_path / "runs" / "small", clusters(list("abc")), metrics=digits_metrics(), epochs=2))
-    workspace.write_workspace(made, None)
-    return made
+    folder = tmp_path_factory.mktemp("made") / "runs" / "small"
+    run = Run.open(write_run(folder, clusters(list("abc")), metrics=digits_metrics(), epochs=2))
+    workspace.write_workspace(run, None)
+    return run.path
+
+
+@pytest.fixture
+def run(made, tmp_path) -> Run:
+    """A copy of it, which a test may change."""
+    return Run.open(Path(shutil.copytree(made, tmp_path / "runs" / "small")))
 
 
 def links_of(run: Run, name: str) -> list[str]:
