@@ -24,6 +24,7 @@
     place("save").disabled = !decisions.size;
     for (const name of ACTIONS) place(name).disabled = !list.length;
     label.disabled = !list.length;
+    document.getElementById("decide").hidden = !list.length && !decisions.size; // it covers much of a phone
   }
 
   function decide(action) {
@@ -60,6 +61,5 @@
   for (const name of ACTIONS) place(name).addEventListener("click", () => decide(name));
   place("save").addEventListener("click", save);
   place("classes").append(...classes.map(name => { const option = document.createElement("option"); option.value = name; return option; }));
-  document.getElementById("decide").hidden = !count;
   show();
 })();

@@ -194,7 +194,7 @@ const LEGENDS = {
   class: [],
   part: [["training", "--faint"], ["validation", "--same"], ["test", "--different"]],
   right: [["nearest neighbour right", "--right"], ["wrong", "--wrong"]],
-  group: (data.groupNames ?? []).map((name, group) => [name, data.groupTones[group]]),
+  group: [], // its buttons carry the colours
 };
 const legend = () => document.getElementById("legend").replaceChildren(...LEGENDS[colour.value].map(([name, tone]) => {
   const one = element("span", `● ${name}\u2002`);
