@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from likewise import api, geometry
+from likewise.data.decisions import read_decisions
 from likewise.experiment.run import Run
 from likewise.viz import plots
 from likewise.viz.pages import map as pages
@@ -267,6 +268,37 @@ def lasso(tab, first: str) -> None:
     for x, y in corners[1:]:
         tab.mouse.move(left + x * side, top + y * side, steps=3)
     tab.mouse.up()
+
+
+@pytest.mark.system
+def test_images_are_decided_on_alone_and_as_a_group(browser, run, tmp_path):
+    complaints: list[str] = []
+    tab = browser.new_context(viewport={"width": 390, "height": 800}).new_page()
+    tab.set_default_timeout(120_000)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto((run.path / "map.html").as_uri())
+    assert tab.locator("#decide").is_hidden()
+    ids, classes, labels = (page_data(run)[key] for key in ("ids", "classes", "labels"))
+    names = [classes[c] for c in numbers(labels, "u4")]
+    tab.evaluate("pin(3)")
+    tab.keyboard.press("x")
+    assert tab.locator("#decide-at").inner_text() == f"{ids[3]}, {names[3]}: ✗ remove"
+    group = [n for n in range(10, 50) if names[n] != "7"][:5]
+    tab.evaluate(f"pin(-1); select({group})")
+    assert tab.locator("#decide-at").inner_text().startswith("5 selected images")
+    tab.locator("#decide-label").fill("7")
+    tab.locator("#decide-label").press("Enter")
+    tab.evaluate(f"select([]); pin({group[0]})")
+    tab.get_by_role("button", name="Undo").click()
+    tab.reload()
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Save decisions.csv").click()
+    saved = tmp_path / "decisions.csv"
+    download.value.save_as(saved)
+    expected = {(ids[3], names[3], "remove", "")} | {(ids[n], names[n], "relabel", "7") for n in group[1:]}
+    assert {one[1:] for one in read_decisions(saved).values()} == expected
+    assert complaints == []
+    tab.context.close()
 
 
 @pytest.mark.system

@@ -1,6 +1,5 @@
 """audit.html: the findings of an audit with images, as one file that opens offline."""
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -8,6 +7,7 @@ from likewise.atomic import replacing
 from likewise.audit import TINY, Audit, Copy, Suspect
 from likewise.data.images import Images
 from likewise.experiment.run import Run
+from likewise.viz.pages.decisions import decision_bar
 from likewise.viz.pages.document import NOTHING, document
 from likewise.viz.pages.html import Html, Thumbs, asset, script, table, tag
 from likewise.viz.pages.workspace import head
@@ -15,7 +15,6 @@ from likewise.viz.pages.workspace import head
 __all__ = ["write_audit"]
 
 AGAINST = 8  # neighbours of a suspect on the page
-OFFERED = 2_000  # classes that the field for a new label offers
 MOST = 60  # findings of a kind on the page; audit.csv lists all
 
 
@@ -53,30 +52,8 @@ def facts(result: Audit) -> Html:
 
 
 def decisions(result: Audit) -> list[Html]:
-    """The bar to walk the images and decide on each (decide.js), hidden without a script."""
-    keys = {"keep": ("Keep", "K"), "remove": ("Remove", "X"), "undo": ("Undo", "U"), "relabel": ("Relabel", "R, Enter")}
-    buttons = [
-        tag("button", text, " ", tag("kbd", key), type="button", id=f"decide-{name}")
-        for name, (text, key) in keys.items()
-    ]
-    label = tag("input", id="decide-label", list="decide-classes", aria_label="new label", maxlength=200)
-    bar = tag(
-        "div", tag("output", id="decide-at"), *buttons, label, tag("datalist", id="decide-classes"),
-        tag("span", id="decide-count", aria_live="polite"),
-        tag("button", "Save decisions.csv", type="button", id="decide-save"),
-        class_="decide", id="decide", role="group", aria_label="decisions", hidden="",
-    )  # fmt: skip
-    text = (
-        "Walk the images with ← and → (or tap one) and decide: K keeps, X removes, R takes the label in the field, U "
-        "takes back. The decisions stay in this browser; saved as decisions.csv, they are applied by "
-    )
-    names = sorted(set(result.embeddings.classes))[:OFFERED]
-    data = json.dumps({"run": result.name, "classes": names}, ensure_ascii=False)
-    return [
-        tag("p", text, tag("code", "likewise train SOURCE --decisions decisions.csv"), ".", class_="note"),
-        bar,
-        script(data, type="application/json", id="decide-data"),
-    ]
+    """The bar to walk the images and decide on each (decide.js)."""
+    return decision_bar(result.name, result.embeddings.classes, "Walk the images with ← and → (or tap one) and decide")
 
 
 def card(result: Audit, thumbs: Thumbs, at: int, note: str, kind: str = "", *, likely: str | None = "") -> Html:

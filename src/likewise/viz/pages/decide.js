@@ -1,26 +1,12 @@
 "use strict";
-// Walk the images of findings with keys, decide on each, and save the decisions as a CSV for `likewise train --decisions`.
+// Walk the images of findings with keys and decide on each.
 (() => {
   const { run, classes } = JSON.parse(document.getElementById("decide-data").textContent);
   const cards = [...document.querySelectorAll("[data-file]")], bar = document.getElementById("decide");
-  const place = name => document.getElementById(`decide-${name}`), label = place("label"), KEY = `likewise-decisions-${run}`;
-  const MARKS = { keep: "✓ keep", relabel: "→", remove: "✗ remove" };
-  const decisions = new Map(kept());
+  const place = name => document.getElementById(`decide-${name}`), label = place("label");
+  const shown = new Map(cards.map(card => [card.dataset.file, card.dataset.class]));
+  const { decisions, keep, textOf, save, counted } = openDecisions(run, file => shown.get(file));
   let current = -1;
-
-  /** Decisions of an earlier visit; none where the browser keeps nothing for a page of this address. */
-  function kept() {
-    try {
-      const shown = new Map(cards.map(card => [card.dataset.file, card.dataset.class]));
-      return JSON.parse(localStorage.getItem(KEY) ?? "[]").filter(([file, one]) => shown.get(file) === one.label && Object.hasOwn(MARKS, one.action));
-    } catch { return []; }
-  }
-
-  function keep() {
-    try { localStorage.setItem(KEY, JSON.stringify([...decisions])); } catch { /* they last as long as the page */ }
-  }
-
-  const textOf = one => !one ? "" : one.action === "relabel" ? `${MARKS.relabel} ${one.label2}` : MARKS[one.action];
 
   function show() {
     for (const card of cards) {
@@ -30,9 +16,9 @@
       card.setAttribute("aria-label", `${card.dataset.file}, ${card.dataset.class}${one ? `, decided: ${textOf(one)}` : ""}`);
       if (cards[current] === card) card.setAttribute("aria-current", "true"); else card.removeAttribute("aria-current");
     }
-    const card = cards[current], files = new Set(cards.map(one => one.dataset.file)).size;
+    const card = cards[current];
     place("at").textContent = card ? `${current + 1} of ${cards.length.toLocaleString("en")}: ${card.dataset.file}, ${card.dataset.class}` : "Press → or tap an image to begin.";
-    place("count").textContent = `${decisions.size.toLocaleString("en")} of ${files.toLocaleString("en")} files decided`;
+    place("count").textContent = counted(shown.size);
     place("save").disabled = !decisions.size;
     for (const name of ["keep", "relabel", "remove", "undo"]) place(name).disabled = !card;
     label.disabled = !card;
@@ -59,18 +45,6 @@
     }
     keep();
     if (action === "undo") show(); else go(current + 1);
-  }
-
-  /** A cell of the CSV; what a spreadsheet would take for a formula is led by an apostrophe. */
-  const cell = text => `"${(/^[=+\-@\t\r]/.test(text) ? "'" : "") + text.replaceAll('"', '""')}"`;
-  const csv = () => ["file,label,decision,new label", ...[...decisions].map(([file, one]) => [file, one.label, one.action, one.label2].map(cell).join(","))].join("\r\n") + "\r\n";
-
-  function save() {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
-    link.download = "decisions.csv";
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
 
   const KEYS = { ArrowRight: () => go(current + 1), ArrowLeft: () => go(current - 1), k: () => decide("keep"), x: () => decide("remove"), u: () => decide("undo"), r: () => { if (current >= 0) { label.focus(); label.select(); } } };

@@ -19,6 +19,7 @@ const picked = new Set(), grouped = new Set(); // classes and groups that are hi
 let pointed = -1, pinned = -1, selected = null; // an image, an image, Uint8Array by image
 let paint = new Uint32Array(count), order = new Uint32Array(0), dimFrom = 0, scheduled = false;
 let moving = map => {};                       // called with a map that was moved or zoomed
+let chosen = () => {};                        // called when another image is pinned, or others are selected
 
 /** Images by the cell of a CELLS x CELLS grid that they lie in: those of cell c are items[start[c]] to items[start[c + 1]]. */
 function gridOf(places) {

@@ -16,6 +16,7 @@ from likewise.data.images import Images
 from likewise.evaluate import Embeddings
 from likewise.experiment.run import Run
 from likewise.viz import plots
+from likewise.viz.pages.decisions import decision_bar
 from likewise.viz.pages.document import NOTHING, document
 from likewise.viz.pages.html import Html, asset, script, tag
 from likewise.viz.pages.map_data import GRID, NOWHERE, neighbourhood, packed, places, shown, sprites
@@ -29,6 +30,7 @@ __all__ = ["GRID", "MOST", "Mapped", "clouds", "mapped", "write_map"]
 
 MOST = 100_000  # images on a map
 DRAWN = 5_000  # images on the PNG
+DECIDE = "Decide on the pinned image, or on all of a lasso"
 HINT = "find a class or file"
 CLASSES = 200  # classes with a button
 NAMES = {"tsne": "t-SNE", "opentsne": "t-SNE of all", "umap": "UMAP", "pca": "PCA"}
@@ -122,9 +124,12 @@ def page(
 ) -> str:
     """The whole document."""
     data = map_data(layout, drawn, images, sim)
-    content = [*introduction(layout, drawn, method), *viewer(drawn, data, COLOURINGS, tools=[TRAINING])]
+    content = [*introduction(layout, drawn, method), *decision_bar(name, layout.embeddings.classes, DECIDE)]
+    content += viewer(drawn, data, COLOURINGS, tools=[TRAINING], scripts=["map_decide.js"])
     parts = [("map", f"{NAMES[method]} of the embedding", content)]
-    return document(name, "Likewise map", [], parts, head=[tag("style", Html(asset("map.css")))], top=top)
+    return document(
+        name, "Likewise map", [], parts, head=[tag("style", Html(asset("map.css") + asset("decide.css")))], top=top
+    )
 
 
 def introduction(layout: Mapped, drawn: Mapping[str, Cloud], method: str) -> list[Html]:

@@ -32,6 +32,7 @@ function pin(n) {
     });
     panel.replaceChildren(...thumb(n, 128), facts, ...rows);
   }
+  chosen();
   restyle();
 }
 
@@ -79,6 +80,7 @@ function select(list) {
     const shownOf = list.length > LISTED ? `, ${LISTED} of them below, wrong ones first` : "";
     listing.replaceChildren(element("p", `${list.length.toLocaleString("en")} images selected${shownOf}; ${wrong.toLocaleString("en")} with a wrong nearest neighbour. Most: ${most.join(", ")}.`), save, clear, images);
   }
+  chosen();
   restyle();
 }
 
@@ -145,7 +147,7 @@ for (const map of maps) {
     const loop = map.loop;
     map.loop = null;
     if (counts && !moved) { tip.hidden = true; pin(under(map, ...inside(map, event), event.pointerType === "touch" ? 22 : NEAR)); }
-    else if (counts && loop?.length > 2) { select(enclosed(map, loop)); lasso.setAttribute("aria-pressed", "false"); }
+    else if (counts && loop?.length > 2) { pin(-1); select(enclosed(map, loop)); lasso.setAttribute("aria-pressed", "false"); }
     refresh();
   };
   canvas.addEventListener("pointerup", event => end(event, true));
@@ -192,7 +194,7 @@ const LEGENDS = {
   class: [],
   part: [["training", "--faint"], ["validation", "--same"], ["test", "--different"]],
   right: [["nearest neighbour right", "--right"], ["wrong", "--wrong"]],
-  group: (data.groupNames ?? []).map((name, group) => [name, data.groupTones[group]]),
+  group: [], // its buttons carry the colours
 };
 const legend = () => document.getElementById("legend").replaceChildren(...LEGENDS[colour.value].map(([name, tone]) => {
   const one = element("span", `● ${name}\u2002`);
