@@ -192,7 +192,7 @@ def _searched(pattern: str, names: Sequence[str]) -> list[str | None]:
             f"group_from={pattern!r} took more than {SECONDS:g} seconds on {len(names):,} names; write it without "
             "repeats inside repeats, as in '(video[0-9]+)_'"
         ) from None
-    found: list[str | None] = json.loads(done.stdout)
-    if not any(found):
+    matches: list[str | None] = json.loads(done.stdout)
+    if not any(matches):
         raise ValueError(f"group_from={pattern!r} matches no image, for instance not {names[0]!r}; {example}")
-    return found
+    return matches
