@@ -173,7 +173,7 @@ def test_a_pattern_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_folder_is_parted_by_its_names_and_the_plan_has_them(tmp_path: Path) -> None:
     images = shots(alike=True)
-    for pixels, name in zip(images.pixels, images.ids, strict=True):
+    for pixels, name in zip(images.batch(list(range(len(images)))), images.ids, strict=True):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / name)
     read = load(str(tmp_path), split="auto")
