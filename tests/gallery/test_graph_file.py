@@ -70,6 +70,8 @@ def opened_with(made: Path, content: bytes) -> tuple[bool, list[str]]:
 
 
 every_kind = pytest.mark.parametrize("made", list(kinds.KINDS), indirect=True)
+CODES = [pytest.param(kind, marks=pytest.mark.slow) for kind in kinds.MAPPED]
+damaged_kinds = pytest.mark.parametrize("made", ["hnsw", *CODES], indirect=True)
 
 
 @every_kind
@@ -77,10 +79,10 @@ def test_the_whole_file_is_taken(made, whole):
     assert opened_with(made, whole) == (True, [])
 
 
-SLOW_FIXTURES = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW_FIXTURES = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@every_kind
+@damaged_kinds
 @SLOW_FIXTURES
 @given(st.data())
 def test_a_flipped_bit_leads_to_a_new_index(made, whole, data):
@@ -92,7 +94,7 @@ def test_a_flipped_bit_leads_to_a_new_index(made, whole, data):
     assert "is rebuilt: it" in said[0]
 
 
-@every_kind
+@damaged_kinds
 @SLOW_FIXTURES
 @given(st.data())
 def test_a_cut_or_longer_file_leads_to_a_new_index(made, whole, data):

@@ -81,19 +81,19 @@ def trials_left_out(folds: Sequence[Embeddings], *, sim: Sim) -> tuple[Trials, T
     if not known or not unknown:
         return None
     near = [(refs, part, nearest(part.vectors, refs.vectors, 1, sim=sim)) for refs, part in known + unknown]
-    score = torch.cat([found.sim[:, 0] for _, _, found in near])
+    score = torch.cat([nearest_one.sim[:, 0] for _, _, nearest_one in near])
     is_known = torch.arange(len(score)) < sum(len(part) for _, part in known)
-    right = torch.cat([refs.labels[found.place[:, 0]] == part.labels for refs, part, found in near])
+    right = torch.cat([refs.labels[nearest_one.place[:, 0]] == part.labels for refs, part, nearest_one in near])
     label = torch.cat([part.labels for _, part, _ in near])
     return Trials(score, is_known, right & is_known, torch.arange(len(score))), label
 
 
 def identify_left_out(folds: Sequence[Embeddings], *, sim: Sim, seed: int = 0) -> dict[str, Score]:
     """As `identify`, of classes that no training saw, see `trials_left_out`; intervals draw classes (five or more)."""
-    found = trials_left_out(folds, sim=sim)
-    if found is None:
+    searches = trials_left_out(folds, sim=sim)
+    if searches is None:
         return {}
-    outcomes, label_T = found
+    outcomes, label_T = searches
     return _intervals(outcomes, units(label_T, True), seed)
 
 

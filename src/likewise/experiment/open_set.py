@@ -43,11 +43,11 @@ def open_set_scores(
     if not any(map(is_open_set_score, scores)):
         return dict(scores), []
     folds = left_out(run)
-    found = identify_left_out(folds, sim=spec.bind("sim", run.recipe.sim), seed=run.recipe.split_seed)
-    if not found:
+    of_folds = identify_left_out(folds, sim=spec.bind("sim", run.recipe.sim), seed=run.recipe.split_seed)
+    if not of_folds:
         return dict(scores), [trained_on(run, classes)]
     others = {name: score for name, score in scores.items() if not is_open_set_score(name)}
-    return others | {name: as_record(score) for name, score in found.items()}, [source(folds)]
+    return others | {name: as_record(score) for name, score in of_folds.items()}, [source(folds)]
 
 
 def source(folds: list[Embeddings]) -> str:
@@ -66,6 +66,6 @@ def rescore(run: Run) -> None:
     record: Record = run.metrics()
     if record["open"]:
         return
-    scores, said = open_set_scores(run, record["scores"], record["data"]["classes"])
+    scores, sentences = open_set_scores(run, record["scores"], record["data"]["classes"])
     rest = [caveat for caveat in record.get("caveats") or [] if not caveat.startswith(OF_OPEN_SET)]
-    run.write("metrics.json", json.dumps({**record, "scores": scores, "caveats": said + rest}, indent=1))
+    run.write("metrics.json", json.dumps({**record, "scores": scores, "caveats": sentences + rest}, indent=1))

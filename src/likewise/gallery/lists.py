@@ -130,10 +130,10 @@ class Lists:
 
 def assembled(codes: Codes, row_N: np.ndarray, dim: int, sim: str) -> Lists:
     """The lists of checked codes; nodes whose items are gone (row -1) are in none."""
-    made = Lists(dim, sim)
-    made.empty(len(codes.centres))
-    faiss, index = library(), made.index
-    made.centres.add(codes.centres)
+    lists = Lists(dim, sim)
+    lists.empty(len(codes.centres))
+    faiss, index = library(), lists.index
+    lists.centres.add(codes.centres)
     faiss.copy_array_to_vector(np.ascontiguousarray(codes.books).ravel(), index.pq.centroids)
     index.is_trained = True
     node_N = np.flatnonzero(row_N >= 0)
@@ -144,5 +144,5 @@ def assembled(codes: Codes, row_N: np.ndarray, dim: int, sim: str) -> Lists:
         code_SP = np.ascontiguousarray(codes.codes[node_S])
         index.invlists.add_entries(number, len(node_S), faiss.swig_ptr(node_S), faiss.swig_ptr(code_SP))
     index.ntotal = len(codes.seqs)
-    made.keys, made.beam = (codes.seqs, codes.crcs), codes.probe
-    return made
+    lists.keys, lists.beam = (codes.seqs, codes.crcs), codes.probe
+    return lists
