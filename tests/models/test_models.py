@@ -715,3 +715,17 @@ def test_no_weights_there(tmp_path):
 def test_an_unknown_name_offers_the_nearest(wrong, near):
     with pytest.raises(SpecError, match=near):
         embedder(**wrong)
+
+
+def test_each_float_image_is_checked_before_it_is_joined_with_others():
+    """Negative values are other measurements; beside one of them an image of 0 to 255 is still a mistake."""
+    shape = (1, 4, 4)
+    wrong, other, grey = torch.full(shape, 255.0), torch.full(shape, -9.0), torch.zeros(shape, dtype=torch.uint8)
+    wrong[0, 0, 0] = 0.0
+    for items in ([wrong], [other, wrong], [wrong, other], [grey, other, wrong]):
+        with pytest.raises(ValueError, match="images of floats are 0 to 1, and they hold 0 to 255"):
+            list(inputs.batches(items, shape, 8))
+        assert [len(batch) for batch in inputs.batches(items, shape, 8, unit_range=False)] == [len(items)]
+    assert [len(batch) for batch in inputs.batches([other, grey], shape, 8)] == [2]
+    vectors = [torch.full((3,), 255.0), torch.zeros(3)]
+    assert [len(batch) for batch in inputs.batches(vectors, (3,), 8)] == [2]
