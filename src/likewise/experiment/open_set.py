@@ -9,7 +9,6 @@ from likewise.evaluate.identification import identify_left_out
 from likewise.experiment.left_out import FEWEST, complete, left_out
 from likewise.experiment.records import ScoreRecord, as_record
 from likewise.experiment.run import Run
-from likewise.safety.bounds import Record
 
 __all__ = ["OF_OPEN_SET", "TRAINED_ON", "is_open_set_score", "open_set_scores", "rescore", "trained_on"]
 
@@ -63,7 +62,7 @@ def source(folds: list[Embeddings]) -> str:
 
 def rescore(run: Run) -> None:
     """Take the open-set scores of metrics.json from the trainings without some of the classes, where there are any."""
-    record: Record = run.metrics()
+    record = run.metrics()
     if record["open"]:
         return
     scores, sentences = open_set_scores(run, record["scores"], record["data"]["classes"])

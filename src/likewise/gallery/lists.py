@@ -56,8 +56,8 @@ class Lists:
         return np.ascontiguousarray(np.pad(prepared_ND, ((0, 0), (0, PART * self.code - self.dim))))
 
     def fit(self, prepared_ND: np.ndarray) -> None:
-        """Find the centres and the values of the codes, once. Errors: RuntimeError below 256 vectors."""
-        if self.index is not None:
+        """Find centres and the values of codes, before the first node. Errors: RuntimeError below 256 vectors."""
+        if len(self):
             return
         count = len(prepared_ND)
         self.empty(max(1, min(int(4 * count**0.5), count // FEW)))
