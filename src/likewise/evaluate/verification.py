@@ -169,9 +169,7 @@ def verify(
     drawn = resampled(
         pairs, score_T, units_N, strata_N=strata_N, curves=curves, threshold=threshold, fit=fit, seed=seed
     )
-    return {
-        name: intervals.interval(x.value, x.variable, n=x.n, units=x.units) for name, x in drawn.items()
-    }
+    return {name: intervals.interval(x.value, x.variable, n=x.n, units=x.units) for name, x in drawn.items()}
 
 
 def resampled(
