@@ -48,7 +48,7 @@ from likewise.gallery.store import Item
 from likewise.gallery.tuning import library
 
 K, QUERIES = 10, 1000
-KINDS_TEXT = "Other kinds of index, after those insertions:"
+KINDS_TEXT = "Other kinds of index (of a gallery with a graph, after those insertions):"
 SLOW_ROUNDS = 5  # in which what compares all takes part
 BARE = "bare FAISS, the same graph"
 Way = Callable[[np.ndarray], np.ndarray]  # queries [Q, D] -> rows [Q, K]
@@ -225,28 +225,28 @@ def crossing(dim: int, counts: list[int]) -> str:
     return "\n".join(lines)
 
 
-def beside_graph(path: Path, query_QD: np.ndarray, kinds: list[str], rounds: int) -> str:
-    """The other kinds of index of a gallery beside its graph."""
+def beside(base: str, path: Path, query_QD: np.ndarray, kinds: list[str], rounds: int) -> str:
+    """The other kinds of index of a gallery beside its graph, or (base `exact`) beside comparing all."""
     states: dict[str, State] = {}
     lines: dict[str, list[str]] = {}
     true = np.zeros(0)
-    for kind in ["hnsw", *kinds]:
+    for kind in [base, *kinds]:
         with Gallery.open(path) as gallery:
-            built = seconds(partial(gallery.reindex, kind)) if kind != "hnsw" else None
-            state, told = gallery.ready(), gallery.info()
+            built = seconds(partial(gallery.reindex, kind)) if kind != base else None
+            state, told = gallery.state() if kind == "exact" else gallery.ready(), gallery.info()
         again = opened(path)
         true = true if len(true) else state.index.search(query_QD, K).row
         found = f"{recall(state.search(query_QD, K).row, true):.4f}"
         states[kind] = state
         shown = ["" if built is None else f"{built:,.1f}", f"{again['seconds']:.1f}", f"{again['own']:.2f}"]
-        file, name = Path(f"{path}.index"), str(told["index"]).rpartition(", ")[0]
+        file, name = Path(f"{path}.index"), str(told["index"]).rpartition(", ")[0] or str(told["index"])
         size = file.stat().st_size if file.exists() else 0
         lines[kind] = [name, found, *shown, f"{told['bytes_per_vector']}", f"{size / len(state.index):,.0f}"]
         print(kind, *lines[kind], flush=True)
     ways: dict[str, Way] = {kind: partial(rows_of, state) for kind, state in states.items()}
-    speed = rates(ways, set(), query_QD, rounds, "hnsw")
+    speed = rates(ways, {"exact"}, query_QD, rounds, base)
     columns = "index | recall@10 | build, s | open, s | open process, GiB of its own | bytes a vector | in the file | "
-    columns += "batched, queries/s | to hnsw | single, queries/s | to hnsw"
+    columns += f"batched, queries/s | to {base} | single, queries/s | to {base}"
     table = [f"| kind | {columns} |", "|---|---|" + "---:|" * 10]
     for kind, (batched, single, to_batched, to_single) in speed.items():
         shown = [f"{batched:,.0f}", f"{to_batched:.2f}", f"{single:,.0f}", f"{to_single:.2f}"]
@@ -258,16 +258,19 @@ def rows_of(state: State, query_QD: np.ndarray) -> np.ndarray:
     return state.search(query_QD, K).row
 
 
-def measure(count: int, dim: int, rounds: int, kinds: list[str], *, only_ours: bool) -> str:
+def measure(count: int, dim: int, rounds: int, kinds: list[str], *, only_ours: bool, graph: bool) -> str:
     classes = max(count // 50, 10)
     x, query_QD = vectors(count, dim, classes, 0), vectors(QUERIES, dim, classes, 1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "g.gallery"
         stored = fill(path, x)
         print(f"stored in {stored:.1f} s", flush=True)
-        text = of_graph(path, x, query_QD, rounds, stored, only_ours=only_ours)
+        text = f"Written to the store in {stored:,.1f} s."
+        if graph:
+            text = of_graph(path, x, query_QD, rounds, stored, only_ours=only_ours)
         print(text, flush=True)
-        return "\n".join([text, "", KINDS_TEXT, "", beside_graph(path, query_QD, kinds, rounds)])
+        base = "hnsw" if Path(f"{path}.index").exists() else "exact"
+        return "\n".join([text, "", KINDS_TEXT, "", beside(base, path, query_QD, kinds, rounds)])
 
 
 def of_graph(path: Path, x: np.ndarray, query_QD: np.ndarray, rounds: int, stored: float, *, only_ours: bool) -> str:
@@ -328,6 +331,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=0, help="default: 25 up to 100,000 vectors, 9 above")
+    parser.add_argument("--no-graph", action="store_true", help="measure other kinds of index beside comparing all")
     parser.add_argument(
         "--kinds", default="", help="beside hnsw; default: int8,ivfpq up to 300,000 vectors, ivfpq above"
     )
@@ -342,7 +346,7 @@ def main() -> None:
     if unknown := set(kinds) - set(KINDS):
         parser.error(f"--kinds are of {', '.join(KINDS)}; got {', '.join(unknown)}")
     rounds = asked.rounds or (25 if asked.count <= 100_000 else 9)
-    table += measure(asked.count, asked.dim, rounds, kinds, only_ours=asked.only_ours)
+    table += measure(asked.count, asked.dim, rounds, kinds, only_ours=asked.only_ours, graph=not asked.no_graph)
     if asked.count <= 100_000:
         table += "\n\nWhere the graph pays:\n\n" + crossing(
             asked.dim, [n for n in (3000, 10_000, 30_000, 100_000) if n <= asked.count]
