@@ -155,6 +155,8 @@ def test_from_the_command_line(tmp_path):
     done = subprocess.run([*call, "--out", str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "2 trials finished; knn@1 on held-out images" in done.stdout
+    assert done.stdout.splitlines()[-1] == f"all trials: {tmp_path / 'digits' / 'tune.html'}"
+    assert (tmp_path / "digits" / "tune.html").is_file()
     best = tomllib.loads((tmp_path / "digits" / "best.toml").read_text())
     assert 1e-3 <= best["lr"] <= 1e-2
     wrong = subprocess.run([*call, "--over", "lr=3..2", "--out", str(tmp_path)], capture_output=True, text=True)

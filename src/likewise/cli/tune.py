@@ -38,6 +38,7 @@ def tune(
     from likewise.experiment.tune import parse_space
     from likewise.experiment.tune import tune as run
     from likewise.recipes.load import load_recipe, name_of
+    from likewise.viz.pages.tuning import write_tuning
 
     chosen = load_recipe(recipe).override(*(settings or []))
     space = parse_space(over or [], chosen)
@@ -52,8 +53,11 @@ def tune(
             watch=progress.watch,
             say=lambda sentence: print(sentence, file=sys.stderr),
         )
+    page = write_tuning(result, space)
     print(
-        json.dumps({"best": result.best.to_dict(), "trials": result.trials}, indent=1) if as_json else summary(result)
+        json.dumps({"best": result.best.to_dict(), "trials": result.trials, "page": str(page)}, indent=1)
+        if as_json
+        else f"{summary(result)}\nall trials: {page}"
     )
 
 

@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import nan
+from math import isfinite, nan
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -30,8 +30,9 @@ from likewise.training.watch import Watch
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
-__all__ = ["Span", "Tuned", "parse_space", "tune"]
+__all__ = ["Attempt", "Span", "Tuned", "parse_space", "tune"]
 
 # A trial is given up when it is worse than the median of the earlier ones, once so many have ended.
 FULL_TRIALS = 5
@@ -59,6 +60,16 @@ class Span:
 Space = Mapping[str, "Sequence[str] | Span"]
 
 
+class Attempt(NamedTuple):
+    """One trial, however it ended: `complete`, `pruned` (with its last score), `fail` or `running`."""
+
+    number: int
+    state: str
+    value: float | None
+    seconds: float | None
+    settings: dict[str, object]
+
+
 @dataclass(frozen=True)
 class Tuned:
     """What a search found; `trials` are those that ended, the best first."""
@@ -69,6 +80,7 @@ class Tuned:
     trials: tuple[dict[str, object], ...]  # number, value, state, seconds and the fields that were searched
     apart: bool  # whether validation was on classes that training left out
     gone: int  # trials given up because they fell behind
+    attempts: tuple[Attempt, ...] = ()  # every trial, in the order in which they began
 
 
 def parse_space(texts: Iterable[str], recipe: Recipe) -> dict[str, Sequence[str] | Span]:
@@ -268,4 +280,10 @@ def result(optuna: ModuleType, folder: Path, study: "Study", recipe: Recipe, ima
     listed = tuple(
         {"trial": t.number, "value": t.value, "seconds": t.user_attrs.get("seconds")} | t.params for t in ended
     )
-    return Tuned(folder, best, recipe.monitor, listed, images.open, len(study.get_trials(states=(state.PRUNED,))))
+    gone, attempts = len(study.get_trials(states=(state.PRUNED,))), tuple(map(attempted, study.trials))
+    return Tuned(folder, best, recipe.monitor, listed, images.open, gone, attempts)
+
+
+def attempted(trial: "FrozenTrial") -> Attempt:
+    value = trial.value if trial.value is not None and isfinite(trial.value) else None
+    return Attempt(trial.number, trial.state.name.lower(), value, trial.user_attrs.get("seconds"), dict(trial.params))
