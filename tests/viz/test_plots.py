@@ -53,6 +53,9 @@ CALLS = {
     "pair_histogram": lambda: plots.pair_histogram(RNG.normal(size=99), RNG.normal(size=9), threshold=0.1),
     "reliability": lambda: plots.reliability(SimpleNamespace(pairs=[3, 9], predicted=[0.1, 0.8], observed=[0, 1])),
     "det": lambda: plots.det({"a": (np.linspace(0, 1, 9), np.linspace(1, 0, 9))}),
+    "class_matrices": lambda: plots.class_matrices(
+        np.array([[3, 1], [0, 2]]), np.array([[0.9, 0.1], [0.1, np.nan]]), NAMES[:2], [[0, 0, 1, 1]], [[1, 0, 0, 1]]
+    ),
     "batch_grid": lambda: plots.batch_grid(RNG.normal(size=(5, 3, 8, 8)), NAMES[:5]),
     "saliency_maps": lambda: plots.saliency_maps(RNG.normal(size=(2, 3, 8, 8)), RNG.normal(size=(2, 8, 8)), NAMES[:2]),
     "neighbour_rows": lambda: plots.neighbour_rows(

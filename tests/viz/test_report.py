@@ -188,6 +188,7 @@ def test_the_figures_of_pairs_are_of_the_kept_ones(tmp_path):
 def test_figures_are_kept_as_png_too(report):
     names = {path.name for path in (report / "plots").iterdir()}
     drawn = ["loss", "scores", "active", "map", "before_after", "series", "silhouette", "pairs", "det", "reliability"]
+    drawn.append("classes")
     assert names == {f"{name}.png" for name in drawn}
     for path in (report / "plots").iterdir():
         with Image.open(path) as image:
@@ -204,7 +205,8 @@ def test_figures_take_the_colours_of_the_page(report):
 def test_images_stand_in_the_page_at_their_own_size(report):
     found = read(report)
     images = [v for name, key, v in found.attributes if (name, key) == ("img", "src")]
-    assert len(images) == 10 * 4 + 10 * 9 + 2 * 12
+    of_pairs = re.search(r'<template id="pair-errors">(.*?)</template>', (report / "report.html").read_text(), re.S)
+    assert len(images) == 10 * 4 + 10 * 9 + 2 * 12 + of_pairs[1].count("<img")
     assert all(v.startswith("data:image/png;base64,") for v in images)
 
 
@@ -250,7 +252,7 @@ def test_one_class_and_three_hundred(classes, tmp_path):
     folder = write_run(tmp_path / "r", held, metrics=digits_metrics(open=True), epochs=0)
     write_report(folder)
     found = read(folder)
-    many = {"Confused classes", "Silhouette of each class", "Threshold"}
+    many = {"Confused classes", "Class against class", "Silhouette of each class", "Threshold"}
     empty = {"Before and after training", "Training", "A batch in training", "Images left out"}
     assert found.headings == [name for name in HEADINGS if name not in (empty if classes > 1 else empty | many)]
     said = found.said()

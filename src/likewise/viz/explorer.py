@@ -43,19 +43,20 @@ def page_files(folder: Path, other: Path | None = None) -> dict[str, Path]:
             for one in roots
             for name, path in page_files(one).items()
         }
-    names = {name: root / name for name in ("compare.html", *PAGES, FLIPS)}
+    names = {name: root / name for name in ("compare.html", "tune.html", *PAGES, FLIPS)}
     runs = sorted((root / "runs").iterdir())[:MOST_RUNS] if (root / "runs").is_dir() else []
     names |= {f"runs/{run.name}/{name}": run / name for run in runs for name in (*PAGES, FLIPS)}
     return {name: path for name, path in names.items() if path.is_file() and path.resolve().is_relative_to(root)}
 
 
 def front(folder: Path, other: Path | None = None, *, flipped: bool = False) -> str:
-    """The page to open first: of a comparison its own, of a run the report. Errors: ValueError where there is none.
+    """The page to open first: of a comparison or search its own, of a run the report.
 
-    flipped, or with a second run: which queries flipped.
+    flipped, or with a second run: which queries flipped. Errors: ValueError where there is no page.
     """
     names = page_files(folder, other)
-    for wanted in (FLIPS, "compare.html", *PAGES) if flipped or other is not None else ("compare.html", *PAGES):
+    usual = ("compare.html", "tune.html", *PAGES)
+    for wanted in (FLIPS, *usual) if flipped or other is not None else usual:
         for name in names:
             if name == wanted or (other is not None and name.endswith(f"/{wanted}")):
                 return name

@@ -10,7 +10,7 @@ from likewise.viz.pages.html import Html, Sorted, Thumbs, asset, script, table, 
 from likewise.viz.pages.run_data import RunData
 from likewise.viz.plots.style import decimal
 
-__all__ = ["card", "class_table", "confusions", "neighbours", "skipped", "worst_errors"]
+__all__ = ["card", "class_table", "confusions", "error", "neighbours", "skipped", "worst_errors"]
 
 OPEN_ROWS = 20  # rows of a table shown
 CLASSES = 1_000  # rows of the table of classes
@@ -72,13 +72,14 @@ def worst_errors(m: RunData) -> list[Html]:
         f"{_reference(m, nn)}. Sorted by similarity, highest first: "
         "confident errors, and the first candidates for wrong labels."
     )
-    return [tag("p", text), tag("div", *(_error(nn, q, thumbs) for q in chosen), class_="errors")]
+    return [tag("p", text), tag("div", *(error(nn, q, thumbs) for q in chosen), class_="errors")]
 
 
-def _error(nn: Neighbours, q: int, thumbs: Thumbs) -> Html:
+def error(nn: Neighbours, q: int, thumbs: Thumbs, *, cell: str | None = None) -> Html:
+    """A query beside its nearest neighbour of another class; `cell` names its place in the class matrix."""
     query = nn.query
     own = card(thumbs(query.ids[q]), query.classes[int(query.labels[q])], "true class")
-    return tag("div", own, _neighbour(nn, q, 0, thumbs), class_="pair")
+    return tag("div", own, _neighbour(nn, q, 0, thumbs), class_="pair", data_cell=cell)
 
 
 def confusions(m: RunData) -> list[Html]:

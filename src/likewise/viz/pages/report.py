@@ -6,7 +6,7 @@ from pathlib import Path
 
 from likewise.atomic import replacing
 from likewise.data.images import Images
-from likewise.viz.pages import baselines, batch, cases, charts, embedding_state, scores, sizes, threshold
+from likewise.viz.pages import baselines, batch, cases, charts, class_matrix, embedding_state, scores, sizes, threshold
 from likewise.viz.pages.document import document
 from likewise.viz.pages.html import Html, tag
 from likewise.viz.pages.run_data import RunData, read
@@ -18,6 +18,7 @@ __all__ = ["write_report"]
 PARTS = (
     ("errors", "Worst errors", cases.worst_errors),
     ("confusions", "Confused classes", cases.confusions),
+    ("matrix", "Class against class", class_matrix.matrices),
     ("classes", "Class by class", cases.class_table),
     ("threshold", "Threshold", threshold.threshold),
     ("neighbours", "Nearest neighbours", cases.neighbours),

@@ -1,5 +1,6 @@
 """Figures with matplotlib, without a display. Every plot is a function that returns a Figure; `save` writes it."""
 
+from likewise.viz.plots.classes import class_matrices
 from likewise.viz.plots.clouds import Cloud, decision_regions, maps, series
 from likewise.viz.plots.curves import (
     Curve,
@@ -22,6 +23,7 @@ __all__ = [
     "batch_grid",
     "check_format",
     "class_key",
+    "class_matrices",
     "compare_bars",
     "curves_family",
     "decision_regions",

@@ -103,12 +103,15 @@ def sheet(
     *,
     sharex: bool = False,
     height_ratios: Sequence[float] | None = None,
+    width_ratios: Sequence[float] | None = None,
 ) -> "tuple[Figure, list[Axes]]":
     """A figure of `width` x `height` inches and its panels in row order, without pyplot's global state."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=sharex, height_ratios=height_ratios)
+    grid = figure.subplots(
+        rows, columns, squeeze=False, sharex=sharex, height_ratios=height_ratios, width_ratios=width_ratios
+    )
     panels = grid.ravel().tolist()
     for axes in panels:
         axes.tick_params(length=0)
