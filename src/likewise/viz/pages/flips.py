@@ -52,24 +52,24 @@ def compared_runs(first: Run, second: Run) -> Compared:
     ranked = tuple(_ranked(run) for run in (first, second))
     names = (first.name, second.name)
     titles = names if names[0] != names[1] else (str(first.path), str(second.path))
-    found = flips(ranked[0], ranked[1])
-    return Compared(titles, (ranked[0], ranked[1]), found, (_sim(first), _sim(second)))
+    changes = flips(ranked[0], ranked[1])
+    return Compared(titles, (ranked[0], ranked[1]), changes, (_sim(first), _sim(second)))
 
 
 def compared_epochs(run: Run, first: int, second: int) -> Compared:
     """Two snapshots of a run. Errors: ValueError for an epoch that was not kept, with those that were."""
-    kept = snapshots(run)
+    by_epoch = snapshots(run)
     for epoch in (first, second):
-        if epoch not in kept:
-            there = ", ".join(map(str, kept)) or "none"
+        if epoch not in by_epoch:
+            there = ", ".join(map(str, by_epoch)) or "none"
             raise ValueError(
                 f"{run.path} has no snapshot of epoch {epoch}; kept are: {there}. Train with "
                 f"snapshot_epochs={first},{second} to keep others"
             )
     if first == second:
-        raise ValueError(f"--epochs takes two different epochs, such as 0,{max(kept)}; got {first} twice")
+        raise ValueError(f"--epochs takes two different epochs, such as 0,{max(by_epoch)}; got {first} twice")
     sim, is_open = _sim(run), bool(run.metrics_or_nothing().get("open"))
-    earlier, later = (_searched(kept[epoch], is_open, spec.bind("sim", sim)) for epoch in (first, second))
+    earlier, later = (_searched(by_epoch[epoch], is_open, spec.bind("sim", sim)) for epoch in (first, second))
     titles = (_called(first), _called(second))
     return Compared(titles, (earlier, later), flips(earlier, later), (sim, sim))
 
@@ -128,26 +128,26 @@ def _link(run: Run, other: Run | None) -> list[Html]:
 
 def headline(compared: Compared) -> list[Html]:
     """How many became right and wrong, with the test, and what could not be compared."""
-    found, (first, second) = compared.flips, compared.titles
-    better, worse, queries = found.count("became right"), found.count("became wrong"), len(found.ids)
-    p = "< 0.001" if found.p < 0.001 else f"= {found.p:.2g}"
-    low, high = (f"{100 * end:+.1f}" for end in found.interval)
+    changes, (first, second) = compared.flips, compared.titles
+    better, worse, queries = changes.count("became right"), changes.count("became wrong"), len(changes.ids)
+    p = "< 0.001" if changes.p < 0.001 else f"= {changes.p:.2g}"
+    low, high = (f"{100 * end:+.1f}" for end in changes.interval)
     text = (
         f"From {first} to {second}, {_queries(better)} became right and {worse:,} became wrong, of {queries:,}; p {p}."
     )
     meaning = (
-        f"Right: the nearest neighbour is of the query's class. 1-NN accuracy changes by {100 * found.gain:+.1f} "
+        f"Right: the nearest neighbour is of the query's class. 1-NN accuracy changes by {100 * changes.gain:+.1f} "
         f"points (95 % interval {low} to {high}). p: exact McNemar test, with queries as independent of one "
         "another; another seed flips queries too."
     )
     out = [
-        (found.only_first, f"only {first} has"),
-        (found.only_second, f"only {second} has"),
-        (found.relabelled, "are of another class in each"),
+        (changes.only_first, f"only {first} has"),
+        (changes.only_second, f"only {second} has"),
+        (changes.relabelled, "are of another class in each"),
     ]
     left_out = [f"{n:,} that {why}" for n, why in out if n]
-    said = [tag("p", f"Left out: {'; '.join(left_out)}.", class_="note")] if left_out else []
-    return [tag("p", tag("strong", text)), tag("p", meaning, class_="note"), *said]
+    note = [tag("p", f"Left out: {'; '.join(left_out)}.", class_="note")] if left_out else []
+    return [tag("p", tag("strong", text)), tag("p", meaning, class_="note"), *note]
 
 
 def _queries(n: int) -> str:
@@ -156,8 +156,10 @@ def _queries(n: int) -> str:
 
 def counts(compared: Compared) -> Html:
     """The number of queries of each kind."""
-    found = compared.flips
-    rows = [(kind.capitalize(), f"{n:,}", percent(n / len(found.ids))) for kind in KINDS for n in [found.count(kind)]]
+    changes = compared.flips
+    rows = [
+        (kind.capitalize(), f"{n:,}", percent(n / len(changes.ids))) for kind in KINDS for n in [changes.count(kind)]
+    ]
     return table(["", "Queries", "Share"], rows, numbers=[1, 2])
 
 
@@ -182,13 +184,13 @@ def maps(compared: Compared, at_N: np.ndarray, images: Images | None) -> list[Ht
 
 def flip_data(compared: Compared, at_N: np.ndarray, images: Images | None, method: str) -> Mapping[str, object]:
     """Data for the scripts: the shown queries first, then neighbours of these that are not on the maps."""
-    found, index, classes = compared.flips, {}, {}
-    queries = [found.ids[n] for n in at_N.tolist()]
+    changes, index, classes = compared.flips, {}, {}
+    queries = [changes.ids[n] for n in at_N.tolist()]
     index = {name: n for n, name in enumerate(queries)}
     label_of: dict[str, str] = {}
     sides, drawn = [], []
     for title, ranked, sim, rows in zip(
-        compared.titles, compared.ranked, compared.sims, (found.first[at_N], found.second[at_N]), strict=True
+        compared.titles, compared.ranked, compared.sims, (changes.first[at_N], changes.second[at_N]), strict=True
     ):
         label_of |= {ranked.query.ids[n]: ranked.true[n] for n in rows.tolist()} if not label_of else {}
         place_NK = ranked.place[rows]
@@ -207,8 +209,8 @@ def flip_data(compared: Compared, at_N: np.ndarray, images: Images | None, metho
         drawn.append(packed(places(xy_N2), "u2"))
     classes = {name: c for c, name in enumerate(sorted(set(label_of.values())))}
     labels = torch.tensor([classes[label_of[name]] for name in index])
-    split_N = compared.ranked[0].query.split[torch.from_numpy(found.first[at_N])]
-    kind_N = found.kind[at_N]
+    split_N = compared.ranked[0].query.split[torch.from_numpy(changes.first[at_N])]
+    kind_N = changes.kind[at_N]
     return {
         "classes": list(classes),
         "colours": colours(labels, len(classes)),
@@ -230,11 +232,11 @@ def flip_data(compared: Compared, at_N: np.ndarray, images: Images | None, metho
 
 def listed(compared: Compared, kind: str, thumbs: Thumbs, at_N: np.ndarray, most: int = ROWS) -> list[Html]:
     """Queries of one of KINDS with their neighbours in both embeddings, those with the most similar wrong one first."""
-    found, (first, second) = compared.flips, compared.ranked
-    of_kind = np.flatnonzero(found.kind == KINDS.index(kind))
+    changes, (first, second) = compared.flips, compared.ranked
+    of_kind = np.flatnonzero(changes.kind == KINDS.index(kind))
     if not len(of_kind):
         return [tag("p", "None.")]
-    wrong = first.sim[found.first, 0] if kind == "became right" else second.sim[found.second, 0]
+    wrong = first.sim[changes.first, 0] if kind == "became right" else second.sim[changes.second, 0]
     ordered = of_kind[np.argsort(-wrong[of_kind], kind="stable")].tolist()
     on_map = {n: i for i, n in enumerate(at_N.tolist())}
     rows = [_row(compared, n, thumbs, on_map.get(n)) for n in ordered[:most]]
@@ -261,15 +263,15 @@ def between(first: Run, second: Run, images: Images | None, command: str) -> lis
 
 
 def _row(compared: Compared, n: int, thumbs: Thumbs, image: int | None) -> Html:
-    found = compared.flips
-    place = int(found.first[n]), int(found.second[n])
+    changes = compared.flips
+    place = int(changes.first[n]), int(changes.second[n])
     query = compared.ranked[0].query
-    own = card(thumbs(found.ids[n]), query.classes[int(query.labels[place[0]])], "query")
+    own = card(thumbs(changes.ids[n]), query.classes[int(query.labels[place[0]])], "query")
     cards = [
         _neighbour(ranked, q, title, query.classes[int(query.labels[place[0]])], thumbs)
         for ranked, q, title in zip(compared.ranked, place, compared.titles, strict=True)
     ]
-    label = f"Show {found.ids[n]} on the maps"
+    label = f"Show {changes.ids[n]} on the maps"
     show = [] if image is None else [tag("button", "On the maps", type="button", data_image=image, aria_label=label)]
     return tag("div", own, *cards, *show, class_="pair")
 
