@@ -153,11 +153,12 @@ class ExactIndex:
         """Room for further rows; it doubles, so that adding one at a time costs no copy each. Errors: OSError."""
         needed = self.count + more
         if needed > len(self.rows):
-            rows = self._more(self.rows, needed) if self.mapped is None else self.mapped.grown(needed)
-            self.rows, self.square = rows, self._more(self.square, len(rows))
+            wanted = max(needed, 2 * len(self.rows))
+            rows = self._longer(self.rows, wanted) if self.mapped is None else self.mapped.grown(needed)
+            self.rows, self.square = rows, self._longer(self.square, len(rows))
 
-    def _more(self, old: np.ndarray, needed: int) -> np.ndarray:
-        new = np.zeros((max(needed, 2 * len(old)), *old.shape[1:]), np.float32)
+    def _longer(self, old: np.ndarray, length: int) -> np.ndarray:
+        new = np.zeros((length, *old.shape[1:]), np.float32)
         new[: self.count] = old[: self.count]
         return new
 
