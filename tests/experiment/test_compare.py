@@ -214,7 +214,8 @@ def test_the_page_says_what_was_compared(five):
     page = write_comparison(five)[-1].read_text(encoding="utf-8")
     said = Page(page).said()
     assert Page(page).headings == [
-        "Scores", "Pairwise wins", "All scores", "Why no fixed threshold", "Loss curves", "Maps of the test images",
+        "Scores", "Pairwise wins", "All scores", "Flipped queries", "Why no fixed threshold", "Loss curves",
+        "Maps of the test images",
         "Recipes and runs",
     ]  # fmt: skip
     assert "http" not in page.replace("http://www.w3.org", "")

@@ -29,6 +29,7 @@ CHANGED: dict[str, tuple[object, dict[str, object]]] = {
     "data": ("digits()", {}),
     "split": ("by_class(val=0.3, test=0.3)", {}),
     "val": (0.4, {}),
+    "group_from": ("(..)$", {"split": "by_group", "group_from": "(.)$"}),
     "size": (20, {}),
     "fit": ("crop", {"size": "16x24"}),
     "channels": (3, {}),

@@ -29,7 +29,7 @@ def trained_on(run: Run, classes: int) -> str:
         return f"{TRAINED_ON}; trainings without some of the classes would tell, and {classes} classes are too few"
     if complete(run):
         return f"{TRAINED_ON}; the trainings without some of the classes have no validation images: train with val=0.1"
-    return f"{TRAINED_ON}; `likewise calibrate {run.path}` scores them by trainings without some of the classes"
+    return f"{TRAINED_ON}; `likewise calibrate RUN` scores them by trainings without some of the classes"
 
 
 def open_set_scores(

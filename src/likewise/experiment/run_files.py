@@ -103,6 +103,38 @@ def vector_sizes(value: object) -> bool:
     return counted and all(map(whole, trained)) and all(map(size_point, points))
 
 
+def rate(value: object) -> bool:
+    return value is None or full_score(value)
+
+
+def verification(value: object) -> bool:
+    """Error rates of pairs, those of groups, and the gaps between groups; each may lack."""
+    rows = {"error_rates": error_rates, "groups": group_rates, "gaps": group_gap}
+    if not (plain(value) and isinstance(value, dict) and optional(whole)(value.get("further_groups"))):
+        return False
+    lists = ((check, value.get(name) or []) for name, check in rows.items())
+    return all(isinstance(rows, list) and all(map(check, rows)) for check, rows in lists)
+
+
+def error_rates(value: object) -> bool:
+    names = ("frr", "far", "validation_far")
+    return isinstance(value, dict) and text(value.get("at")) and all(rate(value.get(name)) for name in names)
+
+
+def group_rates(value: object) -> bool:
+    if not (isinstance(value, dict) and text(value.get("name"))):
+        return False
+    return all(whole(value.get(name)) for name in ("same", "different")) and all(
+        map(rate, (value.get("frr"), value.get("far")))
+    )
+
+
+def group_gap(value: object) -> bool:
+    if not (isinstance(value, dict) and all(text(value.get(name)) for name in ("score", "worst", "best"))):
+        return False
+    return all(number(value.get(name)) for name in ("difference", "low", "high"))
+
+
 def verdict(value: object) -> bool:
     lists = ("commands", "further")
     return (
@@ -160,6 +192,7 @@ METRICS: dict[str, tuple[Check, str]] = {
     "queries_without_positives": (entries(whole), "an object of counts"),
     "health": (optional(entries(plain)), "an object of numbers"),
     "threshold": (optional(threshold), "an object with a finite value"),
+    "verification": (optional(verification), "an object of error rates, groups and gaps"),
     "calibration": (optional(calibration), "an object with a kind and finite numbers"),
     "data": (lambda value: data(value) or text(value), "an object of a name and counts"),
     "without_training": (without_training, "an object of baselines with their scores and differences"),

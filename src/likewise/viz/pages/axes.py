@@ -36,8 +36,8 @@ def axis_of(values: Sequence[object], values_or_span: Sequence[str] | Span, *, l
     if not isinstance(values_or_span, Span):
         names = list(dict.fromkeys([*values_or_span, *(str(v) for v in values if v is not None)]))
         places = {name: (n + 0.5) / len(names) for n, name in enumerate(names)}
-        ticks = [(name, name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…") for name in names]
-        return Axis(places, 0.0, 1.0, False, list(ticks))
+        short = [(name, name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…") for name in names]
+        return Axis(places, 0.0, 1.0, False, list(short))
     numbers = [float(str(v)) for v in values if v is not None] + [values_or_span.low, values_or_span.high]
     low, high, log = min(numbers), max(numbers), values_or_span.log if log is None else log
     between = decades(low, high) if log else steps(low, high)

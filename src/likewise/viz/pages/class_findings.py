@@ -91,8 +91,8 @@ def class_matrix(nn: Neighbours, sim: Sim, *, most: int = MOST) -> ClassMatrix |
         return None
     shown = most_confused(true_Q, named_Q, most)
     inside_Q = np.isin(true_Q, shown) & np.isin(named_Q, shown)
-    places = (np.searchsorted(shown, labels[inside_Q]) for labels in (true_Q, named_Q))
-    counts_CC = confusion(*places, len(shown))
+    row_Q, column_Q = (np.searchsorted(shown, labels[inside_Q]) for labels in (true_Q, named_Q))
+    counts_CC = confusion(row_Q, column_Q, len(shown))
     sim_CC = class_similarity([images_of(nn, int(c)) for c in shown], sim)
     order = (drawn := tree(sim_CC)).order
     both, queries = np.ix_(order, order), np.array([(true_Q == c).sum() for c in shown])

@@ -25,13 +25,13 @@ LETTERS = 16  # of a name beside the matrix
 
 def matrices(m: RunData) -> list[Html]:
     """Both matrices with the dendrogram, and what the chosen cell says."""
-    found = class_matrix(m.neighbours, m.sim) if m.neighbours is not None else None
-    if m.neighbours is None or found is None:
+    shown = class_matrix(m.neighbours, m.sim) if m.neighbours is not None else None
+    if m.neighbours is None or shown is None:
         return []
-    names = [m.neighbours.query.classes[c] for c in found.classes.tolist()]
-    drawing = plots.class_matrices(found.counts, found.similarity, names, found.tree.place, found.tree.height)
+    names = [m.neighbours.query.classes[c] for c in shown.classes.tolist()]
+    drawing = plots.class_matrices(shown.counts, shown.similarity, names, shown.tree.place, shown.tree.height)
     plots.save(drawing, m.run.path / "plots" / "classes.png")
-    seen = found.similarity[np.isfinite(found.similarity)]
+    seen = shown.similarity[np.isfinite(shown.similarity)]
     low, high = float(seen.min()), float(seen.max())
     captions = (
         "Confusions: rows are classes of held-out images, columns classes of their nearest neighbours. The stronger a "
@@ -39,25 +39,25 @@ def matrices(m: RunData) -> list[Html]:
         f"Similarity ({m.sim_name}): the mean over pairs of images, from {decimal(low)} (pale) to {decimal(high)}; the "
         "diagonal is that within a class. Right, the dendrogram: classes that join further left are more alike.",
     )
-    drawn = (confusions(found, names), similarities(found, names, low, high))
+    drawn = (confusions(shown, names), similarities(shown, names, low, high))
     figures = [figure(svg, caption) for svg, caption in zip(drawn, captions, strict=True)]
     return [
-        tag("p", *introduction(found)),
+        tag("p", *introduction(shown)),
         tag("div", *figures, class_="figures" if len(names) <= COLUMNS else "matrices"),
         tag("p", id="cell-text", class_="cell-text", role="status"),
         tag("div", id="cell-errors", class_="errors", aria_label="errors of the cell", role="group"),
-        tag("template", *pair_errors(m, found), id="pair-errors"),
-        script(json.dumps(data(found, names), ensure_ascii=False), type="application/json", id="class-matrix"),
+        tag("template", *pair_errors(m, shown), id="pair-errors"),
+        script(json.dumps(data(shown, names), ensure_ascii=False), type="application/json", id="class-matrix"),
         script(asset("class_matrix.js")),
     ]
 
 
-def introduction(found: ClassMatrix) -> Iterator[str]:
+def introduction(shown: ClassMatrix) -> Iterator[str]:
     """What is shown, of how much."""
-    if len(found.classes) < found.of:
-        inside = int(found.counts.sum() - np.trace(found.counts))
-        yield f"The {len(found.classes):,} of {found.of:,} classes with the most errors: {inside:,} of the "
-        yield f"{found.errors:,} errors are between two of them. "
+    if len(shown.classes) < shown.of:
+        inside = int(shown.counts.sum() - np.trace(shown.counts))
+        yield f"The {len(shown.classes):,} of {shown.of:,} classes with the most errors: {inside:,} of the "
+        yield f"{shown.errors:,} errors are between two of them. "
     yield "Classes are sorted so that similar ones stand side by side, the same in both matrices. Point at a cell, or "
     yield "walk with the arrow keys, to read it; a click, a tap or Enter shows the errors of that pair of classes."
 
@@ -66,24 +66,24 @@ def figure(svg: Html, caption: str) -> Html:
     return tag("figure", tag("div", svg, class_="drawing"), tag("figcaption", caption))
 
 
-def data(found: ClassMatrix, names: list[str]) -> dict[str, object]:
+def data(shown: ClassMatrix, names: list[str]) -> dict[str, object]:
     """What the script reads: counts of non-empty cells as [row, column, count], similarities in thousandths."""
-    cells = np.argwhere(found.counts > 0)
-    known = np.isfinite(found.similarity)
-    thousandths = np.where(known, np.round(1000 * np.where(known, found.similarity, 0)), 0).astype(int).tolist()
-    listed = [[row, column, int(found.counts[row, column])] for row, column in cells.tolist()]
+    cells = np.argwhere(shown.counts > 0)
+    known = np.isfinite(shown.similarity)
+    thousandths = np.where(known, np.round(1000 * np.where(known, shown.similarity, 0)), 0).astype(int).tolist()
+    listed = [[row, column, int(shown.counts[row, column])] for row, column in cells.tolist()]
     alone = np.flatnonzero(~np.diag(known)).tolist()
     return {
-        "names": names, "queries": found.queries.tolist(), "counts": listed, "similarity": thousandths, "alone": alone
+        "names": names, "queries": shown.queries.tolist(), "counts": listed, "similarity": thousandths, "alone": alone
     }  # fmt: skip
 
 
-def pair_errors(m: RunData, found: ClassMatrix) -> Iterator[Html]:
+def pair_errors(m: RunData, shown: ClassMatrix) -> Iterator[Html]:
     """Images of the most frequent confusions, which the script takes from here."""
     nn, thumbs = m.neighbours, Thumbs(m.images)
     if nn is None:
         return
-    place = {c: n for n, c in enumerate(found.classes.tolist())}
+    place = {c: n for n, c in enumerate(shown.classes.tolist())}
     inside = [(true, named) for true, named, _ in findings.confused(nn, PAIRS) if true in place and named in place]
     true_Q = nn.query.labels.numpy()
     for true, named in inside:
@@ -93,16 +93,16 @@ def pair_errors(m: RunData, found: ClassMatrix) -> Iterator[Html]:
             yield error(nn, q, thumbs, cell=f"{place[true]} {place[named]}")
 
 
-def confusions(found: ClassMatrix, names: list[str]) -> Html:
-    share_CC = np.sqrt(found.counts / found.queries[:, None].clip(min=1))
+def confusions(shown: ClassMatrix, names: list[str]) -> Html:
+    share_CC = np.sqrt(shown.counts / shown.queries[:, None].clip(min=1))
     diagonal = np.eye(len(names), dtype=bool)
     inside = [
         *shades(np.where(diagonal, share_CC, 0), "hits"),
         *shades(np.where(diagonal, 0, share_CC), "misses"),
     ]
     if len(names) <= NUMBERED:
-        inside += numbers(found.counts, names)
-    wrong = int(found.counts[~diagonal].sum())
+        inside += numbers(shown.counts, names)
+    wrong = int(shown.counts[~diagonal].sum())
     return matrix("confusion", names, inside, f"Confusion matrix of {len(names)} classes with {wrong:,} errors")
 
 
@@ -113,9 +113,9 @@ def numbers(counts_CC: np.ndarray, names: list[str]) -> Iterator[Html]:
         yield tag("text", int(counts_CC[row, column]), class_="count", **at)
 
 
-def similarities(found: ClassMatrix, names: list[str], low: float, high: float) -> Html:
-    scaled_CC = np.nan_to_num((found.similarity - low) / max(high - low, 1e-12), nan=0.0)
-    inside = [*shades(scaled_CC, "alike"), joins(found.tree, len(names))]
+def similarities(shown: ClassMatrix, names: list[str], low: float, high: float) -> Html:
+    scaled_CC = np.nan_to_num((shown.similarity - low) / max(high - low, 1e-12), nan=0.0)
+    inside = [*shades(scaled_CC, "alike"), joins(shown.tree, len(names))]
     return matrix("similarity", names, inside, f"Similarity matrix of {len(names)} classes, with a dendrogram", JOINS)
 
 
