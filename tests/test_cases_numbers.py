@@ -94,6 +94,7 @@ def test_cosine_of_a_zero_vector_is_0_without_gradient(dtype):
     assert not x.grad.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["accuracy", "f1", "far=0.1", "precision=0.8"])
 def test_of_equally_good_thresholds_the_strictest_is_taken(target):
     """Counted in whole numbers, so that rounding decides nothing."""
@@ -165,6 +166,7 @@ def test_the_probe_sees_every_class():
     assert "probe" in evaluate(query, reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vectors", ["np.ones((40, 10))", "np.tile(np.arange(64.), (90, 1))"])
 @pytest.mark.parametrize("method", ["tsne", "umap", "pca"])
 def test_a_collapsed_embedding_has_a_map(method, vectors):

@@ -207,6 +207,7 @@ def test_a_random_split_of_scenes_leaks_and_one_by_scene_does_not():
     assert not scenes(torn, small.float().mean(1, keepdim=True).byte()).pairs  # grey: no colours to tell by
 
 
+@pytest.mark.slow
 def test_the_audit_of_a_run_says_it_all(folder, run, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["likewise", "audit", str(run.path), "--json"])
     with pytest.raises(SystemExit) as ended:

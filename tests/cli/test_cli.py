@@ -13,6 +13,8 @@ from PIL import Image
 from likewise.cli import main
 from likewise.cli.using import named, verdict
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 QUICK = ("size=16", "epochs=1", "network=mlp(widths=(32,))", "dim=8", "max_per_class=20")
 
 

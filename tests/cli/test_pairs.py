@@ -127,6 +127,7 @@ def test_wrong_calls_are_one_sentence(words, sentence, table, tmp_path, call, mo
     assert not (tmp_path / "p.csv").exists()
 
 
+@pytest.mark.slow
 def test_from_a_table_to_the_rates_of_each_role_and_group(table, tmp_path, call):
     """The threshold is that of the validation writers, whatever the pairs of the file are."""
     data = f"table(path={str(table.parent / 'genuine.csv')!r}, label='writer', group='medium')"

@@ -171,6 +171,7 @@ def test_labels_come_back_by_name(y):
     assert [images.classes[i] for i in images.labels] == [str(v) for v in y.tolist()]
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=4), min_size=1))
 def test_texts_come_back_by_name(words):
     images = from_arrays(np.zeros((len(words), 1)), words)

@@ -427,6 +427,7 @@ def test_train_says_what_it_takes(wrong, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_evaluate_is_a_function_and_a_package():
     generator = torch.Generator().manual_seed(0)
     vectors, labels = torch.randn(40, 4, generator=generator), torch.arange(40) % 4

@@ -553,6 +553,7 @@ def test_every_loss_can_be_asked_what_it_compares():
     assert Setup("sum(losses=['supcon', 'koleo'], weights=[1, 0.1])").compares_batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "labels"),
     [

@@ -40,6 +40,8 @@ from likewise.models import Embedder, inputs
 from likewise.models.inputs import at_once
 from likewise.viz.pages import score_texts as words
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 CLOSED = [
     "knn@1", "knn@5", "knn_weighted@20", "recall@1", "recall@10", "precision@10", "r_precision", "map@r", "silhouette",
     "nmi", "ami", "ari", "purity", "centroid", "probe", "few_shot@20w1s", "few_shot@20w5s", "few_shot@5w1s",

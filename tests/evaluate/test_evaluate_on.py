@@ -11,6 +11,8 @@ from likewise.cli import main
 from likewise.experiment.recipe import Recipe
 from small_images import png
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 LEVELS = {"black": (0, 1, 2), "white": (255, 254, 253)}
 
 

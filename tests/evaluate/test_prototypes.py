@@ -15,6 +15,8 @@ from likewise.cli import main
 from likewise.evaluate import Embeddings
 from likewise.evaluate.prototypes import at_most, centres, naming, numbered_as
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 
 def made(vectors: list[list[float]], labels: list[int], classes: tuple[str, ...], part: int = 0) -> Embeddings:
     ids = tuple(f"{part}/{n}" for n in range(len(labels)))

@@ -24,6 +24,8 @@ from likewise.experiment.run import Run
 from likewise.experiment.run_files import checked_metrics
 from likewise.export.card import without_training as card_section
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 
 def embeddings(vectors: list[list[float]], labels: list[int]) -> Embeddings:
     n = len(labels)

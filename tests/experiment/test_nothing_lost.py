@@ -57,6 +57,7 @@ def often(monkeypatch):
     monkeypatch.setattr(trial, "checkpoint", lambda run: checkpoint(run, seconds=-1))
 
 
+@pytest.mark.slow
 def test_a_run_that_patience_stopped_does_not_train_on(tmp_path, monkeypatch):
     """Killed before its scores are written, it is stopped still when it is resumed."""
     recipe = SMALL.replace(patience=1, epochs=30, lr=1.0, val=0.3)
@@ -75,6 +76,7 @@ def test_a_run_that_patience_stopped_does_not_train_on(tmp_path, monkeypatch):
     assert same(weights(whole), weights(again))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign", "gone"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, often, capsys, damage):
     whole = train_run(SMALL, out=tmp_path, name="whole")[0]
@@ -111,6 +113,7 @@ def test_without_a_whole_checkpoint_it_is_one_sentence(tmp_path, often):
         resume(run.path)
 
 
+@pytest.mark.slow
 def test_pretraining_that_was_killed_while_its_model_was_saved(tmp_path, monkeypatch):
     recipe = SMALL.replace(pretrain_epochs=1, epochs=1)
     whole = train_run(recipe, out=tmp_path, name="whole")[0]

@@ -49,6 +49,7 @@ def test_a_gpu_needs_no_measurement():
     assert precision.chosen(replace(parts(), device=torch.device("cuda"))) == ("always", "there is a GPU")
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_was_decided_and_says_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(precision, "step_seconds", lambda parts, amp: 0.1)
     recipe = Recipe(data="digits", network="mlp(widths=(8,))", dim=4, amp="auto", epochs=1, doctor=False)

@@ -10,6 +10,8 @@ from likewise.experiment.train import resume, train
 from likewise.models import Embedder
 from likewise.recipes.load import load_recipe
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 SETTINGS = ("size=16", "epochs=1", "pretrain_epochs=2", "network=mlp(widths=(32,))", "dim=8", "max_per_class=40")
 
 

@@ -17,6 +17,8 @@ from likewise.experiment.recipe import Recipe
 from likewise.experiment.run import Run
 from ranks import free_port
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 # Settings that amplify rounding: distances near 0 under an optimizer that divides by the gradient, a high rate.
 CALMER = {"pairs": {"optimizer": "sgd", "lr": 0.01}, "patience and average": {"lr": 0.02}, "plateau": {"lr": 0.02}}
 DROPOUT = {"dropout and thaw"}  # each process draws its own

@@ -194,6 +194,7 @@ def test_every_field_takes_effect(field, weights, tmp_path):
     assert not same or log_a != log_b or files_a != files_b
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", [through_train, through_reproduce])
 def test_without_a_run_the_weights_are_the_same(door, weights, tmp_path):
     """In memory, as tune and the estimator train, patience, pretraining and averages end in the same weights."""

@@ -22,6 +22,8 @@ from likewise.metrics import calibration, verification
 from likewise.metrics.sampled_pairs import Pairs, even, similarities
 from likewise.models import Embedder
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 QUICK = ("size=16", "epochs=1", "network=mlp(widths=(32,))", "dim=8", "max_per_class=40", "snapshot_epochs=1")
 
 

@@ -18,6 +18,8 @@ from likewise.export.making import ExportError, export
 from likewise.export.session import SUMS, Session, exported
 from likewise.models import Embedder
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 

@@ -25,6 +25,8 @@ from likewise.gallery import corpus
 from likewise.gallery.corpus import CorpusError, embed_corpus
 from likewise.gallery.corpus_part import LONGEST, Embedded, Part, divide, embedded, load, write
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 MEAN = 16
 
 

@@ -239,6 +239,7 @@ def test_a_file_with_a_trigger_is_refused(file_copy):
         Gallery.open(file_copy)
 
 
+@pytest.mark.slow
 def test_a_gallery_of_another_model_is_refused(copy, tmp_path, images):
     recipe = api.load_recipe("digits").replace(size=16, epochs=1, dim=DIM, max_per_class=10, seed=5)
     other = api.train(recipe, out=tmp_path, name="other").path

@@ -1,6 +1,8 @@
 """The kinds of index: chosen, changed, their memory, their numbers by hand, and calls that are wrong."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -189,6 +191,48 @@ def test_a_disk_that_fills_while_rows_are_added_leaves_the_state_as_it_was(path,
             assert len(state.rows) == len(state.labels) == len(state.seqs) == len(state.index) == SIZE
         found = gallery.search(vectors(400, seed=5)[7], k=1)[0]
         assert (found.label, len(gallery.state().index), len(gallery.state().rows)) == ("e", SIZE + 400, SIZE + 400)
+
+
+PATCHED = """
+import sys
+import faiss.contrib.torch_utils
+import numpy as np
+from likewise.gallery import upkeep
+from likewise.gallery.gallery import Gallery
+upkeep.LARGE = 1
+with Gallery.open(sys.argv[1]) as gallery:
+    for kind in ("int8", "ivfpq", "hnsw"):
+        gallery.reindex(kind)
+        nearest = gallery.search(np.load(sys.argv[2]), k=1)[0].id
+        print(gallery.info()["index_kind"], gallery.state().view is not None, nearest)
+with Gallery.open(sys.argv[1]) as gallery:
+    gallery.ready()
+"""
+
+
+def test_faiss_with_the_search_of_another_package(path):
+    """`faiss.contrib.torch_utils`, which pytorch-metric-learning imports, takes `params` out of FAISS's search."""
+    np.save(query := path.with_name("query.npy"), vectors(SIZE)[5])
+    ran = subprocess.run([sys.executable, "-c", PATCHED, path, query], capture_output=True, text=True, timeout=120)
+    assert (ran.returncode, ran.stderr.count("rebuilt")) == (0, 0), ran.stderr
+    assert ran.stdout.split("\n")[:3] == ["int8 True 5", "ivfpq True 5", "hnsw True 5"]
+
+
+@pytest.mark.parametrize("error", [TypeError("no such parameter"), KeyError(), AssertionError(), MemoryError()])
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_an_index_that_cannot_be_made_is_said_once_and_searches_are_exact(path, kind, error, monkeypatch, capsys):
+    def failing(*given, **named):
+        raise error
+
+    monkeypatch.setattr("likewise.gallery.graph.narrowest", failing)
+    monkeypatch.setattr("likewise.gallery.lists.narrowest", failing)
+    with Gallery.open(path) as gallery:
+        gallery.reindex(kind)
+        assert gallery.search(vectors(SIZE)[5], k=1)[0].id == "5"
+        assert gallery.ready().view is None
+    said = capsys.readouterr().err
+    assert said.count("an index cannot be made: ") == 1
+    assert (str(error) or type(error).__name__) in said
 
 
 def no_room(*given):

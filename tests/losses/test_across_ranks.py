@@ -8,6 +8,8 @@ from torch import Tensor
 from likewise import distributed, losses, spec
 from likewise.losses.gathered import in_order
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 CLOSE = {torch.float32: 1e-6, torch.float64: 1e-12}
 SIZES = {2: ((6, 6), (9, 3), (0, 12)), 4: ((3, 3, 3, 3), (5, 1, 4, 2), (0, 7, 0, 5))}
 
@@ -30,14 +32,12 @@ def test_the_cases_hold_every_loss():
     assert set(spec.homes("loss")) == {spec.parse(case.loss)[0] for case in QUICK + MORE}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dtype", CLOSE, ids=str)
 @pytest.mark.parametrize("sizes", SIZES[2], ids=str)
 def test_two_processes_with_every_family(two, sizes, dtype):
     compare(two, QUICK + MORE, sizes, dtype)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sizes", SIZES[4], ids=str)
 def test_four_processes(four, sizes):
     """One loss of every family: on few cores four processes mostly wait for one another."""

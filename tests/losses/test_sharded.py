@@ -7,6 +7,8 @@ from torch import Tensor
 from likewise import distributed, losses
 from likewise.losses.sharded import LOGITS, ShardedProxyLoss
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 ROWS, WIDE, DIM, CLASSES = 12, 5, 4, 7
 TEXTS = (
     "softmax",

@@ -129,6 +129,7 @@ def test_reliability_by_hand():
     assert len(c.reliability(torch.tensor([0.1, 0.95]), torch.tensor([True, False]), bins=10).pairs) == 2
 
 
+@pytest.mark.slow
 def test_ece_equals_torchmetrics(vision):
     from torchmetrics.functional.classification import binary_calibration_error
 

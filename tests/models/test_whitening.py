@@ -102,6 +102,7 @@ def test_a_model_that_cannot_be_whitened_stays_as_it_was():
     assert "whitened" not in model.config
 
 
+@pytest.mark.slow
 def test_a_recipe_whitens_after_training_and_on_resuming_to_the_same(tmp_path):
     plain, _ = launch.train(Recipe().override(*DIGITS), out=tmp_path, name="plain")
     white, images = launch.train(Recipe().override(*DIGITS, "whiten=1"), out=tmp_path, name="white")

@@ -413,6 +413,7 @@ def test_what_the_forerunners_page_shows_is_there_and_small():
         assert (docs / file).stat().st_size < 150_000, file
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_there_is(tmp_path):
     words = [sys.executable, "-m", "likewise", "reproduce", "frends", "--out", str(tmp_path)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

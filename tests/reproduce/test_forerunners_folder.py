@@ -190,6 +190,7 @@ def test_plateau_and_early_stopping_count_apart(best):
 FLAT = {"schedule": "plateau(factor=0.5, patience=1)", "lr": 1e-3, "eval_every_epochs": 1, "epochs": 4}
 
 
+@pytest.mark.slow
 def test_a_training_with_plateau_is_lowered_and_resumes_bit_for_bit(photographs, tmp_path):
     """The score of two images is soon flat, and the log says the rate of every step."""
     recipe = small(recipes.trainer_simple2(), str(photographs), **FLAT)
@@ -332,6 +333,7 @@ def test_two_stages_are_one_recipe(photographs, tmp_path):
     assert Recipe.load(run.path / "pretraining" / "recipe.toml").loss.startswith("softmax")
 
 
+@pytest.mark.slow
 def test_a_bench_goes_on_with_a_run_that_was_cut_in_its_first_stage(photographs, tmp_path):
     recipe = small(recipes.trainer_two_stages(), str(photographs), epochs=1).replace(pretrain_epochs=2)
 

@@ -89,6 +89,7 @@ def test_an_image_beyond_the_fixed_bound():
     bounds.image_size(4_000, 4_000, 10)
 
 
+@pytest.mark.slow
 def test_archives_that_announce_much(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as file, file.open("X.npy", "w") as x:
         np.lib.format.write_array_header_1_0(x, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 20)})

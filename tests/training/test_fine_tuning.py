@@ -297,6 +297,7 @@ def everything(state: State) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [1, 6, 14])
 def test_going_on_is_exact_whatever_is_frozen(stop, tmp_path):
     from likewise.experiment.trial import loop as of_recipe
@@ -362,6 +363,7 @@ def test_the_moving_average_by_hand():
     assert weight.item() == 5.0, "the network itself is left alone"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_what_is_kept_is_the_average_where_there_is_one(ema, tmp_path):
     run, _ = launch.train(quick(f"ema={ema}").recipe, out=tmp_path, name="r")
@@ -435,6 +437,7 @@ def test_a_score_that_is_not_measured_is_no_monitor(tmp_path):
         keep_best(lambda state: None, "knn@7")(scored(state, 0.5))
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_with_the_best_model(tmp_path, monkeypatch):
     """Of validation scores that fall from the second on, the second one's model is kept."""
     values, seen = iter([0.4, 0.9, 0.8, 0.7, 0.6, 0.5]), []

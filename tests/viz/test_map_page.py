@@ -55,6 +55,7 @@ def test_it_shows_the_same_images_before_and_after(run):
     assert (run.path / "plots" / "pca.png").exists()
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_counted(run):
     write_map(run, method="pca", most=500)
     try:

@@ -78,6 +78,7 @@ def test_an_embedding_of_as_many_dimensions_is_itself(method):
     np.testing.assert_array_equal(project.project(x_N2, method), x_N2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_finite_float32_of_the_wanted_width_twice_the_same(method, dims):

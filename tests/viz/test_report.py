@@ -24,6 +24,8 @@ from likewise.viz.pages.scores import duration
 from report_page import HEADINGS, Page, read
 from report_run import clusters, digits, digits_metrics, digits_run, write_run
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
@@ -147,7 +149,6 @@ def test_the_spread_of_each_class_is_that_of_the_vectors_worst_first(report):
     assert re.search(r"Width over distance\s*" + r"\s*".join(map(str, cells)), read(report).said())
 
 
-@pytest.mark.slow
 def test_an_embedding_in_the_plane_shows_its_decision_regions(tmp_path):
     folder, images = digits_run(tmp_path / "flat", dim=2, snapshots=())
     write_report(folder, images)

@@ -32,6 +32,7 @@ def test_without_one_kind_of_pair_there_is_no_slider():
     assert counts(Similarities(np.ones(3, np.float32), np.ones(3, np.float32))) is not None
 
 
+@pytest.mark.slow
 def test_the_numbers_stand_there_without_a_script(tmp_path):
     folder = write_run(tmp_path / "r", clusters(["a", "b", "c"]), metrics=digits_metrics(threshold=None), epochs=1)
     write_report(folder)

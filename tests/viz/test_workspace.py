@@ -18,6 +18,8 @@ from likewise.viz.pages.report import write_report
 from report_page import Page
 from report_run import clusters, digits_metrics, digits_run, write_run
 
+pytestmark = pytest.mark.slow  # a training or several processes for each part of it
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 
 from likewise.gallery.index import prepare
 from likewise.gallery.links import BEAMS, LINKS, Links, offsets, slots, write
-from likewise.gallery.tuning import SAMPLE, library, metric, narrowest, sampled
+from likewise.gallery.tuning import SAMPLE, library, metric, narrowest, sampled, searched
 
 __all__ = ["Graph", "Shared", "assembled"]
 
@@ -115,7 +115,7 @@ class Graph:
         if beam not in self.parameters:
             self.parameters[beam] = library().SearchParametersHNSW(efSearch=beam)
         with self.lock.reading():
-            return self.index.search(prepared_QD, k, params=self.parameters[beam])[1]
+            return searched(self.index, prepared_QD, k, self.parameters[beam])
 
     def tune(self, prepared_ND: np.ndarray) -> bool:
         """Choose the narrowest beam whose candidates hold the nearest of stored vectors; False: none does."""

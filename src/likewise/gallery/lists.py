@@ -14,7 +14,7 @@ import numpy as np
 
 from likewise.gallery.codes import PART, PROBES, Codes, parts, write
 from likewise.gallery.graph import BUILT, PAUSE, PIECE, Shared
-from likewise.gallery.tuning import SAMPLE, library, metric, narrowest, sampled
+from likewise.gallery.tuning import SAMPLE, library, metric, narrowest, sampled, searched
 
 __all__ = ["Lists", "assembled"]
 
@@ -85,7 +85,7 @@ class Lists:
         if probe not in self.parameters:
             self.parameters[probe] = library().SearchParametersIVF(nprobe=probe)
         with self.lock.reading():
-            return self.index.search(self.padded(prepared_QD), POOL * k + spare, params=self.parameters[probe])[1]
+            return searched(self.index, self.padded(prepared_QD), POOL * k + spare, self.parameters[probe])
 
     def tune(self, prepared_ND: np.ndarray) -> bool:
         """Choose the fewest lists whose candidates hold the nearest of stored vectors; False: all lists do not."""
@@ -120,7 +120,8 @@ class Lists:
                     node_S = faiss.rev_swig_ptr(inverted.get_ids(number), size).copy()
                     code_SP = faiss.rev_swig_ptr(inverted.get_codes(number), size * self.code)
                     list_N[node_S], code_NP[node_S] = number, code_SP.reshape(size, self.code)
-            centre_LD = self.centres.reconstruct_n(0, self.index.nlist)
+            centre_LD = np.empty((self.index.nlist, PART * self.code), np.float32)
+            self.centres.reconstruct_n(0, self.index.nlist, centre_LD)
             books = faiss.vector_to_array(self.index.pq.centroids).reshape(self.code, -1, PART)
         is_kept = np.ones(len(seqs), bool)
         is_kept[: len(removed_N)] = ~removed_N

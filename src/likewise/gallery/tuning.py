@@ -10,7 +10,17 @@ import numpy as np
 
 from likewise.gallery.index import compared
 
-__all__ = ["SAMPLE", "available", "library", "metric", "narrowest", "recall", "sampled", "true_similarities"]
+__all__ = [
+    "SAMPLE",
+    "available",
+    "library",
+    "metric",
+    "narrowest",
+    "recall",
+    "sampled",
+    "searched",
+    "true_similarities",
+]
 
 GOAL = 0.995  # recall@10 on stored vectors that the setting is chosen for: 0.99 with room for other queries
 QUERIES = 500  # of those
@@ -31,6 +41,16 @@ def metric(sim: str) -> int:
     """FAISS's number of the comparison that ranks prepared vectors."""
     faiss = library()
     return faiss.METRIC_L2 if sim in ("euclidean", "sqeuclidean") else faiss.METRIC_INNER_PRODUCT
+
+
+def searched(index: object, query_QD: np.ndarray, k: int, parameters: object) -> np.ndarray:
+    """int64 `[Q, k]`: what FAISS's index finds, nearest first, -1 where there is none.
+
+    Packages that import `faiss.contrib.torch_utils` replace `search` for the whole process by one that takes no
+    parameters; FAISS's own is then `search_numpy`.
+    """
+    name = "search_numpy" if hasattr(index, "search_numpy") else "search"
+    return getattr(index, name)(query_QD, k, params=parameters)[1]
 
 
 def narrowest(

@@ -153,9 +153,9 @@ class Upkeep:
                 self.unfit, self.why = len(graph), "it does not reach recall@10 of 0.99 on these vectors"
                 self.say(f"searches of {self.store.url} stay exact: an index {self.why.removeprefix('it ')}")
                 return
-        except (RuntimeError, MemoryError) as error:
-            self.broken, self.why = True, str(error)
-            self.say(f"searches of {self.store.url} are exact, since an index cannot be made: {error}")
+        except Exception as error:  # a worker that ends without a word would be begun again without end
+            self.broken, self.why = True, str(error) or type(error).__name__
+            self.say(f"searches of {self.store.url} are exact, since an index cannot be made: {self.why}")
             return
         if graph is not self.graph:
             self.graph, self.saved, self.unfit, self.why = graph, 0, 0, ""
