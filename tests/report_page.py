@@ -6,7 +6,7 @@ from pathlib import Path
 VOID = {"br", "img", "input", "meta", "link"}
 HEADINGS = [
     "Worst errors", "Confused classes", "Class against class", "Class by class", "Threshold", "Nearest neighbours",
-    "Scores",
+    "Scores", "Images of each part",
     "Map of the embedding", "Before and after training", "Silhouette of each class", "Training", "A batch in training",
     "State of the embedding", "Images left out", "Recipe",
 ]  # fmt: skip

@@ -51,6 +51,7 @@ CALLS = {
     "compare_bars": lambda: plots.compare_bars({n: span(i / 10) for i, n in enumerate(NAMES)}, xlabel="knn@1"),
     "silhouette": lambda: plots.silhouette(RNG.uniform(-1, 1, 60), np.arange(60) % 6, NAMES),
     "pair_histogram": lambda: plots.pair_histogram(RNG.normal(size=99), RNG.normal(size=9), threshold=0.1),
+    "part_histogram": lambda: plots.part_histogram({n: RNG.normal(size=9) for n in NAMES[:3]}, xlabel="brightness"),
     "reliability": lambda: plots.reliability(SimpleNamespace(pairs=[3, 9], predicted=[0.1, 0.8], observed=[0, 1])),
     "det": lambda: plots.det({"a": (np.linspace(0, 1, 9), np.linspace(1, 0, 9))}),
     "class_matrices": lambda: plots.class_matrices(

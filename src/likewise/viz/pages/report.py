@@ -6,7 +6,18 @@ from pathlib import Path
 
 from likewise.atomic import replacing
 from likewise.data.images import Images
-from likewise.viz.pages import baselines, batch, cases, charts, class_matrix, embedding_state, scores, sizes, threshold
+from likewise.viz.pages import (
+    baselines,
+    batch,
+    cases,
+    charts,
+    class_matrix,
+    data_section,
+    embedding_state,
+    scores,
+    sizes,
+    threshold,
+)
 from likewise.viz.pages.document import document
 from likewise.viz.pages.html import Html, tag
 from likewise.viz.pages.run_data import RunData, read
@@ -25,6 +36,7 @@ PARTS = (
     ("scores", "Scores", scores.scores),
     ("without-training", "Without training", baselines.baselines),
     ("bytes", "Accuracy per byte", sizes.accuracy_per_byte),
+    ("data", "Images of each part", data_section.images_of_parts),
     ("map", "Map of the embedding", charts.embedding_map),
     ("before-after", "Before and after training", charts.before_after),
     ("silhouette", "Silhouette of each class", charts.silhouette),

@@ -1,6 +1,7 @@
 "use strict";
 // Tables of class "sortable": a heading is a button that sorts its column, and once more the other way round.
 for (const table of document.querySelectorAll("table.sortable")) {
+  if (table.tHead.querySelector("button")) continue; // sortable already: this script is in the page more than once
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
   const key = (row, n) => row.cells[n].dataset.sort ?? row.cells[n].textContent;
   heads.forEach((head, n) => {

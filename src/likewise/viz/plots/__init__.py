@@ -12,7 +12,7 @@ from likewise.viz.plots.curves import (
     silhouette_sequence,
 )
 from likewise.viz.plots.images import batch_grid, neighbour_rows
-from likewise.viz.plots.measures import compare_bars, det, pair_histogram, reliability, silhouette
+from likewise.viz.plots.measures import compare_bars, det, pair_histogram, part_histogram, reliability, silhouette
 from likewise.viz.plots.saliency import saliency_maps
 from likewise.viz.plots.style import check_format, class_key, save
 
@@ -33,6 +33,7 @@ __all__ = [
     "maps",
     "neighbour_rows",
     "pair_histogram",
+    "part_histogram",
     "reliability",
     "saliency_maps",
     "save",

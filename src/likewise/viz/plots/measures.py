@@ -129,6 +129,23 @@ def pair_histogram(
 
 
 @styled
+def part_histogram(values: Mapping[str, np.ndarray], *, xlabel: str) -> "Figure":
+    """Plot normalised histograms of one number of the images of each part, as outlines over one another."""
+    figure, (ax,) = sheet(4.2, 2.6)
+    every = np.concatenate([np.asarray(values_P, dtype=np.float64) for values_P in values.values()])
+    room = 0.01 if np.ptp(every) < 0.01 else 0.0  # all equal
+    edges = np.linspace(every.min() - room, every.max() + room, 31).tolist()
+    for place, (name, values_P) in enumerate(values.items()):
+        share = np.full(len(values_P), 1 / max(len(values_P), 1))
+        line, color = ("-", "--", ":")[place % 3], PALETTE[place % len(PALETTE)]
+        ax.hist(values_P, edges, weights=share, histtype="step", color=color, linestyle=line, linewidth=1.6, label=name)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    ax.set(xlabel=xlabel, ylabel="share of images")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
+@styled
 def reliability(table: Bins) -> "Figure":
     """Plot the reliability diagram, with the number of pairs per bin below it.
 
