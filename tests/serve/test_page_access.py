@@ -2,6 +2,7 @@
 
 import pytest
 
+from axe import violations
 from page_service import choose, wide
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
@@ -102,6 +103,7 @@ def test_what_a_screen_reader_meets(open_page, service, files, known_and_unknown
         assert tab.locator("h1:visible").count() == 1
         assert tab.evaluate(NAMELESS) == []
         assert tab.evaluate(SMALL) == []
+        assert violations(tab) == []
         assert tab.evaluate("[...document.images].every(image => image.hasAttribute('alt'))")
         assert tab.title().endswith("· Likewise")
 

@@ -9,7 +9,7 @@ from likewise.data.images import Images
 from likewise.experiment.run import Run
 from likewise.viz.pages.decisions import decision_bar
 from likewise.viz.pages.document import NOTHING, document
-from likewise.viz.pages.html import Html, Thumbs, asset, script, table, tag
+from likewise.viz.pages.html import Html, Thumbs, asset, script, scrolled, table, tag
 from likewise.viz.pages.workspace import head
 
 __all__ = ["write_audit"]
@@ -105,7 +105,7 @@ def labels(result: Audit, thumbs: Thumbs) -> list[Html]:
                 card(result, thumbs, s.at, f"{result.part(s.at)} · {s.score:.3f}", likely=names[s.label]),
                 class_="query",
             ),
-            tag("div", *against(result, thumbs, s), class_="neighbours"),
+            scrolled("neighbours", "nearest neighbours", *against(result, thumbs, s)),
             class_="row",
         )
         for s in result.suspects

@@ -6,7 +6,7 @@ import numpy as np
 
 from likewise.viz.pages import findings, score_texts
 from likewise.viz.pages.findings import Neighbours
-from likewise.viz.pages.html import Html, Sorted, Thumbs, asset, script, table, tag
+from likewise.viz.pages.html import Html, Sorted, Thumbs, asset, script, scrolled, table, tag
 from likewise.viz.pages.run_data import RunData
 from likewise.viz.plots.style import decimal
 
@@ -38,7 +38,9 @@ def _query_row(nn: Neighbours, q: int, thumbs: Thumbs) -> Html:
     query = nn.query
     own = card(thumbs(query.ids[q]), query.classes[int(query.labels[q])], "")
     hits = [_neighbour(nn, q, k, thumbs) for k in range(nn.place.shape[1])]
-    return tag("div", tag("div", own, class_="query"), tag("div", *hits, class_="neighbours"), class_="row")
+    return tag(
+        "div", tag("div", own, class_="query"), scrolled("neighbours", "nearest neighbours", *hits), class_="row"
+    )
 
 
 def _neighbour(nn: Neighbours, q: int, k: int, thumbs: Thumbs) -> Html:

@@ -15,7 +15,7 @@ from likewise.metrics.neighbours import Sim
 from likewise.safety.bounds import Fields
 from likewise.viz import plots
 from likewise.viz.pages import findings, score_texts
-from likewise.viz.pages.html import Html, inline, tag
+from likewise.viz.pages.html import Html, inline, scrolled, tag
 from likewise.viz.pages.run_data import RunData, held_out
 from likewise.viz.plots import Cloud, Curve
 from likewise.viz.plots.style import DISTINCT, decimal
@@ -37,7 +37,7 @@ def shown(m: RunData, name: str, figure: "Figure", caption: str) -> Html:
     plots.save(figure, m.run.path / "plots" / f"{name}.png")
     wide = "wide" if figure.get_figwidth() > 6 else None
     return tag(
-        "figure", tag("div", inline(figure, name, caption), class_="drawing"), tag("figcaption", caption), class_=wide
+        "figure", scrolled("drawing", "figure", inline(figure, name, caption)), tag("figcaption", caption), class_=wide
     )
 
 

@@ -9,7 +9,7 @@ from likewise.viz import plots
 from likewise.viz.pages import findings
 from likewise.viz.pages.cases import error
 from likewise.viz.pages.class_findings import ClassMatrix, Tree, class_matrix
-from likewise.viz.pages.html import Html, Thumbs, asset, script, tag
+from likewise.viz.pages.html import Html, Thumbs, asset, script, scrolled, tag
 from likewise.viz.pages.run_data import RunData
 from likewise.viz.plots.style import decimal, short
 
@@ -63,7 +63,7 @@ def introduction(shown: ClassMatrix) -> Iterator[str]:
 
 
 def figure(svg: Html, caption: str) -> Html:
-    return tag("figure", tag("div", svg, class_="drawing"), tag("figcaption", caption))
+    return tag("figure", scrolled("drawing", "matrix", svg), tag("figcaption", caption))
 
 
 def data(shown: ClassMatrix, names: list[str]) -> dict[str, object]:

@@ -15,7 +15,7 @@ from likewise.experiment.verdict import typed, verdict_of
 from likewise.viz import plots
 from likewise.viz.pages import flips, methods, ranking, score_texts
 from likewise.viz.pages.document import document
-from likewise.viz.pages.html import Html, asset, inline, join, table, tag
+from likewise.viz.pages.html import Html, asset, inline, join, scrolled, table, tag
 from likewise.viz.pages.scores import duration
 from likewise.viz.pages.workspace import grade_mark
 from likewise.viz.plots import Cloud, Curve
@@ -296,7 +296,7 @@ def meter(share: float) -> tuple[str, Html]:
 def shown(comparison: Comparison, name: str, figure: "Figure", caption: str) -> list[Html]:
     """A figure with its caption; also saved as PNG in plots/."""
     plots.save(figure, comparison.folder / "plots" / f"{name}.png")
-    drawing = tag("div", inline(figure, name, caption), class_="drawing")
+    drawing = scrolled("drawing", "figure", inline(figure, name, caption))
     return [tag("figure", drawing, tag("figcaption", caption), class_="wide")]
 
 

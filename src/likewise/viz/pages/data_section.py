@@ -9,7 +9,7 @@ from likewise.viz import plots
 from likewise.viz.pages import data_findings as findings
 from likewise.viz.pages.charts import shown
 from likewise.viz.pages.data_findings import MEASURES, Look, Shift
-from likewise.viz.pages.html import Html, Sorted, Thumbs, asset, script, table, tag
+from likewise.viz.pages.html import Html, Sorted, Thumbs, asset, script, scrolled, table, tag
 from likewise.viz.pages.run_data import RunData
 from likewise.viz.pages.score_texts import percent
 from likewise.viz.plots.style import decimal
@@ -116,7 +116,9 @@ def _ends(images: Images, seen: Mapping[str, Look]) -> Iterator[Html]:
             below = f"{NAMES[SPLITS[int(images.split[at])]].lower()}, {decimal(float(value_M[i]), 3)}"
             words = tag("span", label, class_="name", title=images.ids[at]), tag("span", below, class_="sim")
             cards.append(tag("div", thumbs(images.ids[at]), *words, class_="card"))
-        yield tag("div", tag("div", title, class_="query"), tag("div", *cards, class_="neighbours"), class_="row")
+        yield tag(
+            "div", tag("div", title, class_="query"), scrolled("neighbours", f"{title} images", *cards), class_="row"
+        )
 
 
 def _classes(images: Images, count_CS: np.ndarray) -> Html:

@@ -17,7 +17,7 @@ from likewise.viz.plots.style import FAINT, GRID, INK, MUTED, PAPER, quiet
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Html", "Sorted", "Thumbs", "asset", "inline", "join", "script", "table", "tag", "thumb"]
+__all__ = ["Html", "Sorted", "Thumbs", "asset", "inline", "join", "script", "scrolled", "table", "tag", "thumb"]
 
 VOID = {"br", "img", "input", "meta", "link"}
 # Greys of a figure map to CSS variables, so that figures follow the light or dark theme of the page.
@@ -61,7 +61,12 @@ def table(
     top = tag("tr", *(heading(name, kind) for name, kind in zip(head, kinds, strict=True)))
     body = (tag("tr", *(cell(c, kind) for c, kind in zip(row, kinds, strict=True))) for row in rows)
     made = tag("table", tag("thead", top), tag("tbody", *body), class_=class_)
-    return tag("div", made, class_="scroll", tabindex=0, role="group", aria_label="table")
+    return scrolled("scroll", "table", made)
+
+
+def scrolled(kind: str, label: str, *inside: object) -> Html:
+    """A box of this class that may scroll: keys reach it, and a screen reader says the label."""
+    return tag("div", *inside, class_=kind, tabindex=0, role="group", aria_label=label)
 
 
 def heading(name: object, kind: str | None) -> Html:
