@@ -189,7 +189,7 @@ def test_the_figures_of_pairs_are_of_the_kept_ones(tmp_path):
 def test_figures_are_kept_as_png_too(report):
     names = {path.name for path in (report / "plots").iterdir()}
     drawn = ["loss", "scores", "active", "map", "before_after", "series", "silhouette", "pairs", "det", "reliability"]
-    drawn.append("classes")
+    drawn += ["classes", "brightness", "contrast", "sharpness"]
     assert names == {f"{name}.png" for name in drawn}
     for path in (report / "plots").iterdir():
         with Image.open(path) as image:
@@ -207,7 +207,7 @@ def test_images_stand_in_the_page_at_their_own_size(report):
     found = read(report)
     images = [v for name, key, v in found.attributes if (name, key) == ("img", "src")]
     of_pairs = re.search(r'<template id="pair-errors">(.*?)</template>', (report / "report.html").read_text(), re.S)
-    assert len(images) == 10 * 4 + 10 * 9 + 2 * 12 + of_pairs[1].count("<img")
+    assert len(images) == 10 * 4 + 10 * 9 + 2 * 12 + 4 * 4 + of_pairs[1].count("<img")
     assert all(v.startswith("data:image/png;base64,") for v in images)
 
 
@@ -254,7 +254,7 @@ def test_one_class_and_three_hundred(classes, tmp_path):
     write_report(folder)
     found = read(folder)
     many = {"Confused classes", "Class against class", "Silhouette of each class", "Threshold"}
-    empty = {"Before and after training", "Training", "A batch in training", "Images left out"}
+    empty = {"Before and after training", "Training", "A batch in training", "Images left out", "Images of each part"}
     assert found.headings == [name for name in HEADINGS if name not in (empty if classes > 1 else empty | many)]
     said = found.said()
     assert "Open set: the classes of the test images were not seen in training." in said
