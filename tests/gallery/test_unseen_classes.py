@@ -204,7 +204,7 @@ def test_a_run_is_trained_without_each_class_and_predicts_by_it(small, tmp_path,
     assert f"run `likewise calibrate {small.path}`" in before["note"]
     assert before["far_interval"] == [0.0, 1.0]
     scored = small.metrics()
-    optimistic = f"so these scores are optimistic; `likewise calibrate {small.path}` scores them by trainings without"
+    optimistic = "so these scores are optimistic; `likewise calibrate RUN` scores them by trainings without"
     assert optimistic in scored["caveats"][0]
     assert optimistic in evaluate_run(small)["caveats"][0]
 
