@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from likewise.data.images import SPLITS, Images
+from likewise.imaging.resize import fit
+from likewise.metrics.verification import auc, roc
 
 __all__ = ["LEAST", "MEASURES", "MOST", "Look", "Shift", "chance", "counts", "looks", "measured", "shifts"]
 
@@ -15,7 +17,6 @@ MOST = 500  # images of a part that are measured
 AT_ONCE = 64  # of those
 LEAST = 20  # images of either part from which two parts are compared
 APART = 0.75  # chance from which a difference is named
-WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601
 MEASURES = ("brightness", "contrast", "sharpness")
 
 
@@ -78,8 +79,7 @@ def measured(pixels_NCHW: Tensor) -> dict[str, Tensor]:
     square is the measure of focus of Pech-Pacheco et al., 2000, https://doi.org/10.1109/ICPR.2000.903548; 0 for images
     of fewer than 3 pixels a side.
     """
-    pixels = pixels_NCHW.double() / 255
-    grey = pixels[:, 0] if pixels.shape[1] == 1 else torch.einsum("nchw,c->nhw", pixels, torch.tensor(WEIGHTS).double())
+    grey = fit(pixels_NCHW.double() / 255, (1, *pixels_NCHW.shape[2:]))[:, 0]
     inner = grey[:, 1:-1, 1:-1]
     around = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
     laplacian = (around - 4 * inner).flatten(1)
@@ -90,10 +90,8 @@ def measured(pixels_NCHW: Tensor) -> dict[str, Tensor]:
 
 def chance(x_N: np.ndarray, y_M: np.ndarray) -> float:
     """Share of pairs with x above y, ties counted as half. McGraw and Wong, 1992."""
-    sorted_M = np.sort(y_M)
-    below_N = np.searchsorted(sorted_M, x_N, "left")
-    up_to_N = np.searchsorted(sorted_M, x_N, "right")
-    return float((below_N + up_to_N).mean() / (2 * len(y_M)))
+    is_x = torch.arange(len(x_N) + len(y_M)) < len(x_N)
+    return float(auc(roc(torch.as_tensor(np.concatenate([x_N, y_M])), is_x)))
 
 
 def shifts(look_of: Mapping[str, Look]) -> list[Shift]:

@@ -7,6 +7,7 @@ import numpy as np
 from likewise.data.images import SPLITS, Images
 from likewise.viz import plots
 from likewise.viz.pages import data_findings as findings
+from likewise.viz.pages.cases import card
 from likewise.viz.pages.charts import shown
 from likewise.viz.pages.data_findings import MEASURES, Look, Shift
 from likewise.viz.pages.html import Html, Sorted, Thumbs, asset, script, scrolled, table, tag
@@ -114,8 +115,7 @@ def _ends(images: Images, seen: Mapping[str, Look]) -> Iterator[Html]:
             at = int(place_M[i])
             label = images.classes[int(images.labels[at])]
             below = f"{NAMES[SPLITS[int(images.split[at])]].lower()}, {decimal(float(value_M[i]), 3)}"
-            words = tag("span", label, class_="name", title=images.ids[at]), tag("span", below, class_="sim")
-            cards.append(tag("div", thumbs(images.ids[at]), *words, class_="card"))
+            cards.append(card(thumbs(images.ids[at]), label, below))
         yield tag(
             "div", tag("div", title, class_="query"), scrolled("neighbours", f"{title} images", *cards), class_="row"
         )
