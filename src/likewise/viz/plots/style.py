@@ -88,8 +88,9 @@ def styled(draw: "Callable[P, Figure]") -> "Callable[P, Figure]":
     def inside(*args: P.args, **kwargs: P.kwargs) -> "Figure":
         with quiet():
             figure = draw(*args, **kwargs)
-            figure.draw_without_rendering()
-            figure.set_layout_engine("none")
+            if layout := figure.get_layout_engine():
+                layout.execute(figure)
+            figure.set_layout_engine(None)
             return figure
 
     return inside
