@@ -256,7 +256,7 @@ def test_a_method_that_diverges_is_a_row_without_scores(tmp_path):
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_in_the_same_table(tmp_path):
     """The process is killed while its second method trains."""
-    words = ["compare", "digits", "--over", "loss=supcon,softmax", *QUICK, "epochs=40", "--out"]
+    words = ["compare", "digits", "--over", "loss=supcon,softmax", *QUICK, "epochs=8", "--out"]
     command = [sys.executable, "-m", "likewise", *words]
     killed = subprocess.Popen([*command, str(tmp_path / "a")], stderr=subprocess.PIPE)
     log = tmp_path / "a" / "digits" / "runs" / "softmax-seed0" / "metrics.jsonl"

@@ -286,7 +286,12 @@ def tiny(monkeypatch):
     def shrunk(make):
         def made() -> Recipe:
             recipe = make()
-            few = {"max_per_class": 5, "epochs": 1, "pretrain_epochs": min(1, recipe.pretrain_epochs)}
+            few = {
+                "max_per_class": 5,
+                "max_classes": 20,
+                "epochs": 1,
+                "pretrain_epochs": min(1, recipe.pretrain_epochs),
+            }
             return unpublished(recipe).replace(amp="never", augment="", **few)
 
         return made
