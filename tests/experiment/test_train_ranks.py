@@ -107,7 +107,7 @@ def said(result: subprocess.CompletedProcess) -> list[str]:
 
 @pytest.mark.slow
 def test_torchrun_trains_digits_with_the_scores_of_one_process(tmp_path):
-    words = ("train", "digits", "epochs=2", "--out", str(tmp_path), "--name")
+    words = ("train", "digits", "epochs=1", "max_per_class=60", "--out", str(tmp_path), "--name")
     alone = subprocess.run([sys.executable, "-m", "likewise", *words, "one"], capture_output=True, check=False)
     assert alone.returncode == 0, alone.stderr
     shared = torchrun(*words, "two")
