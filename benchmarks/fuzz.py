@@ -1,6 +1,6 @@
 """Mutated files of every format that is read, from a seed: what came of them.
 
-    python benchmarks/fuzz.py [--count 20000] [--seed 1] [--only NAME ...]
+    python benchmarks/fuzz.py [--count 20000] [--seed 1] [--only NAME ...] [--name fuzz_parsers]
 
 An input is a valid file with one to four changes: bits, bytes, slices, tokens, numbers, an early end. `read` is the
 share that was read as a valid file; the others were refused with a ValueError of one sentence. `wrong` counts any other
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--name", help="of the file of results, where --only would make a long one")
     asked = parser.parse_args()
     from fuzzing import targets
 
@@ -55,7 +56,7 @@ def main() -> None:
             for sentence in wrong:
                 print(f"    {name}: {sentence}", file=sys.stderr)
     some = "".join(f"_{name.replace(' ', '_')}" for name in asked.only or ())
-    machine.write(f"fuzz{some}", "\n".join(rows), str(__doc__))
+    machine.write(asked.name or f"fuzz{some}", "\n".join(rows), str(__doc__))
 
 
 if __name__ == "__main__":
