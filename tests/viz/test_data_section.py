@@ -5,7 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from likewise.data import load
 from likewise.data.images import Images
 from likewise.viz.pages import data_findings as found_in
 from likewise.viz.pages.data_section import images_of_parts, sentence
@@ -122,6 +124,47 @@ def test_groups_of_each_part_are_counted(tmp_path):
     assert "Training313, 3, 32" in text
 
 
+def test_bursts_are_counted_with_the_parts_they_are_in(tmp_path):
+    folder, _ = digits_run(tmp_path / "run")
+    pixels = noise(8, 0, 255, side=32)
+    pixels[[3, 5]] = pixels[1].clone()
+    pixels[7] = pixels[6].clone()
+    shown = images(pixels, [0, 0, 0, 0, 2, 2, 0, 0])
+    assert found_in.bursts(shown) == [found_in.Burst((1, 3, 5), ("train", "test")), found_in.Burst((6, 7), ("train",))]
+    text = text_of(folder, shown)
+    assert "5 images (62.5 %) are near-copies of another one of their class, in 2 bursts" in text
+    assert "one of them lies in more than one part. The largest:3 near-copies" in text
+
+
+def test_without_bursts_it_says_so_and_of_many_images_where_to_look(tmp_path, monkeypatch):
+    folder, _ = digits_run(tmp_path / "run")
+    shown = images(noise(6, 0, 255, side=32), [0, 0, 0, 0, 2, 2])
+    assert "No two images of a class are near-copies" in text_of(folder, shown)
+    monkeypatch.setattr(found_in, "BURSTS", 5)
+    assert found_in.bursts(shown) is None
+    assert "Near-copies are looked for in up to 5 images; the audit looks in all." in text_of(folder, shown)
+
+
+def test_sizes_of_the_files_of_each_part(tmp_path):
+    for name, size in {"train/a/0": (9, 4), "train/a/1": (3, 2), "train/b/0": (8, 5), "test/a/0": (7, 7)}.items():
+        path = tmp_path / "data" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size).save(path)
+    shown = load(str(tmp_path / "data"), size=8)
+    sizes = {
+        part: [(one.width, one.height) for one in listed]
+        for part, listed in found_in.heads(shown, str(tmp_path / "data")).items()
+    }
+    assert sizes == {"train": [(3, 2), (9, 4), (8, 5)], "test": [(7, 7)]}
+    assert found_in.heads(shown, str(tmp_path / "moved")) == {}
+    assert found_in.heads(shown, "digits") == {}
+    folder, _ = digits_run(tmp_path / "run")
+    text = text_of(folder, shown, data=str(tmp_path / "data"))
+    assert "Size of the files: smallest, median, largest" in text
+    assert "3 × 2, 9 × 4, 8 × 5" in text
+    assert "7 × 7" in text
+
+
 def test_names_are_text(tmp_path):
     folder, _ = digits_run(tmp_path / "run")
     hostile = Images(
@@ -136,5 +179,7 @@ def test_names_are_text(tmp_path):
     assert "<b>.png" not in made
 
 
-def text_of(folder, shown: Images) -> str:
-    return " ".join(Page("<div>" + "".join(images_of_parts(read(folder, shown))) + "</div>").said().split())
+def text_of(folder, shown: Images, **recipe: str) -> str:
+    run = read(folder, shown)
+    run.recipe.update(recipe)
+    return " ".join(Page("<div>" + "".join(images_of_parts(run)) + "</div>").said().split())

@@ -73,12 +73,12 @@ def turned(grey_MHW: Tensor) -> Tensor:
     y_H1 = torch.linspace(-1 + 1 / height, 1 - 1 / height, height)[:, None]
     x_1W = torch.linspace(-1 + 1 / width, 1 - 1 / width, width)
     inside_HW = y_H1.square() + x_1W.square() < 1
-    found = []
+    rows = []
     for turn in range(TURNS):
         angle = 2 * math.pi * turn / TURNS
         matrix = torch.tensor([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0]])
         grid = F.affine_grid(matrix.expand(count, 2, 3), [count, 1, height, width], align_corners=False)
         pixels_M1HW = F.grid_sample(grey_MHW[:, None], grid, padding_mode="border", align_corners=False)
-        found.append(pixels_M1HW[:, 0, inside_HW])
-    values_TMD = torch.stack(found)
+        rows.append(pixels_M1HW[:, 0, inside_HW])
+    values_TMD = torch.stack(rows)
     return F.normalize(values_TMD - values_TMD.mean(-1, keepdim=True), dim=-1)

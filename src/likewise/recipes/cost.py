@@ -125,7 +125,7 @@ def decode_seconds(images: Images, recipe: Recipe, shape: tuple[int, ...], clock
     The median of single files, so that a slow first one does not count.
     """
     spans = []
-    for path in spaced_files(images, recipe, DECODED):
+    for path in spaced_files(images, recipe.data, DECODED):
         start = clock()
         try:
             decode(path, (shape[0], shape[1], shape[2]), mode=recipe.fit)

@@ -131,7 +131,7 @@ def sizes(images: Images, recipe: Recipe) -> Sizes:
     if source_root(recipe.data) is None:
         aspect = images.shape[2] / images.shape[1]
         return Sizes(min(images.shape[1:]), images.shape[0], aspect, (aspect, aspect))
-    heads = heads_of(spaced_files(images, recipe, HEADS))
+    heads = heads_of(spaced_files(images, recipe.data, HEADS))
     if not heads:
         return Sizes(PEEK, images.shape[0])
     low, aspect, high = np.percentile([h.width / h.height for h in heads], [10, 50, 90]).tolist()
@@ -148,9 +148,9 @@ def heads_of(paths: Sequence[Path]) -> list[Head]:
     return heads
 
 
-def spaced_files(images: Images, recipe: Recipe, most: int) -> list[Path]:
+def spaced_files(images: Images, data: str, most: int) -> list[Path]:
     """At most `most` of the files of a folder or table, evenly spaced; none where the images are no files."""
-    top = source_root(recipe.data)
+    top = source_root(data)
     if top is None:
         return []
     paths = [top / name for name in images.ids[:: max(1, -(-len(images) // most))]]

@@ -1,6 +1,7 @@
 """What the images of each part are like: counts, brightness, contrast, sharpness, and where parts differ in them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -8,14 +9,34 @@ import torch
 from torch import Tensor
 
 from likewise.data.images import SPLITS, Images
+from likewise.data.scenes import clusters
+from likewise.imaging.decode import Head
 from likewise.imaging.resize import fit
 from likewise.metrics.verification import auc, roc
+from likewise.recipes.facts import heads_of, spaced_files
 
-__all__ = ["LEAST", "MEASURES", "MOST", "Look", "Shift", "chance", "counts", "looks", "measured", "shifts"]
+__all__ = [
+    "BURSTS",
+    "LEAST",
+    "MEASURES",
+    "MOST",
+    "Burst",
+    "Look",
+    "Shift",
+    "bursts",
+    "chance",
+    "counts",
+    "heads",
+    "looks",
+    "measured",
+    "shifts",
+]
 
 MOST = 500  # images of a part that are measured
 AT_ONCE = 64  # of those
 LEAST = 20  # images of either part from which two parts are compared
+BURSTS = 5_000  # images among which near-copies are looked for
+FILES = 200  # of each part, whose size is read
 APART = 0.75  # chance from which a difference is named
 MEASURES = ("brightness", "contrast", "sharpness")
 
@@ -38,6 +59,14 @@ class Shift(NamedTuple):
     part: str
     other: str
     chance: float
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Near-copies of one another, in the order of Images, and the parts that they are in."""
+
+    places: tuple[int, ...]
+    parts: tuple[str, ...]
 
 
 def counts(images: Images) -> np.ndarray:
@@ -107,3 +136,30 @@ def shifts(look_of: Mapping[str, Look]) -> list[Shift]:
     ]
     far = [one for one in every if abs(one.chance - 0.5) >= APART - 0.5]
     return sorted(far, key=lambda one: -abs(one.chance - 0.5))
+
+
+def bursts(images: Images) -> list[Burst] | None:
+    """Near-copies of one class as `clusters` finds them, the largest burst first; None for more than BURSTS images."""
+    if len(images) > BURSTS or len(images.shape) != 3:
+        return None
+    split_N, cluster_N = images.split.cpu().numpy(), clusters(images)
+    order = np.argsort(cluster_N, kind="stable")
+    every = np.split(order, np.flatnonzero(np.diff(cluster_N[order])) + 1)
+    several = sorted((place_M for place_M in every if len(place_M) > 1), key=lambda place_M: -len(place_M))
+    return [
+        Burst(tuple(place_M.tolist()), tuple(SPLITS[part] for part in np.unique(split_N[place_M]).tolist()))
+        for place_M in several
+    ]
+
+
+def heads(images: Images, data: str) -> dict[str, list[Head]]:
+    """Sizes of up to FILES files of each part, the smallest first; none for arrays and absent files.
+
+    data: the source as a recipe names it.
+    """
+    listed = {}
+    for part in SPLITS:
+        paths = spaced_files(images.part(part), data, FILES)
+        if heads_of_part := heads_of(paths):
+            listed[part] = sorted(heads_of_part, key=lambda one: one.width * one.height)
+    return listed

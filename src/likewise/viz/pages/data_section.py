@@ -1,10 +1,11 @@
 """Report section: the images of each part, counted and measured."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from likewise.data.images import SPLITS, Images
+from likewise.imaging.decode import Head
 from likewise.viz import plots
 from likewise.viz.pages import data_findings as findings
 from likewise.viz.pages.cases import card
@@ -18,7 +19,8 @@ from likewise.viz.plots.style import decimal
 __all__ = ["images_of_parts"]
 
 CLASSES = 1_000  # rows of the table of classes
-EACH = 4  # images at the end of a measure
+LARGEST = 3  # bursts that are shown
+EACH = 4  # images at the end of a measure, or of a burst
 NAMES = {"train": "Training", "val": "Validation", "test": "Test"}
 HIGHER = {"brightness": "brighter", "contrast": "richer in contrast", "sharpness": "sharper"}
 LOWER = {"brightness": "darker", "contrast": "poorer in contrast", "sharpness": "less sharp"}
@@ -30,12 +32,14 @@ def images_of_parts(m: RunData) -> list[Html]:
     if m.images is None:
         return []
     count_CS, seen = findings.counts(m.images), findings.looks(m.images)
+    heads_of_part = findings.heads(m.images, str(m.recipe.get("data", "")))
     return [
         tag("p", *_introduction(m.images, seen)),
         *(tag("p", sentence(one), class_="note") for one in findings.shifts(seen)),
-        table(*_parts(m.images, count_CS, seen)),
+        table(*_parts(m.images, count_CS, seen, heads_of_part)),
         *_figures(m, seen),
         *_ends(m.images, seen),
+        *_bursts(m.images),
         _classes(m.images, count_CS),
     ]
 
@@ -67,10 +71,13 @@ def _introduction(images: Images, seen: Mapping[str, Look]) -> Iterator[str]:
         yield "low where an image is blurred or empty."
 
 
-def _parts(images: Images, count_CS: np.ndarray, seen: Mapping[str, Look]) -> tuple[list[str], list[list[object]]]:
+def _parts(
+    images: Images, count_CS: np.ndarray, seen: Mapping[str, Look], heads_of_part: Mapping[str, Sequence[Head]]
+) -> tuple[list[str], list[list[object]]]:
     """Head and rows of the table of parts."""
     heads = ["Part", "Images", "Classes", "Images a class: fewest, median, most"]
     heads += ["Groups"] if images.groups else []
+    heads += ["Size of the files: smallest, median, largest"] if heads_of_part else []
     heads += [f"{name.capitalize()}: 5 %, median, 95 %" for name in MEASURES] if seen else []
     rows = []
     for number, part in enumerate(SPLITS):
@@ -82,10 +89,19 @@ def _parts(images: Images, count_CS: np.ndarray, seen: Mapping[str, Look]) -> tu
         if images.groups:
             places = np.flatnonzero(images.split.cpu().numpy() == number).tolist()
             row.append(f"{len({images.groups[i] for i in places}):,}")
+        if heads_of_part:
+            row.append(_sizes(heads_of_part.get(part, ())))
         for name in MEASURES if seen else ():
             row.append(", ".join(decimal(v, 3) for v in np.percentile(seen[part].values[name], [5, 50, 95]).tolist()))
         rows.append(row)
     return heads, rows
+
+
+def _sizes(heads: Sequence[Head]) -> str:
+    """Width and height of the smallest, the median and the largest file by area; once where all are alike."""
+    picked = [heads[0], heads[len(heads) // 2], heads[-1]] if heads else []
+    texts = [f"{one.width:,} × {one.height:,}" for one in picked]
+    return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
 
 
 def _figures(m: RunData, seen: Mapping[str, Look]) -> Iterator[Html]:
@@ -119,6 +135,33 @@ def _ends(images: Images, seen: Mapping[str, Look]) -> Iterator[Html]:
         yield tag(
             "div", tag("div", title, class_="query"), scrolled("neighbours", f"{title} images", *cards), class_="row"
         )
+
+
+def _bursts(images: Images) -> Iterator[Html]:
+    """How many images are near-copies of others, and images of the largest bursts, with the parts they are in."""
+    listed = findings.bursts(images)
+    if listed is None:
+        if len(images.shape) == 3:
+            yield tag("p", f"Near-copies are looked for in up to {findings.BURSTS:,} images; the audit looks in all.")
+        return
+    if not listed:
+        yield tag("p", "No two images of a class are near-copies, as shots of one burst are.")
+        return
+    inside, across = sum(len(one.places) for one in listed), sum(len(one.parts) > 1 for one in listed)
+    lies = "none lies" if not across else "one of them lies" if across == 1 else f"{across:,} of them lie"
+    yield tag(
+        "p",
+        f"{inside:,} images ({percent(inside / len(images))}) are near-copies of another one of their class, in "
+        f"{len(listed):,} burst{'s' * (len(listed) > 1)}; {lies} in more than one part. The largest:",
+    )
+    thumbs = Thumbs(images)
+    for one in listed[:LARGEST]:
+        cards = []
+        for at in one.places[:: max(1, len(one.places) // EACH)][:EACH]:
+            part = NAMES[SPLITS[int(images.split[at])]].lower()
+            cards.append(card(thumbs(images.ids[at]), images.classes[int(images.labels[at])], part))
+        title = f"{len(one.places):,} near-copies"
+        yield tag("div", tag("div", title, class_="query"), scrolled("neighbours", title, *cards), class_="row")
 
 
 def _classes(images: Images, count_CS: np.ndarray) -> Html:
