@@ -55,7 +55,7 @@ def test_the_commands_run_in_order(tmp_path, monkeypatch, capsys):
             continue
         shorter = ["--plan"] if words[1:3] == ["train", "photos"] else []
         if words[1:3] == ["train", "digits"] and words not in [line.split() for line in before]:
-            shorter = ["epochs=1", "--name", f"answer-{ran}"]
+            shorter = ["epochs=1", "max_per_class=40", "--name", f"answer-{ran}"]
         code = run([*words, *shorter], monkeypatch)
         assert code == 0, (words, capsys.readouterr().err)
         capsys.readouterr()
