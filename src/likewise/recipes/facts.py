@@ -18,14 +18,12 @@ from likewise.experiment.build import load_images
 from likewise.experiment.recipe import Recipe
 from likewise.imaging.decode import Head, ImageError, head
 from likewise.imaging.find import legible
-from likewise.recipes.angles import NOT_JUDGED, Angles, angles
 
-__all__ = ["PHOTO", "Facts", "facts", "peek", "source_root", "spaced_files"]
+__all__ = ["Facts", "facts", "peek", "source_root", "spaced_files"]
 
 PEEK = 32  # side at which the images are looked at
 HEADS = 200  # files whose size is read
 TELLING = 1.2  # aspects that are said
-PHOTO = 64  # colour images from this side on are taken as photographs
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,6 @@ class Facts:
     negative: bool = False  # floats with negative values, such as decibels
     aspect: float = 1.0  # median of width / height
     aspects: tuple[float, float] = (1.0, 1.0)  # its 10th and 90th percentile
-    angles: Angles = NOT_JUDGED  # of photographs
 
     @property
     def mixed(self) -> float:
@@ -105,7 +102,6 @@ def facts(images: Images, recipe: Recipe) -> Facts:
         negative=isinstance(images.pixels, Tensor) and bool(images.pixels[:1024].min() < 0),
         aspect=seen.aspect,
         aspects=seen.aspects,
-        angles=angles(images, seed=recipe.split_seed) if seen.channels == 3 and seen.side >= PHOTO else NOT_JUDGED,
         near_copies=tuple((o.part, o.other, o.share) for o in overlaps(images, seed=recipe.split_seed) if o.checked),
     )
 

@@ -3,12 +3,12 @@
 import math
 
 from likewise.experiment.imagenet import advice, imagenet
-from likewise.recipes.angles import BY_CHANCE
-from likewise.recipes.facts import PHOTO, Facts
+from likewise.recipes.facts import Facts
 
 __all__ = ["epochs_for", "rules", "sampler", "shaped"]
 
 SMALL = 48  # images up to this side get the small networks
+PHOTO = 64  # colour images from this side on are taken as photographs
 PHOTO_SIDE = 160  # side for published weights; larger images are reduced
 BATCH = 128  # images a batch, small networks
 PHOTO_BATCH = 64
@@ -71,17 +71,9 @@ def shaped(side: int, f: Facts) -> int | str:
 
 def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
     """Published weights where there are any; else a small network, and what to install."""
-    rotate = 15
-    if f.angles.any:
-        rotate = 180
-        notes.append(
-            f"images come at any angle ({f.angles.upright:.0%} match others of their class upright, {BY_CHANCE:.0%} "
-            "would by chance): turned at random (augment=photo(rotate=15) turns less)"
-        )
     if (start := imagenet()) is None:
         notes.append(advice())
-        augment = "photo(least=0.5, rotate=180)" if f.angles.any else "photo(least=0.5)"
-        return {"size": shaped(64, f), "augment": augment, "epochs": epochs_for(f.train, 30)}
+        return {"size": shaped(64, f), "augment": "photo(least=0.5)", "epochs": epochs_for(f.train, 30)}
     many = f.classes > 1000 or f.median_class < 4
     return {
         "network": start.network,
@@ -89,7 +81,7 @@ def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
         "channels": 3,
         "size": shaped(PHOTO_SIDE, f),
         "dim": 128,
-        "augment": f"photo(rotate={rotate})",
+        "augment": "photo(rotate=15)",
         "loss": "supcon(temperature=0.1)" if many or f.open else "cosface(scale=16.0, margin=0.2)",
         "sampler": sampler(f, PHOTO_BATCH),
         "optimizer": "adamw(weight_decay=0.02)",
