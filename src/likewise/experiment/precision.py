@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -14,7 +14,8 @@ __all__ = ["GAIN", "settle"]
 
 GAIN = 1.1  # bfloat16 is taken from this speed-up on: it is less exact
 ROWS = 32  # images of a step
-STEPS = 2  # timed, after one that warms up
+LEAST, MOST = 2, 20  # timed steps of each, after one that warms up
+SECONDS = 1.0  # of timed steps of each, from which on no more are taken: short ones need many
 
 
 def settle(parts: Parts, say: Callable[[str], None] = lambda sentence: None) -> str:
@@ -36,24 +37,35 @@ def chosen(parts: Parts) -> tuple[str, str]:
     """always or never, and why."""
     if parts.device.type == "cuda":
         return "always", "there is a GPU"
-    seconds = {amp: step_seconds(parts, amp=amp) for amp in (False, True)}
+    seconds = step_seconds(parts)
     gain = seconds[False] / seconds[True]
     times = f"bfloat16 {1000 * seconds[True]:.0f} ms a step, float32 {1000 * seconds[False]:.0f} ms"
     return ("always" if gain >= GAIN else "never"), times
 
 
-def step_seconds(parts: Parts, *, amp: bool, clock: Callable[[], float] = time.perf_counter) -> float:
-    """Shortest of a few forward and backward passes of a copy of the network; parts and random state stay."""
+def step_seconds(parts: Parts, clock: Callable[[], float] = time.perf_counter) -> dict[bool, float]:
+    """Shortest of some forward and backward passes in float32 (False) and in bfloat16 (True).
+
+    The two alternate, so that other processes slow down both. Copies of the network are trained; parts and random
+    state stay.
+    """
     train = parts.feed.images
     images = train.batch(torch.arange(min(ROWS, len(train)))).to(parts.device)
-    spans = []
+    models = {amp: copy.deepcopy(parts.state.model).train() for amp in (False, True)}
+    spans: dict[bool, list[float]] = {amp: [] for amp in models}
     with torch.random.fork_rng():
-        model = copy.deepcopy(parts.state.model).train()
-        for _ in range(STEPS + 1):
-            start = clock()
-            with mixed(parts.device, amp):
-                loss = model(images).float().square().sum()
-            if loss.requires_grad:
-                loss.backward()
-            spans.append(clock() - start)
-    return min(spans[1:])
+        while not all(enough(times) for times in spans.values()):
+            for amp, model in models.items():
+                start = clock()
+                with mixed(parts.device, amp):
+                    loss = model(images).float().square().sum()
+                if loss.requires_grad:
+                    loss.backward()
+                spans[amp].append(clock() - start)
+    return {amp: min(times[1:]) for amp, times in spans.items()}
+
+
+def enough(times: Sequence[float]) -> bool:
+    """Whether these steps, the first of which warms up, tell how long one takes."""
+    timed = times[1:]
+    return len(timed) >= MOST or (len(timed) >= LEAST and sum(timed) >= SECONDS)
