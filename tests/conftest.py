@@ -1,6 +1,7 @@
 """What every test has: no network beyond this machine, reproducible examples, and the real data where they are."""
 
 import importlib.util
+import logging
 import os
 import shutil
 import socket
@@ -40,6 +41,28 @@ def data_root() -> Callable[[str], Path]:
         return pytest.fail(missing) if os.environ.get("LIKEWISE_REQUIRE_DATA") == "1" else pytest.skip(missing)
 
     return find
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """The messages that loggers write in the test, each with its traceback, debugging ones too.
+
+    pytest's own plugin is off: it looks at every logger of torch in each phase of each test, a tenth of the time of
+    short ones.
+    """
+    messages: list[str] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(self.format(record))
+
+    root, handler = logging.getLogger(), Kept()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    yield messages
+    root.setLevel(level)
+    root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """What only PostgreSQL can do wrong: servers that go away, rights, versions, passwords, what is left on its disk."""
 
-import logging
 import sys
 import threading
 import traceback
@@ -101,8 +100,7 @@ def shell(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("what", SENTENCES)
-def test_a_database_that_cannot_be_used_is_one_sentence_without_the_password(server, shell, caplog, what):
-    caplog.set_level(logging.DEBUG)
+def test_a_database_that_cannot_be_used_is_one_sentence_without_the_password(server, shell, logged, what):
     if what == "no gallery":
         create(server.url("wrong_calls_2")).close()
     code, out, err = shell("info", unreachable(server, what))
@@ -111,12 +109,11 @@ def test_a_database_that_cannot_be_used_is_one_sentence_without_the_password(ser
     assert err.count("\n") == 1
     with pytest.raises(ValueError) as caught:
         Gallery.open(unreachable(server, what))
-    told = err + caplog.text + "".join(traceback.format_exception(caught.value)) + repr(caught.value.__context__)
+    told = err + str(logged) + "".join(traceback.format_exception(caught.value)) + repr(caught.value.__context__)
     assert not [secret for secret in SECRETS if secret in told]
 
 
-def test_the_password_is_never_shown(server, shell, caplog, monkeypatch):
-    caplog.set_level(logging.DEBUG)
+def test_the_password_is_never_shown(server, shell, logged, monkeypatch):
     url = server.url("secret")
     with create(url) as gallery:
         enroll(gallery, ["a", "b"])
@@ -130,7 +127,7 @@ def test_the_password_is_never_shown(server, shell, caplog, monkeypatch):
         main()
     told += traceback.format_exception(caught.value)
     assert any("gallery=secret" in text for text in told)
-    assert not [text for text in [*told, caplog.text] for secret in SECRETS if secret in text]
+    assert not [text for text in [*told, *logged] for secret in SECRETS if secret in text]
 
 
 def test_the_password_of_the_environment_is_used(server, shell, monkeypatch):

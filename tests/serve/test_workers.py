@@ -1,6 +1,5 @@
 """Worker processes as their supervisor sees them, without starting any."""
 
-import logging
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +13,7 @@ class Worker(SimpleNamespace):
         return self.ready
 
 
-def test_where_it_listens_is_said_once_and_an_ended_process_is_forgotten(monkeypatch, caplog):
+def test_where_it_listens_is_said_once_and_an_ended_process_is_forgotten(monkeypatch, logged):
     forgotten: list[int] = []
     monkeypatch.setattr(Multiprocess, "keep_subprocess_alive", lambda workers: None)
     monkeypatch.setattr(run, "forget_process", forgotten.append)
@@ -22,12 +21,11 @@ def test_where_it_listens_is_said_once_and_an_ended_process_is_forgotten(monkeyp
     workers.where, workers.listening, workers.pids = "http://127.0.0.1:1", False, set()
     workers.processes = [Worker(pid=1, ready=True), Worker(pid=None, ready=False)]
     said = []
-    with caplog.at_level(logging.INFO, "likewise.serve"):
-        for changed in ({}, {"pid": 2, "ready": True}, {}, {"pid": 3, "ready": False}, {"ready": True}):
-            vars(workers.processes[1]).update(changed)
-            workers.keep_subprocess_alive()
-            said.append([record.getMessage() for record in caplog.records])
-            caplog.clear()
+    for changed in ({}, {"pid": 2, "ready": True}, {}, {"pid": 3, "ready": False}, {"ready": True}):
+        vars(workers.processes[1]).update(changed)
+        workers.keep_subprocess_alive()
+        said.append([*logged])
+        logged.clear()
     listening = ["listening on http://127.0.0.1:1 with 2 processes"]
     assert said == [[], listening, [], ["process 2 ended, and another takes its place"], []]
     assert (forgotten, workers.pids) == ([2], {1, 3})
