@@ -78,8 +78,8 @@ def work(path: str, seed: int) -> None:
                 gallery.rename(label, f"new-{number}")
                 print(">", number, flush=True)
             elif turn == 4:
-                gallery.split(ids[:1], "moved")
-                gallery.merge("moved", label)
+                gallery.split(ids[:1], f"moved-{number}")
+                gallery.merge(f"moved-{number}", label)
             if number % 10 == 0:
                 gallery.vacuum()
             if number % 9 == 0:
@@ -113,7 +113,7 @@ def check(path: str, lines: list[str], present: set[int], gone: set[int], doubtf
     for item in items:
         labels.setdefault(int(str(item["id"]).split("-")[0]), set()).add(str(item["label"]))
     for number, of_piece in labels.items():
-        assert len(of_piece) == 1 or "moved" in of_piece, f"piece {number} is of the classes {of_piece}"
+        assert len(of_piece - {f"moved-{number}"}) == 1, f"piece {number} is of the classes {of_piece}"
         assert number not in renamed or of_piece == {f"new-{number}"}, f"a renaming was lost: {of_piece}"
     lost = (present - gone - doubtful) - counts.keys()
     assert not lost, f"acknowledged and lost: {sorted(lost)[:5]}"
