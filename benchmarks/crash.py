@@ -2,9 +2,11 @@
 
     python benchmarks/crash.py [--kills 200] [--seed 0] [--gallery postgresql://USER@HOST/DATABASE?gallery=NEW]
     python benchmarks/crash.py --upgrade [--kills 30]
+    python benchmarks/crash.py --kills 160 --upgrade-kills 40      # both, and benchmarks/results/crash.md
 
-A child enrolls, renames, removes, undoes and vacuums, and writes a line after each call that returned. It is killed
-after a random time; then the file is opened, checked, and compared with the lines.
+A child enrolls, removes, splits, merges, renames, forgets, undoes, vacuums, and builds and saves the index (a graph, of
+a gallery this small only here), and writes a line after each call that returned. It is killed after a random time; then
+the file is opened, checked, and compared with the lines.
 
 --upgrade: the child moves the gallery to another model and back, again and again, and enrolls images in between. After
 each kill every vector has to be that of one model, bit for bit, and of the one whose upgrade was acknowledged last.
@@ -24,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from likewise.gallery import renewal
+from likewise.gallery import renewal, upkeep
 from likewise.gallery.gallery import Gallery
 from likewise.gallery.store import LostError
 from likewise.gallery.stores import open_store
@@ -43,7 +45,12 @@ def create(path: str) -> None:
 
 
 def work(path: str, seed: int) -> None:
-    """Write until killed. `+ N`: enrolled piece N; `- N`: removed; a leading `?` says that the call began."""
+    """Write until killed.
+
+    `+ N`: piece N is there; `- N`: it is gone; `? N`: a call began that takes it out or brings it back; `> N`: its
+    class old-N is new-N now.
+    """
+    upkeep.LARGE = 0
     rng = np.random.default_rng(seed)
     with Gallery.open(path) as gallery:
         number = 1000 * seed
@@ -52,34 +59,62 @@ def work(path: str, seed: int) -> None:
             number += 1
             ids = [f"{number}-{i}" for i in range(PIECE)]
             vectors = rng.normal(size=(PIECE, DIM))
-            gallery.enroll_vectors(vectors, f"c{number % 7}", fingerprint="none", ids=ids, gate="off")
+            turn = number % 12
+            label = f"old-{number}" if turn in (7, 8) else f"c{number % 7}"
+            gallery.enroll_vectors(vectors, label, fingerprint="none", ids=ids, gate="off")
             print("+", number, flush=True)
-            if number % 3 == 0:
+            if turn in (0, 3, 5, 6, 7):
                 print("?", number, flush=True)
-                gallery.remove(ids)
-                print("-", number, flush=True)
-            elif number % 4 == 0:
-                gallery.split(ids[:1], "moved")
-                gallery.merge("moved", f"c{number % 7}")
+                if turn == 5:
+                    gallery.undo()  # the enrollment
+                elif turn == 7:
+                    gallery.forget(label)
+                else:
+                    gallery.remove(ids)
+                if turn == 6:
+                    gallery.undo()  # the removal
+                print("+" if turn == 6 else "-", number, flush=True)
+            elif turn == 8:
+                gallery.rename(label, f"new-{number}")
+                print(">", number, flush=True)
+            elif turn == 4:
+                gallery.split(ids[:1], f"moved-{number}")
+                gallery.merge(f"moved-{number}", label)
             if number % 10 == 0:
                 gallery.vacuum()
+            if number % 9 == 0:
+                gallery.ready()  # builds and saves the index
 
 
 def check(path: str, lines: list[str], present: set[int], gone: set[int], doubtful: set[int]) -> None:
     """Errors: AssertionError for a lost, doubled or half-written piece."""
+    renamed = set()
     for line in lines:
         sign, number = line.split()
-        {"+": present, "-": gone, "?": doubtful}[sign].add(int(number))
+        {"+": present, "-": gone, "?": doubtful, ">": renamed}[sign].add(int(number))
+        if sign in "+-":
+            doubtful.discard(int(number))
+    upkeep.LARGE = 0
     with Gallery.open(path) as gallery:
         report = gallery.check()
         assert report["sound"], report["problems"]
-        ids = [item["id"] for item in gallery.items()]
+        items = list(gallery.items())
+        ids = [str(item["id"]) for item in items]
+        for row in list(gallery.store.scan())[:: max(1, len(ids) // 20)]:
+            vector = np.frombuffer(bytes(row.vector), "<f4")
+            assert gallery.search(vector, 1)[0].id == row.id, f"the index does not find {row.id}"
         assert len(gallery.state().index) == len(ids)
     assert len(ids) == len(set(ids)), "an item is there twice"
     counts: dict[int, int] = {}
     for id_ in ids:
         counts[int(id_.split("-")[0])] = counts.get(int(id_.split("-")[0]), 0) + 1
     assert set(counts.values()) <= {PIECE}, "a piece is there by half"
+    labels: dict[int, set[str]] = {}
+    for item in items:
+        labels.setdefault(int(str(item["id"]).split("-")[0]), set()).add(str(item["label"]))
+    for number, of_piece in labels.items():
+        assert len(of_piece - {f"moved-{number}"}) == 1, f"piece {number} is of the classes {of_piece}"
+        assert number not in renamed or of_piece == {f"new-{number}"}, f"a renaming was lost: {of_piece}"
     lost = (present - gone - doubtful) - counts.keys()
     assert not lost, f"acknowledged and lost: {sorted(lost)[:5]}"
     assert not gone & counts.keys(), "removed, and there again"
@@ -201,6 +236,9 @@ if __name__ == "__main__":
     parser.add_argument("--work", nargs=2, metavar=("GALLERY", "SEED"))
     parser.add_argument("--work-upgrading", nargs=2, metavar=("GALLERY", "SEED"))
     parser.add_argument("--upgrade", action="store_true", help="kill while the gallery moves to another model")
+    parser.add_argument(
+        "--upgrade-kills", type=int, default=0, help="then so many of upgrades, and write results/crash.md"
+    )
     options = parser.parse_args()
     if options.work_upgrading:
         work_upgrading(options.work_upgrading[0], int(options.work_upgrading[1]))
@@ -210,4 +248,13 @@ if __name__ == "__main__":
         with contextlib.suppress(LostError):  # the server was killed
             work(options.work[0], int(options.work[1]))
     else:
-        print(crash(options.kills, options.seed, options.gallery))
+        seen = crash(options.kills, options.seed, options.gallery)
+        print(seen)
+        if options.upgrade_kills:
+            import machine
+
+            moved = crash_upgrades(options.upgrade_kills, options.seed)
+            rows = [("kills of the other writers", seen), ("kills in upgrades", moved)]
+            shown = [f"| {name} | " + ", ".join(f"{n:,} {what}" for what, n in of.items()) + " |" for name, of in rows]
+            table = "Nothing acknowledged was lost, doubled or written by half.\n\n"
+            machine.write("crash", table + "\n".join(["| run | seen |", "|---|---|", *shown]), str(__doc__))
