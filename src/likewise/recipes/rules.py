@@ -12,6 +12,8 @@ PHOTO = 64  # colour images from this side on are taken as photographs
 PHOTO_SIDE = 160  # side for published weights; larger images are reduced
 BATCH = 128  # images a batch, small networks
 PHOTO_BATCH = 64
+PLENTY = 1000  # images of the median class from which small networks learn a proxy of each class
+PROXIES = "cosface(scale=16.0, margin=0.2)"
 LONG = 1.5  # median aspect from which images keep it
 MIXED = 2.5  # ratio of wide to narrow aspects (90th to 10th percentile) from which images are padded
 LONGEST = 4  # aspect that is kept at most
@@ -38,6 +40,8 @@ def rules(f: Facts) -> tuple[dict[str, object], list[str]]:
         size = 0 if f.side <= SMALL else reduced(f)
         augment = "light()" if f.channels == 1 or f.negative else "photo(least=0.7)"
         chosen |= {"network": "small_resnet", "size": size, "augment": augment, "epochs": epochs_for(f.train, 30)}
+        if f.median_class >= PLENTY and f.classes <= 1000 and not f.open:
+            chosen["loss"] = PROXIES
     elif f.side >= PHOTO:
         chosen |= photographs(f, notes)
     else:
@@ -82,7 +86,7 @@ def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
         "size": shaped(PHOTO_SIDE, f),
         "dim": 128,
         "augment": "photo(rotate=15)",
-        "loss": "supcon(temperature=0.1)" if many or f.open else "cosface(scale=16.0, margin=0.2)",
+        "loss": "supcon(temperature=0.1)" if many or f.open else PROXIES,
         "sampler": sampler(f, PHOTO_BATCH),
         "optimizer": "adamw(weight_decay=0.02)",
         "lr": 1e-3,
