@@ -47,8 +47,7 @@ def data_root() -> Callable[[str], Path]:
 def logged() -> Iterator[list[str]]:
     """The messages that loggers write in the test, each with its traceback, debugging ones too.
 
-    pytest's own plugin is off: it looks at every logger of torch in each phase of each test, a tenth of the time of
-    short ones.
+    pytest's own plugin is off: it looks at every logger of torch in each phase of each test.
     """
     messages: list[str] = []
 

@@ -98,9 +98,9 @@ def test_rules(monkeypatch, tmp_path):
     assert rules(FACTS)[0]["network"] == "small_resnet"
     assert rules(FACTS)[0]["size"] == 0
     assert rules(replace(FACTS, median_class=5, largest_class=900))[0]["balanced"]
-    assert "loss" not in rules(replace(FACTS, median_class=999))[0]
+    assert "supcon" in rules(replace(FACTS, median_class=999))[0]["loss"]
     assert "cosface" in rules(replace(FACTS, median_class=1000))[0]["loss"]
-    assert "loss" not in rules(replace(FACTS, median_class=1000, open=True))[0]
+    assert "supcon" in rules(replace(FACTS, median_class=1000, open=True))[0]["loss"]
     monkeypatch.setenv("LIKEWISE_DATA", str(tmp_path / "none" / "data"))
     photo = replace(FACTS, side=300, channels=3)
     monkeypatch.setattr("likewise.experiment.imagenet.installed", lambda: None)

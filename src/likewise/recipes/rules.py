@@ -12,8 +12,8 @@ PHOTO = 64  # colour images from this side on are taken as photographs
 PHOTO_SIDE = 160  # side for published weights; larger images are reduced
 BATCH = 128  # images a batch, small networks
 PHOTO_BATCH = 64
-PLENTY = 1000  # images of the median class from which small networks learn a proxy of each class
-PROXIES = "cosface(scale=16.0, margin=0.2)"
+PROXY_IMAGES, PROXY_IMAGES_PRETRAINED = 1000, 4  # images of the median class from which a proxy of each class is learnt
+PROXY_CLASSES = 1000  # classes at most that have proxies
 LONG = 1.5  # median aspect from which images keep it
 MIXED = 2.5  # ratio of wide to narrow aspects (90th to 10th percentile) from which images are padded
 LONGEST = 4  # aspect that is kept at most
@@ -40,8 +40,7 @@ def rules(f: Facts) -> tuple[dict[str, object], list[str]]:
         size = 0 if f.side <= SMALL else reduced(f)
         augment = "light()" if f.channels == 1 or f.negative else "photo(least=0.7)"
         chosen |= {"network": "small_resnet", "size": size, "augment": augment, "epochs": epochs_for(f.train, 30)}
-        if f.median_class >= PLENTY and f.classes <= 1000 and not f.open:
-            chosen["loss"] = PROXIES
+        chosen["loss"] = loss_for(f, PROXY_IMAGES)
     elif f.side >= PHOTO:
         chosen |= photographs(f, notes)
     else:
@@ -78,7 +77,6 @@ def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
     if (start := imagenet()) is None:
         notes.append(advice())
         return {"size": shaped(64, f), "augment": "photo(least=0.5)", "epochs": epochs_for(f.train, 30)}
-    many = f.classes > 1000 or f.median_class < 4
     return {
         "network": start.network,
         "weights": start.weights,
@@ -86,7 +84,7 @@ def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
         "size": shaped(PHOTO_SIDE, f),
         "dim": 128,
         "augment": "photo(rotate=15)",
-        "loss": "supcon(temperature=0.1)" if many or f.open else PROXIES,
+        "loss": loss_for(f, PROXY_IMAGES_PRETRAINED),
         "sampler": sampler(f, PHOTO_BATCH),
         "optimizer": "adamw(weight_decay=0.02)",
         "lr": 1e-3,
@@ -96,6 +94,12 @@ def photographs(f: Facts, notes: list[str]) -> dict[str, object]:
         "ema": 0.99,
         "eval_every_epochs": 0,
     }
+
+
+def loss_for(f: Facts, images: int) -> str:
+    """Class proxies where classes have so many images, are not too many, and are those of the test; else SupCon."""
+    proxies = f.median_class >= images and f.classes <= PROXY_CLASSES and not f.open
+    return "cosface(scale=16.0, margin=0.2)" if proxies else "supcon(temperature=0.1)"
 
 
 def sampler(f: Facts, batch: int) -> str:
